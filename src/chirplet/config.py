@@ -1,0 +1,157 @@
+"""What a valid configuration is; importable without torch.
+
+Every `_target_` of chirplet's own names a subclass of `Settings`: a frozen pydantic model whose annotated
+fields are the keys of its YAML file, with their types, ranges and choices. Defaults stand in the YAML alone, so
+fields have none. `bind` turns a composed configuration into such objects and reports all that is wrong with it
+at once, before anything heavy is imported: modules that hold `Settings` import torch where work starts, not at
+their top.
+"""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from chirplet.error import ConfigError
+
+ALLOWED_PACKAGES = ("chirplet", "torch", "pytorch_lightning", "torchmetrics", "transformers", "optuna")
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+"""A share of something: 0 <= x < 1."""
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+"""A whole number from 1."""
+Index = Annotated[int, Field(ge=0)]
+"""A whole number from 0."""
+
+
+class Settings(BaseModel):
+    """One configurable part: immutable, every key known, every type exact (an int passes for a float)."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, protected_namespaces=(), arbitrary_types_allowed=True
+    )
+
+
+class Foreign(Settings):
+    """A class of an allowed library with its arguments, checked against its signature when it is built."""
+
+    target: str
+    arguments: dict[str, Any]
+    key: str
+
+    def build(self) -> Any:
+        """Import the class, bind the arguments to its signature, and make the object.
+
+        Raises:
+            ConfigError: the target does not exist, is no class, comes from elsewhere, or refuses the arguments.
+        """
+        built = _locate(self.target, self.key)
+        if not inspect.isclass(built) or built.__module__.split(".")[0] not in ALLOWED_PACKAGES:
+            raise ConfigError(f"{self.key}._target_: got {self.target!r}, should name a class of its library")
+        try:
+            inspect.signature(built).bind(**self.arguments)
+        except TypeError as error:
+            known = inspect.signature(built).parameters
+            unknown = [name for name in self.arguments if name not in known]
+            hint = near(unknown[0], known) if unknown else ""
+            raise ConfigError(f"{self.key}: {self.target} {error}{hint}") from None
+        return built(**self.arguments)
+
+
+def near(word: str, candidates: Iterable[str]) -> str:
+    """A hint `; did you mean 'x'?` for a misspelt word, or the empty string where nothing is near."""
+    matches = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def bind(node: Any, key: str = "") -> Any:
+    """Turn a resolved, plain configuration into the objects it describes.
+
+    A mapping with `_target_` becomes that class (chirplet's own `Settings`, validated now, or a `Foreign`); other
+    mappings and lists are walked.
+
+    Args:
+        node: what `OmegaConf.to_container(config, resolve=True)` gave.
+        key: the dotted name of the node, for messages.
+
+    Raises:
+        ConfigError: one line per fault, all of them together.
+    """
+    if isinstance(node, list):
+        return [bind(item, f"{key}[{position}]") for position, item in enumerate(node)]
+    if not isinstance(node, Mapping):
+        return node
+    faults: list[str] = []
+    fields: dict[str, Any] = {}
+    for name, value in node.items():
+        try:
+            fields[name] = bind(value, f"{key}.{name}" if key else str(name))
+        except ConfigError as error:
+            faults.append(str(error))
+    if faults:
+        raise ConfigError("\n".join(faults))
+    target = fields.pop("_target_", None)
+    return fields if target is None else _bind_target(target, fields, key)
+
+
+def validate(settings: type[Settings], fields: Mapping[str, Any], key: str = "") -> Any:
+    """An instance of `settings`, or a `ConfigError` with one line per fault."""
+    try:
+        return settings.model_validate(dict(fields))
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(settings, fault, key) for fault in error.errors())) from None
+
+
+def _bind_target(target: Any, fields: dict[str, Any], key: str) -> Any:
+    package = str(target).split(".")[0]
+    if package not in ALLOWED_PACKAGES:
+        allowed = ", ".join(ALLOWED_PACKAGES)
+        raise ConfigError(f"{key}._target_: got {target!r}, should be in one of the packages {allowed}")
+    if package != "chirplet":
+        return Foreign(target=target, arguments=fields, key=key)
+    settings = _locate(target, key)
+    module = target.rpartition(".")[0]
+    if not (inspect.isclass(settings) and issubclass(settings, Settings) and settings.__module__ == module):
+        raise ConfigError(f"{key}._target_: got {target!r}, which is not a settings class of chirplet")
+    return validate(settings, fields, key)
+
+
+def _locate(target: str, key: str) -> Any:
+    module, _, name = target.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{key}._target_: got {target!r}, which cannot be imported ({error})") from None
+
+
+def _explain(settings: type[Settings], fault: Any, key: str) -> str:
+    location = [str(part) for part in fault["loc"] if not _is_branch(part)]
+    where = ".".join(part for part in (key, *location) if part) or "config"
+    kind, got = fault["type"], fault["input"]
+    if kind == "extra_forbidden":
+        known = list(settings.model_fields)
+        return f"{where}: no such key{near(location[-1], known)} Known here: {', '.join(known)}".replace(
+            "key Known", "key; known"
+        )
+    if kind == "missing":
+        return f"{where}: is missing"
+    if kind == "value_error":
+        message = str(fault["ctx"]["error"])
+        return f"{where}: {message}"
+    should = fault["msg"].replace("Input should be", "should be").replace("Input should", "should")
+    hint = ""
+    if kind == "literal_error" and isinstance(got, str):
+        hint = near(got, fault["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", "))
+    shown = repr(got) if len(repr(got)) <= 80 else repr(got)[:77] + "..."
+    return f"{where}: got {shown}, {should}{hint}"
+
+
+def _is_branch(part: Any) -> bool:
+    """Whether pydantic put this into a fault's location to name a union's member rather than a key."""
+    return isinstance(part, str) and (part in {"str", "int", "float", "bool"} or "[" in part or get_origin(part))

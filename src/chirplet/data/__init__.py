@@ -1,0 +1,1 @@
+"""Where tweets come from, how they are repaired, split, cleaned, tokenised and batched."""

@@ -1,0 +1,24 @@
+"""Errors that are the input's fault, told in one line."""
+
+
+class UserError(Exception):
+    """Something the user can mend: the message is one line that names what is wrong and what would be right.
+
+    `run.py` prints it without a traceback and ends with exit code 2.
+    """
+
+
+class ConfigError(UserError):
+    """The configuration is not valid. Several faults come as several lines, one each."""
+
+
+class DataError(UserError):
+    """A data file is missing, damaged, or not what its source says it is."""
+
+
+class ModelError(UserError):
+    """Weights or a tokenizer are missing, damaged, or do not fit."""
+
+
+class ArtifactError(UserError):
+    """A folder is not an artifact, or one could not be written."""

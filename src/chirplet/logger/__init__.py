@@ -1,0 +1,1 @@
+"""Settings of the experiment loggers; each builds a Lightning logger."""

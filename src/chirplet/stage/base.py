@@ -1,0 +1,46 @@
+"""What a stage is, and what it is given."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chirplet.callback.base import CallbackSettings
+from chirplet.config import Foreign, Settings
+from chirplet.data.source import Source
+from chirplet.logger.base import LoggerSettings
+from chirplet.model.pretrained import Pretrained
+from chirplet.trainer import TrainerSettings
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: the parts its configuration describes, and where it may write.
+
+    `output_dir` is the folder Hydra made for this run, `cache_dir` is shared between runs. `config` is the resolved
+    configuration as plain data, for the record.
+    """
+
+    model: Pretrained
+    data: Source
+    trainer: TrainerSettings
+    loggers: dict[str, LoggerSettings | Foreign]
+    callbacks: dict[str, CallbackSettings | Foreign]
+    seed: int
+    deterministic: bool
+    objective: str
+    output_dir: Path
+    cache_dir: Path
+    config: dict[str, Any]
+
+
+class Stage(Settings, ABC):
+    """Settings of one stage. `run` imports what is heavy, does the work and tells the user where the result is."""
+
+    @abstractmethod
+    def run(self, run: Run) -> float | None:
+        """Carry the stage out.
+
+        Returns:
+            The value of `run.objective`, for a sweep, where the stage has one.
+        """
