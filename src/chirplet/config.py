@@ -11,7 +11,8 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, get_origin
+from pathlib import Path
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -68,6 +69,19 @@ def near(word: str, candidates: Iterable[str]) -> str:
     """A hint `; did you mean 'x'?` for a misspelt word, or the empty string where nothing is near."""
     matches = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
     return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def existing_file(path: str, what: str) -> str:
+    """`path`, if it is a file.
+
+    Raises:
+        ValueError: it is not; names what was wanted and a file beside it with a near name.
+    """
+    file = Path(path).expanduser()
+    if file.is_file():
+        return path
+    siblings = [sibling.name for sibling in file.parent.iterdir()] if file.parent.is_dir() else []
+    raise ValueError(f"got {path!r}, which is no file; should be {what}{near(file.name, siblings)}")
 
 
 def bind(node: Any, key: str = "") -> Any:
@@ -131,20 +145,18 @@ def _locate(target: str, key: str) -> Any:
 
 
 def _explain(settings: type[Settings], fault: Any, key: str) -> str:
-    location = [str(part) for part in fault["loc"] if not _is_branch(part)]
+    location = [part for part in map(str, fault["loc"]) if part not in _UNION_BRANCHES and "[" not in part]
     where = ".".join(part for part in (key, *location) if part) or "config"
     kind, got = fault["type"], fault["input"]
     if kind == "extra_forbidden":
         known = list(settings.model_fields)
-        return f"{where}: no such key{near(location[-1], known)} Known here: {', '.join(known)}".replace(
-            "key Known", "key; known"
-        )
+        return f"{where}: no such key{near(location[-1], known)}; known here: {', '.join(known)}"
     if kind == "missing":
         return f"{where}: is missing"
     if kind == "value_error":
-        message = str(fault["ctx"]["error"])
-        return f"{where}: {message}"
-    should = fault["msg"].replace("Input should be", "should be").replace("Input should", "should")
+        # A check of several keys together names them itself.
+        return f"{where}: {fault['ctx']['error']}" if location else f"{where}.{fault['ctx']['error']}"
+    should = fault["msg"].replace("Input should", "should")
     hint = ""
     if kind == "literal_error" and isinstance(got, str):
         hint = near(got, fault["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", "))
@@ -152,6 +164,5 @@ def _explain(settings: type[Settings], fault: Any, key: str) -> str:
     return f"{where}: got {shown}, {should}{hint}"
 
 
-def _is_branch(part: Any) -> bool:
-    """Whether pydantic put this into a fault's location to name a union's member rather than a key."""
-    return isinstance(part, str) and (part in {"str", "int", "float", "bool"} or "[" in part or get_origin(part))
+_UNION_BRANCHES = frozenset({"str", "int", "float", "bool", "none"})
+"""What pydantic puts into a fault's location to name a union's member rather than a key."""

@@ -4,8 +4,10 @@
 class UserError(Exception):
     """Something the user can mend: the message is one line that names what is wrong and what would be right.
 
-    `run.py` prints it without a traceback and ends with exit code 2.
+    `run.py` prints it without a traceback and ends with `exit_code`.
     """
+
+    exit_code = 2
 
 
 class ConfigError(UserError):
@@ -22,3 +24,9 @@ class ModelError(UserError):
 
 class ArtifactError(UserError):
     """A folder is not an artifact, or one could not be written."""
+
+
+class Interrupted(UserError):
+    """Ctrl-C or SIGTERM; the message says how to go on."""
+
+    exit_code = 130

@@ -1,17 +1,25 @@
 """How training runs on the hardware; keys are named as in `pytorch_lightning.Trainer`."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from chirplet.config import Count, Index, Settings
+from chirplet.error import ConfigError
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+    import torch
+    from pytorch_lightning.loggers import Logger
 
 
 class TrainerSettings(Settings):
     """Hardware, precision and length of a training run.
 
-    `precision: auto` is bf16 mixed precision where the device computes bf16 natively (CPU with AVX512-BF16 or AMX,
-    GPU from Ampere on), fp32 elsewhere. `threads: null` leaves torch's own choice.
+    `precision: auto` is bf16 mixed precision where the device computes bf16 natively (CPU with AVX512-BF16 or
+    AMX, GPU from Ampere on), fp32 elsewhere. `threads: null` leaves torch's own choice.
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
@@ -27,3 +35,83 @@ class TrainerSettings(Settings):
     limit_train_batches: Count | Annotated[float, Field(gt=0, le=1)]
     limit_val_batches: Count | Annotated[float, Field(gt=0, le=1)]
     num_sanity_val_steps: Index
+
+    def device(self) -> "torch.device":
+        """The device that `accelerator` means on this machine.
+
+        Raises:
+            ConfigError: the accelerator asked for is not there.
+        """
+        import torch
+
+        if self.accelerator == "gpu" and not torch.cuda.is_available():
+            raise ConfigError("trainer.accelerator: got 'gpu', but torch sees no GPU here; trainer=cpu works")
+        if self.accelerator == "mps" and not torch.backends.mps.is_available():
+            raise ConfigError("trainer.accelerator: got 'mps', but torch sees none here; trainer=cpu works")
+        if self.accelerator in {"gpu", "mps"}:
+            return torch.device("cuda" if self.accelerator == "gpu" else "mps")
+        if self.accelerator == "auto" and torch.cuda.is_available():
+            return torch.device("cuda")
+        if self.accelerator == "auto" and torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cpu")
+
+    def optimizer_steps(self, batches: int) -> int:
+        """Optimizer steps of a whole run over a loader of this many batches."""
+        limit = self.limit_train_batches
+        used = min(limit, batches) if isinstance(limit, int) else int(batches * limit)
+        steps = -(-used // self.accumulate_grad_batches) * self.max_epochs
+        return steps if self.max_steps == -1 else min(steps, self.max_steps)
+
+    def resolved_precision(self) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+        """`precision` with `auto` decided for this machine's device."""
+        if self.precision != "auto":
+            return self.precision
+        return "bf16-mixed" if bf16_is_native(self.device()) else "32-true"
+
+    def build(
+        self,
+        callbacks: "Sequence[pl.Callback]",
+        loggers: "Sequence[Logger]",
+        deterministic: bool,
+        folder: Path,
+    ) -> "pl.Trainer":
+        """A Lightning trainer with these settings that writes below `folder`."""
+        import pytorch_lightning as pl
+
+        from chirplet.callback.durable import DurableCheckpointIO
+
+        return pl.Trainer(
+            accelerator={"cuda": "gpu"}.get(self.device().type, self.device().type),
+            devices=self.devices,
+            precision=self.resolved_precision(),
+            max_epochs=self.max_epochs,
+            max_steps=self.max_steps,
+            gradient_clip_val=self.gradient_clip_val,
+            accumulate_grad_batches=self.accumulate_grad_batches,
+            val_check_interval=self.val_check_interval,
+            log_every_n_steps=self.log_every_n_steps,
+            limit_train_batches=self.limit_train_batches,
+            limit_val_batches=self.limit_val_batches,
+            num_sanity_val_steps=self.num_sanity_val_steps,
+            callbacks=list(callbacks),
+            logger=list(loggers),
+            deterministic=deterministic,
+            default_root_dir=folder,
+            plugins=[DurableCheckpointIO()],
+            enable_checkpointing=True,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+
+
+def bf16_is_native(device: "torch.device") -> bool:
+    """Whether `device` multiplies bf16 matrices in hardware."""
+    import torch
+
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return False

@@ -1,6 +1,7 @@
 """What a callback's settings are."""
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chirplet.config import Settings
@@ -12,6 +13,16 @@ if TYPE_CHECKING:
 class CallbackSettings(Settings, ABC):
     """Settings that build one Lightning callback."""
 
+    @property
+    def needs_validation(self) -> bool:
+        """Whether the callback is of no use where nothing is validated (`stage.final=true`)."""
+        return False
+
     @abstractmethod
-    def build(self) -> "Callback":
-        """The Lightning callback; imports Lightning."""
+    def build(self, folder: Path) -> "Callback":
+        """The Lightning callback, writing to the checkpoints' `folder`; imports Lightning."""
+
+
+def monitor_mode(monitor: str) -> str:
+    """`min` for losses and errors, `max` for scores, as Lightning's callbacks call it."""
+    return "min" if monitor.rpartition("/")[2] in {"loss", "calibration_error"} else "max"

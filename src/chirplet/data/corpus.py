@@ -36,14 +36,28 @@ class Tweets:
             date=[self.date[i] for i in positions],
         )
 
+    def joined(self, other: "Tweets") -> "Tweets":
+        """These tweets, then the other's."""
+        return Tweets(
+            row_id=self.row_id + other.row_id,
+            text=self.text + other.text,
+            label=np.concatenate([self.label, other.label]),
+            date=self.date + other.date,
+        )
+
 
 @dataclass(frozen=True)
 class DataReport:
     """What was found in a source and what was done about it; counts are tweets unless said otherwise.
 
-    `repaired` counts cells by the repair that changed them (`utf8`, `mojibake`, `html`, ...). `dropped` counts train
-    tweets left out by reason (`blank`, `duplicate`, `conflict`, `leak_val`, `leak_test`); `found` counts the same
-    things wherever they were seen, dropped or kept. `examples` holds up to five row ids for each of these.
+    `read` counts the rows of each set the source itself defines. `repaired` counts cells by the repair that changed
+    them (`utf8`, `mojibake`, `html`, ...; `encoding` are those a wrong encoding had damaged, by whichever of them),
+    `repaired_cells` those that any of them changed.
+
+    `found` counts `blank`, `duplicate` (beyond the first with its text), `conflict` (their text stands with several
+    labels) and `conflict_texts` (texts, not tweets) in each of the source's own sets, and `leak_val` and `leak_test`,
+    train tweets whose text stands in val or test. `dropped` counts the train tweets left out, each for one reason:
+    blank, else leak_test, leak_val, conflict, duplicate. `examples` holds up to five row ids for each of these.
     """
 
     read: dict[str, int] = field(default_factory=dict)

@@ -3,7 +3,9 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal, Self
+
+from pydantic import model_validator
 
 from chirplet.config import Count, Fraction, Index, Settings
 from chirplet.data.corpus import Split
@@ -11,12 +13,16 @@ from chirplet.data.corpus import Split
 
 @dataclass(frozen=True)
 class RawTweet:
-    """One row as its file has it: text not yet repaired, label by name, or None for a label that is to be left out."""
+    """One row as its file has it: text not yet repaired, label by name, date as ISO 8601.
+
+    `redecoded` tells that the reader had to find the text's encoding by itself, which the report counts as a repair.
+    """
 
     row_id: str
     text: str
     label: str
     date: str | None = None
+    redecoded: bool = False
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,15 @@ class RawCorpus:
 
 
 class Source(Settings, ABC):
-    """Settings that all sources share; a source adds its own and says how to find and read its files."""
+    """Settings that all sources share; a source adds its own and says how to find and read its files.
+
+    Where the source has no test set, `test_fraction` of its tweets become one; where it has no validation set,
+    `val_fraction`. Both are shares of the set they are taken from as the source has it. With `folds`, validation is
+    fold `fold` of all that is not test, and `val_fraction` has no say.
+    """
+
+    paths: ClassVar[tuple[str, ...]] = ()
+    """The fields that hold paths; of these the cache knows the last part only, so data may move."""
 
     val_fraction: Fraction
     test_fraction: Fraction
@@ -39,6 +53,21 @@ class Source(Settings, ABC):
     duplicates: Literal["drop", "keep"]
     conflicts: Literal["drop", "keep"]
     leaks: Literal["drop", "keep"]
+
+    @model_validator(mode="after")
+    def _splits_exist(self) -> Self:
+        if self.folds == 1:
+            raise ValueError("folds: got 1, should be 2 or more, or null")
+        if self.folds is None and self.fold > 0:
+            raise ValueError(f"fold: got {self.fold}, which says nothing without folds; set folds too")
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"fold: got {self.fold}, should be less than folds={self.folds}")
+        if self.val_fraction + self.test_fraction >= 1.0:
+            raise ValueError(
+                f"val_fraction and test_fraction: got {self.val_fraction:g} and {self.test_fraction:g}, "
+                "should leave something to train on"
+            )
+        return self
 
     @property
     def name(self) -> str:
@@ -60,3 +89,12 @@ class Source(Settings, ABC):
         Raises:
             DataError: a file is not what it should be; names the file, the row and what is wrong.
         """
+
+
+def row_names(files: list[Path]) -> list[str]:
+    """What row ids call these files: their names, with as many parent folders as it takes to tell them apart."""
+    for parts in range(1, max((len(file.parts) for file in files), default=0) + 1):
+        names = ["/".join(file.parts[-parts:]) for file in files]
+        if len(set(names)) == len(names):
+            return names
+    return [str(file) for file in files]

@@ -1,19 +1,26 @@
 """Which pretrained encoder to start from."""
 
+import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
-from chirplet.config import Fraction, Settings
+from chirplet.config import Fraction, Settings, near
 
 Cleaning = Literal["none", "seed", "twitter_roberta", "bertweet"]
+
+BUNDLED = "bundled"
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 
 
 class Pretrained(Settings):
     """A pretrained encoder, its tokenizer, and how tweets are prepared for it.
 
-    `name_or_path` is `bundled` (the all-MiniLM-L6-v2 that is installed with chirplet), a folder, or a hub id.
+    `name_or_path` is `bundled` (the all-MiniLM-L6-v2 that is installed with chirplet), a folder, or a hub id;
+    an existing folder wins over a hub id of the same name. With `pretrained: false` only the architecture and
+    the tokenizer are taken from there, and the weights are random.
     """
 
     name_or_path: str
@@ -25,12 +32,40 @@ class Pretrained(Settings):
     classifier_dropout: Fraction
     attention: Literal["eager", "sdpa"]
 
+    @field_validator("name_or_path")
+    @classmethod
+    def _path_exists(cls, value: str) -> str:
+        path = Path(value).expanduser()
+        if path.is_file():
+            raise ValueError(f"got {value!r}, a file; should be the folder it is in")
+        if _is_path(value) and not (value and path.is_dir()):
+            siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+            raise ValueError(f"got {value!r}, no such folder{near(path.name, siblings)}")
+        return value
+
+    @field_validator("revision")
+    @classmethod
+    def _revision_of_hub_id(cls, value: str | None, info: ValidationInfo) -> str | None:
+        name = info.data.get("name_or_path")
+        if value is not None and name is not None and (name == BUNDLED or Path(name).expanduser().is_dir()):
+            raise ValueError(f"got {value!r}, should be null: only a hub id has revisions, not {name!r}")
+        return value
+
     @property
     def is_bundled(self) -> bool:
         """Whether the weights are those installed with chirplet."""
-        return self.name_or_path == "bundled"
+        return self.name_or_path == BUNDLED
 
     @property
     def is_folder(self) -> bool:
         """Whether `name_or_path` names an existing folder."""
-        return Path(self.name_or_path).expanduser().is_dir()
+        return not self.is_bundled and self.folder.is_dir()
+
+    @property
+    def folder(self) -> Path:
+        """`name_or_path` read as a folder."""
+        return Path(self.name_or_path).expanduser()
+
+
+def _is_path(name: str) -> bool:
+    return name.startswith((".", "~", os.sep)) or HUB_ID.fullmatch(name) is None

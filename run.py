@@ -1,0 +1,55 @@
+"""Launch chirplet: `python run.py [GROUP=NAME ...] [KEY=VALUE ...]`; `python run.py --help` tells more."""
+
+import os
+import sys
+from typing import NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+# Hydra would print reports of its own, of several lines; `fail` tells each error in one.
+WANTS_TRACEBACK = "HYDRA_FULL_ERROR" in os.environ
+os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+
+
+def fail(error: Exception) -> NoReturn:
+    """Tell an error of the user's in one line and end with its exit code; any other is raised."""
+    from chirplet.explain import explain
+
+    told = explain(error)
+    if told is None or WANTS_TRACEBACK:
+        raise error
+    message, exit_code = told
+    sys.stderr.writelines(f"error: {line}\n" for line in message.splitlines())
+    sys.exit(exit_code)
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def launch(cfg: DictConfig) -> float | None:
+    """Run one composed configuration and return its objective."""
+    from chirplet.experiment import run
+
+    try:
+        return run(cfg)
+    except Exception as error:
+        # A sweep is to see the error, since it may go on without this run.
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise
+        fail(error)
+
+
+def main() -> None:
+    """Run, and turn an error of the user's into one line and an exit code."""
+    try:
+        launch()
+    except Exception as error:
+        fail(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("error: interrupted\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""The folder that every stage writes and reads.
+
+It holds `config.json`, `model.safetensors` and the tokenizer's files, so that
+`AutoModelForSequenceClassification.from_pretrained` opens it; `artifact.json`, the record of how it came to be
+and how good it is; `predictions.parquet`, the logits of every tweet that was evaluated; `README.md`, the model
+card.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from chirplet.config import Settings, near
+from chirplet.data.corpus import SPLITS, Tweets
+from chirplet.error import ArtifactError
+
+SCHEMA_VERSION: Literal[1] = 1
+RECORD = "artifact.json"
+PREDICTIONS: Literal["predictions.parquet"] = "predictions.parquet"
+CARD = "README.md"
+
+
+class Ancestor(Settings):
+    """One step on the way from the base model to an artifact."""
+
+    name: str
+    revision: str | None
+    weights_sha256: str | None
+    pretrained: bool
+    artifact: str | None
+    stage: str | None
+
+
+class DataRecord(Settings):
+    """Which tweets an artifact was made from."""
+
+    source: str
+    fingerprint: str
+    sizes: dict[str, int]
+    split_seed: int
+    report: dict[str, Any]
+
+
+class Record(Settings):
+    """What `artifact.json` holds. It names no absolute path, no user and no key.
+
+    `metrics[split]` is what `chirplet.metric.classification.evaluate` returns; `cost` what
+    `chirplet.metric.cost.measure` returns. `lineage` starts at the base model and ends at the direct parent.
+    """
+
+    schema_version: Literal[1]
+    id: str
+    stage: str
+    method: str
+    settings: dict[str, Any]
+    parent: str | None
+    lineage: list[Ancestor]
+    pretrained: bool
+    data: DataRecord
+    labels: list[str]
+    cleaning: Literal["none", "seed", "twitter_roberta", "bertweet"]
+    max_length: int
+    config: dict[str, Any]
+    versions: dict[str, str]
+    cpu: dict[str, Any]
+    seed: int
+    training: dict[str, Any]
+    metrics: dict[str, dict[str, Any]]
+    predictions: Literal["predictions.parquet"]
+    cost: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Logits of one split: row ids (n), labels (n,) int64, logits (n, classes) float32."""
+
+    row_id: list[str]
+    label: NDArray[np.int64]
+    logits: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An artifact on disk."""
+
+    folder: Path
+    record: Record
+
+    @classmethod
+    def open(cls, folder: Path) -> "Artifact":
+        """Read and check the record of an artifact.
+
+        Raises:
+            ArtifactError: no such folder, no record in it, or a record that is not valid.
+        """
+        path = check_folder(folder) / RECORD
+        try:
+            record = Record.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ArtifactError(f"{path} is not JSON ({error})") from None
+        except ValidationError as error:
+            fault = error.errors()[0]
+            where = ".".join(str(part) for part in fault["loc"])
+            raise ArtifactError(f"{path} is not a valid record: {where}: {fault['msg']}") from None
+        return cls(folder, record)
+
+    def metric(self, name: str) -> float | None:
+        """One metric by its `SPLIT/METRIC` name, or None where that split was not evaluated."""
+        split, _, metric = name.partition("/")
+        value = self.record.metrics.get(split, {}).get(metric)
+        return None if value is None else float(value)
+
+    def scalars(self) -> dict[str, float]:
+        """Every metric that is one number, as `SPLIT/METRIC`; what loggers are told."""
+        return {
+            f"{split}/{name}": value
+            for split, metrics in self.record.metrics.items()
+            for name, value in metrics.items()
+            if isinstance(value, float)
+        }
+
+    def predictions(self, split: str) -> Predictions:
+        """The stored predictions of one split.
+
+        Raises:
+            ArtifactError: that split was not evaluated.
+        """
+        table = pq.read_table(self.folder / PREDICTIONS, filters=[("split", "=", split)])
+        if table.num_rows == 0:
+            raise ArtifactError(f"{self.folder} holds no predictions for the split {split!r}")
+        logits = np.array(table.column("logits").to_pylist(), dtype=np.float32)
+        return Predictions(table.column("row_id").to_pylist(), table.column("label").to_numpy(), logits)
+
+
+def check_folder(folder: Path) -> Path:
+    """`folder`, if it exists and has a record.
+
+    Raises:
+        ArtifactError: with the name of a near folder, or of the artifact inside, where there is one.
+    """
+    if not folder.is_dir():
+        siblings = [path.name for path in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        raise ArtifactError(f"no artifact at {str(folder)!r}: no such folder{near(folder.name, siblings)}")
+    if not (folder / RECORD).is_file():
+        inside = folder / "artifact"
+        hint = f"; did you mean {str(inside)!r}?" if (inside / RECORD).is_file() else ""
+        raise ArtifactError(f"no artifact at {str(folder)!r}: it has no {RECORD}{hint}")
+    return folder
+
+
+@contextmanager
+def whole_or_absent(folder: Path) -> Iterator[Path]:
+    """A temporary sibling to write into, which becomes `folder` when the block ends well and vanishes otherwise.
+
+    Files and folders are flushed to the disk before the rename, so a crash leaves the old state or the new one.
+
+    Raises:
+        ArtifactError: the disk is full, the place is read-only, or the folder exists already.
+    """
+    if folder.exists():
+        raise ArtifactError(f"{str(folder)!r} exists already; artifacts are not overwritten")
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for path in [*temporary.rglob("*"), temporary]:
+            _flush(path)
+        temporary.rename(folder)
+        _flush(folder.parent)
+    except OSError as error:
+        raise ArtifactError(
+            f"could not write {str(folder)!r}: {error.strerror or error}; nothing was left there"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_predictions(folder: Path, splits: dict[str, tuple[Tweets, NDArray[np.float32]]]) -> None:
+    """Write `predictions.parquet`: columns split, row_id, label (index), logits (list of float32)."""
+    tables = [
+        pa.table(
+            {
+                "split": [name] * len(tweets),
+                "row_id": tweets.row_id,
+                "label": tweets.label,
+                "logits": pa.array(list(logits), type=pa.list_(pa.float32())),
+            }
+        )
+        for name, (tweets, logits) in splits.items()
+    ]
+    pq.write_table(pa.concat_tables(tables), folder / PREDICTIONS, compression="zstd")
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write `artifact.json`."""
+    text = json.dumps(record.model_dump(), indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+
+
+def content_id(folder: Path) -> str:
+    """SHA-256 over the names and bytes of all files in an artifact but its record and card."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (RECORD, CARD)):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def split_order(metrics: dict[str, Any]) -> list[str]:
+    """The splits that were evaluated, train first."""
+    return [split for split in SPLITS if split in metrics]
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

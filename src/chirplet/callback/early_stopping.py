@@ -1,0 +1,34 @@
+"""End training when validation no longer improves."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chirplet.callback.base import CallbackSettings, monitor_mode
+from chirplet.config import Count, NonNegative
+
+if TYPE_CHECKING:
+    from pytorch_lightning.callbacks import EarlyStopping
+
+
+class EarlyStoppingSettings(CallbackSettings):
+    """Stop after `patience_validations` validations in which `monitor` gained no more than `min_delta`."""
+
+    monitor: str
+    patience_validations: Count
+    min_delta: NonNegative
+
+    @property
+    def needs_validation(self) -> bool:
+        """It watches a validation metric."""
+        return True
+
+    def build(self, folder: Path) -> "EarlyStopping":
+        """Lightning's own early stopping."""
+        from pytorch_lightning.callbacks import EarlyStopping
+
+        return EarlyStopping(
+            monitor=self.monitor,
+            mode=monitor_mode(self.monitor),
+            patience=self.patience_validations,
+            min_delta=self.min_delta,
+        )

@@ -1,0 +1,23 @@
+"""Show how training goes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chirplet.callback.base import CallbackSettings
+from chirplet.config import Positive
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Callback
+
+
+class ProgressSettings(CallbackSettings):
+    """A bar with tweets/s, time left and the best `monitor` on a terminal; one line an epoch elsewhere."""
+
+    monitor: str
+    refresh_s: Positive
+
+    def build(self, folder: Path) -> "Callback":
+        """The display that fits where the output goes."""
+        from chirplet.callback.display import TrainingDisplay
+
+        return TrainingDisplay(self.monitor, self.refresh_s)

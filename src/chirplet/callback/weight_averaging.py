@@ -1,0 +1,22 @@
+"""Train with the moving average of the weights as the result."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chirplet.callback.base import CallbackSettings
+from chirplet.config import Fraction
+
+if TYPE_CHECKING:
+    from pytorch_lightning.callbacks import WeightAveraging
+
+
+class WeightAveragingSettings(CallbackSettings):
+    """Exponential moving average of the weights, validated and saved instead of the last ones."""
+
+    decay: Fraction
+
+    def build(self, folder: Path) -> "WeightAveraging":
+        """The average, kept on the model's device."""
+        from chirplet.callback.averaging import EmaWeights
+
+        return EmaWeights(self.decay)

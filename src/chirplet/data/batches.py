@@ -1,0 +1,147 @@
+"""Batches of tweets of like length, padded to the longest of each."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Sampler
+
+from chirplet.data.tokens import Tokens
+
+POOL_BATCHES = 50
+"""Batches sorted by length together. Fewer leave more padding, more make the order less random."""
+
+Batch = dict[str, torch.Tensor]
+
+
+class LengthGrouped(Sampler[list[int]]):
+    """Shuffled batches whose tweets have about the same length.
+
+    Tweets are shuffled, pools of `POOL_BATCHES` batches are sorted by length and cut into batches, and the batches
+    are shuffled. The order depends on `seed` and `epoch` alone, so a run can be taken up in the middle of an epoch.
+    """
+
+    def __init__(self, lengths: NDArray[np.int64], batch_size: int, seed: int) -> None:
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+        self.start = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.lengths) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        random = np.random.default_rng((self.seed, self.epoch))
+        order = random.permutation(len(self.lengths))
+        pool = POOL_BATCHES * self.batch_size
+        batches: list[NDArray[np.int64]] = []
+        for begin in range(0, len(order), pool):
+            members = order[begin : begin + pool]
+            members = members[np.argsort(self.lengths[members], kind="stable")]
+            batches += [members[i : i + self.batch_size] for i in range(0, len(members), self.batch_size)]
+        random.shuffle(batches)
+        start, self.start = self.start, 0
+        for batch in batches[start:]:
+            yield batch.tolist()
+
+
+class LengthOrdered(Sampler[list[int]]):
+    """All tweets from the shortest to the longest: the least padding, for evaluation."""
+
+    def __init__(self, lengths: NDArray[np.int64], batch_size: int) -> None:
+        self.order = np.argsort(lengths, kind="stable")
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.order) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for begin in range(0, len(self.order), self.batch_size):
+            yield self.order[begin : begin + self.batch_size].tolist()
+
+
+class Collate:
+    """Turns positions into a padded batch.
+
+    The batch holds `input_ids` and `attention_mask`, shape (batch, longest), int64; `position`, shape (batch,); and
+    `labels`, shape (batch,), where labels are known.
+    """
+
+    def __init__(self, tokens: Tokens, labels: NDArray[np.int64] | None, pad_id: int) -> None:
+        self.tokens = tokens
+        self.labels = labels
+        self.pad_id = pad_id
+
+    def __call__(self, positions: list[int]) -> Batch:
+        rows = [self.tokens[position] for position in positions]
+        longest = max(len(row) for row in rows)
+        input_ids = np.full((len(rows), longest), self.pad_id, dtype=np.int64)
+        attention_mask = np.zeros((len(rows), longest), dtype=np.int64)
+        for i, row in enumerate(rows):
+            input_ids[i, : len(row)] = row
+            attention_mask[i, : len(row)] = 1
+        batch = {
+            "input_ids": torch.from_numpy(input_ids),
+            "attention_mask": torch.from_numpy(attention_mask),
+            "position": torch.tensor(positions),
+        }
+        if self.labels is not None:
+            batch["labels"] = torch.from_numpy(self.labels[positions])
+        return batch
+
+
+class ResumableLoader(DataLoader[Any]):
+    """A loader that Lightning can save and take up again in the middle of an epoch."""
+
+    def __init__(self, sampler: LengthGrouped, collate: Collate) -> None:
+        super().__init__(
+            range(len(sampler.lengths)),  # type: ignore[arg-type]
+            batch_sampler=sampler,
+            collate_fn=collate,
+            # A loader draws a seed for its workers when it starts; from the global generator, a resumed run would
+            # draw once more than the one it goes on from.
+            generator=torch.Generator(),
+        )
+        self.grouped = sampler
+        self.served = 0
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        self.served = self.grouped.start
+        for batch in super().__iter__():
+            self.served += 1
+            yield batch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Shuffle for this epoch from the next iteration on."""
+        self.grouped.epoch = epoch
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the loader stands: the epoch and the batches it has served in it."""
+        return {"epoch": self.grouped.epoch, "served": self.served}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on after the batches already served; after a finished epoch, with the next one."""
+        finished, self.grouped.start = divmod(state["served"], len(self.grouped))
+        self.grouped.epoch = state["epoch"] + finished
+
+
+def training_loader(
+    tokens: Tokens, labels: NDArray[np.int64], pad_id: int, batch_size: int, seed: int
+) -> ResumableLoader:
+    """Seeded, shuffled, length-grouped batches."""
+    return ResumableLoader(LengthGrouped(tokens.lengths, batch_size, seed), Collate(tokens, labels, pad_id))
+
+
+def evaluation_loader(
+    tokens: Tokens, labels: NDArray[np.int64] | None, pad_id: int, batch_size: int
+) -> DataLoader[Any]:
+    """Every tweet once, in length order; `position` tells where each belongs."""
+    return DataLoader(
+        range(len(tokens)),  # type: ignore[arg-type]
+        batch_sampler=LengthOrdered(tokens.lengths, batch_size),
+        collate_fn=Collate(tokens, labels, pad_id),
+        generator=torch.Generator(),
+    )

@@ -1,0 +1,153 @@
+"""Cleaning presets: what is done to a repaired tweet before a tokenizer sees it.
+
+A model is best served by the cleaning its own pretraining used, so its YAML names a preset. All are pure functions
+of the text.
+"""
+
+import hashlib
+import re
+import string
+import unicodedata
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
+from typing import Any, Literal
+
+Cleaning = Literal["none", "seed", "twitter_roberta", "bertweet"]
+
+# A full URL ends before the punctuation that follows it; one that Twitter cut (`https:/…`) is taken whole.
+URL = re.compile(r"(?:https?://|\bwww\.)\S*[\w/…]|\bhttps?:[/…]\S*", re.IGNORECASE)
+# Not in an e-mail address, and not a lone `@`.
+_MENTION = re.compile(r"(?<![A-Za-z0-9_@])@[A-Za-z0-9_]+")
+_HASHTAG = re.compile(r"#(?=\w)")
+_RETWEET = re.compile(r"(?<![\w#@])RT(?!\w)")
+_APOSTROPHE = re.compile("[’‘ʼ＇`´]")
+
+_PRONOUNS = "it|he|she|that|this|there|here|what|who|where|when|why|how"
+_CONTRACTIONS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), full)
+    for pattern, full in (
+        # The irregular ones first; `n't` would leave `ca not`.
+        (r"\bcan't\b", "can not"),
+        (r"\bwon't\b", "will not"),
+        (r"\bshan't\b", "shall not"),
+        (r"\bain't\b", "is not"),
+        (r"\blet's\b", "let us"),
+        (r"\by'all\b", "you all"),
+        (r"(?<=[a-z])n't\b", " not"),
+        (r"(?<=[a-z])'re\b", " are"),
+        (r"(?<=[a-z])'ll\b", " will"),
+        (r"(?<=[a-z])'ve\b", " have"),
+        (r"(?<=\bi)'m\b", " am"),
+        (r"(?<=[a-z])'d\b", " would"),
+        # After any other word `'s` may be a possessive.
+        (rf"\b({_PRONOUNS})'s\b", r"\1 is"),
+    )
+)
+
+
+def clean(text: str, preset: Cleaning) -> str:
+    """The text as `preset` wants it."""
+    return CLEANINGS[preset](text)
+
+
+def fingerprint(preset: Cleaning) -> str:
+    """Names the rules of a preset for cache keys: another fingerprint, possibly another text.
+
+    The rules' version is kept by hand (a test holds each to recorded results, so no change goes unnoticed): a hash of
+    the source would throw caches away for a comment. `bertweet` leans on two libraries, whose versions count.
+    """
+    libraries = [f"{name}={version(name)}" for name in ("transformers", "emoji")] if preset == "bertweet" else []
+    return hashlib.sha256("/".join([preset, str(_VERSIONS[preset]), *libraries]).encode()).hexdigest()[:16]
+
+
+def _none(text: str) -> str:
+    return text
+
+
+def _seed(text: str) -> str:
+    """The eight rules of the original, in its order."""
+    text = _APOSTROPHE.sub("'", text)
+    for pattern, full in _CONTRACTIONS:
+        text = pattern.sub(full, text)
+    text = URL.sub(" http ", text)
+    text = _RETWEET.sub(" ", text)
+    text = _MENTION.sub("@user", text)
+    text = _HASHTAG.sub("", text)
+    text = text.translate(_PUNCTUATION)
+    return " ".join(text.split()).lower()
+
+
+def _twitter_roberta(text: str) -> str:
+    """The model card's `@user` and `http`, for mentions and URLs next to punctuation too."""
+    return " ".join(_MENTION.sub("@user", URL.sub("http", text)).split())
+
+
+def _bertweet(text: str) -> str:
+    """The normalisation BERTweet was pretrained with.
+
+    Source: `BertweetTokenizer.normalizeTweet` of transformers, after https://github.com/VinAIResearch/BERTweet.
+    """
+    words = _tweet_tokenizer().tokenize(text.replace("’", "'").replace("…", "..."))
+    text = " ".join(map(_bertweet_word, words))
+    # The trailing spaces are the original's: a contraction at the very end of a tweet stays as it is.
+    for pattern, replacement in _BERTWEET_SPACING:
+        text = text.replace(pattern, replacement)
+    return " ".join(text.split())
+
+
+_BERTWEET_SPACING = (
+    ("cannot ", "can not "),
+    ("n't ", " n't "),
+    ("n 't ", " n't "),
+    ("ca n't", "can't"),
+    ("ai n't", "ain't"),
+    *((f"'{ending} ", f" '{ending} ") for ending in ("m", "re", "s", "ll", "d", "ve")),
+    (" p . m .", "  p.m."),
+    (" p . m ", " p.m "),
+    (" a . m .", " a.m."),
+    (" a . m ", " a.m "),
+)
+
+
+def _bertweet_word(word: str) -> str:
+    from emoji import demojize
+
+    if word.startswith("@"):
+        return "@USER"
+    if word.lower().startswith(("http", "www")):
+        return "HTTPURL"
+    return demojize(word) if len(word) == 1 else word
+
+
+@cache
+def _tweet_tokenizer() -> Any:
+    # NLTK's, in the copy that transformers keeps for BERTweet; importing it needs neither torch nor a vocabulary.
+    from transformers.models.bertweet.tokenization_bertweet import TweetTokenizer
+
+    return TweetTokenizer()
+
+
+class _Punctuation(dict[int, int]):
+    """A translation table, filled as characters are met: punctuation but `!?.,'@` to a space.
+
+    Punctuation is what Unicode calls so, and ASCII's symbols. Emoji, currency signs and the vowel signs of Indic
+    scripts are none; the original's `[^\\w\\s]` lost them.
+    """
+
+    def __missing__(self, code: int) -> int:
+        character = chr(code)
+        marks = unicodedata.category(character).startswith("P") or character in string.punctuation
+        self[code] = ord(" ") if marks and character not in "!?.,'@" else code
+        return self[code]
+
+
+_PUNCTUATION = _Punctuation()
+
+CLEANINGS: dict[Cleaning, Callable[[str], str]] = {
+    "none": _none,
+    "seed": _seed,
+    "twitter_roberta": _twitter_roberta,
+    "bertweet": _bertweet,
+}
+_VERSIONS: dict[Cleaning, int] = {"none": 1, "seed": 1, "twitter_roberta": 1, "bertweet": 1}

@@ -1,0 +1,84 @@
+"""The Coronavirus tweets NLP set of Kaggle."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import field_validator
+
+from chirplet.config import existing_file
+from chirplet.data.corpus import Split
+from chirplet.data.files import read_table
+from chirplet.data.source import RawCorpus, RawTweet, Source
+from chirplet.error import DataError
+
+DATASET = "datatattle/covid-19-nlp-text-classification"
+FILES: dict[Split, str] = {"train": "Corona_NLP_train.csv", "test": "Corona_NLP_test.csv"}
+LABELS = ("Extremely Negative", "Negative", "Neutral", "Positive", "Extremely Positive")
+
+
+class CoronaNlp(Source):
+    """41,157 train and 3,798 test tweets on COVID-19 of March and April 2020, with dates.
+
+    Labels: Extremely Negative, Negative, Neutral, Positive, Extremely Positive.
+    Licence: the Kaggle page says "Other"; the tweets are their authors'. Not redistributed here: download it yourself
+    and set `dir`, or let kagglehub do so (`pip install "chirplet[kaggle]"`).
+    Source: Aman Miglani, Coronavirus tweets NLP - Text Classification, Kaggle 2020,
+    https://www.kaggle.com/datasets/datatattle/covid-19-nlp-text-classification.
+    """
+
+    paths: ClassVar[tuple[str, ...]] = ("dir",)
+
+    dir: str | None
+
+    @field_validator("dir")
+    @classmethod
+    def _files_exist(cls, folder: str | None) -> str | None:
+        if folder is not None:
+            if not Path(folder).expanduser().is_dir():
+                raise ValueError(f"got {folder!r}, which is no folder; should hold {' and '.join(FILES.values())}")
+            for name in FILES.values():
+                existing_file(str(Path(folder) / name), f"one of the set's files {' and '.join(FILES.values())}")
+        return folder
+
+    def files(self, cache_dir: Path) -> list[Path]:
+        """The two CSV files, from `dir` or through kagglehub, which has a cache of its own."""
+        folder = _download() if self.dir is None else Path(self.dir).expanduser()
+        return [folder / name for name in FILES.values()]
+
+    def read(self, files: list[Path]) -> RawCorpus:
+        """Train and test, of every row; read as latin-1, in which every byte is a character, for repair to mend."""
+        return RawCorpus(LABELS, {split: _read(file) for split, file in zip(FILES, files, strict=True)})
+
+
+def _read(path: Path) -> list[RawTweet]:
+    tweets = []
+    with read_table(path, encoding="latin-1") as table:
+        table.require("OriginalTweet", "Sentiment", "TweetAt")
+        for row in table:
+            label, date = row.cells["Sentiment"], row.cells["TweetAt"]
+            if label not in LABELS:
+                raise DataError(
+                    f"{path} row {row.number}: Sentiment is {label!r}, should be one of {', '.join(LABELS)}"
+                )
+            try:
+                day = datetime.strptime(date, "%d-%m-%Y").date().isoformat()
+            except ValueError:
+                raise DataError(f"{path} row {row.number}: TweetAt is {date!r}, should be a date, DD-MM-YYYY") from None
+            tweets.append(RawTweet(f"{path.name}:{row.number}", row.cells["OriginalTweet"], label, day))
+    return tweets
+
+
+def _download() -> Path:
+    remedy = f"download {DATASET} from Kaggle and set data.dir=FOLDER"
+    try:
+        import kagglehub
+    except ImportError:
+        raise DataError(
+            f'data.dir is null, which needs kagglehub: pip install "chirplet[kaggle]", or {remedy}'
+        ) from None
+    try:
+        return Path(kagglehub.dataset_download(DATASET))
+    except Exception as error:  # kagglehub lets through whatever its HTTP client raises
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"kagglehub cannot fetch {DATASET} ({reason}); {remedy}") from None

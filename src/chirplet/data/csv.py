@@ -1,0 +1,160 @@
+"""The user's own table files."""
+
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import field_validator, model_validator
+
+from chirplet.config import existing_file, near
+from chirplet.data.corpus import Split
+from chirplet.data.files import Format, Row, format_of, read_table
+from chirplet.data.lines import check_encoding
+from chirplet.data.source import RawCorpus, RawTweet, Source, row_names
+from chirplet.error import DataError
+
+_MOST_LABELS = 100
+"""More labels than this are taken for a mistake when nobody listed them."""
+
+
+class Csv(Source):
+    """Tweets from CSV, TSV, Parquet or JSONL files with named columns.
+
+    Labels: the listed ones in their order, else those that occur, sorted (as numbers where all are). Numbers are
+    labels by their text: 1 and "1" are the same, and a whole 1.0 of a typed file is 1.
+    Licence and source: the user's own.
+    """
+
+    paths: ClassVar[tuple[str, ...]] = ("train", "val", "test")
+
+    train: str | list[str]
+    val: str | None
+    test: str | None
+    text_column: str
+    label_column: str
+    date_column: str | None
+    date_format: str | None
+    labels: list[str | int] | None
+    format: Format | None
+    encoding: str
+    quoted: bool
+
+    @field_validator("train", "val", "test")
+    @classmethod
+    def _files_exist(cls, paths: str | list[str] | None) -> str | list[str] | None:
+        for path in _listed(paths):
+            existing_file(path, "a table of tweets")
+        if paths == []:
+            raise ValueError("got [], should be one file or more")
+        return paths
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, encoding: str) -> str:
+        return check_encoding(encoding)
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_differ(cls, labels: list[str | int] | None) -> list[str | int] | None:
+        if labels is not None and (len(set(map(str, labels))) < len(labels) or len(labels) < 2):
+            raise ValueError(f"got {labels}, should be two labels or more, all different")
+        return labels
+
+    @model_validator(mode="after")
+    def _files_fit(self) -> Self:
+        files = self.files(Path())
+        try:
+            for file in files:
+                format_of(file, self.format)
+        except DataError as error:
+            raise ValueError(str(error)) from None
+        resolved = [file.resolve() for file in files]
+        if len(set(resolved)) < len(resolved):
+            twice = next(file for file, path in zip(files, resolved, strict=True) if resolved.count(path) > 1)
+            raise ValueError(f"train, val, test: the file {str(twice)!r} stands there twice")
+        return self
+
+    def files(self, cache_dir: Path) -> list[Path]:
+        """Those of train, then val, then test."""
+        return [Path(path).expanduser() for paths in (self.train, self.val, self.test) for path in _listed(paths)]
+
+    def read(self, files: list[Path]) -> RawCorpus:
+        """Every row of every file."""
+        sets: dict[Split, str | list[str] | None] = {"train": self.train, "val": self.val, "test": self.test}
+        roles = [split for split, paths in sets.items() for _ in _listed(paths)]
+        listed = None if self.labels is None else [str(label) for label in self.labels]
+        splits: dict[Split, list[RawTweet]] = {}
+        for role, file, prefix in zip(roles, files, row_names(files), strict=True):
+            splits.setdefault(role, []).extend(self._read(file, prefix, listed))
+        if listed is None:
+            listed = _sorted({tweet.label for tweets in splits.values() for tweet in tweets})
+            if len(listed) > _MOST_LABELS:
+                shown = ", ".join(map(repr, listed[:3]))
+                raise DataError(
+                    f"{', '.join(map(str, files))}: the column {self.label_column!r} has {len(listed):,} different "
+                    f"values ({shown}, ...); should be labels; if they are, list them in data.labels"
+                )
+        return RawCorpus(tuple(listed), splits)
+
+    def _read(self, file: Path, prefix: str, listed: list[str] | None) -> Iterator[RawTweet]:
+        with read_table(file, self.format, self.encoding, self.quoted) as table:
+            table.require(self.text_column, self.label_column, *([self.date_column] if self.date_column else []))
+            empty = True
+            for row in table:
+                empty = False
+                place = f"{file} row {row.number}"
+                yield RawTweet(
+                    row_id=f"{prefix}:{row.number}",
+                    text=_text(row, self.text_column, place),
+                    label=_label(row.cells[self.label_column], listed, self.label_column, place),
+                    date=_date(row.cells[self.date_column], self.date_format, place) if self.date_column else None,
+                    redecoded=self.text_column in row.redecoded,
+                )
+            if empty:
+                raise DataError(f"{file}: has a header but no rows")
+
+
+def _listed(paths: str | list[str] | None) -> list[str]:
+    return [] if paths is None else [paths] if isinstance(paths, str) else paths
+
+
+def _text(row: Row, column: str, place: str) -> str:
+    """The cell's text; a null is a blank tweet."""
+    value = row.cells[column]
+    if value is not None and not isinstance(value, str):
+        raise DataError(f"{place}: {column!r} is {value!r}, should be text")
+    return value or ""
+
+
+def _label(value: Any, listed: Sequence[str] | None, column: str, place: str) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    label = "" if value is None or value != value else str(value).strip()
+    if not label:
+        raise DataError(f"{place}: {column!r} is empty, should be a label")
+    if listed is not None and label not in listed:
+        whole = label.removesuffix(".0")
+        hint = f"; a column of decimals? write {whole}" if whole in listed else near(label, listed)
+        raise DataError(f"{place}: {column!r} is {label!r}, should be one of {', '.join(listed)}{hint}")
+    return label
+
+
+def _date(value: Any, form: str | None, place: str) -> str | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, date):
+        return value.isoformat()
+    try:
+        return (datetime.fromisoformat(value) if form is None else datetime.strptime(value, form)).isoformat()
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{place}: the date is {value!r}, should be {'ISO 8601' if form is None else form}; set data.date_format"
+        ) from None
+
+
+def _sorted(labels: set[str]) -> list[str]:
+    try:
+        return sorted(labels, key=int)
+    except ValueError:
+        return sorted(labels)

@@ -1,0 +1,151 @@
+"""Token ids on disk: each tweet cleaned and tokenised once, memory-mapped from then on."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from chirplet.data import cleaning
+from chirplet.data.corpus import Tweets
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+FORMAT_VERSION = 1
+CHUNK = 2048
+"""Tweets handed to the tokenizer at once: enough to keep its threads busy, little enough to stay flat in memory."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids of n tweets, end to end: tweet i is `values[offsets[i]:offsets[i + 1]]`.
+
+    `values` has shape (total,), int32; `offsets` shape (n + 1,), int64. Both may be views of a mapped file.
+    """
+
+    values: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, position: int) -> NDArray[np.int32]:
+        return self.values[self.offsets[position] : self.offsets[position + 1]]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens per tweet, specials included; shape (n,)."""
+        return np.diff(self.offsets)
+
+
+def tokenize(
+    texts: Iterable[str], tokenizer: "PreTrainedTokenizerBase", preset: cleaning.Cleaning, max_length: int
+) -> Tokens:
+    """Clean and tokenise tweets, specials included, cut at `max_length` tokens."""
+    column = pa.chunked_array(list(_encode(texts, tokenizer, preset, max_length)), type=_TYPE)
+    return _from_column(column)
+
+
+def cached_tokens(
+    tweets: Tweets,
+    tokenizer: "PreTrainedTokenizerBase",
+    preset: cleaning.Cleaning,
+    max_length: int,
+    cache_dir: Path,
+) -> Tokens:
+    """The tokens of `tweets`, from an Arrow file that is made at first use.
+
+    The file is keyed by the texts, the cleaning rules, the tokenizer's own files and `max_length`, so a change of any
+    of them makes a new one. Two processes may ask at once: one writes, the other waits.
+    """
+    parts = (
+        str(FORMAT_VERSION),
+        _texts_hash(tweets.text),
+        cleaning.fingerprint(preset),
+        tokenizer_hash(tokenizer),
+        str(max_length),
+    )
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    folder = cache_dir / "tokens"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{key}.arrow"
+    with FileLock(folder / f"{key}.lock"):
+        if not path.exists():
+            _write(path, _encode(tweets.text, tokenizer, preset, max_length))
+    return open_tokens(path)
+
+
+def open_tokens(path: Path) -> Tokens:
+    """Map a token file written by `cached_tokens`."""
+    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    return _from_column(table.column("input_ids"))
+
+
+def tokenizer_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """SHA-256 over the files that the tokenizer saves of itself."""
+    digest = hashlib.sha256()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in sorted(tokenizer.save_pretrained(folder)):
+            digest.update(Path(name).name.encode())
+            digest.update(Path(name).read_bytes())
+    return digest.hexdigest()
+
+
+_TYPE = pa.large_list(pa.int32())
+
+
+def _encode(
+    texts: Iterable[str], tokenizer: "PreTrainedTokenizerBase", preset: cleaning.Cleaning, max_length: int
+) -> Iterator[pa.Array]:
+    clean = cleaning.CLEANINGS[preset]
+    for chunk in _chunks(texts):
+        ids = tokenizer([clean(text) for text in chunk], truncation=True, max_length=max_length)["input_ids"]
+        yield pa.array(ids, type=_TYPE)
+
+
+def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    for text in texts:
+        chunk.append(text)
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _write(path: Path, arrays: Iterable[pa.Array]) -> None:
+    # An Arrow file of several batches would be copied when it is read as one array; a single batch is only mapped.
+    column = pa.chunked_array(list(arrays), type=_TYPE).combine_chunks()
+    schema = pa.schema([("input_ids", _TYPE)])
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+            writer.write_batch(pa.record_batch([column], schema=schema))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _from_column(column: pa.ChunkedArray) -> Tokens:
+    array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=_TYPE)
+    offsets = array.offsets.to_numpy()
+    return Tokens(values=array.values.to_numpy(), offsets=offsets)
+
+
+def _texts_hash(texts: list[str]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode())
+        digest.update(b"\0")
+    return digest.hexdigest()

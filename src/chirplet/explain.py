@@ -1,0 +1,40 @@
+"""One line for each error that is the user's to mend, whoever raised it."""
+
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from chirplet.config import near
+from chirplet.error import UserError
+
+CONFIG_EXIT_CODE = 2
+
+
+def explain(error: BaseException) -> tuple[str, int] | None:
+    """The message and the exit code for an error of the user's, or None for one of ours."""
+    if isinstance(error, UserError):
+        return str(error), error.exit_code
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _configuration(error), CONFIG_EXIT_CODE
+    return None
+
+
+def _configuration(error: BaseException) -> str:
+    cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: is not KEY=VALUE ({_line(error)})"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        options = [option for option in error.options if not option.startswith("_")]
+        return f"{group}: got {name!r}, should be one of {', '.join(options)}{near(name, options)}"
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and cause.parent_node is not None:
+        known = [str(key) for key in cause.parent_node]
+        # Hydra's own settings share the root with chirplet's and are no help here.
+        shown = ", ".join(key for key in known if key not in {"hydra", "_target_"})
+        return f"{cause.full_key}: no such key{near(str(cause.key), known)}; known here: {shown}"
+    return _line(error) if cause is None or cause is error else f"{_line(error)}: {_line(cause)}"
+
+
+def _line(error: BaseException) -> str:
+    """The message on one line, without Hydra's advice to look at a stack trace."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return " ".join(line for line in lines if line and "HYDRA_FULL_ERROR" not in line)

@@ -1,0 +1,46 @@
+"""The parts that encoders with a head have in common: embeddings, layers, pooler, head."""
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from chirplet.error import ModelError
+
+
+def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
+    """The encoder's layers, lowest first.
+
+    Raises:
+        ModelError: the architecture has none where the BERT and RoBERTa families have them.
+    """
+    layers = getattr(getattr(model.base_model, "encoder", None), "layer", None)
+    if not isinstance(layers, nn.ModuleList):
+        raise ModelError(f"models of type {model.config.model_type!r} have no encoder.layer; should be BERT or RoBERTa")
+    return layers
+
+
+def head_modules(model: PreTrainedModel) -> list[nn.Module]:
+    """Everything outside the encoder."""
+    return [module for module in model.children() if module is not model.base_model]
+
+
+def is_head(model: PreTrainedModel, name: str) -> bool:
+    """Whether a parameter of that name is outside the encoder."""
+    return not name.startswith(f"{model.base_model_prefix}.")
+
+
+def depth_from_top(model: PreTrainedModel, name: str) -> int:
+    """How far below the head a parameter lies.
+
+    0 is the head and the pooler, 1 the last of L layers, L the first, L + 1 the embeddings.
+    """
+    if is_head(model, name):
+        return 0
+    part, *rest = name.removeprefix(f"{model.base_model_prefix}.").split(".")
+    count = len(encoder_layers(model))
+    if part == "pooler":
+        return 0
+    if part == "encoder" and rest[0] == "layer":
+        return count - int(rest[1])
+    if part == "embeddings":
+        return count + 1
+    raise ModelError(f"parameter {name!r} is neither of the embeddings, a layer, the pooler nor the head")

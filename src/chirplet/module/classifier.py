@@ -1,0 +1,138 @@
+"""The Lightning module that trains an encoder with a classification head."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import (
+    get_constant_schedule_with_warmup,
+    get_cosine_schedule_with_warmup,
+    get_linear_schedule_with_warmup,
+    get_polynomial_decay_schedule_with_warmup,
+)
+
+from chirplet.data.batches import Batch, ResumableLoader
+from chirplet.metric.classification import evaluate, scalars
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+SCHEDULES: dict[str, Callable[[Optimizer, int, int], LambdaLR]] = {
+    "linear": get_linear_schedule_with_warmup,
+    "cosine": get_cosine_schedule_with_warmup,
+    "polynomial": get_polynomial_decay_schedule_with_warmup,
+    "constant": lambda optimizer, warmup, steps: get_constant_schedule_with_warmup(optimizer, warmup),
+}
+"""Schedules by name: linear warm-up, then the decay; each takes the optimizer, warm-up steps and all steps."""
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How the weights are moved: AdamW's parameter groups with their learning rates, and the schedule over `steps`."""
+
+    groups: list[dict[str, Any]]
+    schedule: str
+    warmup_fraction: float
+    steps: int
+
+
+class Classifier(pl.LightningModule):
+    """Cross-entropy training of a sequence classifier, validated by all metrics at once.
+
+    Args:
+        model: gives `logits` of shape (batch, classes) for `input_ids` and `attention_mask` of shape (batch, tokens).
+        labels: class names in order.
+        optimization: parameter groups and schedule.
+        label_smoothing: mass spread over the other classes, in [0, 1) (Szegedy et al. 2016, arXiv 1512.00567).
+        class_weights: weight of each class in the loss, shape (classes,), or None.
+    """
+
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        labels: Sequence[str],
+        optimization: Optimization,
+        label_smoothing: float,
+        class_weights: Tensor | None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.class_names = tuple(labels)
+        self.optimization = optimization
+        self.label_smoothing = label_smoothing
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", class_weights, persistent=False)
+        self.evaluated: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits, shape (batch, classes), float32."""
+        output = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+        logits: Tensor = output.logits
+        return logits.float()
+
+    def on_train_epoch_start(self) -> None:
+        """Shuffle anew."""
+        loader = self.trainer.train_dataloader
+        if isinstance(loader, ResumableLoader):
+            loader.set_epoch(self.current_epoch)
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Mean loss of one batch."""
+        loss = cross_entropy(
+            self(batch), batch["labels"], weight=self.class_weights, label_smoothing=self.label_smoothing
+        )
+        self.log("train/loss", loss.detach(), batch_size=len(batch["labels"]))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Keep the logits; metrics are of the whole split, not means over batches."""
+        self.evaluated.append((self(batch), batch["labels"]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log every scalar metric as `val/NAME`."""
+        logits, target = (torch.cat(part).cpu() for part in zip(*self.evaluated, strict=True))
+        self.evaluated.clear()
+        metrics = scalars(evaluate(logits, target, self.class_names))
+        self.log_dict({f"val/{name}": value for name, value in metrics.items()}, batch_size=len(target))
+
+    def configure_optimizers(self) -> Any:
+        """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101), fused where it can be, with warm-up and decay per step."""
+        # With fp16's gradient scaler a fused step would unscale by itself, too late for clipping.
+        optimizer = AdamW(self.optimization.groups, fused=self.trainer.precision != "16-mixed")
+        # Lightning's own `estimated_stepping_batches` would set the loader up before a checkpoint can restore it.
+        steps = self.optimization.steps
+        warmup = round(self.optimization.warmup_fraction * steps)
+        scheduler = SCHEDULES[self.optimization.schedule](optimizer, warmup, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm of all gradients together.
+
+        Lightning's own refuses every fused optimizer under mixed precision, also bf16, where nothing is scaled.
+        """
+        if gradient_clip_val is not None:
+            clip_grad_norm_(self.parameters(), gradient_clip_val)
+
+
+def balanced_weights(target: NDArray[np.int64], classes: int) -> Tensor:
+    """Class weights n / (classes * n_class), so that every class weighs the same; shape (classes,).
+
+    A class without tweets weighs nothing.
+    """
+    counts = np.bincount(target, minlength=classes)
+    weights = np.where(counts > 0, len(target) / (classes * np.maximum(counts, 1)), 0.0)
+    return torch.tensor(weights, dtype=torch.float32)

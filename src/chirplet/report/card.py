@@ -1,0 +1,106 @@
+"""The model card: an artifact's README.md, made from its record and nothing else."""
+
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from chirplet.artifact import Ancestor, Record, split_order
+from chirplet.report.page import render_markdown
+from chirplet.report.table import METRICS, PER_CLASS
+
+# What the labels of these sources mean and where their tweets are from, as the docstrings of their modules tell.
+_ENGLISH = frozenset({"vader_tweets", "corona_nlp", "tweet_eval"})
+_DATASETS = {"tweet_eval": "cardiffnlp/tweet_eval"}
+_METRIC_TYPES = {"accuracy": "accuracy", "f1_macro": "f1", "precision_macro": "precision", "recall_macro": "recall"}
+
+CLEANING = {
+    "none": "the text goes to the tokenizer as it is",
+    "seed": "contractions written out, URLs and mentions to placeholders, `RT` and `#` dropped, punctuation but "
+    "`!?.,'@` to spaces, lower case",
+    "twitter_roberta": "mentions to `@user`, URLs to `http`",
+    "bertweet": "mentions to `@USER`, URLs to `HTTPURL`, emoji to their names",
+}
+
+
+def model_card(record: Record) -> str:
+    """Markdown with the hub's YAML metadata on top; says nothing that the record does not.
+
+    A model that started from random weights is called so at the beginning.
+    """
+    return render_markdown(
+        "card.md.j2",
+        metadata=_metadata(record).to_yaml(),
+        record=record,
+        base=_base(record),
+        splits=split_order(record.metrics),
+        judged=_judged(record),
+        metric_names=METRICS,
+        per_class=PER_CLASS,
+        cleaning=CLEANING[record.cleaning],
+        training=_flat(record.training),
+        settings=_flat(record.settings),
+        cost=_flat(record.cost),
+        found={kind: count for kind, count in record.data.report.get("found", {}).items() if count},
+        dropped={kind: count for kind, count in record.data.report.get("dropped", {}).items() if count},
+        is_english=record.data.source in _ENGLISH,
+        versions=", ".join(f"{name} {version}" for name, version in record.versions.items()),
+    )
+
+
+def _metadata(record: Record) -> ModelCardData:
+    judged = _judged(record)
+    dataset = _DATASETS.get(record.data.source)
+    results = [
+        EvalResult(
+            task_type="text-classification",
+            dataset_type=dataset or record.data.source,
+            dataset_name=record.data.source,
+            dataset_split=judged,
+            metric_type=kind,
+            metric_name=METRICS[key],
+            metric_value=round(record.metrics[judged][key], 6),
+        )
+        for key, kind in _METRIC_TYPES.items()
+        if judged is not None
+    ]
+    base = _base(record)
+    return ModelCardData(
+        # The hub knows a base model by its id; a folder's name would point to a stranger's model or to nothing.
+        base_model=base.name if base.pretrained and "/" in base.name else None,
+        datasets=[dataset] if dataset else None,
+        language="en" if record.data.source in _ENGLISH else None,
+        library_name="transformers",
+        pipeline_tag="text-classification",
+        tags=["sentiment", "tweets", "chirplet"],
+        metrics=sorted(set(_METRIC_TYPES.values())) if results else None,
+        model_name=f"{record.stage} ({record.method}) on {record.data.source}",
+        eval_results=results or None,
+    )
+
+
+def _base(record: Record) -> Ancestor:
+    return record.lineage[0]
+
+
+def _judged(record: Record) -> str | None:
+    """The split whose figures stand for the model: test, else validation, and never train."""
+    return next((split for split in ("test", "val") if split in record.metrics), None)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """One name and one text a value: `latency_ms.p50: 3.21`. What is null is left out."""
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif value is not None and name != "_target_":
+            flat[prefix + name] = _shown(value)
+    return flat
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

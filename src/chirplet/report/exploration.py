@@ -1,0 +1,176 @@
+"""An exploration shown: tables for the terminal, and one page."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+from rich.table import Table
+
+from chirplet.data.corpus import DataReport, Split
+from chirplet.data.exploration import Exploration, Lengths
+from chirplet.report import plot
+from chirplet.report.page import render_page
+from chirplet.report.table import count_table
+
+LENGTH_COLUMNS = ("mean", "p5", "p50", "p95", "p99", "longest")
+BINS = 40
+FINDINGS = {
+    "blank": "blank",
+    "duplicate": "duplicate, beyond the first",
+    "conflict": "same text, several labels",
+    "conflict_texts": "different texts among these",
+    "leak_val": "train text also in val",
+    "leak_test": "train text also in test",
+}
+"""What the keys of `DataReport.found` and `dropped` mean."""
+EXAMPLES_SHOWN = 3
+TOP_SHOWN = 10
+"""Names on the terminal; the page shows all."""
+
+
+def tables(seen: Exploration) -> list[Table]:
+    """Everything of an exploration that reads well on a terminal."""
+    return [
+        _class_table(seen),
+        _length_table("Characters per tweet", seen.characters, None),
+        _length_table("Tokens per tweet", seen.tokens, seen.max_length),
+        _finding_table(seen.report),
+        count_table("Repaired cells", "repair", seen.report.repaired),
+        count_table("Most frequent hashtags (tweets)", "hashtag", dict(seen.hashtags[:TOP_SHOWN])),
+        count_table("Most frequent mentions (tweets)", "mention", dict(seen.mentions[:TOP_SHOWN])),
+    ]
+
+
+def page(seen: Exploration, model: str, cleaning: str) -> str:
+    """A self-contained HTML page: every table, four figures, and some tweets.
+
+    Args:
+        seen: what to show; all its text is escaped.
+        model: the name of the model whose tokens were counted.
+        cleaning: the cleaning preset that came before.
+    """
+    return render_page(
+        "explore.html.j2",
+        seen=seen,
+        model=model,
+        cleaning=cleaning,
+        classes=_class_rows(seen),
+        findings=_findings(seen.report),
+        length_columns=LENGTH_COLUMNS,
+        characters={split: _length_row(lengths) for split, lengths in seen.characters.items()},
+        tokens={split: _length_row(lengths, seen.max_length) for split, lengths in seen.tokens.items()},
+        span=None if seen.days is None else f"{seen.days.days[0]} to {seen.days.days[-1]}",
+        dated=0 if seen.days is None else sum(int(counts.sum()) for counts in seen.days.counts.values()),
+        # Markup: matplotlib has escaped the labels in its SVG.
+        figures={name: Markup(svg) for name, svg in _figures(seen).items()},
+    )
+
+
+def _figures(seen: Exploration) -> dict[str, str]:
+    shares: dict[str, list[float]] = {split: (counts / counts.sum()).tolist() for split, counts in seen.classes.items()}
+    figures = {
+        "classes": plot.share_bars(
+            seen.labels, shares, "share of the split", f"Bars: {_in_words(seen.labels, shares)}."
+        ),
+        "characters": _length_figure(seen.characters, "characters", None),
+        "tokens": _length_figure(seen.tokens, "tokens", seen.max_length),
+    }
+    if seen.days is not None:
+        days, counts = seen.days.days, seen.days.counts
+        total = sum(counts.values())
+        alt = (
+            f"Lines: tweets per day from {days[0]} to {days[-1]}; "
+            f"most on {days[int(np.argmax(total))]}, {int(np.max(total)):,} tweets."
+        )
+        series: dict[str, list[int]] = {split: values.tolist() for split, values in counts.items()}
+        figures["days"] = plot.time_series(days, series, "tweets per day", alt)
+    return figures
+
+
+def _length_figure(lengths: Mapping[Split, Lengths], unit: str, cut: int | None) -> str:
+    pooled = np.concatenate([split.values for split in lengths.values()])
+    # A single tweet of 10 MB would leave nothing to see of the others: the last bin takes the longest 0.5%.
+    limit = max(float(np.quantile(pooled, 0.995)), 1.25 * (cut or 0))
+    step = max(1, int(np.ceil(limit / BINS)))
+    edges = np.arange(0, limit + step, step, dtype=np.float64)
+    series: dict[str, NDArray[np.float64]] = {
+        split: histogram_shares(each.values, edges) for split, each in lengths.items()
+    }
+    medians = ", ".join(f"{split} {each.quantiles[1]:,.0f}" for split, each in lengths.items())
+    longest = max(each.longest for each in lengths.values())
+    alt = f"Histogram of {unit} per tweet. Medians: {medians}. The longest tweet has {longest:,}."
+    mark = None if cut is None else (float(cut), f"max_length {cut}")
+    return plot.share_histogram(edges, series, f"{unit} per tweet", "share of the split", alt, mark)
+
+
+def histogram_shares(values: NDArray[np.int64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The share of values in each bin, shape (bins,); the last bin takes all that is longer."""
+    counts, _ = np.histogram(np.minimum(values, edges[-1]), edges)
+    return counts / len(values)
+
+
+def _in_words(labels: tuple[str, ...], shares: Mapping[str, list[float]]) -> str:
+    return "; ".join(
+        f"{split}: " + ", ".join(f"{label} {share:.0%}" for label, share in zip(labels, values, strict=True))
+        for split, values in shares.items()
+    )
+
+
+def _class_rows(seen: Exploration) -> list[tuple[str, list[tuple[int, float]]]]:
+    """Label, and for each split the number of its tweets and their share."""
+    return [
+        (label, [(int(counts[i]), float(counts[i] / counts.sum())) for counts in seen.classes.values()])
+        for i, label in enumerate(seen.labels)
+    ]
+
+
+def _length_row(lengths: Lengths, cut: int | None = None) -> list[str]:
+    cells = [f"{lengths.mean:,.1f}", *(f"{value:,.0f}" for value in lengths.quantiles), f"{lengths.longest:,}"]
+    return cells if cut is None else [*cells, f"{lengths.share_above(cut):.2%}"]
+
+
+def _findings(report: DataReport) -> list[tuple[str, int, int, str]]:
+    """What was found, on how many tweets, how many of them were dropped, and where the first of them stand."""
+    kinds = dict.fromkeys([*report.found, *report.dropped])
+    return [
+        (
+            FINDINGS.get(kind, kind),
+            report.found.get(kind, 0),
+            report.dropped.get(kind, 0),
+            ", ".join(report.examples.get(kind, [])[:EXAMPLES_SHOWN]),
+        )
+        for kind in kinds
+    ]
+
+
+def _class_table(seen: Exploration) -> Table:
+    table = _table(f"Classes of {seen.name}", "label", *seen.classes)
+    for label, cells in _class_rows(seen):
+        table.add_row(label, *(f"{count:,} ({share:.1%})" for count, share in cells))
+    table.add_section()
+    table.add_row("all", *(f"{size:,}" for size in seen.sizes.values()))
+    return table
+
+
+def _length_table(title: str, lengths: Mapping[Split, Lengths], cut: int | None) -> Table:
+    columns = LENGTH_COLUMNS if cut is None else (*LENGTH_COLUMNS, f"cut at {cut}")
+    table = _table(title, "split", *columns)
+    for split, each in lengths.items():
+        table.add_row(split, *_length_row(each, cut))
+    return table
+
+
+def _finding_table(report: DataReport) -> Table:
+    table = _table("What was found (tweets)", "found", "seen", "dropped from train", "for instance")
+    for kind, found, dropped, examples in _findings(report):
+        table.add_row(kind, f"{found:,}", f"{dropped:,}", examples)
+    return table
+
+
+def _table(title: str, first: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column(first, overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right")
+    return table

@@ -1,0 +1,29 @@
+"""Pages and cards from the templates beside this file."""
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+_HTML = Environment(
+    loader=PackageLoader("chirplet", "report"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_MARKDOWN = _HTML.overlay(autoescape=False)
+
+
+def render_page(template: str, **values: Any) -> str:
+    """A self-contained HTML page. Every value is escaped but what is wrapped in `markupsafe.Markup`.
+
+    Args:
+        template: `NAME.html.j2`; it extends `shell.html.j2`.
+        values: what the template names; a missing one raises `jinja2.UndefinedError`.
+    """
+    return _HTML.get_template(template).render(**values)
+
+
+def render_markdown(template: str, **values: Any) -> str:
+    """A Markdown text. Nothing is escaped here: `NAME.md.j2` does it where it shows what data may hold."""
+    return _MARKDOWN.get_template(template).render(**values)

@@ -1,0 +1,161 @@
+"""Figures as inline SVG, with one style: no pyplot, text as text, and colours that the page's CSS decides."""
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from html import escape
+from io import StringIO
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, StrMethodFormatter
+from numpy.typing import NDArray
+
+SIZE = (5.2, 3.1)
+"""Inches, so that a figure is about as wide as a phone and its text stays readable there."""
+
+FONT_SIZE = 11
+
+# Colours that stand for CSS variables until the SVG is text: matplotlib has no `var()`, pages have two themes.
+INK, MUTED, GRID = "#010101", "#020202", "#030303"
+SERIES = ("#040404", "#050505", "#060606")
+_VARIABLES = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    GRID: "var(--grid)",
+    SERIES[0]: "var(--series-1)",
+    SERIES[1]: "var(--series-2)",
+    SERIES[2]: "var(--series-3)",
+}
+
+_PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.3g}%")
+
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": FONT_SIZE,
+    "text.color": INK,
+    "text.parse_math": False,  # a label with two dollar signs is no formula
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid.axis": "y",
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "legend.fontsize": FONT_SIZE - 1,
+}
+
+
+def share_bars(names: Sequence[str], series: Mapping[str, Sequence[float]], x_label: str, alt: str) -> str:
+    """A group of bars for each name, from the top down: one bar a series, one share (0 to 1) a name in each."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _axes(x_label=x_label, grid="x")
+        height = 0.8 / len(series)
+        places = np.arange(len(names))
+        for i, (name, values) in enumerate(series.items()):
+            offset = (i - (len(series) - 1) / 2) * height
+            axes.barh(places + offset, values, height * 0.9, label=name, color=SERIES[i])
+        axes.set_yticks(places, list(names))
+        axes.invert_yaxis()
+        axes.xaxis.set_major_formatter(_PERCENT)
+        axes.tick_params(axis="y", length=0)
+        return _svg(figure, alt)
+
+
+def share_histogram(
+    edges: NDArray[np.float64],
+    series: Mapping[str, NDArray[np.float64]],
+    x_label: str,
+    y_label: str,
+    alt: str,
+    mark: tuple[float, str] | None = None,
+) -> str:
+    """Step outlines over common bins.
+
+    Args:
+        edges: the bins' edges, shape (bins + 1,).
+        series: name to share (0 to 1) of each bin, shape (bins,).
+        x_label: what is binned, with its unit.
+        y_label: shares of what.
+        alt: the figure in words, for who does not see it.
+        mark: a place on the x axis for an upright line, and its name.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, axes = _axes(x_label=x_label, y_label=y_label)
+        for i, (name, heights) in enumerate(series.items()):
+            axes.stairs(heights, edges, label=name, color=SERIES[i], linewidth=1.8, fill=False)
+        if mark is not None:
+            axes.axvline(mark[0], color=INK, linestyle="--", linewidth=1.2, label=mark[1])
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(_PERCENT)
+        return _svg(figure, alt)
+
+
+def time_series(days: NDArray[np.datetime64], series: Mapping[str, Sequence[int]], y_label: str, alt: str) -> str:
+    """One line a series over days; every series has one value a day."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _axes(y_label=y_label)
+        for i, (name, values) in enumerate(series.items()):
+            axes.plot(
+                days.astype("datetime64[D]").astype(object),
+                values,
+                label=name,
+                color=SERIES[i],
+                linewidth=1.8,
+                marker="." if len(days) < 60 else "",
+            )
+        locator = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call]
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))  # type: ignore[no-untyped-call]
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        return _svg(figure, alt)
+
+
+def _axes(x_label: str = "", y_label: str = "", grid: Literal["x", "y"] = "y") -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid(True, axis=grid)
+    return figure, axes
+
+
+def _svg(figure: Figure, alt: str) -> str:
+    """The figure as one `<svg>` element that scales with its surroundings and says in words what it shows."""
+    axes = figure.axes[0]
+    if len(axes.get_legend_handles_labels()[0]) > 1:
+        figure.legend(loc="outside upper left", ncols=4, handlelength=1.2, columnspacing=1.2)
+    target = StringIO()
+    metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    # The salt makes ids the same in every run, and different between the figures of one page.
+    with mpl.rc_context({"svg.hashsalt": alt}), warnings.catch_warnings():
+        # Labels may be in any script: the browser has the glyphs that matplotlib misses as it measures.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(target, format="svg", transparent=True, metadata=metadata)
+    text = target.getvalue()
+    return _themed(text[text.index("<svg") :], alt)
+
+
+def _themed(svg: str, alt: str) -> str:
+    """Leave out what fixes size, font and colours, and names that another figure of the page has too."""
+    svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r"font-family: [^;]*; ", "", svg)
+    svg = re.sub(r"(fill|stroke): (#0\d0\d0\d)", lambda match: f"{match[1]}: {_VARIABLES[match[2]]}", svg)
+    head, body = svg.split(">", 1)
+    head = re.sub(r' (width|height)="[^"]*"', "", head)
+    named = head.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"')
+    return f"{named}>{body}"

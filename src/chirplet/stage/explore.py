@@ -1,0 +1,52 @@
+"""Look at the tweets before anything is trained on them."""
+
+from typing import TYPE_CHECKING
+
+from chirplet.config import Count, Index
+from chirplet.stage.base import Run, Stage
+
+if TYPE_CHECKING:
+    from chirplet.data.corpus import Corpus
+    from chirplet.data.exploration import Exploration
+
+PAGE = "explore.html"
+
+UNCUT = 2**20
+"""Tokens: more than any tweet has, so that lengths are known before the cut."""
+
+
+class Explore(Stage):
+    """How much of the data to show. Lengths in tokens are those of the chosen `model`, cleaned as it asks."""
+
+    top: Count
+    samples_per_class: Index
+
+    def run(self, run: Run) -> None:
+        """Print tables, write one page with figures, and say where it is."""
+        from chirplet.data.prepare import prepare
+        from chirplet.report.exploration import page, tables
+        from chirplet.report.table import console
+
+        seen = self.explore(run, prepare(run.data, run.cache_dir))
+        target = run.output_dir / PAGE
+        target.write_text(page(seen, run.model.name_or_path, run.model.cleaning), encoding="utf-8")
+        out = console()
+        for table in tables(seen):
+            if table.row_count:
+                out.print(table)
+        out.print(f"page      {target}")
+        out.print("next      the same command with stage=finetune")
+
+    def explore(self, run: Run, corpus: "Corpus") -> "Exploration":
+        """Tokenise every split, and count."""
+        from chirplet.data.corpus import SPLITS
+        from chirplet.data.exploration import explore
+        from chirplet.data.tokens import cached_tokens
+        from chirplet.model.tokenizer import load_tokenizer
+
+        tokenizer = load_tokenizer(run.model)
+        lengths = {
+            split: cached_tokens(corpus.split(split), tokenizer, run.model.cleaning, UNCUT, run.cache_dir).lengths
+            for split in SPLITS
+        }
+        return explore(corpus, lengths, run.model.max_length, self.top, self.samples_per_class)

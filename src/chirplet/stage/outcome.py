@@ -1,0 +1,214 @@
+"""From a trained or transformed model to its artifact; what every stage that makes a model shares."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from chirplet.artifact import (
+    PREDICTIONS,
+    SCHEMA_VERSION,
+    Ancestor,
+    Artifact,
+    DataRecord,
+    Record,
+    content_id,
+    whole_or_absent,
+    write_predictions,
+    write_record,
+)
+from chirplet.data.cleaning import Cleaning
+from chirplet.data.corpus import Corpus, Split, Tweets
+from chirplet.data.tokens import Tokens, cached_tokens
+from chirplet.metric.classification import evaluate
+from chirplet.metric.cost import measure
+from chirplet.model.loading import LoadedModel
+from chirplet.model.quiet import quiet
+from chirplet.module.inference import predict_logits
+from chirplet.report.card import model_card
+from chirplet.report.table import console, metrics_table
+from chirplet.stage.base import Run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+LIBRARIES = ("chirplet", "torch", "transformers", "tokenizers", "pytorch-lightning", "torchmetrics", "numpy")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A corpus with the tokenizer that reads it."""
+
+    corpus: Corpus
+    tokenizer: "PreTrainedTokenizerBase"
+    cleaning: Cleaning
+    max_length: int
+    cache_dir: Path
+
+    @property
+    def pad_id(self) -> int:
+        """Token id that fills short rows of a batch."""
+        pad_id = self.tokenizer.pad_token_id
+        assert isinstance(pad_id, int)
+        return pad_id
+
+    def tokens(self, tweets: Tweets) -> Tokens:
+        """The tweets' token ids, from the cache."""
+        return cached_tokens(tweets, self.tokenizer, self.cleaning, self.max_length, self.cache_dir)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage did: its name, method and settings, and its account of the training."""
+
+    stage: str
+    method: str
+    settings: dict[str, Any]
+    training: dict[str, Any]
+
+
+def write_outcome(
+    run: Run,
+    outcome: Outcome,
+    loaded: LoadedModel,
+    data: Prepared,
+    splits: Sequence[Split],
+    batch_size: int,
+    measure_cost: bool,
+) -> Artifact:
+    """Judge the model on `splits` and write it with its record, predictions and card to `run.output_dir / "artifact"`.
+
+    Raises:
+        ArtifactError: the folder could not be written; nothing is left there then.
+    """
+    device = run.trainer.device()
+    model = loaded.model
+    model.to(device).eval()  # type: ignore[arg-type]
+    bf16 = run.trainer.resolved_precision() == "bf16-mixed"
+    judged: dict[Split, tuple[Tweets, NDArray[np.float32]]] = {}
+    for split in splits:
+        tweets = data.corpus.split(split)
+        judged[split] = tweets, predict_logits(model, data.tokens(tweets), data.pad_id, batch_size, bf16)
+    metrics = {
+        str(split): evaluate(logits, tweets.label, data.corpus.labels) for split, (tweets, logits) in judged.items()
+    }
+    folder = run.output_dir / "artifact"
+    with whole_or_absent(folder) as temporary:
+        with quiet():
+            model.save_pretrained(temporary)
+        data.tokenizer.save_pretrained(temporary)
+        write_predictions(temporary, {str(split): pair for split, pair in judged.items()})
+        cost: dict[str, Any] = {}
+        if measure_cost:
+            sample = data.tokens(data.corpus.val)
+            cost = measure(temporary, sample, data.pad_id, run.trainer.threads)
+        record = _record(run, outcome, loaded, data, metrics, cost, content_id(temporary))
+        write_record(temporary, record)
+        (temporary / "README.md").write_text(model_card(record), encoding="utf-8")
+    return Artifact(folder, record)
+
+
+def tell_opening(corpus: Corpus, loaded: LoadedModel, run: Run) -> None:
+    """One line before the work: which tweets, which model, on what."""
+    sizes = " / ".join(f"{size:,}" for size in corpus.sizes().values())
+    console().print(
+        f"{corpus.name}: {sizes} tweets (train / val / test), {len(corpus.labels)} classes; "
+        f"{loaded.origin.name}: {loaded.model.num_parameters() / 1e6:.1f} M parameters; "
+        f"{run.trainer.device().type}, {run.trainer.resolved_precision()}",
+        highlight=False,
+    )
+
+
+def tell_result(artifact: Artifact) -> None:
+    """The table of metrics, where the artifact is, and the command that uses it next."""
+    shown = _shown(artifact.folder)
+    out = console()
+    out.print(metrics_table(artifact.record))
+    out.print(f"artifact  {shown}", highlight=False)
+    out.print(f"next      python run.py stage=predict artifact={shown} input=FILE output=FILE", highlight=False)
+
+
+def _shown(folder: Path) -> str:
+    """Relative where the folder lies below the working directory, since that is how people type it."""
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
+
+
+def _record(
+    run: Run,
+    outcome: Outcome,
+    loaded: LoadedModel,
+    data: Prepared,
+    metrics: dict[str, dict[str, Any]],
+    cost: dict[str, Any],
+    identity: str,
+) -> Record:
+    return Record(
+        schema_version=SCHEMA_VERSION,
+        id=identity,
+        stage=outcome.stage,
+        method=outcome.method,
+        settings=outcome.settings,
+        parent=loaded.origin.parent,
+        lineage=_lineage(run, loaded),
+        pretrained=loaded.origin.pretrained,
+        data=DataRecord(
+            source=data.corpus.name,
+            fingerprint=data.corpus.fingerprint,
+            sizes=data.corpus.sizes(),
+            split_seed=run.data.split_seed,
+            report=data.corpus.report.as_dict(),
+        ),
+        labels=list(data.corpus.labels),
+        cleaning=data.cleaning,
+        max_length=data.max_length,
+        config=run.config,
+        versions=_versions(),
+        cpu=_cpu(),
+        seed=run.seed,
+        training=outcome.training,
+        metrics=metrics,
+        predictions=PREDICTIONS,
+        cost=cost,
+    )
+
+
+def _lineage(run: Run, loaded: LoadedModel) -> list[Ancestor]:
+    origin = loaded.origin
+    parent = Ancestor(
+        name=origin.name,
+        revision=origin.revision,
+        weights_sha256=origin.weights_sha256,
+        pretrained=origin.pretrained,
+        artifact=origin.parent,
+        stage=None,
+    )
+    if origin.parent is None:
+        return [parent]
+    before = Artifact.open(Path(run.model.name_or_path).expanduser()).record
+    return [*before.lineage, parent.model_copy(update={"stage": before.stage})]
+
+
+@cache
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            found[library] = "not installed"
+    return found
+
+
+@cache
+def _cpu() -> dict[str, Any]:
+    capabilities = torch.cpu.get_capabilities()
+    flags = sorted(name for name, value in capabilities.items() if value is True)
+    return {"name": str(capabilities.get("cpu_name", platform.processor())), "flags": flags}

@@ -1,0 +1,249 @@
+"""Label a file of tweets with an artifact.
+
+The columns added are `label` and, for each class, `probability_` and the label in snake case
+(`probability_extremely_negative`); labels that would fall together so keep their own spelling. `prefix` stands before
+all of them. A file that has such a column already is refused, never overwritten.
+"""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import field_validator, model_validator
+
+from chirplet.artifact import Artifact, check_folder
+from chirplet.config import Count, existing_file, validate
+from chirplet.data.files import Format, format_of
+from chirplet.data.lines import STDIN, check_encoding
+from chirplet.error import ArtifactError, ConfigError, DataError
+from chirplet.stage.base import Run, Stage
+
+if TYPE_CHECKING:
+    import torch
+
+Precision = Literal["auto", "32-true", "bf16-mixed"]
+
+STDOUT = "-"
+DECIMALS = 8
+"""Of the probabilities written: more than a model knows, few enough that a row's sum is 1 to seven of them."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What was done: `counts` of tweets by label, how many were `blank`, and `seconds` without loading the model."""
+
+    counts: dict[str, int]
+    blank: int
+    seconds: float
+
+    @property
+    def tweets(self) -> int:
+        """How many tweets were labelled."""
+        return sum(self.counts.values())
+
+
+class Predict(Stage):
+    """What to label, with what, and how to read and write it.
+
+    `input` and `output` are files or `-`. A null format is told by the suffix; for `-` it is CSV when reading and the
+    input's when writing. Text is written as UTF-8. An existing output is replaced once the new one is whole.
+    """
+
+    artifact: str | None
+    input: str | None
+    output: str | None
+    text_column: str
+    prefix: str
+    input_format: Format | None
+    output_format: Format | None
+    encoding: str
+    quoted: bool
+    batch_size: Count
+    chunk_rows: Count
+    precision: Precision
+
+    @field_validator("artifact")
+    @classmethod
+    def _artifact_exists(cls, artifact: str | None) -> str | None:
+        if artifact is None:
+            return None
+        try:
+            return str(check_folder(Path(artifact).expanduser()))
+        except ArtifactError as error:
+            raise ValueError(str(error)) from None
+
+    @field_validator("input")
+    @classmethod
+    def _input_exists(cls, path: str | None) -> str | None:
+        if path is None or path == STDIN:
+            return path
+        file = Path(path).expanduser()
+        if file.is_dir() or not file.exists():
+            existing_file(path, "a file of tweets")
+        return str(file)
+
+    @field_validator("output")
+    @classmethod
+    def _output_can_be_written(cls, path: str | None) -> str | None:
+        if path is None or path == STDOUT:
+            return path
+        file = Path(path).expanduser()
+        if not file.parent.is_dir():
+            raise ValueError(f"got {path!r}, whose folder {str(file.parent)!r} does not exist; create it first")
+        if file.exists() and not file.is_file():
+            raise ValueError(f"got {path!r}, which is no regular file; should be one, or - for standard output")
+        return str(file)
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_known(cls, encoding: str) -> str:
+        return check_encoding(encoding)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.input is not None and self.output is not None:
+            if self.input != STDIN and self.output != STDOUT and _same_file(self.input, self.output):
+                raise ValueError(f"output: got {self.output!r}, the input itself; should be another file")
+            self.formats()
+        return self
+
+    def formats(self) -> tuple[Format, Format]:
+        """The formats to read and to write.
+
+        Raises:
+            ValueError: one is neither given nor told by its suffix.
+        """
+        assert self.input is not None and self.output is not None
+        read = _format(self.input, self.input_format, "input_format")
+        if self.output == STDOUT and self.output_format is None:
+            return read, read
+        return read, _format(self.output, self.output_format, "output_format")
+
+    def run(self, run: Run) -> None:
+        """Label the file and tell how it went: on standard error where standard output is the output."""
+        wanted = {"artifact": (self.artifact, "DIR"), "input": (self.input, "FILE"), "output": (self.output, "FILE")}
+        missing = [f"{key}: is missing; give {key}={what}" for key, (value, what) in wanted.items() if value is None]
+        if missing:
+            raise ConfigError("\n".join(missing))
+        import torch
+
+        from chirplet.report.table import console, count_table
+
+        if run.trainer.threads is not None:
+            torch.set_num_threads(run.trainer.threads)
+        done = self.label(run.trainer.device())
+        out = console(stderr=self.output == STDOUT)
+        out.print(count_table("Tweets by label", "label", done.counts))
+        blank = f", {done.blank:,} of them blank" if done.blank else ""
+        rate = done.tweets / done.seconds
+        out.print(f"labelled  {done.tweets:,} tweets{blank} in {done.seconds:.1f} s ({rate:,.0f} tweets/s)")
+        if self.output != STDOUT:
+            out.print(f"output    {self.output}")
+
+    def label(self, device: "torch.device") -> Labelled:
+        """Read, label and write, a chunk at a time.
+
+        Raises:
+            ArtifactError: the artifact's record is not valid.
+            ModelError: its weights or tokenizer are damaged.
+            DataError: the input is damaged, or the output cannot be written; what was at `output` is still there.
+        """
+        import numpy as np
+        import pyarrow as pa
+
+        from chirplet.data.chunks import open_chunks
+        from chirplet.data.writers import open_writer
+        from chirplet.module.labeller import Labeller
+        from chirplet.trainer import bf16_is_native
+
+        assert self.artifact is not None and self.input is not None and self.output is not None
+        read, write = self.formats()
+        artifact = Artifact.open(Path(self.artifact))
+        labels = artifact.record.labels
+        label_column, *probability_columns = columns = added_columns(labels, self.prefix)
+        added = pa.schema([(label_column, pa.string()), *((name, pa.float64()) for name in probability_columns)])
+        counts, blank = Counter[str](dict.fromkeys(labels, 0)), 0
+        with open_chunks(
+            self.input, read, self.encoding, self.quoted, self.text_column, columns, self.chunk_rows
+        ) as source:
+            bf16 = bf16_is_native(device) if self.precision == "auto" else self.precision == "bf16-mixed"
+            labeller = Labeller.open(artifact, device, self.batch_size, bf16)
+            started = time.perf_counter()
+            # Between like formats, cells that were read without quotes can be written so.
+            with open_writer(self.output, write, source, added, self.quoted or read != write) as writer:
+                for chunk in source.chunks:
+                    probabilities = labeller.probabilities(chunk.texts)
+                    predicted = [labels[i] for i in probabilities.argmax(axis=1).tolist()]
+                    values = np.round(probabilities, DECIMALS).T.tolist()
+                    writer.write(
+                        chunk, {label_column: predicted, **dict(zip(probability_columns, values, strict=True))}
+                    )
+                    counts.update(predicted)
+                    blank += sum(not text.strip() for text in chunk.texts)
+        return Labelled(dict(counts), blank, time.perf_counter() - started)
+
+
+def predict_file(
+    artifact: str | Path,
+    source: str | Path,
+    target: str | Path,
+    *,
+    text_column: str = "text",
+    prefix: str = "",
+    source_format: Format | None = None,
+    target_format: Format | None = None,
+    encoding: str = "utf-8",
+    quoted: bool = True,
+    batch_size: int = 64,
+    chunk_rows: int = 4096,
+    precision: Precision = "auto",
+    device: str = "cpu",
+) -> Labelled:
+    """`python run.py stage=predict` from Python; the defaults are those of `conf/stage/predict.yaml`.
+
+    Raises:
+        ConfigError: an argument is not valid; one line for each.
+        UserError: as `Predict.label`.
+    """
+    import torch
+
+    settings: Predict = validate(
+        Predict,
+        {
+            "artifact": str(artifact),
+            "input": str(source),
+            "output": str(target),
+            "text_column": text_column,
+            "prefix": prefix,
+            "input_format": source_format,
+            "output_format": target_format,
+            "encoding": encoding,
+            "quoted": quoted,
+            "batch_size": batch_size,
+            "chunk_rows": chunk_rows,
+            "precision": precision,
+        },
+    )
+    return settings.label(torch.device(device))
+
+
+def added_columns(labels: Sequence[str], prefix: str) -> list[str]:
+    """Names of the columns added: the label's first, then one probability a class in the order of `labels`."""
+    snake = [re.sub(r"\W+", "_", label.casefold()).strip("_") for label in labels]
+    names = snake if len(set(snake)) == len(labels) and all(snake) else labels
+    return [f"{prefix}label", *(f"{prefix}probability_{name}" for name in names)]
+
+
+def _same_file(one: str, other: str) -> bool:
+    return Path(other).exists() and Path(one).samefile(other)
+
+
+def _format(path: str, given: Format | None, key: str) -> Format:
+    try:
+        return format_of(path, given)
+    except DataError as error:
+        raise ValueError(str(error).replace("set format", f"set {key}")) from None

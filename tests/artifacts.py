@@ -1,0 +1,29 @@
+"""A small artifact, written as the stages write theirs."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from checkpoints import TWEETS
+from chirplet.artifact import Record, write_record
+from chirplet.model.quiet import quiet
+from records import LABELS, make_record
+
+
+def tiny_artifact(base: Path, folder: Path, record: Record | None = None) -> Path:
+    """The checkpoint at `base` with a random head of three classes, whose answers differ between tweets."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    with quiet(), torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.default_generator.manual_seed(1)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            base, id2label=dict(enumerate(LABELS)), label2id={label: i for i, label in enumerate(LABELS)}
+        ).eval()
+        # Random encoders see all tweets much alike: without the mean they share, what differs decides.
+        model.classifier.weight.normal_(std=20.0)
+        logits = model(**tokenizer(TWEETS, padding=True, return_tensors="pt")).logits
+        model.classifier.bias.sub_(logits.mean(dim=0))
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    write_record(folder, record or make_record())
+    return folder

@@ -1,0 +1,133 @@
+"""Small but real checkpoints of each architecture, built in a folder: weights, configuration, tokenizer files.
+
+The tokenizers are trained here, on tweets written for the purpose; the weights are random and always the same.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import ByteLevelBPETokenizer, Tokenizer, models, pre_tokenizers, trainers
+from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    RobertaConfig,
+    RobertaForMaskedLM,
+    RobertaTokenizer,
+)
+
+from chirplet.model.pretrained import Pretrained
+from chirplet.model.quiet import quiet
+
+TWEETS = [
+    "@user stuck in the queue at the supermarket again, no toilet paper, no pasta, no patience",
+    "Huge thank you to all the nurses and doctors working tonight!! You are amazing http",
+    "can't believe they cancelled the concert... worst day ever #sad",
+    "Just had the best coffee of my life, what a lovely morning :)",
+    "Oil prices fell to their lowest level in years today http",
+    "@user @user please stop panic buying, there is enough food for everyone",
+    "My grandma is 84 and she went shopping alone because all delivery slots are gone. So angry",
+    "LOL this cat video made my whole week 😂😂😂 http",
+    "The government says shops will stay open during the lockdown #covid19 #news",
+    "I love how my neighbours are helping each other, it gives me hope ❤",
+    "meh. another monday, another meeting that could have been an email",
+    "Prices for hand sanitizer are a scam!!! $50 for a small bottle, shame on you @user",
+    "We are hiring! Online shopping demand is up, see the open jobs here http",
+    "feeling terrible today, fever and a cough, staying at home #stayhome",
+    "Great win tonight, so proud of this team! What a game",
+    "Why is customer service always busy? I've been waiting for 2 hours now",
+    "RT @user: Supermarket workers deserve a pay rise, they're heroes",
+    "It isn't the end of the world, but it's close. Stay safe everyone",
+    "new phone arrived and it's broken already, not happy @user",
+    "Good food, good friends, good music. Happy birthday to me 🎉",
+]
+LAYERS, WIDTH = 2, 32
+ROBERTA_SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
+
+
+def tiny_bert(folder: Path) -> Path:
+    """A BERT without a head, as sentence encoders are published: lower-case WordPiece, 2 layers, 32 wide."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=special, show_progress=False)
+    trained.train_from_iterator([tweet.lower() for tweet in TWEETS], trainer)
+    vocabulary = trained.get_vocab()
+    _save(BertModel, BertConfig(vocab_size=len(vocabulary), **_sizes(64)), folder)
+    with quiet():
+        BertTokenizer(vocab=vocabulary).save_pretrained(folder)
+    _write_lines(folder / "vocab.txt", sorted(vocabulary, key=vocabulary.__getitem__))
+    return folder
+
+
+def tiny_roberta(folder: Path) -> Path:
+    """A RoBERTa with its language model's head, as on the hub: byte-level BPE, 2 layers, 32 wide."""
+    trained = ByteLevelBPETokenizer()
+    trained.train_from_iterator(
+        TWEETS, vocab_size=400, special_tokens=[*ROBERTA_SPECIAL, "<mask>"], show_progress=False
+    )
+    config = RobertaConfig(vocab_size=trained.get_vocab_size(), type_vocab_size=1, **_sizes(66))
+    _save(RobertaForMaskedLM, config, folder)
+    trained.save_model(str(folder))
+    with quiet():
+        RobertaTokenizer.from_pretrained(folder).save_pretrained(folder)
+    return folder
+
+
+def tiny_bertweet(folder: Path) -> Path:
+    """A BERTweet: RoBERTa's weights with 130 positions, and the slow tokenizer's own two files."""
+    trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    trained.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trained.train_from_iterator(
+        TWEETS, trainers.BpeTrainer(vocab_size=400, end_of_word_suffix="</w>", show_progress=False)
+    )
+    pieces = [
+        piece.removesuffix("</w>") if piece.endswith("</w>") else f"{piece}@@"
+        for piece in sorted(trained.get_vocab(), key=trained.get_vocab().__getitem__)
+    ]
+    # <mask> has the id behind the vocabulary
+    config = RobertaConfig(vocab_size=len(ROBERTA_SPECIAL) + len(pieces) + 1, type_vocab_size=1, **_sizes(130))
+    _save(RobertaForMaskedLM, config, folder)
+    merges = json.loads(trained.to_str())["model"]["merges"]
+    _write_lines(folder / "vocab.txt", [f"{piece} 1" for piece in pieces])
+    _write_lines(folder / "bpe.codes", [f"{left} {right} 1" for left, right in merges])
+    change_config(folder, tokenizer_class="BertweetTokenizer")
+    return folder
+
+
+def settings_of(name_or_path: Path | str, **changes: Any) -> Pretrained:
+    """Settings for a checkpoint: 64 tokens, no dropout in the encoder."""
+    defaults = {"revision": None, "pretrained": True, "cleaning": "none", "max_length": 64, "dropout": 0.0}
+    defaults |= {"classifier_dropout": 0.1, "attention": "eager"}
+    return Pretrained(name_or_path=str(name_or_path), **(defaults | changes))
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    """Rewrite keys of a checkpoint's config.json."""
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes, indent=2))
+
+
+def _sizes(positions: int) -> dict[str, Any]:
+    return {
+        "hidden_size": WIDTH,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 2,
+        "intermediate_size": 2 * WIDTH,
+        "max_position_embeddings": positions,
+    }
+
+
+def _save(architecture: type[PreTrainedModel], config: PretrainedConfig, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with quiet(), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        architecture(config).save_pretrained(folder)
+
+
+def _write_lines(path: Path, lines: list[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -1,0 +1,24 @@
+"""What all tests share: no network, a cache of their own, one way to compose the real configuration."""
+
+import os
+from collections.abc import Callable
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from places import CONF
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["WANDB_MODE"] = "offline"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+@pytest.fixture
+def compose_config() -> Callable[..., DictConfig]:
+    """Compose `conf/config.yaml` with overrides, as `run.py` does."""
+
+    def composed(*overrides: str) -> DictConfig:
+        with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+            return compose("config", overrides=list(overrides))
+
+    return composed

@@ -1,0 +1,103 @@
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from chirplet.data.source import RawCorpus, Source
+from chirplet.error import ConfigError, DataError
+
+Make = Callable[..., Source]
+
+
+def read(make_source: Make, **settings: Any) -> RawCorpus:
+    source = make_source("csv", **settings)
+    return source.read(source.files(Path()))
+
+
+def write(path: Path, content: str) -> str:
+    path.write_text(content, encoding="utf-8")
+    return str(path)
+
+
+def test_columns_roles_and_row_ids(make_source: Make, tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    files = {
+        "train": [write(tmp_path / "a.csv", "t,l\none,2\n"), write(tmp_path / "b.tsv", "l\tt\n10\ttwo\n")],
+        "test": write(tmp_path / "x" / "a.csv", "t,l\nthree,2\n"),
+    }
+    raw = read(make_source, **files, text_column="t", label_column="l")
+    assert raw.labels == ("2", "10")
+    assert [(tweet.text, tweet.label) for tweet in raw.splits["train"]] == [("one", "2"), ("two", "10")]
+    assert set(raw.splits) == {"train", "test"}
+    assert raw.splits["test"][0].row_id == "x/a.csv:1"
+
+
+def test_typed_files(make_source: Make, tmp_path: Path) -> None:
+    columns = {"text": ["a", None], "label": [1.0, 0.0], "day": [date(2020, 3, 16), None]}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    raw = read(make_source, train=str(tmp_path / "a.parquet"), date_column="day", labels=[1, 0])
+    assert raw.labels == ("1", "0")
+    tweets = [(tweet.text, tweet.label, tweet.date) for tweet in raw.splits["train"]]
+    assert tweets == [("a", "1", "2020-03-16"), ("", "0", None)]
+
+
+@pytest.mark.parametrize(
+    ("form", "cell", "iso"),
+    [(None, "2020-03-16 10:00", "2020-03-16T10:00:00"), ("%d/%m/%y", "16/03/20", "2020-03-16T00:00:00")],
+)
+def test_dates(make_source: Make, tmp_path: Path, form: str | None, cell: str, iso: str) -> None:
+    path = write(tmp_path / "a.csv", f"text,label,d\na,x,{cell}\nb,y,\n")
+    raw = read(make_source, train=path, date_column="d", date_format=form)
+    assert [tweet.date for tweet in raw.splits["train"]] == [iso, None]
+    with pytest.raises(DataError, match=r"a.csv row 1: the date is .*; set data.date_format"):
+        read(make_source, train=path, date_column="d", date_format="%Y")
+
+
+def test_a_cell_in_another_encoding_counts_as_repaired(make_source: Make, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"text,label\nit\x92s,x\n\xc3\xa9,y\n")
+    raw = read(make_source, train=str(tmp_path / "a.csv"), encoding="mixed")
+    assert [(tweet.text, tweet.redecoded) for tweet in raw.splits["train"]] == [("it’s", True), ("é", False)]
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "message"),
+    [
+        ("text,label\na,good\nb,god\n", {"labels": ["good", "bad"]}, "row 2: 'label' is 'god', .*did you mean 'good'"),
+        ("text,label\na,1.0\n", {"labels": [0, 1]}, "row 1: 'label' is '1.0', .*a column of decimals. write 1"),
+        ("text,label\na,\n", {}, "row 1: 'label' is empty, should be a label"),
+        ("text,mood\na,x\n", {}, "no column 'label'; the columns are 'text', 'mood'"),
+        ("text,label\n", {}, "has a header but no rows"),
+        (
+            "text,label\n" + "".join(f"a,{n}\n" for n in range(101)),
+            {},
+            "101 different values .* list them in data.labels",
+        ),
+    ],
+)
+def test_wrong_cells(make_source: Make, tmp_path: Path, content: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read(make_source, train=write(tmp_path / "a.csv", content), **settings)
+
+
+def test_settings_are_checked(make_source: Make, tmp_path: Path) -> None:
+    path = write(tmp_path / "tweets.csv", "text,label\na,x\n")
+    for settings, message in (
+        ({"train": str(tmp_path / "tweet.csv")}, "data.train: got .* no file.*did you mean 'tweets.csv'"),
+        ({"train": []}, "data.train: got .., should be one file or more"),
+        ({"train": path, "test": path}, "stands there twice"),
+        ({"train": path, "encoding": "utf-9"}, "data.encoding: got 'utf-9'"),
+        ({"train": path, "labels": ["x", "x"]}, "data.labels: got .*all different"),
+        ({"train": write(tmp_path / "a.xlsx", "")}, "suffix '.xlsx'; should be one of .csv"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            make_source("csv", **settings)
+
+
+def test_the_tilde_is_the_home_folder(make_source: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "a.csv", "text,label\na,x\n")
+    assert make_source("csv", train="~/a.csv").files(Path()) == [tmp_path / "a.csv"]

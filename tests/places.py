@@ -1,0 +1,8 @@
+"""Where things lie in this repository."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CONF = ROOT / "conf"
+SAMPLE = ROOT / "tests" / "sample" / "tweets.csv"
+"""800 real tweets with the columns id, rating, text, sentiment."""

@@ -1,0 +1,79 @@
+"""A card says what the record says and no more."""
+
+import re
+
+import yaml
+from huggingface_hub import ModelCard
+
+from chirplet.artifact import Ancestor
+from chirplet.report.card import model_card
+from records import LABELS, make_record
+
+
+def tables(card: str) -> list[list[str]]:
+    return [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in card.splitlines() if line[:1] == "|"
+    ]
+
+
+def test_the_hub_reads_its_metadata():
+    data = ModelCard(model_card(make_record())).data
+    assert data.base_model == "sentence-transformers/all-MiniLM-L6-v2"
+    assert data.language == "en" and data.library_name == "transformers" and data.pipeline_tag == "text-classification"
+    assert data.license is None, "nobody recorded one"
+    results = {result.metric_type: result for result in data.eval_results}
+    assert results["accuracy"].metric_value == 0.5 and results["accuracy"].dataset_split == "test"
+    assert set(results) == {"accuracy", "f1", "precision", "recall"}
+
+
+def test_figures_and_classes_are_the_records():
+    rows = tables(model_card(make_record()))
+    assert ["accuracy", "1.0000", "0.7500", "0.5000"] in rows
+    assert ["Negative", "1", "0.5000", "0.3333", "1.0000"] in rows
+    assert ["learning_rate", "0.0001"] in rows and ["latency_ms.p50", "4.25"] in rows
+    assert ["params_total", "22,714,757"] in rows
+
+
+def test_it_says_how_to_use_it_and_what_was_done_to_the_text():
+    card = model_card(make_record())
+    assert "python run.py stage=predict artifact=DIR input=tweets.csv output=labelled.csv" in card
+    assert "max_length=32" in card and "preset `twitter_roberta`" in card and "entities were repaired" in card
+    assert "repaired:" not in model_card(make_record(config={"data": {"repair": False}}))
+    assert "Found: 3 duplicate." in card and "Left out of train: 1 duplicate." in card
+    assert "errs on 50 of 100 tweets of the test split" in card
+
+
+def test_without_test_figures_it_does_not_pretend():
+    only_val = {"val": make_record().metrics["val"]}
+    card = model_card(make_record(metrics=only_val))
+    assert "The test split was not read" in card and "errs on 25 of 100 tweets of the val split" in card
+    nothing = model_card(make_record(metrics={}, cost={}, training={}))
+    assert "judged on no split" in nothing and "None were measured." in nothing and "## Cost" not in nothing
+    assert "errs on" not in nothing and "model-index" not in nothing
+
+
+def test_random_weights_are_named_and_name_no_base_model():
+    base = Ancestor(
+        name="vinai/bertweet-base", revision=None, weights_sha256=None, pretrained=False, artifact=None, stage=None
+    )
+    card = model_card(make_record(pretrained=False, lineage=[base]))
+    assert "**Not pretrained: this model started from random weights.**" in card
+    assert "base_model" not in card
+    assert ["this model", "finetune", "`0123456789ab`", "no: random weights"] in tables(card)
+
+
+def test_hostile_labels_stay_in_their_cells():
+    label = "a|b <script>\n# x"
+    record = make_record()
+    metrics = record.metrics["test"] | {"per_class": {}}
+    metrics["per_class"] = {
+        (label if name == "Negative" else name): scores for name, scores in record.metrics["test"]["per_class"].items()
+    }
+    card = model_card(make_record(labels=[label, *LABELS[1:]], metrics={"test": metrics}))
+    assert "<script>" not in card and "\n# x" not in card
+    assert ["a\\|b &lt;script> # x", "1", "0.5000", "0.3333", "1.0000"] in tables(card)
+
+
+def test_the_metadata_is_yaml():
+    head = model_card(make_record()).split("---\n")[1]
+    assert yaml.safe_load(head)["model-index"][0]["name"] == "finetune (full) on vader_tweets"

@@ -1,0 +1,83 @@
+"""Exploring from configuration to page."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from checkpoints import tiny_bert
+from chirplet.data.corpus import SPLITS
+from chirplet.data.exploration import Exploration
+from chirplet.data.prepare import prepare
+from chirplet.experiment import parse
+from chirplet.model.tokenizer import load_tokenizer
+from chirplet.stage.base import Run
+from chirplet.stage.explore import PAGE, Explore
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_bert(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture
+def run(compose_config: Any, encoder: Path, tmp_path: Path) -> tuple[Explore, Run]:
+    """The stage and its run on forty tweets of two classes, one of them long and one dangerous."""
+    rows = ["text,label,day"]
+    rows += [f"tweet number {i} #Tag{i % 3} @user,{'bad' if i % 2 else 'good'},2020-03-0{1 + i % 5}" for i in range(40)]
+    rows += [f"{'long ' * 100},bad,2020-03-01", "<script>alert(1)</script> &amp; more,bad,"]
+    (tmp_path / "tweets.csv").write_text("\n".join(rows) + "\n")
+    experiment = parse(
+        compose_config(
+            "stage=explore",
+            "model=local",
+            f"model.name_or_path={encoder}",
+            "model.max_length=32",
+            "data=csv",
+            f"data.train={tmp_path / 'tweets.csv'}",
+            "data.label_column=label",
+            "data.date_column=day",
+        )
+    )
+    assert isinstance(experiment.stage, Explore)
+    output = tmp_path / "output"
+    output.mkdir()
+    return experiment.stage, Run(
+        model=experiment.model,
+        data=experiment.data,
+        trainer=experiment.trainer,
+        loggers={},
+        callbacks={},
+        seed=experiment.seed,
+        deterministic=True,
+        objective=experiment.objective,
+        output_dir=output,
+        cache_dir=tmp_path / "cache",
+        config={},
+    )
+
+
+def test_tables_and_a_page_come_out(run, capsys):
+    stage, arguments = run
+    assert stage.run(arguments) is None
+    told = capsys.readouterr().out
+    text = (arguments.output_dir / PAGE).read_text(encoding="utf-8")
+    assert f"page      {arguments.output_dir / PAGE}\n" in told
+    assert "next      the same command with stage=finetune" in told
+    assert "Classes of csv" in told and "cut at 32" in told and "#tag1" in told
+    assert "<script>" not in text and text.count("<svg") == 4
+
+
+def test_token_lengths_are_those_before_the_cut(run):
+    stage, arguments = run
+    corpus = prepare(arguments.data, arguments.cache_dir)
+    seen: Exploration = stage.explore(arguments, corpus)
+    tokenizer = load_tokenizer(arguments.model)
+    for split in SPLITS:
+        expected = [len(tokenizer(text)["input_ids"]) for text in corpus.split(split).text]
+        assert seen.tokens[split].values.tolist() == expected
+    longest = max(lengths.longest for lengths in seen.tokens.values())
+    assert longest > 100
+    cut = sum(lengths.share_above(32) * len(lengths.values) for lengths in seen.tokens.values())
+    assert round(cut) == 1
+    assert sum(seen.sizes.values()) == 42

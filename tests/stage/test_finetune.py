@@ -1,0 +1,226 @@
+"""Fine-tuning from configuration to artifact, on real tweets and a small BERT."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from checkpoints import tiny_bert
+from places import ROOT, SAMPLE
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from chirplet.artifact import Artifact
+from chirplet.error import ConfigError, Interrupted
+from chirplet.experiment import execute
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory) -> Path:
+    return tiny_bert(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture
+def overrides(encoder, tmp_path) -> list[str]:
+    return [
+        "model=local",
+        f"model.name_or_path={encoder}",
+        "model.cleaning=twitter_roberta",
+        "model.max_length=40",
+        "data=csv",
+        f"data.train={SAMPLE}",
+        "data.text_column=text",
+        "data.label_column=sentiment",
+        f"cache_dir={tmp_path}/cache",
+        "deterministic=true",
+        "trainer.max_epochs=2",
+        "trainer.log_every_n_steps=5",
+        "trainer.precision=32-true",
+        "stage.learning_rate=1e-3",
+        "stage.measure_cost=false",
+    ]
+
+
+@pytest.fixture
+def finetune(compose_config, overrides, tmp_path):
+    """Run with further overrides and open what came of it."""
+    count = 0
+
+    def run(*more: str) -> tuple[float | None, Artifact]:
+        nonlocal count
+        count += 1
+        output = tmp_path / f"run{count}"
+        value = execute(compose_config(*overrides, *more), output)
+        return value, Artifact.open(output / "artifact")
+
+    return run
+
+
+def test_a_run_writes_an_artifact_that_transformers_opens(finetune):
+    value, artifact = finetune("stage.measure_cost=true")
+    record = artifact.record
+    assert record.stage == "finetune"
+    assert record.labels == ["Extremely Negative", "Extremely Positive", "Negative", "Neutral", "Positive"]
+    assert value == record.metrics["val"]["f1_macro"]
+    assert set(record.metrics) == {"train", "val", "test"}
+    assert record.data.sizes["train"] + record.data.sizes["val"] + record.data.sizes["test"] <= 800
+    assert record.cost["params_total"] == sum(
+        tensor.numel() for tensor in AutoModelForSequenceClassification.from_pretrained(artifact.folder).parameters()
+    )
+    assert record.cost["latency_ms"]["p50"] > 0
+    assert record.cost["bytes_compressed"] < record.cost["bytes_on_disk"]
+    model = AutoModelForSequenceClassification.from_pretrained(artifact.folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(artifact.folder)
+    assert [model.config.id2label[i] for i in range(5)] == record.labels
+    with torch.inference_mode():
+        assert model(**tokenizer("what a lovely day", return_tensors="pt")).logits.shape == (1, 5)
+
+
+def test_the_recorded_metrics_are_those_of_the_recorded_predictions(finetune):
+    _, artifact = finetune()
+    for split, metrics in artifact.record.metrics.items():
+        predictions = artifact.predictions(split)
+        assert len(predictions.label) == metrics["n"]
+        right = (predictions.logits.argmax(axis=1) == predictions.label).mean()
+        assert metrics["accuracy"] == pytest.approx(right)
+
+
+def test_training_learns_and_the_best_epoch_is_kept(finetune):
+    _, artifact = finetune("trainer.max_epochs=6", "stage.learning_rate=3e-3")
+    record = artifact.record
+    majority = max(entry["support"] for entry in record.metrics["train"]["per_class"].values())
+    assert record.metrics["train"]["accuracy"] > 1.3 * majority / record.metrics["train"]["n"]
+    assert record.training["best_score"] == pytest.approx(record.metrics["val"]["f1_macro"], abs=1e-6)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(finetune):
+    first, second, other = (finetune(f"seed={seed}")[1] for seed in (7, 7, 8))
+    assert first.record.id == second.record.id
+    assert first.record.metrics == second.record.metrics
+    assert first.record.id != other.record.id
+
+
+def test_head_only_leaves_the_encoder_as_it_was(finetune, encoder):
+    _, artifact = finetune("stage.method=head")
+    before = AutoModelForSequenceClassification.from_pretrained(encoder).base_model.encoder.state_dict()
+    after = AutoModelForSequenceClassification.from_pretrained(artifact.folder).base_model.encoder.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_last_layer_alone_moves_where_one_layer_is_asked_for(finetune, encoder):
+    _, artifact = finetune("stage.method=last_layers", "stage.layers=1")
+    before = AutoModelForSequenceClassification.from_pretrained(encoder).base_model.encoder.layer
+    after = AutoModelForSequenceClassification.from_pretrained(artifact.folder).base_model.encoder.layer
+    first, last = (
+        torch.equal(before[i].output.dense.weight, after[i].output.dense.weight) for i in (0, len(before) - 1)
+    )
+    assert first
+    assert not last
+
+
+def test_final_trains_on_validation_too_and_judges_on_test_alone(finetune):
+    value, artifact = finetune("stage.final=true")
+    assert value is None
+    assert set(artifact.record.metrics) == {"train", "test"}
+    assert artifact.record.training["final"] is True
+    assert "best_epoch" not in artifact.record.training
+
+
+def test_evaluate_test_false_leaves_test_unread(finetune):
+    _, artifact = finetune("stage.evaluate_test=false", "stage.evaluate_train=false")
+    assert set(artifact.record.metrics) == {"val"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["callback=averaging"],
+        ["stage.layer_decay=0.8", "stage.head_learning_rate=5e-3", "stage.schedule=cosine"],
+        ["stage.class_weights=balanced", "stage.label_smoothing=0.1", "stage.schedule=polynomial"],
+        ["trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=null", "callback=none", "logger=none"],
+        ["trainer.precision=bf16-mixed", "objective=val/loss", "stage.schedule=constant"],
+        ["data.folds=4", "data.fold=1"],
+    ],
+    ids=lambda options: options[0],
+)
+def test_the_options_run(finetune, options):
+    value, artifact = finetune("trainer.max_epochs=1", *options)
+    assert value is not None
+    assert math.isfinite(value)
+    assert np.isfinite(artifact.predictions("val").logits).all()
+
+
+def test_an_artifact_can_be_tuned_further_and_its_lineage_is_kept(finetune):
+    _, first = finetune("trainer.max_epochs=1")
+    _, second = finetune("trainer.max_epochs=1", f"model.name_or_path={first.folder}")
+    assert second.record.parent == first.record.id
+    assert [ancestor.artifact for ancestor in second.record.lineage] == [None, first.record.id]
+    assert second.record.lineage[-1].stage == "finetune"
+
+
+def test_a_random_encoder_is_recorded_as_not_pretrained(finetune):
+    _, artifact = finetune("trainer.max_epochs=1", "model.pretrained=false")
+    assert artifact.record.pretrained is False
+
+
+def test_class_weights_must_be_one_a_label(finetune):
+    with pytest.raises(ConfigError, match=r"stage\.class_weights: got 2 weights, should be 5"):
+        finetune("stage.class_weights=[1.0,2.0]")
+
+
+def test_the_record_names_no_folder_of_this_machine(finetune, tmp_path, encoder):
+    _, artifact = finetune("trainer.max_epochs=1")
+    text = (artifact.folder / "artifact.json").read_text() + (artifact.folder / "README.md").read_text()
+    for path in (str(tmp_path), str(encoder.parent), str(Path.home()), str(ROOT)):
+        assert path not in text
+
+
+def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_been(finetune, compose_config, overrides, tmp_path):
+    _, whole = finetune()
+    checkpoint = interrupt_after(13, compose_config(*overrides), tmp_path / "broken")
+    _, resumed = finetune(f"resume={checkpoint}")
+    assert resumed.record.id == whole.record.id
+    assert resumed.record.metrics == whole.record.metrics
+
+
+def interrupt_after(steps: int, config, output: Path) -> Path:
+    """Send this process Ctrl-C once `steps` training steps are done."""
+    from chirplet.module.classifier import Classifier
+
+    step = Classifier.training_step
+    count = 0
+
+    def counted(self, batch, batch_index):
+        nonlocal count
+        count += 1
+        if count == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batch, batch_index)
+
+    Classifier.training_step = counted
+    try:
+        with pytest.raises(Interrupted, match=rf"interrupted at step {steps}; .*resume="):
+            execute(config, output)
+    finally:
+        Classifier.training_step = step
+    assert not (output / "artifact").exists()
+    return output / "checkpoints" / "interrupted.ckpt"
+
+
+def test_a_checkpoint_of_another_model_is_told_in_one_line(finetune, tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(ConfigError, match="resume: .* does not fit this run"):
+        finetune(f"resume={tmp_path / 'other.ckpt'}")
+
+
+def test_the_command_line_prints_the_table_and_the_next_command(overrides, tmp_path):
+    command = [sys.executable, "run.py", *overrides, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/out"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "accuracy" in done.stdout
+    assert f"stage=predict artifact={tmp_path}/out/artifact" in done.stdout
+    assert json.loads((tmp_path / "out" / "artifact" / "artifact.json").read_text())["seed"] == 42

@@ -1,0 +1,377 @@
+"""A file comes back labelled, with nothing of its own lost."""
+
+import csv
+import inspect
+import io
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+import chirplet.module.labeller
+from artifacts import tiny_artifact
+from checkpoints import TWEETS, tiny_bert
+from chirplet.artifact import RECORD, write_record
+from chirplet.data.cleaning import clean
+from chirplet.data.repair import repair
+from chirplet.error import ConfigError, DataError, ModelError
+from chirplet.experiment import parse
+from chirplet.stage.predict import Predict, added_columns, predict_file
+from records import LABELS, make_record
+
+PROBABILITIES = ["probability_negative", "probability_neutral", "probability_extremely_positive"]
+ADDED = ["label", *PROBABILITIES]
+FP32 = {"precision": "32-true"}
+
+
+@pytest.fixture(scope="module")
+def artifact_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tiny_bert(tmp_path_factory.mktemp("base"))
+    return tiny_artifact(base, tmp_path_factory.mktemp("run") / "artifact")
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def write_csv(path: Path, rows: list[list[str]]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+def read_csv(path: Path, delimiter: str = ",") -> list[list[str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file, delimiter=delimiter, strict=True))
+
+
+@pytest.fixture
+def tweets_csv(tmp_path: Path) -> Path:
+    return write_csv(tmp_path / "tweets.csv", [["id", "text"], *([str(i), text] for i, text in enumerate(TWEETS))])
+
+
+def test_labels_and_probabilities_are_those_of_transformers_itself(artifact_folder, tweets_csv, tmp_path):
+    done = predict_file(artifact_folder, tweets_csv, tmp_path / "out.csv", batch_size=3, chunk_rows=7, **FP32)
+    header, *rows = read_csv(tmp_path / "out.csv")
+    assert header == ["id", "text", *ADDED]
+    model = AutoModelForSequenceClassification.from_pretrained(artifact_folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(artifact_folder)
+    for (number, text, label, *probabilities), tweet in zip(rows, TWEETS, strict=True):
+        cleaned = clean(repair(tweet)[0], "twitter_roberta")
+        encoded = tokenizer(cleaned, truncation=True, max_length=32, return_tensors="pt")
+        with torch.no_grad():
+            expected = model(**encoded).logits.softmax(dim=1)[0]
+        assert (tweet, tweet) == (text, TWEETS[int(number)])
+        assert label == LABELS[int(expected.argmax())]
+        assert [float(p) for p in probabilities] == pytest.approx(expected.tolist(), abs=1e-5)
+        assert sum(float(p) for p in probabilities) == pytest.approx(1, abs=1e-7)
+    assert done.tweets == len(TWEETS) and done.blank == 0
+    assert done.counts == {label: [row[2] for row in rows].count(label) for label in LABELS}
+    assert len({row[2] for row in rows}) > 1, "a model that always says the same proves nothing"
+
+
+# No NUL and no half characters: both are refused, the one by a test below, the other by UTF-8 itself.
+cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12) | st.sampled_from(
+    ["", " ", "a\rb", "a\r\nb", '"', '""', ",", "\n", "\t", "😂", "﻿x", "a,b\t'c'", "\u2028", "\x85", "\x1c"]
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(cells, cells), max_size=5), st.sampled_from([".csv", ".tsv"]))
+def test_every_cell_comes_back(artifact_folder, tmp_path, monkeypatch, rows, suffix):
+    monkeypatch.setattr(chirplet.module.labeller.Labeller, "open", lambda *_: Constant())
+    source = write_csv(tmp_path / "in.csv", [["text", 'a "b",\r'], *map(list, rows)])
+    predict_file(artifact_folder, source, tmp_path / f"out{suffix}", chunk_rows=2)
+    again = read_csv(tmp_path / f"out{suffix}", "\t" if suffix == ".tsv" else ",")
+    assert again[0] == ["text", 'a "b",\r', *ADDED]
+    assert [tuple(row[:2]) for row in again[1:]] == rows
+
+
+class Constant:
+    """A labeller that says Neutral."""
+
+    def probabilities(self, texts: list[str]) -> Any:
+        import numpy as np
+
+        return np.tile([0.25, 0.5, 0.25], (len(texts), 1))
+
+
+@pytest.fixture
+def constant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chirplet.module.labeller.Labeller, "open", lambda *_: Constant())
+
+
+def test_a_file_of_one_column_keeps_its_blank_tweets(artifact_folder, tmp_path, constant):
+    (tmp_path / "in.csv").write_text('text\n""\nx\n" "\n')
+    done = predict_file(artifact_folder, tmp_path / "in.csv", tmp_path / "out.csv")
+    assert [row[0] for row in read_csv(tmp_path / "out.csv")] == ["text", "", "x", " "]
+    assert (done.tweets, done.blank) == (3, 2)
+
+
+def test_a_header_alone_gives_a_header(artifact_folder, tmp_path, constant):
+    (tmp_path / "in.csv").write_text("text,n\n")
+    assert predict_file(artifact_folder, tmp_path / "in.csv", tmp_path / "out.csv").tweets == 0
+    assert read_csv(tmp_path / "out.csv") == [["text", "n", *ADDED]]
+
+
+def test_jsonl_lines_keep_their_very_characters(artifact_folder, tmp_path, constant):
+    lines = [
+        '{"id": 12345678901234567890, "text": "caf\\u00e9", "x": 1.10, "x": 1e400}',
+        '{ "text":null , "new": {"deep": [1, null]} }',
+        '{"text": "half \\ud83d"}',
+    ]
+    (tmp_path / "in.jsonl").write_text("\n\n".join(lines) + "\n")
+    predict_file(artifact_folder, tmp_path / "in.jsonl", tmp_path / "out.jsonl", chunk_rows=2)
+    written = (tmp_path / "out.jsonl").read_text().splitlines()
+    for line, before in zip(written, lines, strict=True):
+        assert line.startswith(before[:-1].rstrip() + ", ")
+        added = json.loads(line)
+        assert [added[name] for name in ADDED] == ["Neutral", 0.25, 0.5, 0.25]
+
+
+def parquet_table() -> pa.Table:
+    return pa.table(
+        {
+            "id": pa.array([1, 2, 3], pa.uint8()),
+            "text": pa.array(["a", None, "c"]).dictionary_encode(),
+            "at": pa.array([1, None, 1_600_000_000_123_456_789], pa.timestamp("ns", "UTC")),
+            "tags": pa.array([["x"], [], None], pa.list_(pa.string())),
+            "n": pa.array([1.5, None, float("nan")]),
+        }
+    ).replace_schema_metadata({"origin": "a test"})
+
+
+def test_parquet_keeps_its_types_and_metadata(artifact_folder, tmp_path, constant):
+    table = parquet_table()
+    pq.write_table(table, tmp_path / "in.parquet")
+    done = predict_file(artifact_folder, tmp_path / "in.parquet", tmp_path / "out.parquet", chunk_rows=2)
+    written = pq.read_table(tmp_path / "out.parquet")
+    assert written.schema.names == [*table.schema.names, *ADDED]
+    assert written.select(table.schema.names).drop_columns("n").equals(table.drop_columns("n"))
+    assert written.schema.metadata[b"origin"] == b"a test"
+    assert [str(written.schema.field(name).type) for name in ADDED] == ["string", "double", "double", "double"]
+    assert done.blank == 1
+
+
+def test_parquet_becomes_csv_and_jsonl(artifact_folder, tmp_path, constant):
+    pq.write_table(parquet_table(), tmp_path / "in.parquet")
+    predict_file(artifact_folder, tmp_path / "in.parquet", tmp_path / "out.csv")
+    predict_file(artifact_folder, tmp_path / "in.parquet", tmp_path / "out.jsonl")
+    assert read_csv(tmp_path / "out.csv")[3][:5] == ["3", "c", "2020-09-13 12:26:40.123456789Z", "", "nan"]
+    assert read_csv(tmp_path / "out.csv")[1][:5] == ["1", "a", "1970-01-01 00:00:00.000000001Z", '["x"]', "1.5"]
+    third = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[2])
+    assert third["id"] == 3 and third["tags"] is None and third["n"] is None and third["label"] == "Neutral"
+
+
+def test_jsonl_becomes_a_table_or_says_why_not(artifact_folder, tmp_path, constant):
+    (tmp_path / "in.jsonl").write_text('{"text": "a", "n": 1}\n{"text": "b"}\n{"text": "c", "n": "x"}\n')
+    with pytest.raises(DataError, match=r"several types in one column .*output_format=jsonl"):
+        predict_file(artifact_folder, tmp_path / "in.jsonl", tmp_path / "out.parquet")
+    with pytest.raises(DataError, match="does not fit the type its column had at first"):
+        predict_file(artifact_folder, tmp_path / "in.jsonl", tmp_path / "out.parquet", chunk_rows=2)
+    (tmp_path / "in.jsonl").write_text('{"text": "a", "n": 1}\n{"text": "b"}\n')
+    predict_file(artifact_folder, tmp_path / "in.jsonl", tmp_path / "out.csv")
+    assert [row[:2] for row in read_csv(tmp_path / "out.csv")] == [["text", "n"], ["a", "1"], ["b", ""]]
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n{"text": "b", "m": 1}\n')
+    with pytest.raises(DataError, match="the key 'm' is not in the first row"):
+        predict_file(artifact_folder, tmp_path / "in.jsonl", tmp_path / "out.csv")
+
+
+def test_other_encodings_and_quotes_as_plain_text(artifact_folder, tmp_path, constant):
+    (tmp_path / "in.tsv").write_bytes('text\tn\n"caf\u00e9\t1\n'.encode("cp1252"))
+    predict_file(artifact_folder, tmp_path / "in.tsv", tmp_path / "out.tsv", encoding="cp1252", quoted=False)
+    assert (tmp_path / "out.tsv").read_text(encoding="utf-8").splitlines()[1].startswith('"café\t1\tNeutral')
+    predict_file(artifact_folder, tmp_path / "in.tsv", tmp_path / "out.csv", encoding="cp1252", quoted=False)
+    assert read_csv(tmp_path / "out.csv")[1][:2] == ['"café', "1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        (
+            "in.csv",
+            b"id,txt\n1,a\n",
+            r"no column 'text'; did you mean 'txt'\?; set stage.text_column to one of 'id', 'txt'",
+        ),
+        ("in.csv", b"text,label\na,b\n", r"has a column 'label' already.*stage.prefix=predicted_"),
+        ("in.jsonl", b'{"text": "a"}\n{"text": "b", "label": 1}\n', r"row 2: has a column 'label' already"),
+        ("in.jsonl", b'{"text": "a"}\n{"txt": "b"}\n', r"row 2: no column 'text'"),
+        ("in.jsonl", b'{"text": "a"}\n{"text": 5}\n', r"row 2: 'text' holds 5, should hold text"),
+        ("in.jsonl", b'{"text": "a"}\n{"text"\n', r"row 2: not valid JSON"),
+        ("in.jsonl", b'{"text": "a"}\n[1]\n', r"row 2: got list, should be a JSON object"),
+        ("in.jsonl", b"\n", r"is empty"),
+        ("in.csv", b"", r"is empty"),
+        ("in.csv", b"text,n\na,1\nb\n", r"row 2 .*got 1 fields, should be 2"),
+        ("in.csv", b"text,n\na,1\nb\0,2\n", r"a NUL byte"),
+        ("in.csv", b"text,n\na,1\nb\xff,2\n", r"0xff is not valid utf-8; set stage.encoding"),
+        ("in.parquet", b"PAR1 but no more", r"not a Parquet file"),
+    ],
+)
+def test_a_bad_file_is_told_in_one_line_and_the_old_output_stays(
+    artifact_folder, tmp_path, constant, name, content, told
+):
+    (tmp_path / name).write_bytes(content)
+    output = (tmp_path / "out").with_suffix(Path(name).suffix)
+    output.write_text("old")
+    with pytest.raises(DataError, match=told) as caught:
+        predict_file(artifact_folder, tmp_path / name, output, chunk_rows=1)
+    assert "\n" not in str(caught.value)
+    assert output.read_text() == "old"
+    assert names_in(tmp_path) == sorted([name, output.name])
+
+
+def test_a_number_column_holds_no_tweets(artifact_folder, tmp_path):
+    pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "in.parquet")
+    with pytest.raises(DataError, match="the column 'text' holds int64, should hold text"):
+        predict_file(artifact_folder, tmp_path / "in.parquet", tmp_path / "out.parquet")
+
+
+def test_a_prefix_makes_room_beside_a_label_column(artifact_folder, tmp_path, constant):
+    (tmp_path / "in.csv").write_text("text,label\na,b\n")
+    predict_file(artifact_folder, tmp_path / "in.csv", tmp_path / "out.csv", prefix="predicted_")
+    assert read_csv(tmp_path / "out.csv")[0] == ["text", "label", *(f"predicted_{name}" for name in ADDED)]
+
+
+def test_names_of_the_added_columns():
+    assert added_columns(["Extremely Negative", "Ärger!"], "") == [
+        "label",
+        "probability_extremely_negative",
+        "probability_ärger",
+    ]
+    assert added_columns(["a b", "A-B"], "") == ["label", "probability_a b", "probability_A-B"]
+    assert added_columns(["+", "-"], "my_") == ["my_label", "my_probability_+", "my_probability_-"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"artifact": "{folder}/artifac"}, r"artifact: no artifact at .*did you mean 'artifact'"),
+        ({"source": "{tmp}/tweet.csv"}, r"input: got .*no file.*did you mean 'tweets.csv'"),
+        ({"source": "{tmp}"}, r"input: got .*no file"),
+        ({"target": "{tmp}/no/out.csv"}, r"output: got .*folder .*does not exist"),
+        ({"target": "{tmp}"}, r"output: got .*no regular file"),
+        ({"target": "/dev/null"}, r"output: got '/dev/null', which is no regular file"),
+        ({"target": "{tmp}/tweets.csv"}, r"output: got .*the input itself"),
+        ({"target": "{tmp}/link.csv"}, r"output: got .*the input itself"),
+        ({"target": "{tmp}/out.xls"}, r"cannot tell the format from the suffix '.xls'.*set output_format"),
+        ({"encoding": "utf-9"}, r"encoding: got 'utf-9'"),
+        ({"batch_size": 0}, r"batch_size: got 0"),
+    ],
+)
+def test_wrong_settings_are_told_before_anything_is_read(artifact_folder, tweets_csv, tmp_path, change, told):
+    (tmp_path / "link.csv").symlink_to(tweets_csv)
+    arguments: dict[str, Any] = {"artifact": artifact_folder, "source": tweets_csv, "target": tmp_path / "out.csv"}
+    places = {"folder": artifact_folder.parent, "tmp": tmp_path}
+    arguments |= {key: value.format(**places) if isinstance(value, str) else value for key, value in change.items()}
+    with pytest.raises(ConfigError, match=told):
+        predict_file(**arguments)
+
+
+def test_a_full_disk_leaves_the_old_output(artifact_folder, tweets_csv, tmp_path, constant, monkeypatch):
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    (tmp_path / "out.csv").write_text("old")
+    with pytest.raises(DataError, match="No space left on device; the old file is as it was"):
+        predict_file(artifact_folder, tweets_csv, tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text() == "old"
+    assert names_in(tmp_path) == ["out.csv", "tweets.csv"]
+
+
+def test_a_model_without_its_head_is_refused_not_made_up(artifact_folder, tweets_csv, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    for file in artifact_folder.iterdir():
+        (damaged / file.name).write_bytes(file.read_bytes())
+    weights = load_file(damaged / "model.safetensors")
+    del weights["classifier.weight"]
+    save_file(weights, damaged / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks 1 weights \(classifier.weight"):
+        predict_file(damaged, tweets_csv, tmp_path / "out.csv")
+    (damaged / "model.safetensors").write_bytes(b"torn")
+    with pytest.raises(ModelError, match="cannot be opened"):
+        predict_file(damaged, tweets_csv, tmp_path / "out.csv")
+
+
+def test_repair_is_done_where_training_did_it(artifact_folder, tmp_path, monkeypatch):
+    seen: list[list[str]] = []
+    original = chirplet.module.labeller.tokenize
+    monkeypatch.setattr(
+        chirplet.module.labeller, "tokenize", lambda texts, *rest: seen.append(texts) or original(texts, *rest)
+    )
+    (tmp_path / "in.csv").write_text("text\nsalt &amp; pepper\n")
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for file in artifact_folder.iterdir():
+        (bare / file.name).write_bytes(file.read_bytes())
+    (bare / RECORD).unlink()
+    write_record(bare, make_record(config={"data": {"repair": False}}))
+    for folder in (artifact_folder, bare):
+        predict_file(folder, tmp_path / "in.csv", tmp_path / "out.csv")
+    assert seen == [["salt & pepper"], ["salt &amp; pepper"]]
+
+
+def test_the_python_defaults_are_those_of_the_yaml():
+    stage = yaml.safe_load((Path(__file__).parents[2] / "conf" / "stage" / "predict.yaml").read_text())
+    parameters = inspect.signature(predict_file).parameters
+    renamed = {"input_format": "source_format", "output_format": "target_format"}
+    for key in set(stage) - {"_target_", "artifact", "input", "output"}:
+        assert parameters[renamed.get(key, key)].default == stage[key], key
+
+
+@pytest.fixture
+def stage(compose_config: Callable[..., Any]) -> Callable[..., Any]:
+    """The stage and the rest of a run, from the real configuration."""
+
+    def bound(*overrides: str) -> Any:
+        return parse(compose_config("stage=predict", "trainer=cpu", *overrides))
+
+    return bound
+
+
+def test_nothing_given_says_what_is_missing(stage):
+    experiment = stage()
+    assert isinstance(experiment.stage, Predict)
+    with pytest.raises(ConfigError) as caught:
+        experiment.stage.run(experiment)
+    assert str(caught.value).splitlines() == [
+        "artifact: is missing; give artifact=DIR",
+        "input: is missing; give input=FILE",
+        "output: is missing; give output=FILE",
+    ]
+
+
+def test_a_pipe_has_the_table_alone_on_standard_output(
+    stage, artifact_folder, tweets_csv, constant, monkeypatch, capsysbinary
+):
+    experiment = stage(f"artifact={artifact_folder}", "input=-", "output=-", "stage.output_format=jsonl")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(tweets_csv.open("rb")))
+    experiment.stage.run(experiment)
+    captured = capsysbinary.readouterr()
+    rows = [json.loads(line) for line in captured.out.splitlines()]
+    assert [row["text"] for row in rows] == TWEETS
+    assert f"labelled  {len(TWEETS)} tweets" in captured.err.decode()
+
+
+def test_the_summary_names_counts_and_the_output(stage, artifact_folder, tweets_csv, tmp_path, constant, capsys):
+    output = tmp_path / "out.parquet"
+    experiment = stage(f"artifact={artifact_folder}", f"input={tweets_csv}", f"output={output}")
+    experiment.stage.run(experiment)
+    told = capsys.readouterr().out
+    assert f"output    {output}\n" in told
+    assert f"Neutral            │    {len(TWEETS)}" in told
+    assert pq.read_table(output).column("text").to_pylist() == TWEETS

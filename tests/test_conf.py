@@ -1,0 +1,63 @@
+"""Every YAML file in conf/ composes and binds, and none is forgotten."""
+
+from pathlib import Path
+
+import pytest
+from places import CONF
+
+from chirplet.experiment import parse
+
+GROUPS = ("callback", "data", "logger", "model", "stage", "trainer", "experiment")
+# What a file leaves to the user, filled in so that the rest can be checked.
+NEEDED = {
+    "data/corona_nlp": ["data.dir={folder}"],
+    "data/tweet_eval": ["data.dir={folder}"],
+    "data/csv": ["data.train={folder}/tweets.csv"],
+    "model/local": ["model.name_or_path={folder}"],
+    "stage/predict": ["artifact={folder}", "input={folder}/tweets.csv", "output={folder}/labelled.csv"],
+    "experiment/corona_minilm": ["data.dir={folder}"],
+}
+
+
+def option_files() -> list[str]:
+    """`group/name` of every option a user can choose."""
+    return sorted(
+        path.relative_to(CONF).with_suffix("").as_posix()
+        for group in GROUPS
+        for path in (CONF / group).glob("*.yaml")
+        if not path.name.startswith("_")
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that holds one of everything a configuration may ask to exist."""
+    for name in ("Corona_NLP_train.csv", "Corona_NLP_test.csv", "tweets.csv", "artifact.json", "mapping.txt"):
+        (tmp_path / name).write_text("{}")
+    for split in ("train", "val", "test"):
+        for part in ("text", "labels"):
+            (tmp_path / f"{split}_{part}.txt").write_text("")
+    return tmp_path
+
+
+def test_the_count_of_options():
+    assert len(option_files()) == 29
+    extra = {"config", "hydra/help/chirplet"}
+    everything = {path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml")}
+    bases = {name for name in everything if name.rpartition("/")[2].startswith("_")}
+    assert everything == set(option_files()) | extra | bases
+
+
+@pytest.mark.parametrize("option", option_files())
+def test_every_option_composes_and_binds(option, compose_config, folder):
+    group, _, name = option.partition("/")
+    needed = [override.format(folder=folder) for override in NEEDED.get(option, [])]
+    experiment = parse(compose_config(f"{group}={name}", *needed))
+    assert experiment.seed == 42
+
+
+def test_a_target_lives_where_its_file_says():
+    for group in ("callback", "data", "logger", "stage"):
+        for path in (CONF / group).glob("[!_]*.yaml"):
+            if "_target_: chirplet." in path.read_text():
+                assert f"_target_: chirplet.{group}.{path.stem}." in path.read_text(), path
