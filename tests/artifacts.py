@@ -3,27 +3,42 @@
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification
 
 from checkpoints import TWEETS
 from chirplet.artifact import Record, write_record
+from chirplet.model.pretrained import Pretrained
 from chirplet.model.quiet import quiet
+from chirplet.model.tokenizer import load_tokenizer
 from records import LABELS, make_record
 
 
 def tiny_artifact(base: Path, folder: Path, record: Record | None = None) -> Path:
     """The checkpoint at `base` with a random head of three classes, whose answers differ between tweets."""
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    record = record or make_record()
+    tokenizer = load_tokenizer(
+        Pretrained(
+            name_or_path=str(base),
+            revision=None,
+            pretrained=True,
+            cleaning=record.cleaning,
+            max_length=record.max_length,
+            dropout=0.0,
+            classifier_dropout=0.0,
+            attention="sdpa",
+        )
+    )
     with quiet(), torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(1)
         model = AutoModelForSequenceClassification.from_pretrained(
             base, id2label=dict(enumerate(LABELS)), label2id={label: i for i, label in enumerate(LABELS)}
         ).eval()
         # Random encoders see all tweets much alike: without the mean they share, what differs decides.
-        model.classifier.weight.normal_(std=20.0)
-        logits = model(**tokenizer(TWEETS, padding=True, return_tensors="pt")).logits
-        model.classifier.bias.sub_(logits.mean(dim=0))
+        *_, head = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
+        head.weight.normal_(std=20.0)
+        logits = model(**tokenizer(TWEETS, padding=True, truncation=True, return_tensors="pt")).logits
+        head.bias.sub_(logits.mean(dim=0))
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    write_record(folder, record or make_record())
+    write_record(folder, record)
     return folder

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
+
 from places import CONF
 
 os.environ["HF_HUB_OFFLINE"] = "1"

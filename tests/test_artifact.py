@@ -1,11 +1,14 @@
 """Artifacts are whole or absent, and say what is wrong when they are not."""
 
 import json
-import os
+import resource
+import signal
 
 import numpy as np
 import pytest
+from transformers import AutoModelForSequenceClassification
 
+from checkpoints import tiny_bert
 from chirplet.artifact import Artifact, check_folder, content_id, whole_or_absent, write_predictions
 from chirplet.data.corpus import Tweets
 from chirplet.error import ArtifactError
@@ -20,7 +23,7 @@ def test_a_block_that_ends_well_leaves_the_whole_folder(tmp_path):
         (folder / "a.txt").write_text("a")
         assert not (tmp_path / "artifact").exists()
     assert (tmp_path / "artifact" / "a.txt").read_text() == "a"
-    assert os.listdir(tmp_path) == ["artifact"]
+    assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
 
 
 @pytest.mark.parametrize(
@@ -30,7 +33,22 @@ def test_a_block_that_fails_leaves_nothing(tmp_path, error, told):
     with pytest.raises(told), whole_or_absent(tmp_path / "artifact") as folder:
         (folder / "a.txt").write_text("a")
         raise error
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_while_weights_are_written_leaves_nothing(tmp_path):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert(tmp_path / "base"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(ArtifactError, match=r"could not write .*out'.*nothing was left there"):  # noqa: SIM117
+            with whole_or_absent(tmp_path / "out") as folder:
+                model.save_pretrained(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, previous)
+    assert [path.name for path in tmp_path.iterdir()] == ["base"]
 
 
 def test_artifacts_are_not_overwritten(tmp_path):

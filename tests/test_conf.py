@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from places import CONF
 
 from chirplet.experiment import parse
+from places import CONF
 
 GROUPS = ("callback", "data", "logger", "model", "stage", "trainer", "experiment")
 # What a file leaves to the user, filled in so that the rest can be checked.
@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_count_of_options():
-    assert len(option_files()) == 29
+    assert len(option_files()) == 28
     extra = {"config", "hydra/help/chirplet"}
     everything = {path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml")}
     bases = {name for name in everything if name.rpartition("/")[2].startswith("_")}

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
+from safetensors import SafetensorError
 
 from chirplet.config import Settings, near
 from chirplet.data.corpus import SPLITS, Tweets
@@ -179,10 +180,10 @@ def whole_or_absent(folder: Path) -> Iterator[Path]:
             _flush(path)
         temporary.rename(folder)
         _flush(folder.parent)
-    except OSError as error:
-        raise ArtifactError(
-            f"could not write {str(folder)!r}: {error.strerror or error}; nothing was left there"
-        ) from error
+    except (OSError, SafetensorError) as error:
+        # safetensors tells of a full disk with an exception of its own.
+        reason = getattr(error, "strerror", None) or error
+        raise ArtifactError(f"could not write {str(folder)!r}: {reason}; nothing was left there") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -22,7 +22,7 @@ def test_what_is_saved_is_read_back(tmp_path):
 def test_a_pickled_object_is_refused_even_when_unsafe_loading_is_asked_for(tmp_path):
     path = tmp_path / "evil.ckpt"
     torch.save({"module": torch.nn.Linear(1, 1)}, path)
-    with pytest.raises(Exception, match="weights_only|Weights only"):
+    with pytest.raises(Exception, match=r"weights_only|Weights only"):
         DurableCheckpointIO().load_checkpoint(path, weights_only=False)
 
 

@@ -9,7 +9,7 @@ from chirplet.data.tokens import Tokens
 
 def tokens_of(*rows: list[int]) -> Tokens:
     offsets = np.cumsum([0, *map(len, rows)])
-    return Tokens(np.array(sum(rows, []), dtype=np.int32), offsets.astype(np.int64))
+    return Tokens(np.array([token for row in rows for token in row], dtype=np.int32), offsets.astype(np.int64))
 
 
 def random_tokens(n: int, seed: int = 0) -> Tokens:

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from checkpoints import tiny_bert
-from places import ROOT, SAMPLE
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from checkpoints import tiny_bert
 from chirplet.artifact import Artifact
 from chirplet.error import ConfigError, Interrupted
 from chirplet.experiment import execute
+from places import ROOT, SAMPLE
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +214,7 @@ def interrupt_after(steps: int, config, output: Path) -> Path:
 
 def test_a_checkpoint_of_another_model_is_told_in_one_line(finetune, tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    with pytest.raises(ConfigError, match="resume: .* does not fit this run"):
+    with pytest.raises(ConfigError, match=r"resume: .* does not fit this run"):
         finetune(f"resume={tmp_path / 'other.ckpt'}")
 
 

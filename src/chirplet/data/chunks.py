@@ -165,7 +165,8 @@ def _parquet_chunks(
     if name == STDIN:
         raise DataError("input: Parquet is read from its end, which standard input has not; give a file")
     try:
-        file = pq.ParquetFile(stream)
+        # Read ahead, Arrow keeps what it has read until the file is closed.
+        file = pq.ParquetFile(stream, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{name}: not a Parquet file ({first_line(error)})") from None
     schema = file.schema_arrow

@@ -22,6 +22,7 @@ from transformers import (
 
 from chirplet.data.batches import Batch, ResumableLoader
 from chirplet.metric.classification import evaluate, scalars
+from chirplet.module.first_token import first_token_only
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -75,7 +76,8 @@ class Classifier(pl.LightningModule):
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits, shape (batch, classes), float32."""
-        output = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+        with first_token_only(self.model):
+            output = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
         logits: Tensor = output.logits
         return logits.float()
 
@@ -105,7 +107,7 @@ class Classifier(pl.LightningModule):
         self.log_dict({f"val/{name}": value for name, value in metrics.items()}, batch_size=len(target))
 
     def configure_optimizers(self) -> Any:
-        """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101), fused where it can be, with warm-up and decay per step."""
+        """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101), fused where it can be; warm-up and decay per step."""
         # With fp16's gradient scaler a fused step would unscale by itself, too late for clipping.
         optimizer = AdamW(self.optimization.groups, fused=self.trainer.precision != "16-mixed")
         # Lightning's own `estimated_stepping_batches` would set the loader up before a checkpoint can restore it.

@@ -24,6 +24,15 @@ FINDINGS = {
     "leak_test": "train text also in test",
 }
 """What the keys of `DataReport.found` and `dropped` mean."""
+REPAIRS = {
+    "encoding": "a wrong encoding, all kinds",
+    "bytes": "bytes of another encoding",
+    "utf8": "UTF-8 read as latin-1",
+    "mojibake": "mojibake, control characters",
+    "line_break": "line breaks",
+    "html": "HTML entities",
+}
+"""What the keys of `DataReport.repaired` mean."""
 EXAMPLES_SHOWN = 3
 TOP_SHOWN = 10
 """Names on the terminal; the page shows all."""
@@ -36,7 +45,7 @@ def tables(seen: Exploration) -> list[Table]:
         _length_table("Characters per tweet", seen.characters, None),
         _length_table("Tokens per tweet", seen.tokens, seen.max_length),
         _finding_table(seen.report),
-        count_table("Repaired cells", "repair", seen.report.repaired),
+        count_table("Repaired cells", "repair", _repairs(seen.report)),
         count_table("Most frequent hashtags (tweets)", "hashtag", dict(seen.hashtags[:TOP_SHOWN])),
         count_table("Most frequent mentions (tweets)", "mention", dict(seen.mentions[:TOP_SHOWN])),
     ]
@@ -57,6 +66,7 @@ def page(seen: Exploration, model: str, cleaning: str) -> str:
         cleaning=cleaning,
         classes=_class_rows(seen),
         findings=_findings(seen.report),
+        repairs=_repairs(seen.report),
         length_columns=LENGTH_COLUMNS,
         characters={split: _length_row(lengths) for split, lengths in seen.characters.items()},
         tokens={split: _length_row(lengths, seen.max_length) for split, lengths in seen.tokens.items()},
@@ -142,6 +152,10 @@ def _findings(report: DataReport) -> list[tuple[str, int, int, str]]:
         )
         for kind in kinds
     ]
+
+
+def _repairs(report: DataReport) -> dict[str, int]:
+    return {REPAIRS.get(kind, kind): count for kind, count in report.repaired.items()}
 
 
 def _class_table(seen: Exploration) -> Table:

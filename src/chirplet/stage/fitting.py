@@ -18,7 +18,6 @@ from chirplet.config import Foreign
 from chirplet.error import ConfigError
 from chirplet.stage.base import Run
 
-
 # Lightning sets its own level when it is imported, so this must come after.
 for name in ("pytorch_lightning", "lightning_fabric"):
     logging.getLogger(name).setLevel(logging.WARNING)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import field_validator, model_validator
 
 from chirplet.artifact import Artifact, check_folder
-from chirplet.config import Count, existing_file, validate
+from chirplet.config import Count, existing_file
 from chirplet.data.files import Format, format_of
 from chirplet.data.lines import STDIN, check_encoding
 from chirplet.error import ArtifactError, ConfigError, DataError
@@ -185,50 +185,6 @@ class Predict(Stage):
                     counts.update(predicted)
                     blank += sum(not text.strip() for text in chunk.texts)
         return Labelled(dict(counts), blank, time.perf_counter() - started)
-
-
-def predict_file(
-    artifact: str | Path,
-    source: str | Path,
-    target: str | Path,
-    *,
-    text_column: str = "text",
-    prefix: str = "",
-    source_format: Format | None = None,
-    target_format: Format | None = None,
-    encoding: str = "utf-8",
-    quoted: bool = True,
-    batch_size: int = 64,
-    chunk_rows: int = 4096,
-    precision: Precision = "auto",
-    device: str = "cpu",
-) -> Labelled:
-    """`python run.py stage=predict` from Python; the defaults are those of `conf/stage/predict.yaml`.
-
-    Raises:
-        ConfigError: an argument is not valid; one line for each.
-        UserError: as `Predict.label`.
-    """
-    import torch
-
-    settings: Predict = validate(
-        Predict,
-        {
-            "artifact": str(artifact),
-            "input": str(source),
-            "output": str(target),
-            "text_column": text_column,
-            "prefix": prefix,
-            "input_format": source_format,
-            "output_format": target_format,
-            "encoding": encoding,
-            "quoted": quoted,
-            "batch_size": batch_size,
-            "chunk_rows": chunk_rows,
-            "precision": precision,
-        },
-    )
-    return settings.label(torch.device(device))
 
 
 def added_columns(labels: Sequence[str], prefix: str) -> list[str]:

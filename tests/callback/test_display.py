@@ -1,0 +1,29 @@
+"""What people see while training runs."""
+
+import re
+
+from checkpoints import tiny_bert
+from chirplet.experiment import execute
+from places import SAMPLE
+
+
+def test_off_a_terminal_an_epoch_is_a_line(compose_config, tmp_path, capsys):
+    encoder = tiny_bert(tmp_path / "encoder")
+    config = compose_config(
+        "model=local",
+        f"model.name_or_path={encoder}",
+        "data=csv",
+        f"data.train={SAMPLE}",
+        "data.label_column=sentiment",
+        f"cache_dir={tmp_path}/cache",
+        "trainer.max_epochs=2",
+        "trainer.log_every_n_steps=5",
+        "stage.measure_cost=false",
+    )
+    execute(config, tmp_path / "run")
+    lines = capsys.readouterr().out.splitlines()
+    epochs = [line for line in lines if line.startswith("epoch ")]
+    assert len(epochs) == 2
+    for i, line in enumerate(epochs, start=1):
+        assert re.fullmatch(rf"epoch {i}/2  train/loss \d\.\d+  val/f1_macro 0\.\d+  \d+ tweets/s  \d+ s", line)
+    assert not any("\x1b" in line for line in lines)

@@ -1,0 +1,74 @@
+"""Tokens are made once, and made again when anything they depend on changes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from checkpoints import TWEETS, settings_of, tiny_bert, tiny_roberta
+from chirplet.data.corpus import Tweets
+from chirplet.data.tokens import CHUNK, cached_tokens, tokenize
+from chirplet.model.loading import load_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    return load_tokenizer(settings_of(str(tiny_bert(tmp_path_factory.mktemp("bert"))), max_length=32))
+
+
+@pytest.fixture
+def tweets() -> Tweets:
+    n = len(TWEETS)
+    return Tweets([str(i) for i in range(n)], list(TWEETS), np.zeros(n, dtype=np.int64), [None] * n)
+
+
+def entries(cache: Path) -> set[str]:
+    return {path.name for path in (cache / "tokens").glob("*.arrow")}
+
+
+def test_the_ids_are_the_tokenizers_own(tokenizer, tweets, tmp_path):
+    tokens = cached_tokens(tweets, tokenizer, "none", 32, tmp_path)
+    expected = tokenizer(tweets.text, truncation=True, max_length=32)["input_ids"]
+    assert [tokens[i].tolist() for i in range(len(tokens))] == expected
+    assert tokens.lengths.tolist() == [len(row) for row in expected]
+    assert len(tokens) == len(tweets)
+
+
+def test_tweets_are_cleaned_first_and_cut_last(tokenizer):
+    tokens = tokenize(["@somebody look https://t.co/x"], tokenizer, "twitter_roberta", 32)
+    assert tokens[0].tolist() == tokenizer("@user look http")["input_ids"]
+    assert tokenize(["word " * 50], tokenizer, "none", 12).lengths.tolist() == [12]
+
+
+def test_more_tweets_than_a_chunk_stay_in_order(tokenizer):
+    texts = [TWEETS[i % len(TWEETS)] for i in range(CHUNK + 5)]
+    tokens = tokenize(texts, tokenizer, "none", 32)
+    assert len(tokens) == CHUNK + 5
+    assert tokens[CHUNK + 4].tolist() == tokenizer(texts[-1], truncation=True, max_length=32)["input_ids"]
+
+
+def test_the_second_time_nothing_is_tokenised(tokenizer, tweets, tmp_path, monkeypatch):
+    first = cached_tokens(tweets, tokenizer, "none", 32, tmp_path)
+    monkeypatch.setattr("chirplet.data.tokens._encode", None)
+    again = cached_tokens(tweets, tokenizer, "none", 32, tmp_path)
+    np.testing.assert_array_equal(first.values, again.values)
+    assert not again.values.flags.owndata  # mapped, not read
+
+
+def test_whatever_the_ids_depend_on_makes_a_new_entry(tokenizer, tweets, tmp_path):
+    other = load_tokenizer(settings_of(str(tiny_roberta(tmp_path / "roberta")), max_length=32))
+    cached_tokens(tweets, tokenizer, "none", 32, tmp_path)
+    for changed in (
+        lambda: cached_tokens(tweets, tokenizer, "seed", 32, tmp_path),
+        lambda: cached_tokens(tweets, tokenizer, "none", 16, tmp_path),
+        lambda: cached_tokens(tweets, other, "none", 32, tmp_path),
+        lambda: cached_tokens(replace(tweets, text=["x", *tweets.text[1:]]), tokenizer, "none", 32, tmp_path),
+    ):
+        before = entries(tmp_path)
+        changed()
+        assert len(entries(tmp_path)) == len(before) + 1
+
+
+def test_no_tweets_are_no_tokens(tokenizer):
+    assert len(tokenize([], tokenizer, "none", 32)) == 0

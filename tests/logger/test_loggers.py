@@ -1,0 +1,106 @@
+"""Every logger is told what the record holds, and is closed."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from checkpoints import tiny_bert
+from chirplet.artifact import Artifact
+from chirplet.error import ConfigError
+from chirplet.experiment import execute, parse
+from chirplet.stage.base import Run
+from chirplet.stage.loggers import open_loggers
+from places import SAMPLE
+
+
+@pytest.fixture
+def configured(compose_config, tmp_path):
+    encoder = tiny_bert(tmp_path / "encoder")
+
+    def composed(*overrides: str):
+        return compose_config(
+            "model=local",
+            f"model.name_or_path={encoder}",
+            "data=csv",
+            f"data.train={SAMPLE}",
+            "data.label_column=sentiment",
+            f"cache_dir={tmp_path}/cache",
+            "trainer=debug",
+            "trainer.precision=32-true",
+            "stage.measure_cost=false",
+            *overrides,
+        )
+
+    return composed
+
+
+def test_the_csv_file_holds_the_metrics_of_the_record(configured, tmp_path):
+    execute(configured("logger=csv"), tmp_path / "run")
+    metrics = Artifact.open(tmp_path / "run" / "artifact").record.metrics
+    with (tmp_path / "run" / "metrics" / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    [accuracy] = [float(row["test/accuracy"]) for row in rows if row.get("test/accuracy")]
+    assert accuracy == pytest.approx(metrics["test"]["accuracy"])
+    assert sum(bool(row.get("train/loss")) for row in rows) == 4
+
+
+def test_tensorboard_events_hold_the_metrics_of_the_record(configured, tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    execute(configured("logger=tensorboard"), tmp_path / "run")
+    metrics = Artifact.open(tmp_path / "run" / "artifact").record.metrics
+    found = events.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    found.Reload()
+    [event] = found.Scalars("test/f1_macro")
+    assert event.value == pytest.approx(metrics["test"]["f1_macro"])
+
+
+def test_wandb_keeps_an_offline_run(configured, tmp_path):
+    pytest.importorskip("wandb")
+    execute(configured("logger=wandb"), tmp_path / "run")
+    [kept] = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
+    assert kept.stat().st_size > 1000
+
+
+def test_a_logger_that_is_not_installed_names_its_extra(configured, tmp_path, monkeypatch):
+    monkeypatch.setattr("chirplet.logger.tensorboard.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"tensorboard is not installed; pip install 'chirplet\[tensorboard\]'"):
+        execute(configured("logger=tensorboard"), tmp_path / "run")
+
+
+def test_loggers_are_closed_as_failed_after_an_error(compose_config, tmp_path, monkeypatch):
+    from pytorch_lightning.loggers import CSVLogger
+
+    told = []
+    monkeypatch.setattr(CSVLogger, "finalize", lambda self, status: told.append(status))
+    experiment = parse(compose_config("logger=csv"))
+    run = Run(
+        model=experiment.model,
+        data=experiment.data,
+        trainer=experiment.trainer,
+        loggers=experiment.logger,
+        callbacks={},
+        seed=0,
+        deterministic=False,
+        objective=experiment.objective,
+        output_dir=tmp_path,
+        cache_dir=tmp_path,
+        config={},
+    )
+    with pytest.raises(KeyError), open_loggers(run):
+        raise KeyError
+    assert told == ["failed"]
+    with open_loggers(run):
+        pass
+    assert told == ["failed", "success"]
+
+
+def test_settings_of_loggers_do_not_import_their_libraries():
+    code = (
+        "import sys, chirplet.logger.wandb, chirplet.logger.tensorboard, chirplet.logger.csv\n"
+        "print({'wandb', 'tensorboard', 'torch'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,44 @@
+"""Costs are counted from the files and timed in another process."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModelForSequenceClassification
+
+from checkpoints import tiny_bert
+from chirplet.data.tokens import Tokens
+from chirplet.error import ArtifactError
+from chirplet.metric.cost import count_bytes, count_parameters, time_in_fresh_process
+
+TOKENS = Tokens(np.full(60, 7, dtype=np.int32), np.arange(0, 61, 6))
+
+
+def test_parameters_by_hand(tmp_path):
+    save_file({"a": torch.tensor([[1.0, 0.0], [2.0, 3.0]]), "b": torch.zeros(3)}, tmp_path / "model.safetensors")
+    counts = count_parameters(tmp_path / "model.safetensors")
+    assert counts == {"params_total": 7, "params_nonzero": 3, "params_packed": 7}
+
+
+def test_bytes_leave_out_what_does_not_run_the_model(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"\0" * 100_000)
+    for name in ("artifact.json", "predictions.parquet", "README.md"):
+        (tmp_path / name).write_bytes(b"x" * 1000)
+    counts = count_bytes(tmp_path)
+    assert counts["bytes_on_disk"] == 100_000
+    assert counts["bytes_compressed"] < 1000
+
+
+def test_the_saved_folder_is_timed_in_a_process_of_its_own(tmp_path):
+    AutoModelForSequenceClassification.from_pretrained(tiny_bert(tmp_path / "base")).save_pretrained(tmp_path / "out")
+    timed = time_in_fresh_process(tmp_path / "out", TOKENS, pad_id=0, threads=1)
+    assert timed["threads"] == 1
+    assert timed["tweets_timed"] == 10
+    assert timed["mean_tokens"] == 6.0
+    assert 0 < timed["latency_ms"]["p50"] <= timed["latency_ms"]["p95"]
+    assert timed["tweets_per_s"] > 0
+
+
+def test_a_folder_that_does_not_open_is_told(tmp_path):
+    with pytest.raises(ArtifactError, match="could not time"):
+        time_in_fresh_process(tmp_path, TOKENS, pad_id=0, threads=None)

@@ -1,0 +1,44 @@
+"""The pieces of training that can be worked out by hand."""
+
+import numpy as np
+import pytest
+import torch
+
+from chirplet.module.classifier import SCHEDULES, balanced_weights
+
+
+def rates(name: str, warmup: int, steps: int) -> list[float]:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = SCHEDULES[name](optimizer, warmup, steps)
+    found = []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_linear_rises_over_the_warm_up_and_falls_to_zero():
+    assert rates("linear", 2, 6) == pytest.approx([0.0, 0.5, 1.0, 0.75, 0.5, 0.25])
+
+
+def test_cosine_is_half_way_in_the_middle():
+    assert rates("cosine", 0, 4) == pytest.approx([1.0, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5])
+
+
+def test_constant_stays():
+    assert rates("constant", 2, 5) == pytest.approx([0.0, 0.5, 1.0, 1.0, 1.0])
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_reaches_the_peak_after_the_warm_up(name):
+    assert rates(name, 3, 10)[3] == pytest.approx(1.0)
+
+
+def test_balanced_weights_by_hand():
+    # 6 tweets of 3 classes with 3, 2, 1: 6 / (3 * count)
+    assert balanced_weights(np.array([0, 0, 0, 1, 1, 2]), 3).tolist() == pytest.approx([2 / 3, 1.0, 2.0])
+
+
+def test_a_class_without_tweets_weighs_nothing():
+    assert balanced_weights(np.array([0, 0, 2]), 3).tolist() == pytest.approx([0.5, 0.0, 1.0])
