@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def matrix_product_rate() -> float:
-    """Billions of operations a second in bf16 products of MiniLM's shapes, (1536, 384) x (384, 1536); what bounds training."""
+    """Billions of operations a second in bf16 products of MiniLM's shapes, which bound the training speed."""
     import torch
 
     left, right = torch.randn(1536, 384).bfloat16(), torch.randn(384, 1536).bfloat16()

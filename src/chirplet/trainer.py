@@ -8,6 +8,7 @@ from pydantic import Field
 
 from chirplet.config import Count, Index, Settings
 from chirplet.error import ConfigError
+from chirplet.hardware import cpu_has_bf16
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -111,7 +112,4 @@ def bf16_is_native(device: "torch.device") -> bool:
 
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-    return False
+    return device.type == "cpu" and cpu_has_bf16()

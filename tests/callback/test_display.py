@@ -12,6 +12,7 @@ def test_off_a_terminal_an_epoch_is_a_line(compose_config, tmp_path, capsys):
     config = compose_config(
         "model=local",
         f"model.name_or_path={encoder}",
+        "model.max_length=40",
         "data=csv",
         f"data.train={SAMPLE}",
         "data.label_column=sentiment",
@@ -25,5 +26,5 @@ def test_off_a_terminal_an_epoch_is_a_line(compose_config, tmp_path, capsys):
     epochs = [line for line in lines if line.startswith("epoch ")]
     assert len(epochs) == 2
     for i, line in enumerate(epochs, start=1):
-        assert re.fullmatch(rf"epoch {i}/2  train/loss \d\.\d+  val/f1_macro 0\.\d+  \d+ tweets/s  \d+ s", line)
+        assert re.fullmatch(rf"epoch {i}/2  batch loss \d\.\d+  val/f1_macro 0\.\d+  \d+ tweets/s  \d+ s", line)
     assert not any("\x1b" in line for line in lines)

@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ def configured(compose_config, tmp_path):
         return compose_config(
             "model=local",
             f"model.name_or_path={encoder}",
+            "model.max_length=40",
             "data=csv",
             f"data.train={SAMPLE}",
             "data.label_column=sentiment",
@@ -44,7 +46,7 @@ def test_the_csv_file_holds_the_metrics_of_the_record(configured, tmp_path):
         rows = list(csv.DictReader(file))
     [accuracy] = [float(row["test/accuracy"]) for row in rows if row.get("test/accuracy")]
     assert accuracy == pytest.approx(metrics["test"]["accuracy"])
-    assert sum(bool(row.get("train/loss")) for row in rows) == 4
+    assert sum(bool(row.get("train/batch_loss")) for row in rows) == 4
 
 
 def test_tensorboard_events_hold_the_metrics_of_the_record(configured, tmp_path):
@@ -61,7 +63,7 @@ def test_wandb_keeps_an_offline_run(configured, tmp_path):
     pytest.importorskip("wandb")
     execute(configured("logger=wandb"), tmp_path / "run")
     [kept] = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
-    assert kept.stat().st_size > 1000
+    assert b"f1_macro" in kept.read_bytes()
 
 
 def test_a_logger_that_is_not_installed_names_its_extra(configured, tmp_path, monkeypatch):
@@ -92,7 +94,7 @@ def test_loggers_are_closed_as_failed_after_an_error(compose_config, tmp_path, m
     with pytest.raises(KeyError), open_loggers(run):
         raise KeyError
     assert told == ["failed"]
-    with open_loggers(run):
+    with open_loggers(replace(run, output_dir=tmp_path / "other")):
         pass
     assert told == ["failed", "success"]
 

@@ -65,7 +65,7 @@ class TrainingDisplay(pl.Callback):
         self._tweets += len(batch["labels"])
         if self._bar is not None and self._task is not None and now - self._shown >= self.refresh_s:
             self._shown = now
-            loss = float(trainer.callback_metrics.get("train/loss", float("nan")))
+            loss = float(trainer.callback_metrics.get("train/batch_loss", float("nan")))
             best = "" if self.best is None else f"  best {self.monitor} {self.best:.4f}"
             note = f"{self._tweets / self._seconds:.0f} tweets/s  loss {loss:.3f}{best}"
             description = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
@@ -98,9 +98,9 @@ class TrainingDisplay(pl.Callback):
 
     def _tell_epoch(self, trainer: pl.Trainer, tail: str) -> None:
         speed = self._tweets / self._seconds if self._seconds else 0.0
-        loss = float(trainer.callback_metrics.get("train/loss", float("nan")))
+        loss = float(trainer.callback_metrics.get("train/batch_loss", float("nan")))
         self._console.print(
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  train/loss {loss:.4f}{tail}"
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  batch loss {loss:.4f}{tail}"
             f"  {speed:.0f} tweets/s  {self._seconds:.0f} s",
             highlight=False,
         )

@@ -20,3 +20,7 @@ class LoggerSettings(Settings, ABC):
         Raises:
             ConfigError: the logger's library is not installed; the line names the extra that brings it.
         """
+
+    def close(self, logger: "Logger", succeeded: bool) -> None:
+        """Write what is still held back and end the logger's run."""
+        logger.finalize("success" if succeeded else "failed")

@@ -41,3 +41,8 @@ class WandbSettings(LoggerSettings):
             save_dir=str(output_dir),
             mode=os.environ.get("WANDB_MODE"),
         )
+
+    def close(self, logger: "Logger", succeeded: bool) -> None:
+        """End the W&B run too, which Lightning leaves open."""
+        super().close(logger, succeeded)
+        logger.experiment.finish(exit_code=0 if succeeded else 1)  # type: ignore[attr-defined]

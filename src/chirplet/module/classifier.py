@@ -92,7 +92,7 @@ class Classifier(pl.LightningModule):
         loss = cross_entropy(
             self(batch), batch["labels"], weight=self.class_weights, label_smoothing=self.label_smoothing
         )
-        self.log("train/loss", loss.detach(), batch_size=len(batch["labels"]))
+        self.log("train/batch_loss", loss.detach(), batch_size=len(batch["labels"]))
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:

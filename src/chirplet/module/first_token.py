@@ -37,7 +37,8 @@ def _first_token_forward(
     first = hidden_states[:, :1]  # (batch, 1, width)
 
     def heads(projected: Tensor) -> Tensor:  # (batch, tokens, width) -> (batch, heads, tokens, width / heads)
-        return projected.unflatten(-1, (-1, inner.attention_head_size)).transpose(1, 2)
+        split: Tensor = projected.unflatten(-1, (-1, inner.attention_head_size))
+        return split.transpose(1, 2)
 
     context = scaled_dot_product_attention(
         heads(inner.query(first)),

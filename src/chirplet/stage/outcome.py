@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from chirplet.artifact import (
@@ -27,6 +26,7 @@ from chirplet.artifact import (
 from chirplet.data.cleaning import Cleaning
 from chirplet.data.corpus import Corpus, Split, Tweets
 from chirplet.data.tokens import Tokens, cached_tokens
+from chirplet.hardware import cpu_flags, cpu_name
 from chirplet.metric.classification import evaluate
 from chirplet.metric.cost import measure
 from chirplet.model.loading import LoadedModel
@@ -171,7 +171,7 @@ def _record(
         max_length=data.max_length,
         config=run.config,
         versions=_versions(),
-        cpu=_cpu(),
+        cpu={"name": cpu_name(), "flags": sorted(cpu_flags())},
         seed=run.seed,
         training=outcome.training,
         metrics=metrics,
@@ -205,10 +205,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[library] = "not installed"
     return found
-
-
-@cache
-def _cpu() -> dict[str, Any]:
-    capabilities = torch.cpu.get_capabilities()
-    flags = sorted(name for name, value in capabilities.items() if value is True)
-    return {"name": str(capabilities.get("cpu_name", platform.processor())), "flags": flags}
