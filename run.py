@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+INTERRUPTED = 130
 # Hydra would print reports of its own, of several lines; `fail` tells each error in one.
 WANTS_TRACEBACK = "HYDRA_FULL_ERROR" in os.environ
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
@@ -34,10 +35,14 @@ def launch(cfg: DictConfig) -> float | None:
     try:
         return run(cfg)
     except Exception as error:
-        # A sweep is to see the error, since it may go on without this run.
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            raise
-        fail(error)
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            fail(error)
+        if getattr(error, "exit_code", None) == INTERRUPTED:
+            # Hydra would go on with the next run.
+            sys.stderr.write(f"error: {error}\n")
+            raise KeyboardInterrupt from error
+        # Any other error a sweep is to see, since it may go on without this run.
+        raise
 
 
 def main() -> None:
@@ -48,7 +53,7 @@ def main() -> None:
         fail(error)
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from chirplet.config import METRICS
 from chirplet.error import ConfigError
-from chirplet.experiment import METRICS, parse
+from chirplet.experiment import parse
 from chirplet.metric.classification import evaluate, scalars
 
 
@@ -25,6 +26,12 @@ def test_every_metric_can_be_the_objective():
         (["data=csv"], "data.train: is missing; give data.train=VALUE"),
         (["resume=nowhere.ckpt"], "stage.resume: got 'nowhere.ckpt', which is no file"),
         (["+trainer.fast=true"], "trainer.fast: no such key"),
+        (["callback.checkpoint.monitor=val/f1"], "callback.checkpoint.monitor: got 'val/f1', should be one of"),
+        (["trainer.limit_train_batches=0"], "trainer.limit_train_batches: got 0, should be greater than"),
+        (["trainer.max_steps=0"], "trainer.max_steps: got 0, should be greater than or equal to 1 or be -1"),
+        (["trainer.devices=2"], "trainer.devices: got 2, should be 1"),
+        (["stage.class_weights=even"], "stage.class_weights: got 'even', should be"),
+        (["+logger.mine.name=x"], "logger.mine: has no _target_"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(overrides, line, compose_config):

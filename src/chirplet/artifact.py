@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from chirplet.config import Settings, near
+from chirplet.data.cleaning import Cleaning
 from chirplet.data.corpus import SPLITS, Tweets
 from chirplet.error import ArtifactError
 
@@ -71,7 +72,7 @@ class Record(Settings):
     pretrained: bool
     data: DataRecord
     labels: list[str]
-    cleaning: Literal["none", "seed", "twitter_roberta", "bertweet"]
+    cleaning: Cleaning
     max_length: int
     config: dict[str, Any]
     versions: dict[str, str]
@@ -161,6 +162,16 @@ def check_folder(folder: Path) -> Path:
     return folder
 
 
+def check_free(folder: Path) -> None:
+    """See that an artifact may be written there.
+
+    Raises:
+        ArtifactError: something is there already.
+    """
+    if folder.exists():
+        raise ArtifactError(f"{str(folder)!r} exists already; artifacts are not overwritten")
+
+
 @contextmanager
 def whole_or_absent(folder: Path) -> Iterator[Path]:
     """A temporary sibling to write into, which becomes `folder` when the block ends well and vanishes otherwise.
@@ -170,8 +181,7 @@ def whole_or_absent(folder: Path) -> Iterator[Path]:
     Raises:
         ArtifactError: the disk is full, the place is read-only, or the folder exists already.
     """
-    if folder.exists():
-        raise ArtifactError(f"{str(folder)!r} exists already; artifacts are not overwritten")
+    check_free(folder)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
@@ -190,18 +200,14 @@ def whole_or_absent(folder: Path) -> Iterator[Path]:
 
 def write_predictions(folder: Path, splits: dict[str, tuple[Tweets, NDArray[np.float32]]]) -> None:
     """Write `predictions.parquet`: columns split, row_id, label (index), logits (list of float32)."""
+    columns = {"split": pa.string(), "row_id": pa.string(), "label": pa.int64(), "logits": pa.list_(pa.float32())}
+    schema = pa.schema(list(columns.items()))
     tables = [
-        pa.table(
-            {
-                "split": [name] * len(tweets),
-                "row_id": tweets.row_id,
-                "label": tweets.label,
-                "logits": pa.array(list(logits), type=pa.list_(pa.float32())),
-            }
-        )
+        pa.table([[name] * len(tweets), tweets.row_id, tweets.label, list(logits)], schema=schema)
         for name, (tweets, logits) in splits.items()
     ]
-    pq.write_table(pa.concat_tables(tables), folder / PREDICTIONS, compression="zstd")
+    table = pa.concat_tables([schema.empty_table(), *tables])
+    pq.write_table(table, folder / PREDICTIONS, compression="zstd")
 
 
 def write_record(folder: Path, record: Record) -> None:

@@ -14,11 +14,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from chirplet.error import ConfigError
 
 ALLOWED_PACKAGES = ("chirplet", "torch", "pytorch_lightning", "torchmetrics", "transformers", "optuna")
+
+METRICS = (
+    "accuracy",
+    "loss",
+    "calibration_error",
+    *(f"{score}_{average}" for score in ("f1", "precision", "recall") for average in ("macro", "weighted")),
+)
+"""What `chirplet.metric.classification` gives as one number a split."""
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 """A share of something: 0 <= x < 1."""
@@ -29,6 +37,22 @@ Count = Annotated[int, Field(ge=1)]
 """A whole number from 1."""
 Index = Annotated[int, Field(ge=0)]
 """A whole number from 0."""
+
+
+def _known_monitor(monitor: str) -> str:
+    known = [f"val/{metric}" for metric in METRICS]
+    if monitor not in known:
+        raise ValueError(f"got {monitor!r}, should be one of {', '.join(known)}{near(monitor, known)}")
+    return monitor
+
+
+Monitor = Annotated[str, AfterValidator(_known_monitor)]
+"""A validation metric that something is chosen by: `val/METRIC`."""
+
+
+def monitor_mode(monitor: str) -> str:
+    """`min` for losses and errors, `max` for scores, as Lightning's callbacks call it."""
+    return "min" if monitor.rpartition("/")[2] in {"loss", "calibration_error"} else "max"
 
 
 class Settings(BaseModel):
@@ -119,7 +143,13 @@ def validate(settings: type[Settings], fields: Mapping[str, Any], key: str = "")
     try:
         return settings.model_validate(dict(fields))
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(settings, fault, key) for fault in error.errors())) from None
+        lines: dict[str, list[str]] = {}
+        for fault in error.errors():
+            where, what = _explain(settings, fault, key)
+            lines.setdefault(where, []).append(what)
+        # A union's members each complain of the same value.
+        merged = (f"{where}{' or '.join([first, *map(_allowed, rest)])}" for where, (first, *rest) in lines.items())
+        raise ConfigError("\n".join(merged)) from None
 
 
 def _bind_target(target: Any, fields: dict[str, Any], key: str) -> Any:
@@ -144,25 +174,34 @@ def _locate(target: str, key: str) -> Any:
         raise ConfigError(f"{key}._target_: got {target!r}, which cannot be imported ({error})") from None
 
 
-def _explain(settings: type[Settings], fault: Any, key: str) -> str:
-    location = [part for part in map(str, fault["loc"]) if part not in _UNION_BRANCHES and "[" not in part]
+def _explain(settings: type[Settings], fault: Any, key: str) -> tuple[str, str]:
+    """The key at fault and what is wrong with it; one after the other they make a line."""
+    location = [str(part) for part in fault["loc"] if not _names_a_branch(str(part))]
     where = ".".join(part for part in (key, *location) if part) or "config"
     kind, got = fault["type"], fault["input"]
     if kind == "extra_forbidden":
         known = list(settings.model_fields)
-        return f"{where}: no such key{near(location[-1], known)}; known here: {', '.join(known)}"
+        return where, f": no such key{near(location[-1], known)}; known here: {', '.join(known)}"
     if kind == "missing":
-        return f"{where}: is missing"
+        return where, ": is missing"
     if kind == "value_error":
         # A check of several keys together names them itself.
-        return f"{where}: {fault['ctx']['error']}" if location else f"{where}.{fault['ctx']['error']}"
+        return where, f"{':' if location else '.'}{' ' if location else ''}{fault['ctx']['error']}"
     should = fault["msg"].replace("Input should", "should")
     hint = ""
     if kind == "literal_error" and isinstance(got, str):
         hint = near(got, fault["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", "))
     shown = repr(got) if len(repr(got)) <= 80 else repr(got)[:77] + "..."
-    return f"{where}: got {shown}, {should}{hint}"
+    return where, f": got {shown}, {should}{hint}"
 
 
-_UNION_BRANCHES = frozenset({"str", "int", "float", "bool", "none"})
-"""What pydantic puts into a fault's location to name a union's member rather than a key."""
+def _allowed(what: str) -> str:
+    """The end of an explanation, without the value that another member of the union told already."""
+    return what.rpartition(", should ")[2]
+
+
+def _names_a_branch(part: str) -> bool:
+    """Whether pydantic put this into a fault's location to name a union's member rather than a key."""
+    named = part in {"str", "int", "float", "bool", "none"} or part.startswith("constrained-") or "[" in part
+    # A class, where keys are in lower case; a list's index is neither.
+    return named or part[0].isupper()

@@ -2,16 +2,17 @@
 
 import logging
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from chirplet.callback.base import CallbackSettings
-from chirplet.config import Foreign, Settings, bind, near, validate
+from chirplet.config import Foreign, Monitor, Settings, bind, validate
 from chirplet.data.source import Source
 from chirplet.error import ConfigError
 from chirplet.logger.base import LoggerSettings
@@ -19,15 +20,14 @@ from chirplet.model.pretrained import Pretrained
 from chirplet.stage.base import Run, Stage
 from chirplet.trainer import TrainerSettings
 
-METRICS = (
-    "accuracy",
-    "loss",
-    "calibration_error",
-    *(f"{score}_{average}" for score in ("f1", "precision", "recall") for average in ("macro", "weighted")),
-)
+
+class Objective(Settings):
+    """What a run is judged by while it is tuned."""
+
+    objective: Monitor
 
 
-class Experiment(Settings):
+class Experiment(Objective):
     """Everything in `conf/config.yaml`, bound: each group as the object it describes."""
 
     model: Pretrained
@@ -38,20 +38,11 @@ class Experiment(Settings):
     callback: dict[str, CallbackSettings | Foreign | None]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     deterministic: bool
-    objective: str
     cache_dir: str
     artifact: str | None
     input: str | None
     output: str | None
     resume: str | None
-
-    @field_validator("objective")
-    @classmethod
-    def _objective_exists(cls, objective: str) -> str:
-        known = [f"val/{metric}" for metric in METRICS]
-        if objective not in known:
-            raise ValueError(f"got {objective!r}, should be one of {', '.join(known)}{near(objective, known)}")
-        return objective
 
 
 def parse(cfg: DictConfig) -> Experiment:
@@ -64,8 +55,22 @@ def parse(cfg: DictConfig) -> Experiment:
     if missing:
         raise ConfigError("\n".join(f"{key}: is missing; give {key}=VALUE" for key in missing))
     plain = OmegaConf.to_container(cfg, resolve=True)
-    experiment: Experiment = validate(Experiment, bind(plain))
+    assert isinstance(plain, dict)
+    # First alone: callbacks repeat it, and would report it again under their own names.
+    validate(Objective, {"objective": plain.get("objective")})
+    bound = bind(plain)
+    groups = {group: bound.get(group) for group in ("logger", "callback")}
+    bare = [
+        f"{group}.{name}" for group, parts in groups.items() for name, part in (parts or {}).items() if _is_bare(part)
+    ]
+    if bare:
+        raise ConfigError("\n".join(f"{key}: has no _target_, which names its class" for key in bare))
+    experiment: Experiment = validate(Experiment, bound)
     return experiment
+
+
+def _is_bare(part: Any) -> bool:
+    return part is not None and not isinstance(part, Settings)
 
 
 def run(cfg: DictConfig) -> float | None:
@@ -99,18 +104,29 @@ LOCAL_KEYS = ("cache_dir", "artifact", "input", "output", "resume")
 """Where things lie on one machine; no part of what makes a result."""
 
 
+SECRET = re.compile(r"(^|_)(key|token|secret|password|credentials?)$", re.IGNORECASE)
+"""Keys whose values stay out of records and logs."""
+
+
 def _for_record(cfg: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): _without_folders(value) for key, value in plain.items() if key not in LOCAL_KEYS}
+    resolved, raw = (OmegaConf.to_container(cfg, resolve=resolve) for resolve in (True, False))
+    assert isinstance(resolved, dict) and isinstance(raw, dict)
+    return {str(key): _public(value, raw[key]) for key, value in resolved.items() if key not in LOCAL_KEYS}
 
 
-def _without_folders(value: Any) -> Any:
-    """Absolute and home paths cut down to their last part: a record names no folder of one machine."""
+def _public(value: Any, raw: Any) -> Any:
+    """The value without secrets, and with absolute and home paths cut down to their last part.
+
+    What comes from the environment is recorded as the reference it was written as, never as what it resolved to.
+    """
+    if isinstance(raw, str) and "${oc.env:" in raw:
+        return raw
     if isinstance(value, dict):
-        return {key: _without_folders(item) for key, item in value.items()}
+        parts = raw if isinstance(raw, dict) else value
+        return {key: _public(item, parts[key]) for key, item in value.items() if not SECRET.search(str(key))}
     if isinstance(value, list):
-        return [_without_folders(item) for item in value]
+        items = raw if isinstance(raw, list) else value
+        return [_public(item, items[place]) for place, item in enumerate(value)]
     if isinstance(value, str) and (value.startswith("~") or Path(value).is_absolute()):
         return Path(value).name
     return value

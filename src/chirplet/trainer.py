@@ -24,11 +24,11 @@ class TrainerSettings(Settings):
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
-    devices: Count
+    devices: Literal[1]
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
     threads: Count | None
     max_epochs: Count
-    max_steps: Annotated[int, Field(ge=-1)]
+    max_steps: Count | Literal[-1]
     gradient_clip_val: Annotated[float, Field(gt=0)] | None
     accumulate_grad_batches: Count
     val_check_interval: Annotated[float, Field(gt=0, le=1)]
@@ -58,14 +58,26 @@ class TrainerSettings(Settings):
         return torch.device("cpu")
 
     def optimizer_steps(self, batches: int) -> int:
-        """Optimizer steps of a whole run over a loader of this many batches."""
+        """Optimizer steps of a whole run over a loader of this many batches.
+
+        Raises:
+            ConfigError: `limit_train_batches` leaves none.
+        """
         limit = self.limit_train_batches
         used = min(limit, batches) if isinstance(limit, int) else int(batches * limit)
+        if used == 0:
+            raise ConfigError(f"trainer.limit_train_batches: got {limit}, which leaves none of {batches} batches")
         steps = -(-used // self.accumulate_grad_batches) * self.max_epochs
         return steps if self.max_steps == -1 else min(steps, self.max_steps)
 
     def resolved_precision(self) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
-        """`precision` with `auto` decided for this machine's device."""
+        """`precision` with `auto` decided for this machine's device.
+
+        Raises:
+            ConfigError: fp16 is asked for on a CPU, where Lightning would take bf16 without a word.
+        """
+        if self.precision == "16-mixed" and self.device().type == "cpu":
+            raise ConfigError("trainer.precision: got '16-mixed', which needs a GPU; auto or bf16-mixed work here")
         if self.precision != "auto":
             return self.precision
         return "bf16-mixed" if bf16_is_native(self.device()) else "32-true"
@@ -79,6 +91,7 @@ class TrainerSettings(Settings):
     ) -> "pl.Trainer":
         """A Lightning trainer with these settings that writes below `folder`."""
         import pytorch_lightning as pl
+        from pytorch_lightning.callbacks import ModelCheckpoint
 
         from chirplet.callback.durable import DurableCheckpointIO
 
@@ -100,7 +113,7 @@ class TrainerSettings(Settings):
             deterministic=deterministic,
             default_root_dir=folder,
             plugins=[DurableCheckpointIO()],
-            enable_checkpointing=True,
+            enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
             enable_progress_bar=False,
             enable_model_summary=False,
         )

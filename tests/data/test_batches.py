@@ -64,9 +64,16 @@ def test_a_loader_taken_up_in_mid_epoch_serves_just_the_rest():
     assert [batch["position"].tolist() for batch in resumed] == whole[4:]
 
 
-def test_evaluation_goes_from_short_to_long_and_says_where_each_belongs():
+def test_evaluation_batches_are_of_like_lengths_and_say_where_each_tweet_belongs():
     tokens = tokens_of([1, 1, 1], [2], [3, 3])
     batches = list(evaluation_loader(tokens, None, pad_id=0, batch_size=2))
-    assert [batch["position"].tolist() for batch in batches] == [[1, 2], [0]]
+    assert sorted(batch["position"].tolist() for batch in batches) == [[0], [1, 2]]
     assert "labels" not in batches[0]
     assert batches[0]["input_ids"].dtype == torch.int64
+
+
+def test_the_first_evaluation_batches_are_a_fair_sample_of_lengths():
+    tokens = random_tokens(4000)
+    batches = [batch["position"].numpy() for batch in evaluation_loader(tokens, None, pad_id=0, batch_size=32)]
+    first = tokens.lengths[np.concatenate(batches[: len(batches) // 4])]
+    assert abs(first.mean() - tokens.lengths.mean()) < 0.1 * tokens.lengths.mean()

@@ -5,10 +5,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from chirplet.console import console
 from chirplet.data.corpus import Corpus, DataReport, Tweets
 from chirplet.data.exploration import Exploration, explore
 from chirplet.report.exploration import histogram_shares, page, tables
-from chirplet.report.table import console
 
 HOSTILE = "<script>alert(1)</script>"
 VOID = {"meta", "br", "link", "img"}

@@ -4,7 +4,8 @@ import io
 
 import pytest
 
-from chirplet.report.table import METRICS, PIPE_WIDTH, console, metrics_table, per_class_table
+from chirplet.console import PIPE_WIDTH, console
+from chirplet.report.table import METRICS, metrics_table, per_class_table
 from records import make_record
 
 

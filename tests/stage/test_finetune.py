@@ -1,5 +1,6 @@
 """Fine-tuning from configuration to artifact, on real tweets and a small BERT."""
 
+import csv
 import json
 import math
 import os
@@ -15,8 +16,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from checkpoints import tiny_bert
 from chirplet.artifact import Artifact
-from chirplet.error import ConfigError, Interrupted
+from chirplet.error import ArtifactError, ConfigError, Interrupted, ModelError
 from chirplet.experiment import execute
+from chirplet.module.labeller import Labeller
 from places import ROOT, SAMPLE
 
 
@@ -180,10 +182,115 @@ def test_the_record_names_no_folder_of_this_machine(finetune, tmp_path, encoder)
         assert path not in text
 
 
-def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_been(finetune, compose_config, overrides, tmp_path):
+def test_the_saved_model_is_the_one_that_was_judged(finetune):
+    """With averaged weights too, whose average must leave position ids alone."""
+    _, artifact = finetune("callback=averaging", "stage.learning_rate=3e-3", "trainer.max_epochs=4")
+    labeller = Labeller.open(artifact, torch.device("cpu"), batch_size=16, bf16=False)
+    rows = {row["id"]: row["text"] for row in csv.DictReader(SAMPLE.open(newline="", encoding="utf-8"))}
+    found = artifact.predictions("test")
+    texts = [rows[str(int(row_id.rpartition(":")[2]))] for row_id in found.row_id]
+    expected = torch.from_numpy(found.logits).double().softmax(dim=1).numpy()
+    np.testing.assert_allclose(labeller.probabilities(texts), expected, atol=1e-5)
+
+
+def test_final_leaves_out_what_also_stands_in_test(finetune, tmp_path):
+    """Validation tweets whose text is a test tweet's must not be trained on."""
+    lines = SAMPLE.read_text(encoding="utf-8").splitlines()
+    (tmp_path / "train.csv").write_text("\n".join(lines[:401]) + "\n", encoding="utf-8")
+    (tmp_path / "held_out.csv").write_text("\n".join([lines[0], *lines[401:501]]) + "\n", encoding="utf-8")
+    (tmp_path / "same.csv").write_text("\n".join([lines[0], *lines[401:501]]) + "\n", encoding="utf-8")
+    files = [f"data.train={tmp_path}/train.csv", f"data.val={tmp_path}/held_out.csv", f"data.test={tmp_path}/same.csv"]
+    _, artifact = finetune(*files, "stage.final=true", "trainer.max_epochs=1")
+    assert artifact.record.training["tweets"] == artifact.record.data.sizes["train"]
+    assert artifact.record.data.sizes["val"] == 100
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["data.val_fraction=0"], "data.val_fraction: leaves no tweets to validate on"),
+        (["data.test_fraction=0"], "data.test_fraction: leaves no tweets to test on"),
+        (["callback=early_stopping"], "callback: early_stopping without checkpoint"),
+        (["trainer.precision=16-mixed", "trainer=cpu"], "trainer.precision: got '16-mixed', which needs a GPU"),
+        (["trainer.limit_train_batches=0.001"], "trainer.limit_train_batches: got 0.001, which leaves none of"),
+    ],
+)
+def test_what_cannot_work_is_told_before_training(finetune, overrides, line):
+    with pytest.raises(ConfigError) as caught:
+        finetune(*overrides)
+    assert str(caught.value).startswith(line)
+
+
+def test_nothing_judged_is_still_an_artifact(finetune):
+    flags = ["stage.final=true", "stage.evaluate_train=false", "stage.evaluate_test=false", "data.val_fraction=0"]
+    _, artifact = finetune(*flags, "stage.measure_cost=true", "trainer.max_epochs=1")
+    assert artifact.record.metrics == {}
+    assert artifact.record.cost["tweets_per_s"] > 0
+
+
+def test_a_second_run_into_the_same_folder_is_refused_at_once(compose_config, overrides, tmp_path):
+    (tmp_path / "run" / "artifact").mkdir(parents=True)
+    with pytest.raises(ArtifactError, match="exists already"):
+        execute(compose_config(*overrides), tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_training_that_diverges_is_told(finetune):
+    with pytest.raises(ModelError, match=r"not finite: training diverged; lower stage\.learning_rate"):
+        finetune("stage.learning_rate=1e30", "trainer.gradient_clip_val=null", "stage.warmup_fraction=0")
+
+
+def test_without_checkpoints_the_last_weights_are_kept_and_no_best_is_told(finetune):
+    _, artifact = finetune("callback=none")
+    assert "best_epoch" not in artifact.record.training
+    assert not (artifact.folder.parent / "checkpoints").exists()
+
+
+def test_the_last_state_is_saved_after_every_epoch_though_it_is_not_the_best(finetune):
+    _, artifact = finetune("trainer.max_epochs=3", "stage.schedule=constant", "stage.learning_rate=1e-12")
+    assert artifact.record.training["best_epoch"] == 1
+    state = torch.load(artifact.folder.parent / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["epoch"] == 2
+
+
+def test_the_last_checkpoint_gives_the_artifact_without_new_training(finetune):
     _, whole = finetune()
-    checkpoint = interrupt_after(13, compose_config(*overrides), tmp_path / "broken")
-    _, resumed = finetune(f"resume={checkpoint}")
+    _, again = finetune(f"resume={whole.folder.parent / 'checkpoints' / 'last.ckpt'}")
+    assert again.record.metrics == whole.record.metrics
+    assert again.record.training["resumed"] is True
+
+
+def test_secrets_are_in_no_record(finetune, monkeypatch):
+    monkeypatch.setenv("SOME_VALUE", "hunter2-from-environment")
+    _, artifact = finetune(
+        "trainer.max_epochs=1",
+        "+logger.own._target_=pytorch_lightning.loggers.CSVLogger",
+        "+logger.own.save_dir=${cache_dir}",
+        "+logger.own.name=${oc.env:SOME_VALUE}",
+    )
+    written = "".join(path.read_text() for path in artifact.folder.glob("*.json"))
+    assert "hunter2" not in written
+    assert artifact.record.config["logger"]["own"]["name"] == "${oc.env:SOME_VALUE}"
+
+
+@pytest.mark.parametrize(
+    ("steps", "options"),
+    [
+        (13, []),
+        (13, ["callback=averaging"]),
+        (13, ["trainer.accumulate_grad_batches=2"]),
+        (9, ["trainer.val_check_interval=0.5"]),
+        (18, []),
+        (36, []),
+    ],
+    ids=str,
+)
+def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_been(
+    finetune, compose_config, overrides, tmp_path, steps, options
+):
+    _, whole = finetune(*options)
+    checkpoint = interrupt_after(steps, compose_config(*overrides, *options), tmp_path / "broken")
+    _, resumed = finetune(*options, f"resume={checkpoint}")
     assert resumed.record.id == whole.record.id
     assert resumed.record.metrics == whole.record.metrics
 
@@ -204,7 +311,7 @@ def interrupt_after(steps: int, config, output: Path) -> Path:
 
     Classifier.training_step = counted
     try:
-        with pytest.raises(Interrupted, match=rf"interrupted at step {steps}; .*resume="):
+        with pytest.raises(Interrupted, match=r"interrupted at step \d+; .*resume="):
             execute(config, output)
     finally:
         Classifier.training_step = step
@@ -212,10 +319,24 @@ def interrupt_after(steps: int, config, output: Path) -> Path:
     return output / "checkpoints" / "interrupted.ckpt"
 
 
-def test_a_checkpoint_of_another_model_is_told_in_one_line(finetune, tmp_path):
-    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    with pytest.raises(ConfigError, match=r"resume: .* does not fit this run"):
-        finetune(f"resume={tmp_path / 'other.ckpt'}")
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"not a checkpoint", "is no checkpoint of a run"),
+        (b"", "is no checkpoint of a run"),
+        ({"epoch": 1}, "is no checkpoint of a run"),
+        ({"state_dict": {}}, "does not fit this run"),
+    ],
+)
+def test_a_file_that_cannot_be_resumed_from_is_told_in_one_line(finetune, tmp_path, content, told):
+    path = tmp_path / "other.ckpt"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    with pytest.raises(ConfigError, match=told) as caught:
+        finetune(f"resume={path}")
+    assert "\n" not in str(caught.value)
 
 
 def test_the_command_line_prints_the_table_and_the_next_command(overrides, tmp_path):

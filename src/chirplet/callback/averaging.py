@@ -15,7 +15,8 @@ class EmaWeights(WeightAveraging):
     """
 
     def __init__(self, decay: float) -> None:
-        super().__init__(multi_avg_fn=rising_average(decay))
+        # Buffers are position ids, whole numbers that an average would spoil.
+        super().__init__(use_buffers=False, multi_avg_fn=rising_average(decay))
 
 
 def rising_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:

@@ -21,8 +21,3 @@ class CallbackSettings(Settings, ABC):
     @abstractmethod
     def build(self, folder: Path) -> "Callback":
         """The Lightning callback, writing to the checkpoints' `folder`; imports Lightning."""
-
-
-def monitor_mode(monitor: str) -> str:
-    """`min` for losses and errors, `max` for scores, as Lightning's callbacks call it."""
-    return "min" if monitor.rpartition("/")[2] in {"loss", "calibration_error"} else "max"

@@ -3,36 +3,44 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chirplet.callback.base import CallbackSettings, monitor_mode
-from chirplet.config import Count
+from chirplet.callback.base import CallbackSettings
+from chirplet.config import Count, Monitor, monitor_mode
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import ModelCheckpoint
+
+LAST = "last.ckpt"
 
 
 class CheckpointSettings(CallbackSettings):
     """Save after each validation: the best `keep` by `monitor`, and `last.ckpt`, from which `resume=` goes on."""
 
-    monitor: str
+    monitor: Monitor
     keep: Count
 
+    @property
+    def needs_validation(self) -> bool:
+        """It chooses by a validation metric; `build_last` does not."""
+        return True
+
     def build(self, folder: Path) -> "ModelCheckpoint":
-        """Lightning's own checkpoints, chosen by `monitor`."""
-        return self._make(folder, self.monitor, self.keep)
-
-    def build_unmonitored(self, folder: Path) -> "ModelCheckpoint":
-        """For a run without validation: the last state alone."""
-        return self._make(folder, None, 0)
-
-    def _make(self, folder: Path, monitor: str | None, keep: int) -> "ModelCheckpoint":
+        """Lightning's own checkpoints, the best by `monitor`."""
         from pytorch_lightning.callbacks import ModelCheckpoint
 
         return ModelCheckpoint(
             dirpath=folder,
+            # Without Lightning's `epoch=`: a `=` in a path cannot be typed as an override.
             filename="best-{epoch:02d}-{step}",
-            monitor=monitor,
-            mode=monitor_mode(monitor or ""),
-            save_top_k=keep,
-            save_last=True,
-            enable_version_counter=False,
+            auto_insert_metric_name=False,
+            monitor=self.monitor,
+            mode=monitor_mode(self.monitor),
+            save_top_k=self.keep,
+        )
+
+    def build_last(self, folder: Path) -> "ModelCheckpoint":
+        """The state after each validation, or each epoch without one, whether it was better or not."""
+        from pytorch_lightning.callbacks import ModelCheckpoint
+
+        return ModelCheckpoint(
+            dirpath=folder, filename=LAST.removesuffix(".ckpt"), save_top_k=1, enable_version_counter=False
         )

@@ -7,8 +7,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from chirplet.callback.base import monitor_mode
-from chirplet.report.table import console
+from chirplet.config import monitor_mode
+from chirplet.console import console
 
 
 class TrainingDisplay(pl.Callback):

@@ -1,11 +1,10 @@
 """Checkpoints that are whole or absent, and training that can be interrupted without loss."""
 
-import os
 import signal
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 import torch
@@ -13,6 +12,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from chirplet.error import ArtifactError, Interrupted
+from chirplet.whole import whole_file
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
@@ -28,19 +28,13 @@ class DurableCheckpointIO(TorchCheckpointIO):
             ArtifactError: the disk is full or the place cannot be written.
         """
         target = Path(path)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
+            with whole_file(target) as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
         except (OSError, RuntimeError) as error:
             # torch's zip writer turns a full disk into a RuntimeError of its own.
             raise ArtifactError(f"could not write the checkpoint {str(target)!r}: {error}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = None) -> Any:
         """Read a checkpoint; tensors and plain values only, whoever wrote it."""
@@ -72,11 +66,12 @@ class RandomState(pl.Callback):
 class Interruption(pl.Callback):
     """On Ctrl-C or SIGTERM: finish the step at hand, save `interrupted.ckpt`, and end with the command to go on.
 
-    A second signal ends at once.
+    It waits for a step after which Lightning can go on as if nothing had been: one that moved the weights (gradients
+    being accumulated are in no checkpoint) and after which no validation is due. A second signal ends at once.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "interrupted.ckpt"
+        self.folder = folder
         self.asked = False
         self._previous: dict[int, Any] = {}
 
@@ -88,22 +83,21 @@ class Interruption(pl.Callback):
             self._previous[number] = signal.signal(number, self._ask)
 
     def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: STEP_OUTPUT,
-        batch: Any,
-        batch_idx: int,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
     ) -> None:
-        """Save and leave, where that was asked for.
+        """Save and leave, where that was asked for and can be done."""
+        done = batch_idx + 1
+        moved = done % trainer.accumulate_grad_batches == 0
+        interval = trainer.val_check_batch  # infinite or None where nothing is validated within the epoch
+        validation_due = trainer.is_last_batch or (interval is not None and done % interval == 0)
+        if self.asked and moved and not validation_due:
+            self.save_and_leave(trainer)
 
-        After an epoch's last step its validation is due, and Lightning cannot take that up; the next step will do.
-        """
-        if self.asked and not trainer.is_last_batch:
-            trainer.save_checkpoint(self.path)
-            raise Interrupted(
-                f"interrupted at step {trainer.global_step}; the same command with resume={self.path} goes on"
-            )
+    def save_and_leave(self, trainer: pl.Trainer) -> NoReturn:
+        """Write the checkpoint and raise `Interrupted`."""
+        path = self.folder / "interrupted.ckpt"
+        trainer.save_checkpoint(path)
+        raise Interrupted(f"interrupted at step {trainer.global_step}; the same command with resume={path} goes on")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Give the signals back."""

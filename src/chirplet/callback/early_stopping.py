@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chirplet.callback.base import CallbackSettings, monitor_mode
-from chirplet.config import Count, NonNegative
+from chirplet.callback.base import CallbackSettings
+from chirplet.config import Count, Monitor, NonNegative, monitor_mode
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import EarlyStopping
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class EarlyStoppingSettings(CallbackSettings):
     """Stop after `patience_validations` validations in which `monitor` gained no more than `min_delta`."""
 
-    monitor: str
+    monitor: Monitor
     patience_validations: Count
     min_delta: NonNegative
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chirplet.callback.base import CallbackSettings
-from chirplet.config import Positive
+from chirplet.config import Monitor, Positive
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class ProgressSettings(CallbackSettings):
     """A bar with tweets/s, time left and the best `monitor` on a terminal; one line an epoch elsewhere."""
 
-    monitor: str
+    monitor: Monitor
     refresh_s: Positive
 
     def build(self, folder: Path) -> "Callback":

@@ -49,7 +49,10 @@ class LengthGrouped(Sampler[list[int]]):
 
 
 class LengthOrdered(Sampler[list[int]]):
-    """All tweets from the shortest to the longest: the least padding, for evaluation."""
+    """All tweets, each batch of like lengths: the least padding, for evaluation.
+
+    The batches come in an order that is shuffled, always in the same way, so that the first few are a fair sample.
+    """
 
     def __init__(self, lengths: NDArray[np.int64], batch_size: int) -> None:
         self.order = np.argsort(lengths, kind="stable")
@@ -59,8 +62,8 @@ class LengthOrdered(Sampler[list[int]]):
         return -(-len(self.order) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        for begin in range(0, len(self.order), self.batch_size):
-            yield self.order[begin : begin + self.batch_size].tolist()
+        for place in np.random.default_rng(0).permutation(len(self)):
+            yield self.order[place * self.batch_size : (place + 1) * self.batch_size].tolist()
 
 
 class Collate:
@@ -138,7 +141,7 @@ def training_loader(
 def evaluation_loader(
     tokens: Tokens, labels: NDArray[np.int64] | None, pad_id: int, batch_size: int
 ) -> DataLoader[Any]:
-    """Every tweet once, in length order; `position` tells where each belongs."""
+    """Every tweet once, among others of its length; `position` tells where each belongs."""
     return DataLoader(
         range(len(tokens)),  # type: ignore[arg-type]
         batch_sampler=LengthOrdered(tokens.lengths, batch_size),

@@ -83,6 +83,15 @@ def build(source: Source, files: list[Path]) -> Corpus:
     )
 
 
+def train_and_val(corpus: Corpus, source: Source) -> Tweets:
+    """Train and validation tweets together, for a last training that chooses nothing.
+
+    What the source's policies leave out of train is left out of the whole, tweets that stand in test above all.
+    """
+    together = {"train": corpus.train.joined(corpus.val), "test": corpus.test}
+    return _without_flaws(source, together, _Ledger())  # type: ignore[arg-type]
+
+
 @dataclass
 class _Ledger:
     """Counts, while a corpus is made."""
@@ -168,7 +177,7 @@ def _split(source: Source, sets: Mapping[Split, Tweets], names: tuple[str, ...])
         train, test = train.take(rest), train.take(part)
     val = sets.get("val")
     if source.folds is not None:
-        pool = train if val is None else _joined(train, val)
+        pool = train if val is None else train.joined(val)
         rest, part = fold(pool.label, names, source.folds, source.fold, source.split_seed)
         train, val = pool.take(rest), pool.take(part)
     elif val is None:
@@ -179,20 +188,12 @@ def _split(source: Source, sets: Mapping[Split, Tweets], names: tuple[str, ...])
     return {"train": train, "val": val, "test": test}
 
 
-def _joined(first: Tweets, second: Tweets) -> Tweets:
-    return Tweets(
-        row_id=first.row_id + second.row_id,
-        text=first.text + second.text,
-        label=np.concatenate([first.label, second.label]),
-        date=first.date + second.date,
-    )
-
-
 def _without_flaws(source: Source, splits: Mapping[Split, Tweets], ledger: _Ledger) -> Tweets:
     """Train without what the policies drop, each tweet for the first reason that holds."""
     train = splits["train"]
     masks = audit.flaws(train)
-    for name in SPLITS[1:]:
+    held_out = [name for name in SPLITS[1:] if name in splits]
+    for name in held_out:
         masks[f"leak_{name}"] = audit.leaks(train, splits[name])
         ledger.note(ledger.found, f"leak_{name}", train, masks[f"leak_{name}"])
     # To drop all but one of a contradicting few would settle the conflict by chance.
@@ -206,7 +207,7 @@ def _without_flaws(source: Source, splits: Mapping[Split, Tweets], ledger: _Ledg
     }
     out = np.zeros(len(train), np.bool_)
     for reason, policy in policies.items():
-        if policy == "drop":
+        if policy == "drop" and reason in masks:
             ledger.note(ledger.dropped, reason, train, masks[reason] & ~out)
             out |= masks[reason]
     return train.take(np.flatnonzero(~out))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ftfy import TextFixerConfig
 
-KINDS = ("line_break", "utf8", "mojibake", "html")
 ENCODING_KINDS = frozenset({"bytes", "utf8", "mojibake"})
 """Damage that a wrong encoding did. `bytes` is what a reader mends before the text is text (see `files.Row`)."""
 

@@ -92,9 +92,6 @@ class Source(Settings, ABC):
 
 
 def row_names(files: list[Path]) -> list[str]:
-    """What row ids call these files: their names, with as many parent folders as it takes to tell them apart."""
-    for parts in range(1, max((len(file.parts) for file in files), default=0) + 1):
-        names = ["/".join(file.parts[-parts:]) for file in files]
-        if len(set(names)) == len(names):
-            return names
-    return [str(file) for file in files]
+    """What row ids call these files: their names, numbered where one name stands for several; never their folders."""
+    names = [file.name for file in files]
+    return [name if names.count(name) == 1 else f"{place}/{name}" for place, name in enumerate(names, start=1)]

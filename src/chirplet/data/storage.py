@@ -1,12 +1,12 @@
 """Files of the cache: written whole or not at all, and by one process at a time."""
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from chirplet.error import DataError
+from chirplet.whole import whole_file
 
 
 @contextmanager
@@ -22,26 +22,25 @@ def locked_folder(folder: Path) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{folder}: cannot be made ({error.strerror}); set cache_dir to a folder you own") from None
-    with FileLock(folder / ".lock"):
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be locked ({error.strerror}); set cache_dir to a folder you own") from None
+    try:
         yield folder
+    finally:
+        lock.release()
 
 
-def write_whole(content: bytes, path: Path) -> None:
-    """Write a file whole or not at all.
+def write_whole(content: Any, path: Path) -> None:
+    """Write a file of the cache, from anything with a buffer, whole or not at all.
 
     Raises:
         DataError: it cannot be written.
     """
-    temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=path.name, suffix=".tmp", dir=path.parent)
-        with os.fdopen(handle, "wb") as stream:
+        with whole_file(path) as stream:
             stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror}); set cache_dir to a folder with room") from None
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)

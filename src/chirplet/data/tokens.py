@@ -1,7 +1,7 @@
 """Token ids on disk: each tweet cleaned and tokenised once, memory-mapped from then on."""
 
 import hashlib
-import os
+import logging
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from chirplet.data import cleaning
 from chirplet.data.corpus import Tweets
+from chirplet.data.storage import locked_folder, write_whole
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 CHUNK = 2048
@@ -74,19 +76,29 @@ def cached_tokens(
         str(max_length),
     )
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    folder = cache_dir / "tokens"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{key}.arrow"
-    with FileLock(folder / f"{key}.lock"):
-        if not path.exists():
-            _write(path, _encode(tweets.text, tokenizer, preset, max_length))
-    return open_tokens(path)
+    with locked_folder(cache_dir / "tokens") as folder:
+        path = folder / f"{key}.arrow"
+        if path.exists():
+            try:
+                return open_tokens(path)
+            except (pa.ArrowException, KeyError) as error:
+                logger.warning(
+                    "the cache entry %s is damaged (%s) and is made again", path, str(error).partition("\n")[0]
+                )
+        _write(path, _encode(tweets.text, tokenizer, preset, max_length))
+        return open_tokens(path)
 
 
 def open_tokens(path: Path) -> Tokens:
-    """Map a token file written by `cached_tokens`."""
+    """Map a token file written by `cached_tokens`.
+
+    Raises:
+        pyarrow.ArrowException: it is damaged.
+    """
     table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    return _from_column(table.column("input_ids"))
+    column = table.column("input_ids")
+    column.validate(full=True)
+    return _from_column(column)
 
 
 def tokenizer_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
@@ -126,13 +138,10 @@ def _write(path: Path, arrays: Iterable[pa.Array]) -> None:
     # An Arrow file of several batches would be copied when it is read as one array; a single batch is only mapped.
     column = pa.chunked_array(list(arrays), type=_TYPE).combine_chunks()
     schema = pa.schema([("input_ids", _TYPE)])
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            writer.write_batch(pa.record_batch([column], schema=schema))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, schema) as writer:
+        writer.write_batch(pa.record_batch([column], schema=schema))
+    write_whole(sink.getvalue(), path)
 
 
 def _from_column(column: pa.ChunkedArray) -> Tokens:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from chirplet.data.chunks import Added, Chunk, ChunkedFile, first_line
 from chirplet.data.files import Format
 from chirplet.error import DataError
+from chirplet.whole import whole_file
 
 STDOUT = "-"
 DELIMITERS = {"csv": ",", "tsv": "\t"}
@@ -151,18 +152,12 @@ def _whole_or_absent(path: str, kind: Format) -> Iterator[BinaryIO]:
                 shutil.copyfileobj(scratch, output)
         return
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("xb") as stream:
+        with whole_file(target) as stream:
             yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
     except OSError as error:
         kept = "the old file is as it was" if target.exists() else "nothing was left there"
         raise DataError(f"output: could not write {path!r}: {error.strerror or error}; {kept}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

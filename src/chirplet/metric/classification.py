@@ -71,8 +71,3 @@ def evaluate(
 def scalars(metrics: dict[str, Any]) -> dict[str, float]:
     """The metrics that are one number each; what loggers and monitors see."""
     return {name: value for name, value in metrics.items() if isinstance(value, float)}
-
-
-def is_better_lower(metric: str) -> bool:
-    """Whether less is better: true of losses and errors, false of scores. Takes `val/loss` and `loss` alike."""
-    return metric.rpartition("/")[2] in {"loss", "calibration_error"}

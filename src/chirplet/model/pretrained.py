@@ -8,8 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from chirplet.config import Fraction, Settings, near
-
-Cleaning = Literal["none", "seed", "twitter_roberta", "bertweet"]
+from chirplet.data.cleaning import Cleaning
 
 BUNDLED = "bundled"
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)

@@ -11,6 +11,9 @@ from transformers import PreTrainedModel
 
 from chirplet.model.structure import encoder_layers
 
+POST_NORM = frozenset({"bert", "roberta", "xlm-roberta", "camembert"})
+"""Architectures whose layers normalise after attention and feed-forward, as the short way here does."""
+
 
 @contextmanager
 def first_token_only(model: PreTrainedModel) -> Iterator[None]:
@@ -18,8 +21,12 @@ def first_token_only(model: PreTrainedModel) -> Iterator[None]:
 
     Every token is still a key and a value there, but queries, attention output and feed-forward are computed for the
     first alone: two of the layer's twelve parts of matrix products are left, where the feed-forward is four times as
-    wide as the model. The module itself is not changed, so it is saved as ever.
+    wide as the model. The module itself is not changed, so it is saved as ever. Architectures not in `POST_NORM` go
+    their own, longer way.
     """
+    if model.config.model_type not in POST_NORM:
+        yield
+        return
     last = encoder_layers(model)[-1]
     last.forward = partial(_first_token_forward, last)
     try:

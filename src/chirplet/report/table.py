@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from rich.console import Console
 from rich.table import Table
 
 from chirplet.artifact import Record, split_order
@@ -21,21 +20,6 @@ METRICS = {
 """The metrics people are shown, in the order of their rows: key in the record to its name."""
 
 PER_CLASS = ("f1", "precision", "recall")
-
-PIPE_WIDTH = 240
-"""Columns a table may take where there is no terminal to fit: a log has no use for folded cells."""
-
-
-def console(stderr: bool = False) -> Console:
-    """Where to print: respects `NO_COLOR`; off a terminal nothing is wrapped, so that paths stay whole.
-
-    Markup is off: labels and hashtags come from data and may hold anything, `[red]` too.
-    """
-    target = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
-    if not target.is_terminal:
-        target.soft_wrap = True
-        target.width = PIPE_WIDTH
-    return target
 
 
 def metrics_table(record: Record) -> Table:

@@ -23,9 +23,9 @@ class Explore(Stage):
 
     def run(self, run: Run) -> None:
         """Print tables, write one page with figures, and say where it is."""
+        from chirplet.console import console
         from chirplet.data.prepare import prepare
         from chirplet.report.exploration import page, tables
-        from chirplet.report.table import console
 
         seen = self.explore(run, prepare(run.data, run.cache_dir))
         target = run.output_dir / PAGE

@@ -4,14 +4,16 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from chirplet.callback.checkpoint import LAST
 from chirplet.config import Count, Fraction, Index, NonNegative, Positive, existing_file
 from chirplet.data.corpus import Split
+from chirplet.error import ArtifactError, ConfigError
 from chirplet.stage.base import Run, Stage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from chirplet.data.corpus import Corpus
+    from chirplet.data.corpus import Corpus, Tweets
     from chirplet.module.classifier import Classifier
 
 
@@ -58,36 +60,54 @@ class Finetune(Stage):
     def run(self, run: Run) -> float | None:
         """Train, choose by validation, judge on test once at the end, and write the artifact."""
         from chirplet.data.batches import evaluation_loader, training_loader
-        from chirplet.data.prepare import prepare
+        from chirplet.data.prepare import prepare, train_and_val
         from chirplet.model.loading import load_model, load_tokenizer
-        from chirplet.stage.fitting import fit, seed_everything
+        from chirplet.stage.fitting import checkpoint_folder, fit, seed_everything
         from chirplet.stage.loggers import open_loggers
-        from chirplet.stage.outcome import Outcome, Prepared, tell_opening, tell_result, write_outcome
+        from chirplet.stage.outcome import Outcome, Prepared, lineage_of, tell_opening, tell_result, write_outcome
 
         seed_everything(run)
         corpus = prepare(run.data, run.cache_dir)
+        self._check_splits(corpus)
         data = Prepared(corpus, load_tokenizer(run.model), run.model.cleaning, run.model.max_length, run.cache_dir)
         loaded = load_model(run.model, corpus.labels, run.seed)
-        tell_opening(corpus, loaded, run)
+        lineage = lineage_of(run, loaded)
 
-        train = corpus.train.joined(corpus.val) if self.final else corpus.train
+        train = train_and_val(corpus, run.data) if self.final else corpus.train
         train_loader = training_loader(data.tokens(train), train.label, data.pad_id, self.batch_size, run.seed)
         val_loader = None
         if not self.final:
             val_loader = evaluation_loader(data.tokens(corpus.val), corpus.val.label, data.pad_id, self.eval_batch_size)
-        classifier = self._classifier(loaded.model, corpus, run.trainer.optimizer_steps(len(train_loader)))
+        classifier = self._classifier(
+            loaded.model, train, corpus.labels, run.trainer.optimizer_steps(len(train_loader))
+        )
+        tell_opening(corpus, loaded, run)
         with open_loggers(run) as loggers:
             training = fit(run, classifier, train_loader, val_loader, loggers, self.resume)
-            outcome = Outcome(
-                "finetune", self.method, self.model_dump(exclude={"resume"}), training | {"final": self.final}
-            )
-            artifact = write_outcome(
-                run, outcome, loaded, data, self._judged(), self.eval_batch_size, self.measure_cost
-            )
+            training |= {"final": self.final, "tweets": len(train)}
+            outcome = Outcome("finetune", self.method, self.model_dump(exclude={"resume"}), lineage, training)
+            try:
+                artifact = write_outcome(
+                    run, outcome, loaded.model, data, self._judged(), self.eval_batch_size, self.measure_cost
+                )
+            except ArtifactError as error:
+                last = checkpoint_folder(run, self.resume) / LAST
+                kept = f"; the same command with resume={last} needs no new training" if last.exists() else ""
+                raise ArtifactError(f"{error}{kept}") from error
             for logger in loggers:
                 logger.log_metrics(artifact.scalars(), step=training["steps"])
         tell_result(artifact)
         return artifact.metric(run.objective)
+
+    def _check_splits(self, corpus: "Corpus") -> None:
+        if not self.final and len(corpus.val) == 0:
+            raise ConfigError(
+                "data.val_fraction: leaves no tweets to validate on; make it more, or set stage.final=true"
+            )
+        if self.evaluate_test and len(corpus.test) == 0:
+            raise ConfigError(
+                "data.test_fraction: leaves no tweets to test on; make it more, or set stage.evaluate_test=false"
+            )
 
     def _judged(self) -> list[Split]:
         wanted: dict[Split, bool] = {
@@ -97,10 +117,11 @@ class Finetune(Stage):
         }
         return [split for split, judged in wanted.items() if judged]
 
-    def _classifier(self, model: "PreTrainedModel", corpus: "Corpus", steps: int) -> "Classifier":
+    def _classifier(
+        self, model: "PreTrainedModel", train: "Tweets", labels: tuple[str, ...], steps: int
+    ) -> "Classifier":
         import torch
 
-        from chirplet.error import ConfigError
         from chirplet.model.freezing import freeze
         from chirplet.model.parameters import parameter_groups
         from chirplet.module.classifier import Classifier, Optimization, balanced_weights
@@ -112,14 +133,13 @@ class Finetune(Stage):
         )
         weights = None
         if self.class_weights == "balanced":
-            weights = balanced_weights(corpus.train.label, len(corpus.labels))
+            weights = balanced_weights(train.label, len(labels))
         elif self.class_weights is not None:
-            if len(self.class_weights) != len(corpus.labels):
-                names = ", ".join(corpus.labels)
+            if len(self.class_weights) != len(labels):
                 raise ConfigError(
                     f"stage.class_weights: got {len(self.class_weights)} weights, "
-                    f"should be {len(corpus.labels)} ({names})"
+                    f"should be {len(labels)} ({', '.join(labels)})"
                 )
             weights = torch.tensor(self.class_weights)
         optimization = Optimization(groups, self.schedule, self.warmup_fraction, steps)
-        return Classifier(model, corpus.labels, optimization, self.label_smoothing, weights)
+        return Classifier(model, labels, optimization, self.label_smoothing, weights)

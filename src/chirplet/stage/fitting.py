@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from chirplet.callback.checkpoint import CheckpointSettings
 from chirplet.callback.durable import Interruption, RandomState
+from chirplet.callback.early_stopping import EarlyStoppingSettings
 from chirplet.config import Foreign
 from chirplet.error import ConfigError
 from chirplet.stage.base import Run
@@ -30,6 +31,11 @@ def seed_everything(run: Run) -> None:
         torch.set_num_threads(run.trainer.threads)
 
 
+def checkpoint_folder(run: Run, resume: str | None) -> Path:
+    """Where checkpoints go: a resumed run writes where it was, since the best one so far lies there."""
+    return run.output_dir / "checkpoints" if resume is None else Path(resume).expanduser().absolute().parent
+
+
 def fit(
     run: Run,
     module: pl.LightningModule,
@@ -38,37 +44,37 @@ def fit(
     loggers: Sequence[Logger],
     resume: str | None,
 ) -> dict[str, Any]:
-    """Train `module`; on return it holds the best weights by validation, or the last ones without a `val_loader`.
+    """Train `module`; on return it holds the best weights by validation.
+
+    Without a `val_loader`, or without `CheckpointSettings` among the callbacks, it holds the last ones.
 
     Returns:
-        An account for the record: epochs, steps, seconds, tweets per second, precision, device, which epoch was best.
+        An account for the record: epochs, steps, seconds (of this session, validation included), whether it was
+        resumed, precision, device, threads, and which epoch was best by what.
 
     Raises:
-        ConfigError: `resume` is no checkpoint of such a run.
+        ConfigError: `resume` is no checkpoint of such a run, or early stopping has no checkpoint to go back to.
         Interrupted: Ctrl-C or SIGTERM came; a checkpoint was saved.
     """
-    # A resumed run writes where it was: the best checkpoint so far lies there.
-    folder = run.output_dir / "checkpoints" if resume is None else Path(resume).expanduser().absolute().parent
-    callbacks = _callbacks(run, folder, val_loader is not None)
+    checkpoint = None if resume is None else str(_checked(Path(resume).expanduser(), module))
+    interruption = Interruption(checkpoint_folder(run, resume))
+    callbacks = [*_callbacks(run, interruption.folder, val_loader is not None), interruption]
     trainer = run.trainer.build(callbacks, loggers, run.deterministic, run.output_dir)
     started = time.perf_counter()
-    try:
-        trainer.fit(module, train_loader, val_loader, ckpt_path=resume, weights_only=True)
-    except (KeyError, RuntimeError) as error:
-        if resume is None:
-            raise
-        raise ConfigError(f"resume: {resume!r} does not fit this run ({_first_line(error)})") from error
-    seconds = time.perf_counter() - started
+    trainer.fit(module, train_loader, val_loader, ckpt_path=checkpoint, weights_only=True)
     account: dict[str, Any] = {
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
-        "seconds": seconds,
+        "seconds": time.perf_counter() - started,
+        "resumed": resume is not None,
         "precision": run.trainer.resolved_precision(),
         "device": run.trainer.device().type,
         "threads": torch.get_num_threads(),
     }
+    if interruption.asked:
+        interruption.save_and_leave(trainer)
     best = trainer.checkpoint_callback
-    if val_loader is not None and isinstance(best, ModelCheckpoint) and best.best_model_path:
+    if isinstance(best, ModelCheckpoint) and best.monitor is not None and best.best_model_path:
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
         module.load_state_dict(state["state_dict"])
         account |= {"best_epoch": state["epoch"] + 1, "monitor": best.monitor}
@@ -77,16 +83,31 @@ def fit(
 
 
 def _callbacks(run: Run, folder: Path, validates: bool) -> list[pl.Callback]:
-    built: list[pl.Callback] = [Interruption(folder), RandomState()]
-    for settings in run.callbacks.values():
-        if isinstance(settings, Foreign):
-            built.append(settings.build())
-        elif isinstance(settings, CheckpointSettings) and not validates:
-            built.append(settings.build_unmonitored(folder))
-        elif validates or not settings.needs_validation:
-            built.append(settings.build(folder))
-    return built
+    settings = list(run.callbacks.values())
+    checkpoints = [entry for entry in settings if isinstance(entry, CheckpointSettings)]
+    if validates and not checkpoints and any(isinstance(entry, EarlyStoppingSettings) for entry in settings):
+        raise ConfigError(
+            "callback: early_stopping without checkpoint would keep the weights of the worst epoch; "
+            "callback=default has both"
+        )
+    built: list[pl.Callback] = [RandomState()]
+    for entry in settings:
+        if isinstance(entry, Foreign):
+            built.append(entry.build())
+        elif validates or not entry.needs_validation:
+            built.append(entry.build(folder))
+    # After those that choose: Lightning calls the first one the trainer's checkpoint callback.
+    return built + [entry.build_last(folder) for entry in checkpoints]
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+def _checked(resume: Path, module: pl.LightningModule) -> Path:
+    try:
+        state = torch.load(resume, map_location="cpu", weights_only=True, mmap=True)
+        found = set(state["state_dict"])
+        complete = {"loops", "optimizer_states", "lr_schedulers", "callbacks"} <= set(state)
+    except Exception as error:  # on a file that is no checkpoint torch raises exceptions of every kind
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ConfigError(f"resume: {str(resume)!r} is no checkpoint of a run ({reason})") from error
+    if not complete or found != set(module.state_dict()):
+        raise ConfigError(f"resume: {str(resume)!r} does not fit this run; give the overrides it was started with")
+    return resume

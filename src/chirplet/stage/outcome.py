@@ -1,6 +1,7 @@
 """From a trained or transformed model to its artifact; what every stage that makes a model shares."""
 
 import platform
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,26 +19,30 @@ from chirplet.artifact import (
     Artifact,
     DataRecord,
     Record,
+    check_free,
     content_id,
     whole_or_absent,
     write_predictions,
     write_record,
 )
+from chirplet.console import console
 from chirplet.data.cleaning import Cleaning
 from chirplet.data.corpus import Corpus, Split, Tweets
 from chirplet.data.tokens import Tokens, cached_tokens
+from chirplet.error import ModelError
 from chirplet.hardware import cpu_flags, cpu_name
 from chirplet.metric.classification import evaluate
 from chirplet.metric.cost import measure
+from chirplet.model.freezing import count_trainable
 from chirplet.model.loading import LoadedModel
 from chirplet.model.quiet import quiet
 from chirplet.module.inference import predict_logits
 from chirplet.report.card import model_card
-from chirplet.report.table import console, metrics_table
+from chirplet.report.table import metrics_table, per_class_table
 from chirplet.stage.base import Run
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LIBRARIES = ("chirplet", "torch", "transformers", "tokenizers", "pytorch-lightning", "torchmetrics", "numpy")
 
@@ -66,40 +71,71 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage did: its name, method and settings, and its account of the training."""
+    """What a stage did: its name, method and settings, what it started from, and its account of the training."""
 
     stage: str
     method: str
     settings: dict[str, Any]
+    lineage: list[Ancestor]
     training: dict[str, Any]
+
+
+def artifact_folder(run: Run) -> Path:
+    """Where a run's artifact goes."""
+    return run.output_dir / "artifact"
+
+
+def lineage_of(run: Run, loaded: LoadedModel) -> list[Ancestor]:
+    """Where the model came from, base model first; asked for before the work, since it may fail.
+
+    Raises:
+        ArtifactError: the model's folder has a record that is not valid, or the run has an artifact already.
+    """
+    check_free(artifact_folder(run))
+    origin = loaded.origin
+    parent = Ancestor(
+        name=origin.name,
+        revision=origin.revision,
+        weights_sha256=origin.weights_sha256,
+        pretrained=origin.pretrained,
+        artifact=origin.parent,
+        stage=None,
+    )
+    if origin.parent is None:
+        return [parent]
+    before = Artifact.open(run.model.folder).record
+    return [*before.lineage, parent.model_copy(update={"stage": before.stage})]
 
 
 def write_outcome(
     run: Run,
     outcome: Outcome,
-    loaded: LoadedModel,
+    model: "PreTrainedModel",
     data: Prepared,
     splits: Sequence[Split],
     batch_size: int,
     measure_cost: bool,
 ) -> Artifact:
-    """Judge the model on `splits` and write it with its record, predictions and card to `run.output_dir / "artifact"`.
+    """Judge the model on `splits` and write it with its record, predictions and card to `artifact_folder(run)`.
 
     Raises:
         ArtifactError: the folder could not be written; nothing is left there then.
+        ModelError: the model's logits are not finite.
     """
     device = run.trainer.device()
-    model = loaded.model
     model.to(device).eval()  # type: ignore[arg-type]
     bf16 = run.trainer.resolved_precision() == "bf16-mixed"
     judged: dict[Split, tuple[Tweets, NDArray[np.float32]]] = {}
     for split in splits:
         tweets = data.corpus.split(split)
         judged[split] = tweets, predict_logits(model, data.tokens(tweets), data.pad_id, batch_size, bf16)
+    for split, (_, logits) in judged.items():
+        if not np.isfinite(logits).all():
+            raise ModelError(f"logits on {split} are not finite: training diverged; lower stage.learning_rate")
     metrics = {
         str(split): evaluate(logits, tweets.label, data.corpus.labels) for split, (tweets, logits) in judged.items()
     }
-    folder = run.output_dir / "artifact"
+    folder = artifact_folder(run)
     with whole_or_absent(folder) as temporary:
         with quiet():
             model.save_pretrained(temporary)
@@ -107,9 +143,9 @@ def write_outcome(
         write_predictions(temporary, {str(split): pair for split, pair in judged.items()})
         cost: dict[str, Any] = {}
         if measure_cost:
-            sample = data.tokens(data.corpus.val)
+            sample = data.tokens(data.corpus.val if len(data.corpus.val) else data.corpus.train)
             cost = measure(temporary, sample, data.pad_id, run.trainer.threads)
-        record = _record(run, outcome, loaded, data, metrics, cost, content_id(temporary))
+        record = _record(run, outcome, data, metrics, cost, content_id(temporary))
         write_record(temporary, record)
         (temporary / "README.md").write_text(model_card(record), encoding="utf-8")
     return Artifact(folder, record)
@@ -120,10 +156,15 @@ def tell_opening(corpus: Corpus, loaded: LoadedModel, run: Run) -> None:
     sizes = " / ".join(f"{size:,}" for size in corpus.sizes().values())
     console().print(
         f"{corpus.name}: {sizes} tweets (train / val / test), {len(corpus.labels)} classes; "
-        f"{loaded.origin.name}: {loaded.model.num_parameters() / 1e6:.1f} M parameters; "
+        f"{loaded.origin.name}: {_millions(loaded.model)} parameters; "
         f"{run.trainer.device().type}, {run.trainer.resolved_precision()}",
         highlight=False,
     )
+
+
+def _millions(model: "PreTrainedModel") -> str:
+    total, trained = model.num_parameters(), count_trainable(model)
+    return f"{total / 1e6:.1f} M" if trained == total else f"{trained / 1e6:.1f} of {total / 1e6:.1f} M"
 
 
 def tell_result(artifact: Artifact) -> None:
@@ -131,6 +172,9 @@ def tell_result(artifact: Artifact) -> None:
     shown = _shown(artifact.folder)
     out = console()
     out.print(metrics_table(artifact.record))
+    judged = next((split for split in ("test", "val") if split in artifact.record.metrics), None)
+    if judged is not None:
+        out.print(per_class_table(artifact.record, judged))
     out.print(f"artifact  {shown}", highlight=False)
     out.print(f"next      python run.py stage=predict artifact={shown} input=FILE output=FILE", highlight=False)
 
@@ -144,7 +188,6 @@ def _shown(folder: Path) -> str:
 def _record(
     run: Run,
     outcome: Outcome,
-    loaded: LoadedModel,
     data: Prepared,
     metrics: dict[str, dict[str, Any]],
     cost: dict[str, Any],
@@ -156,9 +199,9 @@ def _record(
         stage=outcome.stage,
         method=outcome.method,
         settings=outcome.settings,
-        parent=loaded.origin.parent,
-        lineage=_lineage(run, loaded),
-        pretrained=loaded.origin.pretrained,
+        parent=outcome.lineage[-1].artifact,
+        lineage=outcome.lineage,
+        pretrained=outcome.lineage[-1].pretrained,
         data=DataRecord(
             source=data.corpus.name,
             fingerprint=data.corpus.fingerprint,
@@ -180,28 +223,27 @@ def _record(
     )
 
 
-def _lineage(run: Run, loaded: LoadedModel) -> list[Ancestor]:
-    origin = loaded.origin
-    parent = Ancestor(
-        name=origin.name,
-        revision=origin.revision,
-        weights_sha256=origin.weights_sha256,
-        pretrained=origin.pretrained,
-        artifact=origin.parent,
-        stage=None,
-    )
-    if origin.parent is None:
-        return [parent]
-    before = Artifact.open(Path(run.model.name_or_path).expanduser()).record
-    return [*before.lineage, parent.model_copy(update={"stage": before.stage})]
-
-
 @cache
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
+    commit = _commit()
+    if commit is not None:
+        found["commit"] = commit
     for library in LIBRARIES:
         try:
             found[library] = version(library)
         except PackageNotFoundError:
             found[library] = "not installed"
     return found
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that chirplet runs from, `+` where files differ from it; None for an installed one."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    tracked = done.returncode == 0 and "site-packages" not in here.parts
+    return done.stdout.strip() if tracked else None

@@ -131,7 +131,8 @@ class Predict(Stage):
             raise ConfigError("\n".join(missing))
         import torch
 
-        from chirplet.report.table import console, count_table
+        from chirplet.console import console
+        from chirplet.report.table import count_table
 
         if run.trainer.threads is not None:
             torch.set_num_threads(run.trainer.threads)

@@ -1,0 +1,18 @@
+"""Where people read what a run says."""
+
+from rich.console import Console
+
+PIPE_WIDTH = 240
+"""Columns a table may take where there is no terminal to fit: a log has no use for folded cells."""
+
+
+def console(stderr: bool = False) -> Console:
+    """Where to print: respects `NO_COLOR`; off a terminal nothing is wrapped, so that paths stay whole.
+
+    Markup is off: labels and hashtags come from data and may hold anything, `[red]` too.
+    """
+    target = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    if not target.is_terminal:
+        target.soft_wrap = True
+        target.width = PIPE_WIDTH
+    return target
