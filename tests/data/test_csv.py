@@ -33,7 +33,7 @@ def test_columns_roles_and_row_ids(make_source: Make, tmp_path: Path) -> None:
     assert raw.labels == ("2", "10")
     assert [(tweet.text, tweet.label) for tweet in raw.splits["train"]] == [("one", "2"), ("two", "10")]
     assert set(raw.splits) == {"train", "test"}
-    assert raw.splits["test"][0].row_id == "x/a.csv:1"
+    assert raw.splits["test"][0].row_id == "3/a.csv:1"
 
 
 def test_typed_files(make_source: Make, tmp_path: Path) -> None:
