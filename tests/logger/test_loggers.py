@@ -12,6 +12,7 @@ from checkpoints import tiny_bert
 from chirplet.artifact import Artifact
 from chirplet.error import ConfigError
 from chirplet.experiment import execute, parse
+from chirplet.logger.wandb import has_key
 from chirplet.stage.base import Run
 from chirplet.stage.loggers import open_loggers
 from places import SAMPLE
@@ -64,6 +65,28 @@ def test_wandb_keeps_an_offline_run(configured, tmp_path):
     execute(configured("logger=wandb"), tmp_path / "run")
     [kept] = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
     assert b"f1_macro" in kept.read_bytes()
+
+
+def test_a_key_is_looked_for_where_wandb_keeps_it(tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert not has_key()
+    (tmp_path / "netrc").write_text("machine api.wandb.ai\n  login user\n  password 0123\n")
+    assert has_key()
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org")
+    assert not has_key()
+    monkeypatch.setenv("WANDB_API_KEY", "0123")
+    assert has_key()
+
+
+def test_without_a_key_the_run_stays_here_and_that_is_said(configured, tmp_path, monkeypatch, caplog):
+    pytest.importorskip("wandb")
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    execute(configured("logger=wandb"), tmp_path / "run")
+    assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
+    assert "no W&B key" in caplog.text
 
 
 def test_a_logger_that_is_not_installed_names_its_extra(configured, tmp_path, monkeypatch):
