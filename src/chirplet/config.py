@@ -204,4 +204,4 @@ def _names_a_branch(part: str) -> bool:
     """Whether pydantic put this into a fault's location to name a union's member rather than a key."""
     named = part in {"str", "int", "float", "bool", "none"} or part.startswith("constrained-") or "[" in part
     # A class, where keys are in lower case; a list's index is neither.
-    return named or part[0].isupper()
+    return named or part[:1].isupper()

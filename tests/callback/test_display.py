@@ -4,23 +4,12 @@ import re
 
 from checkpoints import tiny_bert
 from chirplet.experiment import execute
-from places import SAMPLE
+from runs import small_run
 
 
 def test_off_a_terminal_an_epoch_is_a_line(compose_config, tmp_path, capsys):
     encoder = tiny_bert(tmp_path / "encoder")
-    config = compose_config(
-        "model=local",
-        f"model.name_or_path={encoder}",
-        "model.max_length=40",
-        "data=csv",
-        f"data.train={SAMPLE}",
-        "data.label_column=sentiment",
-        f"cache_dir={tmp_path}/cache",
-        "trainer.max_epochs=2",
-        "trainer.log_every_n_steps=5",
-        "stage.measure_cost=false",
-    )
+    config = compose_config(*small_run(encoder, tmp_path))
     execute(config, tmp_path / "run")
     lines = capsys.readouterr().out.splitlines()
     epochs = [line for line in lines if line.startswith("epoch ")]

@@ -15,7 +15,7 @@ from chirplet.experiment import execute, parse
 from chirplet.logger.wandb import has_key
 from chirplet.stage.base import Run
 from chirplet.stage.loggers import open_loggers
-from places import SAMPLE
+from runs import small_run
 
 
 @pytest.fixture
@@ -23,19 +23,8 @@ def configured(compose_config, tmp_path):
     encoder = tiny_bert(tmp_path / "encoder")
 
     def composed(*overrides: str):
-        return compose_config(
-            "model=local",
-            f"model.name_or_path={encoder}",
-            "model.max_length=40",
-            "data=csv",
-            f"data.train={SAMPLE}",
-            "data.label_column=sentiment",
-            f"cache_dir={tmp_path}/cache",
-            "trainer=debug",
-            "trainer.precision=32-true",
-            "stage.measure_cost=false",
-            *overrides,
-        )
+        debug = ["trainer.max_epochs=1", "trainer.limit_train_batches=4", "trainer.log_every_n_steps=1"]
+        return compose_config(*small_run(encoder, tmp_path), *debug, *overrides)
 
     return composed
 

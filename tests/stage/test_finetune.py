@@ -20,6 +20,7 @@ from chirplet.error import ArtifactError, ConfigError, Interrupted, ModelError
 from chirplet.experiment import execute
 from chirplet.module.labeller import Labeller
 from places import ROOT, SAMPLE
+from runs import small_run
 
 
 @pytest.fixture(scope="module")
@@ -29,23 +30,7 @@ def encoder(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def overrides(encoder, tmp_path) -> list[str]:
-    return [
-        "model=local",
-        f"model.name_or_path={encoder}",
-        "model.cleaning=twitter_roberta",
-        "model.max_length=40",
-        "data=csv",
-        f"data.train={SAMPLE}",
-        "data.text_column=text",
-        "data.label_column=sentiment",
-        f"cache_dir={tmp_path}/cache",
-        "deterministic=true",
-        "trainer.max_epochs=2",
-        "trainer.log_every_n_steps=5",
-        "trainer.precision=32-true",
-        "stage.learning_rate=1e-3",
-        "stage.measure_cost=false",
-    ]
+    return [*small_run(encoder, tmp_path), "stage.learning_rate=1e-3"]
 
 
 @pytest.fixture
