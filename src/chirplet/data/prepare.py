@@ -35,12 +35,11 @@ def prepare(source: Source, cache_dir: Path) -> Corpus:
     # Whoever comes second waits, and then reads what the first one wrote.
     with locked_folder(cache_dir / "corpus") as folder:
         entry = folder / f"{source.name}-{_key(source, files)[:32]}.arrow"
-        try:
-            return cache.read(entry)
-        except FileNotFoundError:
-            pass
-        except cache.CorruptError as error:
-            logger.warning("the cache entry %s is damaged (%s) and is built again", entry, error)
+        if entry.exists():
+            try:
+                return cache.read(entry)
+            except cache.CorruptError as error:
+                logger.warning("the cache entry %s is damaged (%s) and is built again", entry, error)
         corpus = build(source, files)
         cache.write(corpus, entry)
         return corpus
