@@ -13,6 +13,8 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+from measuring import figure
+
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = {
     "import hydra": (["-c", "import hydra"], 0, None),
@@ -44,11 +46,9 @@ def main() -> None:
     for _ in range(3 if quick else 11):
         for name, (command, exit_code, _) in COMMANDS.items():
             times[name].append(seconds(command, exit_code))
-    figures = []
-    for name, (_, _, goal) in COMMANDS.items():
-        value = round(statistics.median(times[name]), 3)
-        holds = goal is None or value <= goal
-        figures.append({"name": name, "value": value, "unit": "s", "goal": goal, "holds": holds})
+    figures = [
+        figure(name, statistics.median(times[name]), "s", at_most=goal) for name, (_, _, goal) in COMMANDS.items()
+    ]
     context = {
         "cpu": platform.processor() or platform.machine(),
         "versions": {"python": platform.python_version(), "hydra-core": version("hydra-core")},

@@ -7,7 +7,7 @@ import pytest
 from chirplet.experiment import parse
 from places import CONF
 
-GROUPS = ("callback", "data", "logger", "model", "stage", "trainer", "experiment")
+GROUPS = ("callback", "data", "logger", "model", "stage", "trainer", "experiment", "search")
 # What a file leaves to the user, filled in so that the rest can be checked.
 NEEDED = {
     "data/corona_nlp": ["data.dir={folder}"],
@@ -41,11 +41,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_count_of_options():
-    assert len(option_files()) == 28
+    assert len(option_files()) == 29
     extra = {"config", "hydra/help/chirplet", "hydra/job_logging/chirplet"}
     everything = {path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml")}
     bases = {name for name in everything if name.rpartition("/")[2].startswith("_")}
-    assert everything == set(option_files()) | extra | bases
+    sweepers = {
+        name for name in everything if name.startswith("hydra/sweeper/")
+    }  # tests/sweep/test_sweeper.py makes each
+    assert everything == set(option_files()) | extra | bases | sweepers
 
 
 @pytest.mark.parametrize("option", option_files())

@@ -37,7 +37,7 @@ def test_help_explains_groups_and_overrides():
     assert done.returncode == 0
     options = [
         (group, path.stem)
-        for group in ("stage", "model", "data", "trainer", "callback", "logger", "experiment")
+        for group in ("stage", "model", "data", "trainer", "callback", "logger", "experiment", "search")
         for path in (CONF / group).glob("[!_]*.yaml")
     ]
     for group, name in options:

@@ -33,6 +33,18 @@ RECORD = "artifact.json"
 PREDICTIONS: Literal["predictions.parquet"] = "predictions.parquet"
 CARD = "README.md"
 
+COSTS = (
+    "mb",
+    "mb_compressed",
+    "latency_ms",
+    "latency_ms_p95",
+    "tweets_per_s",
+    "params_total",
+    "params_nonzero",
+    "params_packed",
+)
+"""Costs as one number each: million bytes, milliseconds at batch 1 (the median where no percentile is named)."""
+
 
 class Ancestor(Settings):
     """One step on the way from the base model to an artifact."""
@@ -132,6 +144,17 @@ class Artifact:
             for name, value in metrics.items()
             if isinstance(value, float)
         }
+
+    def costs(self) -> dict[str, float]:
+        """Every cost in `COSTS` that was measured, as `cost/NAME`."""
+        cost = self.record.cost
+        flat = {name: cost[name] for name in COSTS if isinstance(cost.get(name), int | float)}
+        for name, size in (("mb", "bytes_on_disk"), ("mb_compressed", "bytes_compressed")):
+            if size in cost:
+                flat[name] = cost[size] / 1e6
+        if "latency_ms" in cost:
+            flat |= {"latency_ms": cost["latency_ms"]["p50"], "latency_ms_p95": cost["latency_ms"]["p95"]}
+        return {f"cost/{name}": float(value) for name, value in flat.items()}
 
     def predictions(self, split: str) -> Predictions:
         """The stored predictions of one split.

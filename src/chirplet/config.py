@@ -70,15 +70,26 @@ class Foreign(Settings):
     arguments: dict[str, Any]
     key: str
 
+    def kind(self, base: type = object) -> type:
+        """Import the class.
+
+        Raises:
+            ConfigError: the target does not exist, is no class, comes from elsewhere, or is no `base`.
+        """
+        found = _locate(self.target, self.key)
+        if not inspect.isclass(found) or found.__module__.split(".")[0] not in ALLOWED_PACKAGES:
+            raise ConfigError(f"{self.key}._target_: got {self.target!r}, should name a class of its library")
+        if not issubclass(found, base):
+            raise ConfigError(f"{self.key}._target_: got {self.target!r}, should name a {base.__name__}")
+        return found
+
     def build(self) -> Any:
         """Import the class, bind the arguments to its signature, and make the object.
 
         Raises:
             ConfigError: the target does not exist, is no class, comes from elsewhere, or refuses the arguments.
         """
-        built = _locate(self.target, self.key)
-        if not inspect.isclass(built) or built.__module__.split(".")[0] not in ALLOWED_PACKAGES:
-            raise ConfigError(f"{self.key}._target_: got {self.target!r}, should name a class of its library")
+        built = self.kind()
         try:
             inspect.signature(built).bind(**self.arguments)
         except TypeError as error:

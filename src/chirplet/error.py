@@ -26,6 +26,12 @@ class ArtifactError(UserError):
     """A folder is not an artifact, or one could not be written."""
 
 
+class SweepError(UserError):
+    """A sweep ended without what it was for."""
+
+    exit_code = 1
+
+
 class Interrupted(UserError):
     """Ctrl-C or SIGTERM; the message says how to go on."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
 
@@ -74,8 +75,16 @@ def _is_bare(part: Any) -> bool:
 
 
 def run(cfg: DictConfig) -> float | None:
-    """Carry out what `run.py` composed; returns the objective's value where the stage has one."""
-    return execute(cfg, Path(HydraConfig.get().runtime.output_dir))
+    """Carry out what `run.py` composed; returns the objective's value where the stage has one.
+
+    Raises:
+        ConfigError: the configuration is not valid, or a search was asked for without a sweep.
+    """
+    hydra = HydraConfig.get()
+    search = hydra.runtime.choices.get("search")
+    if search is not None and hydra.mode != RunMode.MULTIRUN:
+        raise ConfigError(f"search: got {search!r}, which is for sweeps; python run.py -m search={search} starts one")
+    return execute(cfg, Path(hydra.runtime.output_dir))
 
 
 def execute(cfg: DictConfig, output_dir: Path) -> float | None:
@@ -130,6 +139,12 @@ def _public(value: Any, raw: Any) -> Any:
     if isinstance(value, str) and (value.startswith("~") or Path(value).is_absolute()):
         return Path(value).name
     return value
+
+
+def public(plain: dict[str, Any]) -> dict[str, Any]:
+    """An unresolved configuration as it may be recorded: without secrets, paths cut down to their last part."""
+    shown: dict[str, Any] = _public(plain, plain)
+    return shown
 
 
 def _quiet() -> None:

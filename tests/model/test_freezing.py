@@ -5,7 +5,7 @@ from transformers import PreTrainedModel
 
 from checkpoints import settings_of
 from chirplet.error import ModelError
-from chirplet.model.freezing import Method, count_trainable, freeze
+from chirplet.model.freezing import Layers, Method, count_trainable, freeze
 from chirplet.model.loading import load_model
 
 # tiny_bert: 400 tokens, 64 positions, 2 types, 32 wide, 64 in the feed-forward part, 3 labels
@@ -31,10 +31,12 @@ def model(checkpoints: dict[str, Path]) -> PreTrainedModel:
         ("last_layers", 1, False, HEAD + LAYER),
         ("last_layers", 2, False, HEAD + 2 * LAYER),
         ("last_layers", 1, True, HEAD + LAYER + EMBEDDINGS),
+        ("last_layers", "all", False, HEAD + 2 * LAYER),
+        ("last_layers", "all", True, HEAD + 2 * LAYER + EMBEDDINGS),
     ],
 )
 def test_how_much_is_trained(
-    model: PreTrainedModel, method: Method, layers: int | None, embeddings: bool, expected: int
+    model: PreTrainedModel, method: Method, layers: Layers | None, embeddings: bool, expected: int
 ) -> None:
     freeze(model, method, layers, embeddings)
     assert count_trainable(model) == expected
@@ -61,5 +63,6 @@ def test_each_architecture_has_a_head_to_train(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("layers", [3, -1, None])
 def test_layers_that_the_model_does_not_have(model: PreTrainedModel, layers: int | None) -> None:
-    with pytest.raises(ModelError, match=rf"^stage\.layers: got {layers}, should be 0 to 2, as many as the model has$"):
+    message = rf"^stage\.layers: got {layers}, should be 0 to 2, as many as the model has, or all$"
+    with pytest.raises(ModelError, match=message):
         freeze(model, "last_layers", layers, embeddings=False)

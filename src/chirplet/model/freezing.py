@@ -8,9 +8,10 @@ from chirplet.error import ModelError
 from chirplet.model.structure import depth_from_top, encoder_layers
 
 Method = Literal["full", "last_layers", "head"]
+Layers = int | Literal["all"]
 
 
-def freeze(model: PreTrainedModel, method: Method, layers: int | None, embeddings: bool) -> None:
+def freeze(model: PreTrainedModel, method: Method, layers: Layers | None, embeddings: bool) -> None:
     """Train all of the model, its head and the last `layers` layers, or its head alone; freeze the rest.
 
     The pooler goes with the head. `layers` and `embeddings` count for `last_layers` only.
@@ -32,7 +33,9 @@ def count_trainable(model: PreTrainedModel) -> int:
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def _checked(layers: int | None, available: int) -> int:
+def _checked(layers: Layers | None, available: int) -> int:
+    if layers == "all":
+        return available
     if layers is None or not 0 <= layers <= available:
-        raise ModelError(f"stage.layers: got {layers}, should be 0 to {available}, as many as the model has")
+        raise ModelError(f"stage.layers: got {layers}, should be 0 to {available}, as many as the model has, or all")
     return layers

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 class Finetune(Stage):
     """How the weights are trained and how the result is judged.
 
-    `layers` counts encoder layers from the top and belongs to `method: last_layers`. `layer_decay` multiplies the
-    learning rate once per layer from the top down (Howard & Ruder 2018, arXiv 1801.06146). `final` trains on train
-    and validation tweets together for exactly `trainer.max_epochs`: nothing is then chosen by validation.
+    `layers` counts encoder layers from the top (`all` is every one) and belongs to `method: last_layers`.
+    `layer_decay` multiplies the learning rate once per layer from the top down (Howard & Ruder 2018, arXiv
+    1801.06146). `final` trains on train and validation tweets together for exactly `trainer.max_epochs`: nothing is
+    then chosen by validation.
     """
 
     method: Literal["full", "last_layers", "head"]
-    layers: Index | None
+    layers: Index | Literal["all"] | None
     embeddings: bool
     learning_rate: Positive
     head_learning_rate: Positive | None
@@ -52,7 +53,7 @@ class Finetune(Stage):
     @model_validator(mode="after")
     def _layers_agree_with_method(self) -> Self:
         if self.method == "last_layers" and self.layers is None:
-            raise ValueError("layers: got None, should be a whole number from 0 with method=last_layers")
+            raise ValueError("layers: got None, should be a whole number from 0 or all with method=last_layers")
         if self.method != "last_layers" and self.layers is not None:
             raise ValueError(f"layers: got {self.layers}, should be null unless method=last_layers")
         return self

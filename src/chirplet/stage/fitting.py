@@ -15,9 +15,11 @@ from torch.utils.data import DataLoader
 from chirplet.callback.checkpoint import CheckpointSettings
 from chirplet.callback.durable import Interruption, RandomState
 from chirplet.callback.early_stopping import EarlyStoppingSettings
+from chirplet.callback.trial_report import TrialReport
 from chirplet.config import Foreign
 from chirplet.error import ConfigError
 from chirplet.stage.base import Run
+from chirplet.sweep.trial import current
 
 # Lightning sets its own level when it is imported, so this must come after.
 for name in ("pytorch_lightning", "lightning_fabric"):
@@ -57,8 +59,11 @@ def fit(
         Interrupted: Ctrl-C or SIGTERM came; a checkpoint was saved.
     """
     checkpoint = None if resume is None else str(_checked(Path(resume).expanduser(), module))
+    trial = current()
     interruption = Interruption(checkpoint_folder(run, resume))
     callbacks = [*_callbacks(run, interruption.folder, val_loader is not None), interruption]
+    if trial is not None and val_loader is not None:
+        callbacks.append(TrialReport(trial, run.objective))
     trainer = run.trainer.build(callbacks, loggers, run.deterministic, run.output_dir)
     started = time.perf_counter()
     trainer.fit(module, train_loader, val_loader, ckpt_path=checkpoint, weights_only=True)

@@ -1,0 +1,1 @@
+"""Sweeps: which settings are tried, by whom, and what came of it."""

@@ -1,0 +1,204 @@
+"""A sweep from its settings to its results; what the Hydra plugin calls."""
+
+import shutil
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import setup_globals
+from omegaconf import OmegaConf, open_dict
+from optuna.trial import TrialState
+
+from chirplet.config import bind, validate
+from chirplet.console import console
+from chirplet.error import Interrupted, SweepError, UserError
+from chirplet.sweep.best import best_trial, experiment_text, front, write_best
+from chirplet.sweep.claim import FAILURE, Claims, too_many_failed
+from chirplet.sweep.composing import Job, compose, quoted
+from chirplet.sweep.display import SweepDisplay
+from chirplet.sweep.lease import Owner
+from chirplet.sweep.plan import Plan
+from chirplet.sweep.planning import make_plan
+from chirplet.sweep.pool import Pool
+from chirplet.sweep.results import results_table, write_front, write_trials
+from chirplet.sweep.settings import SweepSettings
+from chirplet.sweep.space import as_override
+from chirplet.sweep.storage import open_storage
+from chirplet.sweep.study import open_study
+from chirplet.sweep.worker import Task, Worker, run
+
+BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
+REFRESH_S = 1.0
+
+REFITTED = "refitted"
+"""The study's user attribute that names the trial whose settings were refitted."""
+
+
+def conduct(settings: dict[str, Any], job: Job, arguments: Sequence[str]) -> float | list[float] | None:
+    """Carry a sweep out, or on.
+
+    Returns:
+        The best value; the front's values for several objectives; None where no trial is feasible.
+
+    Raises:
+        ConfigError: settings or overrides are not valid.
+        SweepError: too many trials failed, or none is feasible where one is to be refitted.
+        Interrupted: Ctrl-C; the same command goes on.
+    """
+    setup_globals()
+    checked: SweepSettings = validate(SweepSettings, bind(settings, "hydra.sweeper"), "hydra.sweeper")
+    # Before the plan is made: the processes import what they need meanwhile.
+    basic = job.config.hydra.launcher._target_ == BASIC_LAUNCHER
+    with Pool(checked.n_jobs) if basic and checked.isolate else nullcontext() as pool:
+        plan = make_plan(checked, job, arguments)
+        _experiment(plan, job, {}, [])  # tells now what it could not be written of at the end
+        storage, lock = open_storage(plan.storage, "hydra.sweeper.storage")
+        claims = Claims(plan, storage, lock, open_study(plan, storage, lock), Owner.here())
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(job.config, plan.folder / "multirun.yaml")
+        if checked.figures:
+            # What draws them takes seconds to import, which nobody waits for while trials run.
+            threading.Thread(target=import_module, args=("chirplet.sweep.figures",), daemon=True).start()
+        try:
+            with _displayed(plan):
+                if pool is not None:
+                    pool.run(Worker(plan, job), claims)
+                elif basic:
+                    Worker(plan, job).work()
+                else:
+                    _launch(Worker(plan, job), checked.n_jobs)
+        except KeyboardInterrupt:
+            done = sum(trial.state.is_finished() for trial in claims.trials())
+            raise Interrupted(
+                f"interrupted: {done} of {plan.n_trials} trials are done; the same command goes on"
+            ) from None
+    with lock("results"):
+        _write_results(plan, job, claims, checked.figures)
+    trials = claims.trials()
+    if too_many_failed(trials, plan):
+        failures = [trial for trial in trials if trial.state == TrialState.FAIL]
+        raise SweepError(
+            f"{len(failures)} of {len(trials)} trials failed, of {plan.n_trials} at most {plan.failures_allowed} may "
+            f"(hydra.sweeper.max_failure_rate); trial {failures[-1].number}: {failures[-1].user_attrs.get(FAILURE)}"
+        )
+    if checked.refit:
+        with lock("refit"):
+            _refit(plan, job, claims, checked.refit_overrides)
+    if len(plan.directions) > 1:
+        return [value for trial in front(claims.study, plan) for value in trial.values]
+    best = best_trial(claims.study, plan)
+    return None if best is None else best.value
+
+
+def _launch(worker: Worker, workers: int) -> None:
+    """Have Hydra's launcher run workers, each of which takes trials until none is left."""
+    job, plan = worker.job, worker.plan
+    config = job.config.copy()
+    with open_dict(config):
+        config.hydra.sweep.dir = str(plan.folder)
+    launcher = Plugins.instance().instantiate_launcher(
+        hydra_context=job.hydra_context, task_function=Task(worker), config=config
+    )
+    where = f"hydra.sweep.dir={quoted(str(plan.folder))}"
+    overrides = [[*plan.fixed, where, f"hydra.sweep.subdir=worker_{place}"] for place in range(workers)]
+    try:
+        for done in launcher.launch(overrides, initial_job_idx=0):
+            _ = done.return_value  # raises what ended the worker
+    except UserError:
+        raise
+    except Exception as error:  # launchers have exceptions of their own
+        name = job.config.hydra.runtime.choices.get("hydra/launcher")
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise SweepError(
+            f"hydra/launcher={name}: a worker ended before its time ({reason}); the same command goes on"
+        ) from error
+
+
+def _write_results(plan: Plan, job: Job, claims: Claims, figures: bool) -> None:
+    study, out = claims.study, console()
+    write_trials(study, plan, plan.folder / "trials.csv")
+    if len(plan.directions) > 1:
+        write_front(study, plan, plan.folder / "front.csv")
+    if figures:
+        from chirplet.sweep.figures import write_figures
+
+        write_figures(study, plan, plan.folder)
+    if any(trial.state == TrialState.COMPLETE for trial in claims.trials()):
+        out.print(results_table(study, plan))
+    chosen = None if len(plan.directions) > 1 else best_trial(study, plan)
+    if chosen is not None:
+        name, value = plan.objectives[0], chosen.value
+        heading = [f"Trial {chosen.number} of {plan.study_name}: {name} {value:.4f}"]
+        write_best(plan.folder, _experiment(plan, job, chosen.params, heading))
+        out.print(f"best      python run.py --config-dir {_shown(plan.folder)} experiment=best", highlight=False)
+    out.print(f"sweep     {_shown(plan.folder)}", highlight=False)
+
+
+def _overrides(plan: Plan, parameters: Mapping[str, Any]) -> list[str]:
+    return [*plan.fixed, *(as_override(name, value) for name, value in parameters.items())]
+
+
+def _experiment(plan: Plan, job: Job, parameters: Mapping[str, Any], heading: Sequence[str]) -> str:
+    """The experiment file of a run with these parameters."""
+    loader = job.hydra_context.config_loader
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(_overrides(plan, parameters))
+    return experiment_text(overrides, lambda key: bool(loader.get_group_options(key.partition("@")[0])), heading)
+
+
+def _refit(plan: Plan, job: Job, claims: Claims, overrides: Sequence[str]) -> None:
+    """Train once more with the best settings, as `overrides` say: on all tweets that trials saw, judged on test."""
+    best = best_trial(claims.study, plan)
+    if best is None:
+        raise SweepError("hydra.sweeper.refit: no trial is complete and feasible, so there is nothing to refit")
+    if claims.study.user_attrs.get(REFITTED) == best.number:
+        return
+    facts = {"best_epoch": best.user_attrs.get("best_epoch")}
+    config = compose(
+        job,
+        [*_overrides(plan, best.params), *(text.format(**facts) for text in overrides)],
+        plan.folder,
+        "refit",
+    )
+    console().print(f"refit     trial {best.number}'s settings", highlight=False)
+    shutil.rmtree(plan.folder / "refit", ignore_errors=True)  # of one that was cut off, or of another best trial
+    _ = run(job, config).return_value
+    claims.study.set_user_attr(REFITTED, best.number)
+
+
+@contextmanager
+def _displayed(plan: Plan) -> Iterator[None]:
+    """Tell how the sweep goes while the block runs."""
+    storage, _ = open_storage(plan.storage)
+    study_id = storage.get_study_id_from_name(plan.study_name)
+    done = threading.Event()
+    out = console()
+    # A trial in this process has its own standard output.
+    out.file = sys.stdout
+
+    def watch() -> None:
+        with SweepDisplay(plan, out) as display:
+            while True:
+                last = done.is_set()
+                display.update(storage.get_all_trials(study_id, deepcopy=False))
+                if last:
+                    return
+                done.wait(REFRESH_S)
+
+    thread = threading.Thread(target=watch, name="display", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _shown(folder: Path) -> str:
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)

@@ -1,0 +1,1 @@
+"""chirplet's Optuna sweeper, as a Hydra plugin."""

@@ -1,0 +1,52 @@
+"""The plugin that Hydra finds; what it does is in `chirplet.sweep`, imported when a sweep starts."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class OptunaSweeper(Sweeper):
+    """A sweep with Optuna: `hydra/sweeper=optuna`, or any `search=NAME`.
+
+    `conf/hydra/sweeper/optuna.yaml` explains the arguments; `chirplet.sweep.settings` checks them.
+    """
+
+    def __init__(
+        self,
+        sampler: Mapping[str, Any],
+        pruner: Mapping[str, Any],
+        direction: str | Sequence[str] | None,
+        metrics: str | Sequence[str] | None,
+        constraints: Sequence[str],
+        params: Mapping[str, Any] | None,
+        custom_search_space: str | None,
+        enqueue: Sequence[Mapping[str, Any]],
+        n_trials: int,
+        n_jobs: int,
+        isolate: bool,
+        max_failure_rate: float,
+        storage: str | None,
+        study_name: str | None,
+        lease_s: float,
+        trial_overrides: Sequence[str],
+        refit: bool,
+        refit_overrides: Sequence[str],
+        discard: Sequence[str],
+        figures: bool,
+    ) -> None:
+        self.settings = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra gives."""
+        from chirplet.sweep.composing import Job
+
+        self.job = Job(hydra_context, task_function, config)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the sweep; `arguments` are the overrides of the command line."""
+        from chirplet.sweep.conduct import conduct
+
+        return conduct(self.settings, self.job, arguments)

@@ -1,0 +1,259 @@
+"""A real database server, storages of each kind, plans, and processes that can be killed."""
+
+import dataclasses
+import multiprocessing
+import os
+import pickle
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import pytest
+from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import setup_globals
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from chirplet.config import Foreign, bind, validate
+from chirplet.sweep.plan import Plan
+from chirplet.sweep.planning import make_plan as plan_of
+from chirplet.sweep.settings import SweepSettings
+from places import CONF
+
+STORAGES = ("journal", "sqlite", "postgresql")
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+"""Where files need no disk: most of a storage's time is spent on being safe from power cuts."""
+SPACE = {
+    "x": FloatDistribution(0.0, 1.0),
+    "n": IntDistribution(1, 9),
+    "c": CategoricalDistribution(["a", "b", 3]),
+}
+NUMBERS = count()
+TAKES_LONG_TO_IMPORT = [
+    *("pytest", "cloudpickle", "chirplet.sweep.worker"),
+    *("optuna.storages._rdb.models", "optuna.storages._rdb.storage", "alembic.command", "alembic.migration"),
+    *("sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql.psycopg"),
+]
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a PostgreSQL server of this session's own; a database's name is to be added."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
+    found = programs[-1] if programs else Path(shutil.which("initdb") or "").parent
+    if not (found / "initdb").is_file():
+        pytest.skip("no PostgreSQL server is installed (apt-get install postgresql)")
+    if find_spec("psycopg") is None:
+        pytest.skip("psycopg is not installed (pip install 'psycopg[binary]')")
+    folder = Path(tempfile.mkdtemp(prefix="chirplet-postgresql-", dir=MEMORY))
+    # The server refuses root.
+    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if user:
+        shutil.chown(folder, "postgres", "postgres")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data = str(folder / "data")
+    options = f"-h 127.0.0.1 -p {port} -k {folder} -F -c max_connections=60"
+
+    def run(*command: str) -> None:
+        with (folder / "output.log").open("ab") as output:
+            done = subprocess.run([*user, *command], cwd=folder, stdout=output, stderr=subprocess.STDOUT, timeout=60)
+        assert done.returncode == 0, (folder / "output.log").read_text()
+
+    try:
+        run(str(found / "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
+        run(str(found / "pg_ctl"), "-D", data, "-o", options, "-l", str(folder / "server.log"), "-w", "start")
+        try:
+            yield f"postgresql://postgres@127.0.0.1:{port}"
+        finally:
+            run(str(found / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def memory() -> Iterator[Path]:
+    """A folder for files that are written often."""
+    with tempfile.TemporaryDirectory(prefix="chirplet-test-", dir=MEMORY) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def new_storage(request: pytest.FixtureRequest, memory: Path) -> Callable[[str], str]:
+    """Name a new storage of a kind: a path or a URL at which nothing is yet."""
+
+    def new(kind: str) -> str:
+        number = next(NUMBERS)
+        if kind == "journal":
+            return str(memory / f"study_{number}.journal")
+        if kind == "sqlite":
+            return f"sqlite:///{memory}/study_{number}.db"
+        import psycopg
+
+        server = request.getfixturevalue("postgresql")
+        with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE study_{number} STRATEGY file_copy")
+        return f"{server}/study_{number}"
+
+    return new
+
+
+@pytest.fixture(params=STORAGES)
+def storage(request: pytest.FixtureRequest, new_storage: Callable[[str], str]) -> str:
+    """A new storage of each kind; every test that takes it is a part of their contract."""
+    return new_storage(request.param)
+
+
+@pytest.fixture(scope="session", params=STORAGES)
+def used_storage(request: pytest.FixtureRequest, new_storage: Callable[[str], str]) -> str:
+    """A storage of each kind that already holds other studies, which is much quicker to open."""
+    return new_storage(request.param)
+
+
+@pytest.fixture
+def make_plan(memory: Path) -> Callable[..., Plan]:
+    """Plan a sweep over `x`, `n` and `c`, ten trials at random in a journal; what is named is otherwise."""
+
+    def made(sampler: str | Foreign = "RandomSampler", pruner: Foreign | None = None, **changes: Any) -> Plan:
+        if isinstance(sampler, str):
+            sampler = foreign(f"optuna.samplers.{sampler}", seed=1)
+        known = {
+            "folder": memory,
+            "study_name": f"study {next(NUMBERS)}",
+            "storage": str(memory / f"study_{next(NUMBERS)}.journal"),
+            "space": SPACE,
+            "trial_overrides": (),
+            "fixed": (),
+            "config": {"seed": 1},
+            "objectives": ("val/f1_macro",),
+            "directions": ("maximize",),
+            "from_record": True,
+            "constraints": (),
+            "enqueue": (),
+            "sampler": sampler,
+            "pruner": foreign("optuna.pruners.NopPruner") if pruner is None else pruner,
+            "n_trials": 10,
+            "max_failure_rate": 0.5,
+            "lease_s": 60.0,
+            "discard": (),
+        }
+        return Plan(**{field.name: None for field in dataclasses.fields(Plan)} | known | changes)
+
+    return made
+
+
+def foreign(target: str, **arguments: Any) -> Foreign:
+    return Foreign(target=target, arguments=arguments, key="hydra.sweeper.part")
+
+
+@pytest.fixture(name="foreign")
+def foreign_fixture() -> Callable[..., Foreign]:
+    """Name a class of Optuna's with its arguments."""
+    return foreign
+
+
+class Remembering:
+    """Hydra's loader of configurations, which composes what is the same once: a third of a second each time."""
+
+    def __init__(self, loader: ConfigLoader, overrides: Sequence[str]) -> None:
+        self.loader = loader
+        self.config = loader.load_configuration("config", overrides=list(overrides), run_mode=RunMode.MULTIRUN)
+        self.composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        """Compose a run; where it writes to is the only thing in which what is composed once may differ."""
+        key = tuple(text for text in sweep_overrides if not text.startswith("hydra.sweep."))
+        if key not in self.composed:
+            self.composed[key] = self.loader.load_sweep_config(master_config, sweep_overrides)
+        return updated(self.composed[key], [text for text in sweep_overrides if text.startswith("hydra.sweep.")])
+
+    @cache  # noqa: B019  # lives as long as the session anyway
+    def get_group_options(self, group: str) -> list[str]:
+        """The names of a group's files, which no test changes."""
+        return self.loader.get_group_options(group)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+
+def updated(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """A copy in which Hydra's own keys are overridden."""
+    changed = pickle.loads(pickle.dumps(config))  # five times as quick as copy.deepcopy
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        OmegaConf.update(changed, override.key_or_group, override.value(), force_add=True)
+    return changed
+
+
+@pytest.fixture(scope="session")
+def loader_of() -> Callable[..., Remembering]:
+    """The loader of command lines with these groups, and the configuration that Hydra gives a sweeper for them."""
+
+    @cache
+    def made(*groups: str) -> Remembering:
+        with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+            setup_globals()
+            return Remembering(GlobalHydra.instance().config_loader(), groups)
+
+    return made
+
+
+@pytest.fixture
+def planned(loader_of: Callable[..., Remembering]) -> Callable[..., Plan]:
+    """Plan the sweep of a command line on the real configuration."""
+
+    def made(*overrides: str) -> Plan:
+        loader = loader_of(*(text for text in overrides if text.startswith(("hydra/", "search="))))
+        config = updated(loader.config, [text for text in overrides if text.startswith("hydra.")])
+        context = HydraContext(config_loader=loader, callbacks=Callbacks())
+        sweeper = Plugins.instance().instantiate_sweeper(config=config, hydra_context=context, task_function=len)
+        settings = validate(SweepSettings, bind(sweeper.settings, "hydra.sweeper"), "hydra.sweeper")
+        return plan_of(settings, sweeper.job, [text for text in overrides if not text.startswith("hydra")])
+
+    return made
+
+
+class _Sent:
+    """A function that a new process can be given although it cannot import the test's module."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        cloudpickle.register_pickle_by_value(sys.modules[function.__module__])
+        self.payload = cloudpickle.dumps(function)
+
+    def __reduce__(self) -> Any:
+        return cloudpickle.loads, (self.payload,)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Any]]:
+    """Run a function in a process of its own; what is still running at the end of the test is killed."""
+    context = multiprocessing.get_context("forkserver")
+    # Processes are forked from one that holds no locks, threads or connections, but what takes long to import.
+    context.set_forkserver_preload(TAKES_LONG_TO_IMPORT)
+    started = []
+
+    def run(function: Callable[..., Any], *arguments: Any) -> Any:
+        process = context.Process(target=_Sent(function), args=arguments)
+        process.start()
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.join()

@@ -1,0 +1,146 @@
+"""Sweeps that are killed, interrupted and shared lose nothing, repeat nothing that was finished, and leave nothing."""
+
+import random
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+from optuna.trial import TrialState
+
+from chirplet.sweep.lease import Lease
+from places import ROOT
+from sweeps import command, facts, gone, here, study, wait_until, workers
+
+N_TRIALS = 12
+OVERRIDES = [f"hydra.sweeper.n_trials={N_TRIALS}", "sleep_s=0.15"]
+
+
+def start(folder: Path, *overrides: str) -> psutil.Popen:
+    """Start the command; what it says is added to `folder/said`."""
+    folder.mkdir(exist_ok=True)
+    with (folder / "said").open("a") as said:
+        return psutil.Popen(command(folder, *overrides), cwd=ROOT, stdout=said, stderr=said)
+
+
+def size(folder: Path) -> int:
+    journal = folder / "study.journal"
+    return journal.stat().st_size if journal.exists() else 0
+
+
+def said(folder: Path) -> str:
+    return (folder / "said").read_text()
+
+
+def leave(processes: list[psutil.Process]) -> None:
+    wait_until(lambda: all(gone(process) for process in processes), 5)
+
+
+@dataclass
+class Broken:
+    """A sweep that is killed again and again, and then left alone."""
+
+    folder: Path
+    overrides: list[str]
+    moments: list[float] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    exit_code: int | None = None
+
+    def kill(self, count: int, rng: random.Random) -> None:
+        """Kill the command's main process at random moments after its first sign of life; then let it run."""
+        done: dict[int, tuple] = {}
+        while len(self.moments) < count:
+            before = size(self.folder)
+            process = start(self.folder, *self.overrides)
+            wait_until(lambda before=before, process=process: size(self.folder) > before or process.poll() is not None)
+            assert process.poll() is None, said(self.folder)
+            # Short ones at the end, so that however fast the machine is, there is something left to be killed.
+            self.moments.append(rng.uniform(0, 0.7 if len(done) < N_TRIALS - 4 else 0.1))
+            time.sleep(self.moments[-1])
+            children = workers(process)
+            process.kill()
+            assert process.wait() == -signal.SIGKILL
+            leave(children)
+            now = {trial[0]: trial for trial in facts(study(self.folder).trials) if trial[1] == TrialState.COMPLETE}
+            self.lost += [
+                f"{trial} became {now.get(number)}" for number, trial in done.items() if now.get(number) != trial
+            ]
+            done = now
+        process = start(self.folder, *self.overrides)
+        children = []
+        while process.poll() is None:
+            children = workers(process) or children
+            time.sleep(0.1)
+        self.exit_code = process.returncode
+        leave(children)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("unbroken")
+
+
+@pytest.fixture(scope="module")
+def broken(unbroken, tmp_path_factory) -> tuple[Broken, Broken]:
+    """Two sweeps, broken at the same time: one of two workers' processes, one of a worker in the command's own."""
+    pair = Broken(tmp_path_factory.mktemp("pair"), [*OVERRIDES, "hydra.sweeper.n_jobs=2"])
+    single = Broken(tmp_path_factory.mktemp("single"), [*OVERRIDES, "hydra.sweeper.isolate=false"])
+    with ThreadPoolExecutor() as threads:
+        runs = [threads.submit(pair.kill, 10, random.Random(1)), threads.submit(single.kill, 4, random.Random(2))]
+        here(unbroken, *OVERRIDES)
+    for run in runs:
+        run.result()
+    return pair, single
+
+
+def test_ten_kills_lose_no_trial_and_add_none(broken):
+    pair, _ = broken
+    assert pair.lost == []
+    assert pair.exit_code == 0
+    trials = study(pair.folder).trials
+    assert [(trial.number, trial.state) for trial in trials] == [(number, TrialState.COMPLETE) for number in range(12)]
+    assert all((pair.folder / str(number) / ".hydra" / "config.yaml").exists() for number in range(12))
+
+
+def test_one_worker_killed_anywhere_ends_with_the_trials_of_one_that_was_not(broken, unbroken):
+    _, single = broken
+    assert single.lost == []
+    assert single.exit_code == 0
+    assert facts(study(single.folder).trials) == facts(study(unbroken).trials)
+
+
+def test_two_commands_share_a_sweep(tmp_path):
+    folder, ledger = tmp_path / "sweep", tmp_path / "ledger"
+    overrides = ["hydra.sweeper.n_trials=8", "sleep_s=0.3", f"ledger={ledger}", "hydra.sweeper.isolate=false"]
+    both = [start(folder, *overrides) for _ in range(2)]
+    assert [process.wait(60) for process in both] == [0, 0], said(folder)
+    trials = study(folder).trials
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 8
+    assert sorted(ledger.read_text().split()) == list("01234567")
+    assert {Lease.read(trial.user_attrs).owner.pid for trial in trials} == {process.pid for process in both}
+    assert said(folder).count("best trials (of 8)") == 2
+
+
+def test_ctrl_c_gives_the_trials_back_and_the_same_command_goes_on(tmp_path):
+    folder, ledger = tmp_path / "sweep", tmp_path / "ledger"
+    overrides = ["hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2", "sleep_s=1.0", f"ledger={ledger}"]
+    process = start(folder, *overrides)
+    wait_until(ledger.exists)
+    children = workers(process)
+    assert len(children) == 2
+    process.send_signal(signal.SIGINT)
+    process.wait(10)
+    leave(children)
+    assert "interrupted: 0 of 2 trials are done; the same command goes on" in said(folder)
+    given_back = study(folder).trials
+    assert given_back
+    for trial in given_back:
+        assert trial.state == TrialState.RUNNING
+        assert Lease.read(trial.user_attrs).owner is None
+    here(folder, *overrides, "hydra.sweeper.n_jobs=1")
+    trials = study(folder).trials
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2
+    assert [trial.params for trial in trials[: len(given_back)]] == [trial.params for trial in given_back]
