@@ -1,10 +1,13 @@
 """What the machine can do, told without torch: torch 2.10 has no public way to ask a CPU for its features."""
 
+import ctypes
 import platform
 from functools import cache
 from pathlib import Path
 
 _CPUINFO = Path("/proc/cpuinfo")
+# Of glibc's malloc.h; 32 MB is the largest threshold that it takes.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
 @cache
@@ -22,6 +25,19 @@ def cpu_name() -> str:
 def cpu_has_bf16() -> bool:
     """Whether the CPU multiplies bf16 matrices in hardware: AVX512-BF16 or AMX on x86, bf16 on ARM."""
     return not cpu_flags().isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def keep_freed_memory() -> bool:
+    """Have this process keep memory that it frees, for what it needs next; whether it could be told so.
+
+    By default glibc gives large blocks back and asks for them anew in every training step, page by page. From threads
+    that each had a heap of their own it would do so too, hence one heap for all. Other libraries are left alone.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL(None)
+    settings = {_M_MMAP_THRESHOLD: 32 << 20, _M_TRIM_THRESHOLD: 2**31 - 1, _M_ARENA_MAX: 1}
+    return all(libc.mallopt(name, value) for name, value in settings.items())
 
 
 def _first_value(*keys: str) -> str:

@@ -1,4 +1,4 @@
-"""How training runs on the hardware; keys are named as in `pytorch_lightning.Trainer`."""
+"""How training runs on the hardware; keys that `pytorch_lightning.Trainer` has too are named as there."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +21,10 @@ class TrainerSettings(Settings):
 
     `precision: auto` is bf16 mixed precision where the device computes bf16 natively (CPU with AVX512-BF16 or
     AMX, GPU from Ampere on), fp32 elsewhere. `threads: null` leaves torch's own choice.
+
+    The last four keys are for speed. `fast_encoder` computes the layers of BERT and RoBERTa as
+    `chirplet.module.encoder` does; other architectures are computed as `transformers` does.
+    `rowwise_embeddings` moves only the word embeddings that a batch has used (`RowwiseAdamW`).
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
@@ -36,6 +40,10 @@ class TrainerSettings(Settings):
     limit_train_batches: Count | Annotated[float, Field(gt=0, le=1)]
     limit_val_batches: Count | Annotated[float, Field(gt=0, le=1)]
     num_sanity_val_steps: Index
+    fast_encoder: bool
+    pad_to_multiple_of: Count
+    rowwise_embeddings: bool
+    keep_freed_memory: bool
 
     def device(self) -> "torch.device":
         """The device that `accelerator` means on this machine.

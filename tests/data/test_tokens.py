@@ -56,6 +56,14 @@ def test_the_second_time_nothing_is_tokenised(tokenizer, tweets, tmp_path, monke
     assert not again.values.flags.owndata  # mapped, not read
 
 
+def test_a_tokenizer_that_was_just_opened_finds_what_a_used_one_has_written(tokenizer, tweets, tmp_path, monkeypatch):
+    tokenizer(tweets.text, truncation=True, max_length=7, padding="max_length")  # it keeps how it was asked
+    first = cached_tokens(tweets, tokenizer, "none", 32, tmp_path)
+    fresh = load_tokenizer(settings_of(tokenizer.name_or_path, max_length=32))
+    monkeypatch.setattr("chirplet.data.tokens._encode", None)
+    np.testing.assert_array_equal(first.values, cached_tokens(tweets, fresh, "none", 32, tmp_path).values)
+
+
 def test_whatever_the_ids_depend_on_makes_a_new_entry(tokenizer, tweets, tmp_path):
     other = load_tokenizer(settings_of(str(tiny_roberta(tmp_path / "roberta")), max_length=32))
     cached_tokens(tweets, tokenizer, "none", 32, tmp_path)

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from chirplet.data.tokens import Tokens
 
-POOL_BATCHES = 50
+POOL_BATCHES = 200
 """Batches sorted by length together. Fewer leave more padding, more make the order less random."""
 
 Batch = dict[str, torch.Tensor]
@@ -67,20 +67,24 @@ class LengthOrdered(Sampler[list[int]]):
 
 
 class Collate:
-    """Turns positions into a padded batch.
+    """Turns positions into a batch, padded to its longest tweet or the next multiple of `pad_to_multiple_of`.
 
     The batch holds `input_ids` and `attention_mask`, shape (batch, longest), int64; `position`, shape (batch,); and
     `labels`, shape (batch,), where labels are known.
     """
 
-    def __init__(self, tokens: Tokens, labels: NDArray[np.int64] | None, pad_id: int) -> None:
+    def __init__(
+        self, tokens: Tokens, labels: NDArray[np.int64] | None, pad_id: int, pad_to_multiple_of: int = 1
+    ) -> None:
         self.tokens = tokens
         self.labels = labels
         self.pad_id = pad_id
+        self.pad_to_multiple_of = pad_to_multiple_of
 
     def __call__(self, positions: list[int]) -> Batch:
         rows = [self.tokens[position] for position in positions]
         longest = max(len(row) for row in rows)
+        longest += -longest % self.pad_to_multiple_of
         input_ids = np.full((len(rows), longest), self.pad_id, dtype=np.int64)
         attention_mask = np.zeros((len(rows), longest), dtype=np.int64)
         for i, row in enumerate(rows):
@@ -132,19 +136,20 @@ class ResumableLoader(DataLoader[Any]):
 
 
 def training_loader(
-    tokens: Tokens, labels: NDArray[np.int64], pad_id: int, batch_size: int, seed: int
+    tokens: Tokens, labels: NDArray[np.int64], pad_id: int, batch_size: int, seed: int, pad_to_multiple_of: int = 1
 ) -> ResumableLoader:
     """Seeded, shuffled, length-grouped batches."""
-    return ResumableLoader(LengthGrouped(tokens.lengths, batch_size, seed), Collate(tokens, labels, pad_id))
+    collate = Collate(tokens, labels, pad_id, pad_to_multiple_of)
+    return ResumableLoader(LengthGrouped(tokens.lengths, batch_size, seed), collate)
 
 
 def evaluation_loader(
-    tokens: Tokens, labels: NDArray[np.int64] | None, pad_id: int, batch_size: int
+    tokens: Tokens, labels: NDArray[np.int64] | None, pad_id: int, batch_size: int, pad_to_multiple_of: int = 1
 ) -> DataLoader[Any]:
     """Every tweet once, among others of its length; `position` tells where each belongs."""
     return DataLoader(
         range(len(tokens)),  # type: ignore[arg-type]
         batch_sampler=LengthOrdered(tokens.lengths, batch_size),
-        collate_fn=Collate(tokens, labels, pad_id),
+        collate_fn=Collate(tokens, labels, pad_id, pad_to_multiple_of),
         generator=torch.Generator(),
     )

@@ -101,11 +101,24 @@ def open_tokens(path: Path) -> Tokens:
     return _from_column(column)
 
 
+def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> tuple[str, ...]:
+    """Write the tokenizer as it was opened; gives the files.
+
+    One of the `tokenizers` library keeps how it was last asked to cut and pad, and would save that too: its files would
+    depend on whether the tokens were in the cache.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        backend.no_truncation()
+        backend.no_padding()
+    return tuple(tokenizer.save_pretrained(folder))
+
+
 def tokenizer_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
     """SHA-256 over the files that the tokenizer saves of itself."""
     digest = hashlib.sha256()
     with tempfile.TemporaryDirectory() as folder:
-        for name in sorted(tokenizer.save_pretrained(folder)):
+        for name in sorted(save_tokenizer(tokenizer, Path(folder))):
             digest.update(Path(name).name.encode())
             digest.update(Path(name).read_bytes())
     return digest.hexdigest()
@@ -119,8 +132,14 @@ def _encode(
 ) -> Iterator[pa.Array]:
     clean = cleaning.CLEANINGS[preset]
     for chunk in _chunks(texts):
-        ids = tokenizer([clean(text) for text in chunk], truncation=True, max_length=max_length)["input_ids"]
-        yield pa.array(ids, type=_TYPE)
+        encoded = tokenizer(
+            [clean(text) for text in chunk],
+            truncation=True,
+            max_length=max_length,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        yield pa.array(encoded["input_ids"], type=_TYPE)
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:

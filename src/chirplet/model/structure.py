@@ -1,6 +1,8 @@
 """The parts that encoders with a head have in common: embeddings, layers, pooler, head."""
 
-from torch import nn
+from typing import Any
+
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from chirplet.error import ModelError
@@ -21,6 +23,22 @@ def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
 def head_modules(model: PreTrainedModel) -> list[nn.Module]:
     """Everything outside the encoder."""
     return [module for module in model.children() if module is not model.base_model]
+
+
+def head_logits(model: PreTrainedModel, first: Tensor) -> Tensor:
+    """What the head makes of the first token's states: (batch, width) to logits (batch, classes)."""
+    parts: Any = model
+    pooler = getattr(parts.base_model, "pooler", None)
+    states = first[:, None]
+    logits: Tensor = parts.classifier(states if pooler is None else parts.dropout(pooler(states)))
+    return logits
+
+
+def word_embeddings(model: PreTrainedModel) -> nn.Embedding:
+    """The table of the vocabulary."""
+    table = model.get_input_embeddings()
+    assert isinstance(table, nn.Embedding)
+    return table
 
 
 def is_head(model: PreTrainedModel, name: str) -> bool:

@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torch.nn.utils import clip_grad_norm_
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
     get_constant_schedule_with_warmup,
@@ -22,7 +21,9 @@ from transformers import (
 
 from chirplet.data.batches import Batch, ResumableLoader
 from chirplet.metric.classification import evaluate, scalars
-from chirplet.module.first_token import first_token_only
+from chirplet.model.structure import head_logits
+from chirplet.module.encoder import POST_NORM, first_token_states
+from chirplet.module.optimizer import RowwiseAdamW, clip_gradients
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -55,6 +56,8 @@ class Classifier(pl.LightningModule):
         optimization: parameter groups and schedule.
         label_smoothing: mass spread over the other classes, in [0, 1) (Szegedy et al. 2016, arXiv 1512.00567).
         class_weights: weight of each class in the loss, shape (classes,), or None.
+        fast_encoder: compute the encoder as `chirplet.module.encoder` does, where that knows the architecture; else as
+            `transformers` does.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Classifier(pl.LightningModule):
         optimization: Optimization,
         label_smoothing: float,
         class_weights: Tensor | None,
+        fast_encoder: bool,
     ) -> None:
         super().__init__()
         self.model = model
@@ -72,13 +76,17 @@ class Classifier(pl.LightningModule):
         self.label_smoothing = label_smoothing
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
+        self.fast_encoder = fast_encoder and model.config.model_type in POST_NORM
         self.evaluated: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits, shape (batch, classes), float32."""
-        with first_token_only(self.model):
-            output = self.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
-        logits: Tensor = output.logits
+        input_ids, mask = batch["input_ids"], batch["attention_mask"]
+        logits: Tensor
+        if self.fast_encoder:
+            logits = head_logits(self.model, first_token_states(self.model, input_ids, mask))
+        else:
+            logits = self.model(input_ids=input_ids, attention_mask=mask).logits
         return logits.float()
 
     def on_train_epoch_start(self) -> None:
@@ -107,9 +115,9 @@ class Classifier(pl.LightningModule):
         self.log_dict({f"val/{name}": value for name, value in metrics.items()}, batch_size=len(target))
 
     def configure_optimizers(self) -> Any:
-        """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101), fused where it can be; warm-up and decay per step."""
+        """AdamW, fused where it can be; warm-up and decay per step."""
         # With fp16's gradient scaler a fused step would unscale by itself, too late for clipping.
-        optimizer = AdamW(self.optimization.groups, fused=self.trainer.precision != "16-mixed")
+        optimizer = RowwiseAdamW(self.optimization.groups, fused=self.trainer.precision != "16-mixed")
         # Lightning's own `estimated_stepping_batches` would set the loader up before a checkpoint can restore it.
         steps = self.optimization.steps
         warmup = round(self.optimization.warmup_fraction * steps)
@@ -127,7 +135,7 @@ class Classifier(pl.LightningModule):
         Lightning's own refuses every fused optimizer under mixed precision, also bf16, where nothing is scaled.
         """
         if gradient_clip_val is not None:
-            clip_grad_norm_(self.parameters(), gradient_clip_val)
+            clip_gradients(self.parameters(), gradient_clip_val)
 
 
 def balanced_weights(target: NDArray[np.int64], classes: int) -> Tensor:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from chirplet.data.corpus import Corpus, Tweets
     from chirplet.module.classifier import Classifier
+    from chirplet.trainer import TrainerSettings
 
 
 class Finetune(Stage):
@@ -75,12 +76,16 @@ class Finetune(Stage):
         lineage = lineage_of(run, loaded)
 
         train = train_and_val(corpus, run.data) if self.final else corpus.train
-        train_loader = training_loader(data.tokens(train), train.label, data.pad_id, self.batch_size, run.seed)
+        multiple = run.trainer.pad_to_multiple_of
+        train_loader = training_loader(
+            data.tokens(train), train.label, data.pad_id, self.batch_size, run.seed, multiple
+        )
         val_loader = None
         if not self.final:
-            val_loader = evaluation_loader(data.tokens(corpus.val), corpus.val.label, data.pad_id, self.eval_batch_size)
+            val = corpus.val
+            val_loader = evaluation_loader(data.tokens(val), val.label, data.pad_id, self.eval_batch_size, multiple)
         classifier = self._classifier(
-            loaded.model, train, corpus.labels, run.trainer.optimizer_steps(len(train_loader))
+            loaded.model, train, corpus.labels, run.trainer, run.trainer.optimizer_steps(len(train_loader))
         )
         tell_opening(corpus, loaded, run)
         with open_loggers(run) as loggers:
@@ -119,16 +124,23 @@ class Finetune(Stage):
         return [split for split, judged in wanted.items() if judged]
 
     def _classifier(
-        self, model: "PreTrainedModel", train: "Tweets", labels: tuple[str, ...], steps: int
+        self,
+        model: "PreTrainedModel",
+        train: "Tweets",
+        labels: tuple[str, ...],
+        trainer: "TrainerSettings",
+        steps: int,
     ) -> "Classifier":
         import torch
 
         from chirplet.model.freezing import freeze
         from chirplet.model.parameters import parameter_groups
+        from chirplet.model.structure import word_embeddings
         from chirplet.module.classifier import Classifier, Optimization, balanced_weights
 
         model.train()  # Lightning keeps the mode it finds
         freeze(model, self.method, self.layers, self.embeddings)
+        word_embeddings(model).sparse = trainer.rowwise_embeddings
         groups = parameter_groups(
             model, self.learning_rate, self.weight_decay, self.layer_decay, self.head_learning_rate
         )
@@ -143,4 +155,4 @@ class Finetune(Stage):
                 )
             weights = torch.tensor(self.class_weights)
         optimization = Optimization(groups, self.schedule, self.warmup_fraction, steps)
-        return Classifier(model, labels, optimization, self.label_smoothing, weights)
+        return Classifier(model, labels, optimization, self.label_smoothing, weights, trainer.fast_encoder)

@@ -18,6 +18,7 @@ from chirplet.callback.early_stopping import EarlyStoppingSettings
 from chirplet.callback.trial_report import TrialReport
 from chirplet.config import Foreign
 from chirplet.error import ConfigError
+from chirplet.hardware import keep_freed_memory
 from chirplet.stage.base import Run
 from chirplet.sweep.trial import current
 
@@ -58,6 +59,8 @@ def fit(
         ConfigError: `resume` is no checkpoint of such a run, or early stopping has no checkpoint to go back to.
         Interrupted: Ctrl-C or SIGTERM came; a checkpoint was saved.
     """
+    if run.trainer.keep_freed_memory:
+        keep_freed_memory()
     checkpoint = None if resume is None else str(_checked(Path(resume).expanduser(), module))
     trial = current()
     interruption = Interruption(checkpoint_folder(run, resume))

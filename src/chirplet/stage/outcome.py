@@ -28,7 +28,7 @@ from chirplet.artifact import (
 from chirplet.console import console
 from chirplet.data.cleaning import Cleaning
 from chirplet.data.corpus import Corpus, Split, Tweets
-from chirplet.data.tokens import Tokens, cached_tokens
+from chirplet.data.tokens import Tokens, cached_tokens, save_tokenizer
 from chirplet.error import ModelError
 from chirplet.hardware import cpu_flags, cpu_name
 from chirplet.metric.classification import evaluate
@@ -139,7 +139,7 @@ def write_outcome(
     with whole_or_absent(folder) as temporary:
         with quiet():
             model.save_pretrained(temporary)
-        data.tokenizer.save_pretrained(temporary)
+        save_tokenizer(data.tokenizer, temporary)
         write_predictions(temporary, {str(split): pair for split, pair in judged.items()})
         cost: dict[str, Any] = {}
         if measure_cost:
@@ -171,7 +171,8 @@ def tell_result(artifact: Artifact) -> None:
     """The table of metrics, where the artifact is, and the command that uses it next."""
     shown = _shown(artifact.folder)
     out = console()
-    out.print(metrics_table(artifact.record))
+    if artifact.record.metrics:
+        out.print(metrics_table(artifact.record))
     judged = next((split for split in ("test", "val") if split in artifact.record.metrics), None)
     if judged is not None:
         out.print(per_class_table(artifact.record, judged))
