@@ -37,8 +37,10 @@ class TestSpace:
         assert plan.space["stage.learning_rate"] == FloatDistribution(1e-5, 1e-3, log=True)
         assert plan.space["stage.layers"] == CategoricalDistribution([0, 1, 2, 3, "all"])
         assert plan.space["data.split_seed"] == CategoricalDistribution([1, 2])
-        fixed = ("stage.method=last_layers", "search=finetune", "stage.batch_size=64", "model.max_length=40")
-        assert plan.fixed == fixed and "stage.batch_size" not in plan.space
+        assert plan.fixed[:2] == ("trainer.max_epochs=5", "stage.method=last_layers")
+        assert plan.fixed[2:] == ("search=finetune", "stage.batch_size=64", "model.max_length=40")
+        assert "stage.batch_size" not in plan.space
+        assert plan.sampler.arguments["n_startup_trials"] == 4
         assert plan.trial_overrides[:2] == ("stage.evaluate_train=false", "stage.evaluate_test=false")
         # Nor do the points to try first give another value to what the command line fixes.
         assert [set(point) for point in plan.enqueue] == [set(plan.space) - {"data.split_seed"}]
