@@ -10,8 +10,9 @@ from torch.utils.data import DataLoader, Sampler
 
 from chirplet.data.tokens import Tokens
 
-POOL_BATCHES = 200
-"""Batches sorted by length together. Fewer leave more padding, more make the order less random."""
+POOL_BATCHES = 50
+"""Batches sorted by length together. Fewer leave more padding; more make batches too much alike in length: 200, which
+is all of the default tweets' batches, cost 0.02 of test loss over four seeds and saved 2% of the time."""
 
 Batch = dict[str, torch.Tensor]
 
