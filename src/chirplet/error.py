@@ -26,6 +26,10 @@ class ArtifactError(UserError):
     """A folder is not an artifact, or one could not be written."""
 
 
+class QuantizationError(UserError):
+    """A model cannot be quantized as was asked."""
+
+
 class SweepError(UserError):
     """A sweep ended without what it was for."""
 

@@ -1,9 +1,16 @@
-"""What the machine can do, told without torch: torch 2.10 has no public way to ask a CPU for its features."""
+"""What the machine can do. Of a CPU it is told without torch: torch 2.10 has no public way to ask for its features."""
 
 import ctypes
+import os
 import platform
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chirplet.error import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 _CPUINFO = Path("/proc/cpuinfo")
 # Of glibc's malloc.h; 32 MB is the largest threshold that it takes.
@@ -25,6 +32,44 @@ def cpu_name() -> str:
 def cpu_has_bf16() -> bool:
     """Whether the CPU multiplies bf16 matrices in hardware: AVX512-BF16 or AMX on x86, bf16 on ARM."""
     return not cpu_flags().isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def cpu_has_vnni() -> bool:
+    """Whether the CPU multiplies int8 without the saturation that wants weights of seven bits: VNNI, AMX, or ARM."""
+    return not cpu_flags().isdisjoint({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
+
+
+def cpu_cores() -> int:
+    """How many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def device_of(accelerator: str) -> "torch.device":
+    """The device that `trainer.accelerator` means on this machine; imports torch.
+
+    Raises:
+        ConfigError: the accelerator asked for is not there.
+    """
+    import torch
+
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise ConfigError("trainer.accelerator: got 'gpu', but torch sees no GPU here; trainer=cpu works")
+    if accelerator == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("trainer.accelerator: got 'mps', but torch sees none here; trainer=cpu works")
+    if accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available()):
+        return torch.device("cuda")
+    if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def bf16_is_native(device: "torch.device") -> bool:
+    """Whether `device` multiplies bf16 matrices in hardware."""
+    import torch
+
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and cpu_has_bf16()
 
 
 def keep_freed_memory() -> bool:

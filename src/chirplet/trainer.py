@@ -8,7 +8,7 @@ from pydantic import Field
 
 from chirplet.config import Count, Index, Settings
 from chirplet.error import ConfigError
-from chirplet.hardware import cpu_has_bf16
+from chirplet.hardware import bf16_is_native, device_of
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -51,19 +51,7 @@ class TrainerSettings(Settings):
         Raises:
             ConfigError: the accelerator asked for is not there.
         """
-        import torch
-
-        if self.accelerator == "gpu" and not torch.cuda.is_available():
-            raise ConfigError("trainer.accelerator: got 'gpu', but torch sees no GPU here; trainer=cpu works")
-        if self.accelerator == "mps" and not torch.backends.mps.is_available():
-            raise ConfigError("trainer.accelerator: got 'mps', but torch sees none here; trainer=cpu works")
-        if self.accelerator in {"gpu", "mps"}:
-            return torch.device("cuda" if self.accelerator == "gpu" else "mps")
-        if self.accelerator == "auto" and torch.cuda.is_available():
-            return torch.device("cuda")
-        if self.accelerator == "auto" and torch.backends.mps.is_available():
-            return torch.device("mps")
-        return torch.device("cpu")
+        return device_of(self.accelerator)
 
     def optimizer_steps(self, batches: int) -> int:
         """Optimizer steps of a whole run over a loader of this many batches.
@@ -125,12 +113,3 @@ class TrainerSettings(Settings):
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-
-
-def bf16_is_native(device: "torch.device") -> bool:
-    """Whether `device` multiplies bf16 matrices in hardware."""
-    import torch
-
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and cpu_has_bf16()

@@ -9,14 +9,15 @@ from transformers import AutoModelForSequenceClassification
 from checkpoints import tiny_bert
 from chirplet.data.tokens import Tokens
 from chirplet.error import ArtifactError
-from chirplet.metric.cost import count_bytes, count_parameters, time_in_fresh_process
+from chirplet.metric.cost import count_bytes, time_by_turns
+from chirplet.metric.parameters import count_parameters
 
 TOKENS = Tokens(np.full(60, 7, dtype=np.int32), np.arange(0, 61, 6))
 
 
 def test_parameters_by_hand(tmp_path):
     save_file({"a": torch.tensor([[1.0, 0.0], [2.0, 3.0]]), "b": torch.zeros(3)}, tmp_path / "model.safetensors")
-    counts = count_parameters(tmp_path / "model.safetensors")
+    counts = count_parameters(tmp_path)
     assert counts == {"params_total": 7, "params_nonzero": 3, "params_packed": 7}
 
 
@@ -31,7 +32,7 @@ def test_bytes_leave_out_what_does_not_run_the_model(tmp_path):
 
 def test_the_saved_folder_is_timed_in_a_process_of_its_own(tmp_path):
     AutoModelForSequenceClassification.from_pretrained(tiny_bert(tmp_path / "base")).save_pretrained(tmp_path / "out")
-    timed = time_in_fresh_process(tmp_path / "out", TOKENS, pad_id=0, threads=1)
+    (timed,) = time_by_turns([tmp_path / "out"], TOKENS, pad_id=0, threads=1, rounds=1)
     assert timed["threads"] == 1
     assert timed["tweets_timed"] == 10
     assert timed["mean_tokens"] == 6.0
@@ -40,5 +41,5 @@ def test_the_saved_folder_is_timed_in_a_process_of_its_own(tmp_path):
 
 
 def test_a_folder_that_does_not_open_is_told(tmp_path):
-    with pytest.raises(ArtifactError, match="could not time"):
-        time_in_fresh_process(tmp_path, TOKENS, pad_id=0, threads=None)
+    with pytest.raises(ArtifactError, match="could not run the saved model"):
+        time_by_turns([tmp_path], TOKENS, pad_id=0, threads=None, rounds=1)

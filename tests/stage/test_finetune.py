@@ -18,7 +18,7 @@ from checkpoints import tiny_bert
 from chirplet.artifact import Artifact
 from chirplet.error import ArtifactError, ConfigError, Interrupted, ModelError
 from chirplet.experiment import execute
-from chirplet.module.labeller import Labeller
+from chirplet.predictor import Predictor
 from places import ROOT, SAMPLE
 from runs import small_run
 
@@ -170,12 +170,12 @@ def test_the_record_names_no_folder_of_this_machine(finetune, tmp_path, encoder)
 def test_the_saved_model_is_the_one_that_was_judged(finetune):
     """With averaged weights too, whose average must leave position ids alone."""
     _, artifact = finetune("callback=averaging", "stage.learning_rate=3e-3", "trainer.max_epochs=4")
-    labeller = Labeller.open(artifact, torch.device("cpu"), batch_size=16, bf16=False)
+    predictor = Predictor.open(artifact, batch_size=16, accelerator="cpu", threads=None, precision="32-true")
     rows = {row["id"]: row["text"] for row in csv.DictReader(SAMPLE.open(newline="", encoding="utf-8"))}
     found = artifact.predictions("test")
     texts = [rows[str(int(row_id.rpartition(":")[2]))] for row_id in found.row_id]
     expected = torch.from_numpy(found.logits).double().softmax(dim=1).numpy()
-    np.testing.assert_allclose(labeller.probabilities(texts), expected, atol=1e-5)
+    np.testing.assert_allclose(predictor.probabilities(texts), expected, atol=1e-5)
 
 
 def test_final_leaves_out_what_also_stands_in_test(finetune, tmp_path):

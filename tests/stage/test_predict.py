@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-import chirplet.module.labeller
+import chirplet.predictor
 from artifacts import tiny_artifact
 from checkpoints import TWEETS, tiny_bert, tiny_bertweet
 from chirplet.artifact import RECORD, write_record
@@ -48,7 +48,7 @@ def predict_file(artifact: Path, source: Path, target: Path, **changes: Any) -> 
     del keys["_target_"]
     paths = {"artifact": str(artifact), "input": str(source), "output": str(target)}
     settings: Predict = validate(Predict, keys | paths | changes)
-    return settings.label(torch.device("cpu"))
+    return settings.label("cpu", None)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -103,7 +103,7 @@ cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(cells, cells), max_size=5), st.sampled_from([".csv", ".tsv"]))
 def test_every_cell_comes_back(artifact_folder, tmp_path, monkeypatch, rows, suffix):
-    monkeypatch.setattr(chirplet.module.labeller.Labeller, "open", lambda *_: Constant())
+    monkeypatch.setattr(chirplet.predictor.Predictor, "open", lambda *_, **__: Constant())
     source = write_csv(tmp_path / "in.csv", [["text", 'a "b",\r'], *map(list, rows)])
     predict_file(artifact_folder, source, tmp_path / f"out{suffix}", chunk_rows=2)
     again = read_csv(tmp_path / f"out{suffix}", "\t" if suffix == ".tsv" else ",")
@@ -112,7 +112,7 @@ def test_every_cell_comes_back(artifact_folder, tmp_path, monkeypatch, rows, suf
 
 
 class Constant:
-    """A labeller that says Neutral."""
+    """A predictor that says Neutral."""
 
     def probabilities(self, texts: list[str]) -> Any:
         import numpy as np
@@ -122,7 +122,7 @@ class Constant:
 
 @pytest.fixture
 def constant(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chirplet.module.labeller.Labeller, "open", lambda *_: Constant())
+    monkeypatch.setattr(chirplet.predictor.Predictor, "open", lambda *_, **__: Constant())
 
 
 def test_a_file_of_one_column_keeps_its_blank_tweets(artifact_folder, tmp_path, constant):
@@ -322,9 +322,9 @@ def test_a_model_without_its_head_is_refused_not_made_up(artifact_folder, tweets
 
 def test_repair_is_done_where_training_did_it(artifact_folder, tmp_path, monkeypatch):
     seen: list[list[str]] = []
-    original = chirplet.module.labeller.tokenize
+    original = chirplet.predictor.tokenize
     monkeypatch.setattr(
-        chirplet.module.labeller, "tokenize", lambda texts, *rest: seen.append(texts) or original(texts, *rest)
+        chirplet.predictor, "tokenize", lambda texts, *rest: seen.append(texts) or original(texts, *rest)
     )
     (tmp_path / "in.csv").write_text("text\nsalt &amp; pepper\n")
     bare = tmp_path / "bare"

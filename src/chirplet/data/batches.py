@@ -1,6 +1,6 @@
 """Batches of tweets of like length, padded to the longest of each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
+from chirplet.data.padding import padded
 from chirplet.data.tokens import Tokens
 
 POOL_BATCHES = 50
@@ -70,27 +71,27 @@ class LengthOrdered(Sampler[list[int]]):
 class Collate:
     """Turns positions into a batch, padded to its longest tweet or the next multiple of `pad_to_multiple_of`.
 
-    The batch holds `input_ids` and `attention_mask`, shape (batch, longest), int64; `position`, shape (batch,); and
-    `labels`, shape (batch,), where labels are known.
+    The batch holds `input_ids` and `attention_mask`, shape (batch, longest), int64; `position`, shape (batch,);
+    `labels`, shape (batch,), where labels are known; and the rows of each array in `beside`, such as a teacher's
+    logits, under its name.
     """
 
     def __init__(
-        self, tokens: Tokens, labels: NDArray[np.int64] | None, pad_id: int, pad_to_multiple_of: int = 1
+        self,
+        tokens: Tokens,
+        labels: NDArray[np.int64] | None,
+        pad_id: int,
+        pad_to_multiple_of: int = 1,
+        beside: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
         self.tokens = tokens
         self.labels = labels
         self.pad_id = pad_id
         self.pad_to_multiple_of = pad_to_multiple_of
+        self.beside = beside or {}
 
     def __call__(self, positions: list[int]) -> Batch:
-        rows = [self.tokens[position] for position in positions]
-        longest = max(len(row) for row in rows)
-        longest += -longest % self.pad_to_multiple_of
-        input_ids = np.full((len(rows), longest), self.pad_id, dtype=np.int64)
-        attention_mask = np.zeros((len(rows), longest), dtype=np.int64)
-        for i, row in enumerate(rows):
-            input_ids[i, : len(row)] = row
-            attention_mask[i, : len(row)] = 1
+        input_ids, attention_mask = padded(self.tokens, positions, self.pad_id, self.pad_to_multiple_of)
         batch = {
             "input_ids": torch.from_numpy(input_ids),
             "attention_mask": torch.from_numpy(attention_mask),
@@ -98,6 +99,8 @@ class Collate:
         }
         if self.labels is not None:
             batch["labels"] = torch.from_numpy(self.labels[positions])
+        for name, rows in self.beside.items():
+            batch[name] = torch.from_numpy(np.asarray(rows[positions]))
         return batch
 
 
@@ -137,10 +140,16 @@ class ResumableLoader(DataLoader[Any]):
 
 
 def training_loader(
-    tokens: Tokens, labels: NDArray[np.int64], pad_id: int, batch_size: int, seed: int, pad_to_multiple_of: int = 1
+    tokens: Tokens,
+    labels: NDArray[np.int64],
+    pad_id: int,
+    batch_size: int,
+    seed: int,
+    pad_to_multiple_of: int = 1,
+    beside: Mapping[str, NDArray[Any]] | None = None,
 ) -> ResumableLoader:
-    """Seeded, shuffled, length-grouped batches."""
-    collate = Collate(tokens, labels, pad_id, pad_to_multiple_of)
+    """Seeded, shuffled, length-grouped batches; `beside` as in `Collate`."""
+    collate = Collate(tokens, labels, pad_id, pad_to_multiple_of, beside)
     return ResumableLoader(LengthGrouped(tokens.lengths, batch_size, seed), collate)
 
 

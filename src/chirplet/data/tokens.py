@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -48,8 +48,22 @@ class Tokens:
         return np.diff(self.offsets)
 
 
+class Encoder(Protocol):
+    """What tweets are tokenised with: texts to a mapping with `input_ids`, a list of ids for each."""
+
+    def __call__(
+        self,
+        texts: list[str],
+        *,
+        truncation: bool,
+        max_length: int,
+        return_attention_mask: bool,
+        return_token_type_ids: bool,
+    ) -> Any: ...
+
+
 def tokenize(
-    texts: Iterable[str], tokenizer: "PreTrainedTokenizerBase", preset: cleaning.Cleaning, max_length: int
+    texts: Iterable[str], tokenizer: "PreTrainedTokenizerBase | Encoder", preset: cleaning.Cleaning, max_length: int
 ) -> Tokens:
     """Clean and tokenise tweets, specials included, cut at `max_length` tokens."""
     column = pa.chunked_array(list(_encode(texts, tokenizer, preset, max_length)), type=_TYPE)
@@ -128,7 +142,7 @@ _TYPE = pa.large_list(pa.int32())
 
 
 def _encode(
-    texts: Iterable[str], tokenizer: "PreTrainedTokenizerBase", preset: cleaning.Cleaning, max_length: int
+    texts: Iterable[str], tokenizer: "PreTrainedTokenizerBase | Encoder", preset: cleaning.Cleaning, max_length: int
 ) -> Iterator[pa.Array]:
     clean = cleaning.CLEANINGS[preset]
     for chunk in _chunks(texts):

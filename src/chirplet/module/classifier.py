@@ -89,6 +89,10 @@ class Classifier(pl.LightningModule):
             logits = self.model(input_ids=input_ids, attention_mask=mask).logits
         return logits.float()
 
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Mean cross-entropy with the labels, in nats; what modules that learn from more than labels replace."""
+        return cross_entropy(logits, batch["labels"], weight=self.class_weights, label_smoothing=self.label_smoothing)
+
     def on_train_epoch_start(self) -> None:
         """Shuffle anew."""
         loader = self.trainer.train_dataloader
@@ -97,9 +101,7 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Mean loss of one batch."""
-        loss = cross_entropy(
-            self(batch), batch["labels"], weight=self.class_weights, label_smoothing=self.label_smoothing
-        )
+        loss = self.loss(self(batch), batch)
         self.log("train/batch_loss", loss.detach(), batch_size=len(batch["labels"]))
         return loss
 

@@ -2,7 +2,7 @@
 
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -36,9 +36,10 @@ from chirplet.metric.cost import measure
 from chirplet.model.freezing import count_trainable
 from chirplet.model.loading import LoadedModel
 from chirplet.model.quiet import quiet
-from chirplet.module.inference import predict_logits
 from chirplet.report.card import model_card
 from chirplet.report.table import metrics_table, per_class_table
+from chirplet.runtime.base import Runtime, predict_logits
+from chirplet.runtime.pytorch import PyTorchRuntime
 from chirplet.stage.base import Run
 
 if TYPE_CHECKING:
@@ -67,6 +68,14 @@ class Prepared:
     def tokens(self, tweets: Tweets) -> Tokens:
         """The tweets' token ids, from the cache."""
         return cached_tokens(tweets, self.tokenizer, self.cleaning, self.max_length, self.cache_dir)
+
+    def sample(self) -> Tokens:
+        """What speed is measured on: validation tweets, or train tweets where there are none."""
+        return self.tokens(self.corpus.val if len(self.corpus.val) else self.corpus.train)
+
+
+Judged = dict[Split, tuple[Tweets, NDArray[np.float32]]]
+"""Tweets and logits (n, classes) by split."""
 
 
 @dataclass(frozen=True)
@@ -110,45 +119,71 @@ def lineage_of(run: Run, loaded: LoadedModel) -> list[Ancestor]:
 def write_outcome(
     run: Run,
     outcome: Outcome,
-    model: "PreTrainedModel",
+    save: Callable[[Path], Runtime],
     data: Prepared,
     splits: Sequence[Split],
     batch_size: int,
     measure_cost: bool,
 ) -> Artifact:
-    """Judge the model on `splits` and write it with its record, predictions and card to `artifact_folder(run)`.
+    """Judge a model on `splits` and write it with its record, predictions and card to `artifact_folder(run)`.
+
+    Args:
+        run: the run whose artifact it is.
+        outcome: what was done.
+        save: writes the model's own files into a folder, and gives the runtime that it is judged with.
+        data: the tweets, and the tokenizer that goes along.
+        splits: those to judge on.
+        batch_size: tweets computed together.
+        measure_cost: size and speed too, in a fresh process.
 
     Raises:
         ArtifactError: the folder could not be written; nothing is left there then.
         ModelError: the model's logits are not finite.
     """
-    device = run.trainer.device()
-    model.to(device).eval()  # type: ignore[arg-type]
-    bf16 = run.trainer.resolved_precision() == "bf16-mixed"
-    judged: dict[Split, tuple[Tweets, NDArray[np.float32]]] = {}
-    for split in splits:
-        tweets = data.corpus.split(split)
-        judged[split] = tweets, predict_logits(model, data.tokens(tweets), data.pad_id, batch_size, bf16)
-    for split, (_, logits) in judged.items():
-        if not np.isfinite(logits).all():
-            raise ModelError(f"logits on {split} are not finite: training diverged; lower stage.learning_rate")
-    metrics = {
-        str(split): evaluate(logits, tweets.label, data.corpus.labels) for split, (tweets, logits) in judged.items()
-    }
     folder = artifact_folder(run)
     with whole_or_absent(folder) as temporary:
         with quiet():
-            model.save_pretrained(temporary)
+            runtime = save(temporary)
         save_tokenizer(data.tokenizer, temporary)
+        judged = judge(runtime, data, splits, batch_size)
         write_predictions(temporary, {str(split): pair for split, pair in judged.items()})
         cost: dict[str, Any] = {}
         if measure_cost:
-            sample = data.tokens(data.corpus.val if len(data.corpus.val) else data.corpus.train)
-            cost = measure(temporary, sample, data.pad_id, run.trainer.threads)
+            cost = measure(temporary, data.sample(), data.pad_id, run.trainer.threads)
+        metrics = {
+            str(split): evaluate(logits, tweets.label, data.corpus.labels) for split, (tweets, logits) in judged.items()
+        }
         record = _record(run, outcome, data, metrics, cost, content_id(temporary))
         write_record(temporary, record)
         (temporary / "README.md").write_text(model_card(record), encoding="utf-8")
     return Artifact(folder, record)
+
+
+def judge(runtime: Runtime, data: Prepared, splits: Sequence[Split], batch_size: int) -> Judged:
+    """The tweets and logits of each split.
+
+    Raises:
+        ModelError: logits are not finite.
+    """
+    judged: Judged = {}
+    for split in splits:
+        tweets = data.corpus.split(split)
+        judged[split] = tweets, predict_logits(runtime, data.tokens(tweets), data.pad_id, batch_size)
+    for split, (_, logits) in judged.items():
+        if not np.isfinite(logits).all():
+            raise ModelError(f"logits on {split} are not finite: training diverged; lower stage.learning_rate")
+    return judged
+
+
+def save_trained(run: Run, model: "PreTrainedModel") -> Callable[[Path], Runtime]:
+    """What `write_outcome` saves a trained model with; it is judged in the precision that it was trained in."""
+
+    def save(folder: Path) -> Runtime:
+        model.save_pretrained(folder)
+        model.to(run.trainer.device()).eval()  # type: ignore[arg-type]
+        return PyTorchRuntime(model, bf16=run.trainer.resolved_precision() == "bf16-mixed")
+
+    return save
 
 
 def tell_opening(corpus: Corpus, loaded: LoadedModel, run: Run) -> None:

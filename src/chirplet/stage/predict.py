@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
 from pydantic import field_validator, model_validator
 
@@ -21,11 +21,6 @@ from chirplet.data.files import Format, format_of
 from chirplet.data.lines import STDIN, check_encoding
 from chirplet.error import ArtifactError, ConfigError, DataError
 from chirplet.stage.base import Run, Stage
-
-if TYPE_CHECKING:
-    import torch
-
-Precision = Literal["auto", "32-true", "bf16-mixed"]
 
 STDOUT = "-"
 DECIMALS = 8
@@ -64,7 +59,7 @@ class Predict(Stage):
     quoted: bool
     batch_size: Count
     chunk_rows: Count
-    precision: Precision
+    precision: Literal["auto", "32-true", "bf16-mixed"]
 
     @field_validator("artifact")
     @classmethod
@@ -129,14 +124,10 @@ class Predict(Stage):
         missing = [f"{key}: is missing; give {key}={what}" for key, (value, what) in wanted.items() if value is None]
         if missing:
             raise ConfigError("\n".join(missing))
-        import torch
-
         from chirplet.console import console
         from chirplet.report.table import count_table
 
-        if run.trainer.threads is not None:
-            torch.set_num_threads(run.trainer.threads)
-        done = self.label(run.trainer.device())
+        done = self.label(run.trainer.accelerator, run.trainer.threads)
         out = console(stderr=self.output == STDOUT)
         out.print(count_table("Tweets by label", "label", done.counts))
         blank = f", {done.blank:,} of them blank" if done.blank else ""
@@ -145,12 +136,12 @@ class Predict(Stage):
         if self.output != STDOUT:
             out.print(f"output    {self.output}")
 
-    def label(self, device: "torch.device") -> Labelled:
+    def label(self, accelerator: str, threads: int | None) -> Labelled:
         """Read, label and write, a chunk at a time.
 
         Raises:
             ArtifactError: the artifact's record is not valid.
-            ModelError: its weights or tokenizer are damaged.
+            ModelError: its weights or tokenizer are damaged, or its runtime is not installed.
             DataError: the input is damaged, or the output cannot be written; what was at `output` is still there.
         """
         import numpy as np
@@ -158,8 +149,7 @@ class Predict(Stage):
 
         from chirplet.data.chunks import open_chunks
         from chirplet.data.writers import open_writer
-        from chirplet.module.labeller import Labeller
-        from chirplet.trainer import bf16_is_native
+        from chirplet.predictor import Predictor
 
         assert self.artifact is not None and self.input is not None and self.output is not None
         read, write = self.formats()
@@ -171,13 +161,18 @@ class Predict(Stage):
         with open_chunks(
             self.input, read, self.encoding, self.quoted, self.text_column, columns, self.chunk_rows
         ) as source:
-            bf16 = bf16_is_native(device) if self.precision == "auto" else self.precision == "bf16-mixed"
-            labeller = Labeller.open(artifact, device, self.batch_size, bf16)
+            predictor = Predictor.open(
+                artifact,
+                batch_size=self.batch_size,
+                accelerator=accelerator,
+                threads=threads,
+                precision=self.precision,
+            )
             started = time.perf_counter()
             # Between like formats, cells that were read without quotes can be written so.
             with open_writer(self.output, write, source, added, self.quoted or read != write) as writer:
                 for chunk in source.chunks:
-                    probabilities = labeller.probabilities(chunk.texts)
+                    probabilities = predictor.probabilities(chunk.texts)
                     predicted = [labels[i] for i in probabilities.argmax(axis=1).tolist()]
                     values = np.round(probabilities, DECIMALS).T.tolist()
                     writer.write(

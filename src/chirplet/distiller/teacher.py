@@ -1,0 +1,61 @@
+"""A teacher's logits: computed once for the same teacher and tweets, memory-mapped from then on."""
+
+import hashlib
+import io
+import logging
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chirplet.artifact import Artifact
+from chirplet.data import cleaning
+from chirplet.data.corpus import Tweets
+from chirplet.data.storage import locked_folder, write_whole
+from chirplet.data.tokens import tokenize
+from chirplet.runtime.base import open_runtime, predict_logits
+from chirplet.runtime.tokenizer import open_tokenizer
+
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+
+
+def teacher_logits(
+    artifact: Artifact, tweets: Tweets, cache_dir: Path, *, batch_size: int, accelerator: str, threads: int | None
+) -> NDArray[np.float32]:
+    """What the artifact says of `tweets`, after its own cleaning and by its own tokens; shape (n, classes).
+
+    The file is keyed by the artifact's id, its cleaning and length, and the texts. Texts are taken as the corpus has
+    them, that is repaired.
+
+    Raises:
+        ModelError: the artifact's model or tokenizer is damaged, or its runtime is not installed.
+    """
+    record = artifact.record
+    texts = hashlib.sha256()
+    for text in tweets.text:
+        texts.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    parts = (str(FORMAT_VERSION), record.id, cleaning.fingerprint(record.cleaning), str(record.max_length))
+    key = hashlib.sha256("\n".join((*parts, texts.hexdigest())).encode()).hexdigest()
+    with locked_folder(cache_dir / "logits") as folder:
+        path = folder / f"{key}.npy"
+        if path.exists():
+            try:
+                return _mapped(path, len(tweets), len(record.labels))
+            except ValueError as error:
+                logger.warning("the cache entry %s is damaged (%s) and is made again", path, error)
+        tokenizer, pad_id = open_tokenizer(artifact.folder, record.max_length)
+        runtime = open_runtime(artifact.folder, accelerator=accelerator, threads=threads, precision="auto")
+        tokens = tokenize(tweets.text, tokenizer, record.cleaning, record.max_length)
+        stream = io.BytesIO()
+        np.save(stream, predict_logits(runtime, tokens, pad_id, batch_size), allow_pickle=False)
+        write_whole(stream.getbuffer(), path)
+        return _mapped(path, len(tweets), len(record.labels))
+
+
+def _mapped(path: Path, tweets: int, classes: int) -> NDArray[np.float32]:
+    logits: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+    if logits.shape != (tweets, classes) or logits.dtype != np.float32:
+        raise ValueError(f"shape {logits.shape} of {logits.dtype}, should be {(tweets, classes)} of float32")
+    return logits

@@ -1,0 +1,116 @@
+"""A fresh process that opens a saved model and times it, or computes logits: `python -m chirplet.metric.fresh`.
+
+What it does depends on nothing but the files in the folder.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chirplet.data.padding import padded
+from chirplet.data.tokens import Tokens
+from chirplet.error import ArtifactError
+from chirplet.runtime.base import Precision, Runtime, open_runtime, predict_logits
+
+LATENCY_TWEETS = 200
+WARMUP_BATCHES = 5
+BATCH_SIZE = 32
+
+
+def logits_of(
+    folder: Path, tokens: Tokens, pad_id: int, batch_size: int, threads: int | None, precision: Precision
+) -> NDArray[np.float32]:
+    """Logits of all tweets, shape (n, classes), by the model in `folder`, from a fresh process.
+
+    Raises:
+        ArtifactError: it could not open or run the model.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "logits.npy"
+        settings = ("--pad-id", str(pad_id), *threads_of(threads), "--precision", precision)
+        run(folder, tokens, *settings, "--batch-size", str(batch_size), "--logits", str(path))
+        logits: NDArray[np.float32] = np.load(path, allow_pickle=False)
+        return logits
+
+
+def run(folder: Path, tokens: Tokens, *arguments: str) -> str:
+    """Start the process on these tokens; what it prints.
+
+    Raises:
+        ArtifactError: it failed, with the last line of its error.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "tokens.npz"
+        np.savez(path, values=tokens.values, offsets=tokens.offsets)
+        command = [sys.executable, "-m", "chirplet.metric.fresh", str(folder), str(path), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        reason = next(reversed(done.stderr.strip().splitlines()), f"exit code {done.returncode}")
+        raise ArtifactError(f"could not run the saved model in a new process: {reason}")
+    return done.stdout.splitlines()[-1] if done.stdout else ""
+
+
+def threads_of(threads: int | None) -> tuple[str, ...]:
+    """Arguments for so many threads."""
+    return () if threads is None else ("--threads", str(threads))
+
+
+def _time(runtime: Runtime, tokens: Tokens, pad_id: int) -> dict[str, Any]:
+    singles = np.linspace(0, len(tokens) - 1, min(LATENCY_TWEETS, len(tokens))).round().astype(int)
+    milliseconds = []
+    for i, position in enumerate(np.concatenate([singles[:WARMUP_BATCHES], singles])):
+        single = padded(tokens, [int(position)], pad_id)
+        start = time.perf_counter()
+        runtime.logits(*single)
+        if i >= WARMUP_BATCHES:
+            milliseconds.append(1000 * (time.perf_counter() - start))
+    start = time.perf_counter()
+    predict_logits(runtime, tokens, pad_id, BATCH_SIZE)
+    seconds = time.perf_counter() - start
+    p50, p95 = np.percentile(milliseconds, [50, 95])
+    return {
+        "latency_ms": {"p50": float(p50), "p95": float(p95)},
+        "tweets_per_s": len(tokens) / seconds,
+        "tweets_timed": len(tokens),
+        "mean_tokens": float(tokens.lengths.mean()),
+        "threads": runtime.threads,
+        "runtime": runtime.name,
+        "precision": runtime.precision,
+        "device": runtime.device,
+    }
+
+
+def main() -> None:
+    """Time one saved model and print the result as a line of JSON, or write its logits."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("tokens", type=Path, help="an .npz file of values and offsets")
+    parser.add_argument("--pad-id", type=int, required=True)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--precision", choices=get_args(Precision), default="stored")
+    parser.add_argument("--batch-size", type=int, default=BATCH_SIZE)
+    wanted = parser.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--time", action="store_true")
+    wanted.add_argument("--logits", type=Path, help="an .npy file to write")
+    arguments = parser.parse_args()
+    read = np.load(arguments.tokens, allow_pickle=False)
+    tokens = Tokens(read["values"], read["offsets"])
+    runtime = open_runtime(
+        arguments.folder, accelerator="cpu", threads=arguments.threads, precision=arguments.precision
+    )
+    if arguments.time:
+        sys.stdout.write(json.dumps(_time(runtime, tokens, arguments.pad_id)) + "\n")
+    else:
+        np.save(arguments.logits, predict_logits(runtime, tokens, arguments.pad_id, arguments.batch_size))
+
+
+if __name__ == "__main__":
+    main()

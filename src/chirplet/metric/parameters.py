@@ -1,0 +1,93 @@
+"""How many weights a saved model has, read from its files, whatever runtime they are for.
+
+Every weight counts once, however few bits it has, so an int8 model has as many as the fp32 one that it was made from.
+Scales and zero points of quantization are no weights.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chirplet.runtime.base import RuntimeName, runtime_of
+
+QUANTIZATION = ("_scale", "_zero_point")
+"""How names of scales and zero points end, in ONNX Runtime's files and in chirplet's."""
+
+
+def count_parameters(folder: Path) -> dict[str, int]:
+    """Weights of the model in `folder`: `params_total`, `params_nonzero`, and `params_packed`, one a stored number.
+
+    Raises:
+        ModelError: there is no model in it.
+    """
+    total = nonzero = 0
+    for values in READERS[runtime_of(folder)](folder):
+        total += values.size
+        nonzero += int(np.count_nonzero(values))
+    return {"params_total": total, "params_nonzero": nonzero, "params_packed": total}
+
+
+Weights = Iterator[NDArray[Any]]
+
+
+def _safetensors(folder: Path) -> Weights:
+    import torch
+    from safetensors import safe_open
+
+    (path,) = folder.glob("model*.safetensors")
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 - the handle is no mapping
+            if not name.endswith(QUANTIZATION):
+                tensor = file.get_tensor(name)
+                yield (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def _onnx(folder: Path) -> Weights:
+    """Integer weights are symmetric, so their zero is 0; whole numbers of 64 bits are shapes."""
+    import onnx
+    from onnx import numpy_helper
+
+    for tensor in onnx.load(folder / "model.onnx").graph.initializer:
+        if not tensor.name.endswith(QUANTIZATION) and tensor.data_type != onnx.TensorProto.INT64:
+            yield numpy_helper.to_array(tensor)
+
+
+def _openvino(folder: Path) -> Weights:
+    """Constants but those by which others are scaled or shifted, and indices."""
+    import openvino
+
+    for operation in openvino.Core().read_model(folder / "openvino_model.xml").get_ops():
+        if operation.get_type_name() != "Constant" or operation.get_element_type().to_string() in {"i64", "i32"}:
+            continue
+        users = [target.get_node() for output in operation.outputs() for target in output.get_target_inputs()]
+        if not all(_only_scales(user) for user in users):
+            yield operation.get_data()
+
+
+def _only_scales(operation: Any) -> bool:
+    """Whether an operation uses its constant to put quantized numbers in their place."""
+    if operation.get_type_name() == "FakeQuantize":
+        return True
+    sources = [value.get_source_output().get_node() for value in operation.inputs()]
+    converts = [source for source in sources if source.get_type_name() in {"Convert", "Subtract"}]
+    return operation.get_type_name() in {"Multiply", "Subtract"} and any(
+        _is_integer(convert.input(0).get_source_output().get_node()) for convert in converts
+    )
+
+
+def _is_integer(operation: Any) -> bool:
+    if operation.get_type_name() == "Convert":
+        operation = operation.input(0).get_source_output().get_node()
+    kind = operation.get_output_element_type(0).to_string()
+    return operation.get_type_name() == "Constant" and kind in {"i8", "u8", "i4", "u4"}
+
+
+READERS: dict[RuntimeName, Callable[[Path], Weights]] = {
+    "pytorch": _safetensors,
+    "pytorch_int8": _safetensors,
+    "onnxruntime": _onnx,
+    "openvino": _openvino,
+}

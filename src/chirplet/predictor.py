@@ -1,0 +1,102 @@
+"""An artifact that labels tweets: cleaning, tokens, its runtime, labels and probabilities.
+
+`chirplet.load` is what notebooks and services call. For artifacts of ONNX Runtime and OpenVINO nothing here imports
+torch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chirplet.artifact import Artifact, Record
+from chirplet.data.repair import repair
+from chirplet.data.tokens import Encoder, tokenize
+from chirplet.error import ModelError
+from chirplet.runtime.base import Precision, Runtime, open_runtime, predict_logits
+from chirplet.runtime.tokenizer import open_tokenizer
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of n tweets: `labels` (n) and `probabilities` (n, classes), whose rows sum to 1."""
+
+    labels: list[str]
+    probabilities: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model with the tokenizer, cleaning and labels its record tells of; `batch_size` counts tweets."""
+
+    runtime: Runtime
+    tokenizer: Encoder
+    pad_id: int
+    record: Record
+    batch_size: int
+
+    @classmethod
+    def open(
+        cls, artifact: Artifact, *, batch_size: int, accelerator: str, threads: int | None, precision: Precision
+    ) -> Self:
+        """Open an artifact's model and tokenizer.
+
+        Raises:
+            ModelError: weights or tokenizer are missing, damaged or incomplete, or the runtime is not installed.
+            ConfigError: the runtime cannot do with that accelerator or precision.
+        """
+        record = artifact.record
+        tokenizer, pad_id = open_tokenizer(artifact.folder, record.max_length)
+        runtime = open_runtime(artifact.folder, accelerator=accelerator, threads=threads, precision=precision)
+        single = np.full((1, 1), pad_id, dtype=np.int64)
+        classes = runtime.logits(single, np.ones_like(single)).shape[1]
+        if classes != len(record.labels):
+            raise ModelError(
+                f"artifact: the model in {str(artifact.folder)!r} has {classes} classes, "
+                f"its record {len(record.labels)}"
+            )
+        return cls(runtime, tokenizer, pad_id, record, batch_size)
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels in the order of the probabilities."""
+        return self.record.labels
+
+    def __call__(self, texts: Sequence[str]) -> Prediction:
+        """Label tweets as they were written: they are repaired, cleaned and cut as in training."""
+        probabilities = self.probabilities(list(texts))
+        return Prediction([self.labels[i] for i in probabilities.argmax(axis=1).tolist()], probabilities)
+
+    def probabilities(self, texts: list[str]) -> NDArray[np.float64]:
+        """The probability of each label for each tweet as it was written; shape (n, classes), rows sum to 1."""
+        if not texts:
+            return np.empty((0, len(self.labels)))
+        if self.record.config["data"]["repair"]:
+            texts = [repair(text)[0] for text in texts]
+        tokens = tokenize(texts, self.tokenizer, self.record.cleaning, self.record.max_length)
+        logits = predict_logits(self.runtime, tokens, self.pad_id, self.batch_size).astype(np.float64)
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        result: NDArray[np.float64] = shares / shares.sum(axis=1, keepdims=True)
+        return result
+
+
+def load(
+    folder: str | Path, *, batch_size: int = 64, accelerator: str = "auto", threads: int | None = None
+) -> Predictor:
+    """Open the artifact in `folder`, whatever its runtime: `chirplet.load(DIR)(["a tweet"]).labels`.
+
+    Args:
+        folder: an artifact, as a stage prints it.
+        batch_size: tweets computed together.
+        accelerator: auto, cpu, gpu or mps; all but PyTorch compute on the CPU.
+        threads: of the CPU; None is one for each core.
+
+    Raises:
+        ArtifactError: there is no artifact, or its record is not valid.
+        ModelError: its model or tokenizer is damaged, or its runtime is not installed.
+    """
+    artifact = Artifact.open(Path(folder).expanduser())
+    return Predictor.open(artifact, batch_size=batch_size, accelerator=accelerator, threads=threads, precision="auto")

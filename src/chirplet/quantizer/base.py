@@ -1,0 +1,55 @@
+"""What a quantizer is: settings that prepare a model once, then write it with any of its layers left as they are."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chirplet.config import Settings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from chirplet.data.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Train tweets that activations may be looked at on, and the id that pads them."""
+
+    tokens: "Tokens"
+    pad_id: int
+
+
+class Quantization(ABC):
+    """A model that is ready to be quantized.
+
+    `layers` are the names of what can be quantized or kept one by one, lowest first; `facts` what was decided on the
+    way, for the record.
+    """
+
+    layers: tuple[str, ...]
+    facts: dict[str, Any]
+
+    @abstractmethod
+    def write(self, folder: Path, kept: Collection[str]) -> None:
+        """Write the model's own files into `folder`, with all of `layers` quantized but those `kept`."""
+
+
+class Quantizer(Settings, ABC):
+    """Settings of one way to quantize."""
+
+    @abstractmethod
+    def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
+        """Do once what all variants share: export, fuse, calibrate.
+
+        Args:
+            model: a trained classifier in fp32, on the CPU, in evaluation mode.
+            calibration: train tweets.
+            workspace: a folder for files that are needed until the last `write`.
+
+        Raises:
+            QuantizationError: the model cannot be quantized so.
+            ModelError: a library that is needed is not installed.
+        """

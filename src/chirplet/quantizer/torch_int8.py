@@ -1,0 +1,56 @@
+"""PyTorch's dynamic int8: weights rounded once, what comes into a layer rounded for each batch by its own range.
+
+With one scale for a whole matrix this is what the study that chirplet came from did; a row with large weights then
+takes the steps that small ones would need.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from chirplet.quantizer.base import Calibration, Quantization, Quantizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+
+class TorchInt8(Quantizer):
+    """`weights` is one scale a matrix (`per_tensor`) or one an output (`per_channel`)."""
+
+    weights: Literal["per_channel", "per_tensor"]
+
+    def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
+        return _TorchInt8(model, self.weights == "per_channel")
+
+
+class _TorchInt8(Quantization):
+    def __init__(self, model: "PreTrainedModel", per_channel: bool) -> None:
+        from torch import nn
+
+        self.model = model
+        self.per_channel = per_channel
+        self.linears: dict[str, nn.Linear] = {
+            name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)
+        }
+        self.layers = tuple(self.linears)
+        self.facts: dict[str, Any] = {"weights": "int8", "activations": "uint8, one scale a batch"}
+
+    def write(self, folder: Path, kept: Collection[str]) -> None:
+        from chirplet.runtime.pytorch_int8 import save_int8
+
+        scales = {
+            name: scale_of(linear.weight.detach(), self.per_channel)
+            for name, linear in self.linears.items()
+            if name not in kept
+        }
+        save_int8(self.model, scales, folder)
+
+
+def scale_of(weight: "Tensor", per_channel: bool) -> "Tensor":
+    """The size of one of 127 steps to the largest weight, of shape () or, `per_channel`, (out,)."""
+    import torch
+
+    largest = weight.abs().amax(dim=1) if per_channel else weight.abs().max()
+    # A row of zeros needs no steps, but may not be divided by one of size zero.
+    return (largest / 127).clamp(min=torch.finfo(torch.float32).tiny * 2**20)

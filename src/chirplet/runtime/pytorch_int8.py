@@ -1,0 +1,120 @@
+"""PyTorch with dynamic int8 linear layers, from safetensors that hold integers, scales and zero points.
+
+PyTorch's own files of such models are pickles. Here a linear layer is `NAME.weight` (int8), `NAME.weight_scale` (fp32,
+one for all or one a row), `NAME.bias`; everything else is as in the fp32 model.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+from chirplet.data.padding import Ids
+from chirplet.error import ConfigError, ModelError
+from chirplet.model.quiet import quiet
+from chirplet.runtime.base import Precision, Runtime, RuntimeName
+from chirplet.runtime.extra import needs
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+WEIGHTS = "model_int8.safetensors"
+SCALE = ".weight_scale"
+REMEDY = 'pip install "torch<2.14"'
+
+
+class PyTorchInt8Runtime(Runtime):
+    """The model of `transformers` whose listed linear layers quantize what comes in, batch by batch."""
+
+    name: ClassVar[RuntimeName] = "pytorch_int8"
+    device = "cpu"
+    precision = "int8/fp32"
+
+    def __init__(self, model: "PreTrainedModel") -> None:
+        self.model = model
+        self.threads = torch.get_num_threads()
+
+    @classmethod
+    def open(cls, folder: Path, accelerator: str, threads: int | None, precision: Precision) -> Self:
+        """As `chirplet.runtime.base.open_runtime`; sets the number of threads of the process."""
+        if accelerator not in {"auto", "cpu"}:
+            raise ConfigError(f"trainer.accelerator: got {accelerator!r}, but this int8 model computes on the CPU")
+        if precision not in {"auto", "stored"}:
+            raise ConfigError(f"precision: got {precision!r}, should be auto: an int8 model computes in int8")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        return cls(load_int8(folder))
+
+    @torch.inference_mode()
+    def logits(self, input_ids: Ids, attention_mask: Ids) -> NDArray[np.float32]:
+        output = self.model(input_ids=torch.from_numpy(input_ids), attention_mask=torch.from_numpy(attention_mask))
+        values: NDArray[np.float32] = output.logits.numpy()
+        return values
+
+
+def save_int8(model: "PreTrainedModel", scales: dict[str, Tensor], folder: Path) -> None:
+    """Write the configuration and the weights, with the linear layers named in `scales` rounded to int8.
+
+    Args:
+        model: in fp32.
+        scales: by module name, of shape () for one scale for all or (out,) for one a row.
+        folder: where `config.json` and `model_int8.safetensors` go.
+    """
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    for name, scale in scales.items():
+        weight = tensors[f"{name}.weight"]
+        steps = weight / (scale[:, None] if scale.ndim else scale)
+        tensors[f"{name}.weight"] = steps.round().clamp(-128, 127).to(torch.int8)
+        tensors[name + SCALE] = scale
+    model.config.save_pretrained(folder)
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def load_int8(folder: Path) -> "PreTrainedModel":
+    """The model that `save_int8` wrote.
+
+    Raises:
+        ModelError: it is damaged, or this PyTorch has no dynamic int8 layers any more.
+    """
+    try:
+        tensors = load_file(folder / WEIGHTS)
+        with quiet():
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False).eval()
+        for key in [key for key in tensors if key.endswith(SCALE)]:
+            name = key.removesuffix(SCALE)
+            parent, _, child = name.rpartition(".")
+            bias = tensors.pop(f"{name}.bias", None)
+            layer = _dynamic(tensors.pop(f"{name}.weight"), tensors.pop(key), bias)
+            setattr(model.get_submodule(parent), child, layer)
+        missing, unexpected = model.load_state_dict(tensors, strict=False)
+    except (SafetensorError, RuntimeError, AttributeError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"artifact: {str(folder)!r} cannot be opened ({type(error).__name__}: {reason})") from error
+    lacking = sorted(name for name in missing if not name.endswith("_packed_params._packed_params"))
+    lacking = [name for name in lacking if not name.endswith((".scale", ".zero_point", "_packed_params.dtype"))]
+    if lacking or unexpected:
+        raise ModelError(f"artifact: {str(folder / WEIGHTS)!r} lacks or has too much: {[*lacking, *unexpected][:3]}")
+    loaded: PreTrainedModel = model
+    return loaded
+
+
+def _dynamic(weight: Tensor, scale: Tensor, bias: Tensor | None) -> nn.Module:
+    with needs("torch.ao.nn.quantized.dynamic", REMEDY):
+        from torch.ao.nn.quantized import dynamic
+
+    layer: Any = dynamic.Linear(weight.shape[1], weight.shape[0], bias_=bias is not None, dtype=torch.qint8)
+    if scale.ndim:
+        zeros = torch.zeros(len(scale), dtype=torch.int64)
+        packed = torch._make_per_channel_quantized_tensor(weight, scale.double(), zeros, 0)
+    else:
+        packed = torch._make_per_tensor_quantized_tensor(weight, float(scale), 0)
+    layer.set_weight_bias(packed, bias)
+    built: nn.Module = layer
+    return built

@@ -1,0 +1,69 @@
+"""The tokenizer saved with an artifact, opened without torch where its file allows."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from chirplet.data.tokens import Encoder
+from chirplet.error import ModelError
+
+FILE = "tokenizer.json"
+
+
+class FileTokenizer:
+    """`tokenizer.json` run by the `tokenizers` library alone; gives the ids that `transformers` gives."""
+
+    def __init__(self, backend: Tokenizer) -> None:
+        backend.no_padding()
+        self.backend = backend
+
+    def __call__(
+        self,
+        texts: Sequence[str],
+        *,
+        truncation: bool = True,
+        max_length: int,
+        return_attention_mask: bool = False,
+        return_token_type_ids: bool = False,
+    ) -> dict[str, list[list[int]]]:
+        if truncation:
+            self.backend.enable_truncation(max_length)
+        else:
+            self.backend.no_truncation()
+        return {"input_ids": [encoding.ids for encoding in self.backend.encode_batch_fast(list(texts))]}
+
+
+def open_tokenizer(folder: Path, max_length: int) -> tuple[Encoder, int]:
+    """The tokenizer in `folder`, and the id that pads.
+
+    BERTweet's, which no `tokenizer.json` can hold, comes from `transformers`.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
+    config = _read(folder / "config.json")
+    pad_id = config.get("pad_token_id")
+    if not isinstance(pad_id, int):
+        raise ModelError(f"artifact: {str(folder / 'config.json')!r} has no pad_token_id")
+    if (folder / "bpe.codes").is_file():
+        from chirplet.model.bertweet import open_bertweet
+
+        return open_bertweet(folder, max_length), pad_id
+    path = folder / FILE
+    if not path.is_file():
+        raise ModelError(f"artifact: {str(folder)!r} has no tokenizer: neither {FILE} nor bpe.codes")
+    try:
+        return FileTokenizer(Tokenizer.from_file(str(path))), pad_id
+    except Exception as error:  # the library raises nothing but this for a damaged file
+        raise ModelError(f"artifact: {str(path)!r} is damaged ({error})") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"artifact: {str(path)!r} cannot be read ({error})") from None
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,137 @@
+"""The artifact that a stage starts from, opened with the tweets that it was made from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chirplet.artifact import Ancestor, Artifact, Record, check_free
+from chirplet.data.corpus import Corpus
+from chirplet.data.prepare import prepare
+from chirplet.error import ArtifactError
+from chirplet.model.bundled import sha256
+from chirplet.model.pretrained import Pretrained
+from chirplet.model.tokenizer import load_tokenizer
+from chirplet.runtime.base import runtime_of
+from chirplet.runtime.pytorch import load_model
+from chirplet.stage.base import Run
+from chirplet.stage.outcome import Prepared, artifact_folder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Parent:
+    """An artifact with its model in fp32 on the CPU, in evaluation mode, its tweets and tokenizer, and its lineage.
+
+    `lineage` starts at the base model and ends at this artifact: it is the lineage of what is made from it.
+    """
+
+    artifact: Artifact
+    model: "PreTrainedModel"
+    data: Prepared
+    lineage: list[Ancestor]
+
+    @property
+    def record(self) -> Record:
+        """The artifact's record."""
+        return self.artifact.record
+
+
+def open_parent(run: Run, folder: str | None) -> Parent:
+    """Open the artifact that `artifact=` names.
+
+    Raises:
+        ArtifactError: none is named, it is no artifact, it is quantized to integers, or it was made from other tweets
+            than `data=` gives.
+        ModelError: its weights or tokenizer are damaged.
+    """
+    check_free(artifact_folder(run))
+    artifact = open_artifact(folder)
+    kind = runtime_of(artifact.folder)
+    if kind != "pytorch":
+        raise ArtifactError(
+            f"artifact: {str(artifact.folder)!r} is for {kind} already and cannot be changed any more; "
+            "give the artifact that it was made from"
+        )
+    corpus = prepare(run.data, run.cache_dir)
+    check_data(artifact, corpus, run)
+    model = load_model(artifact.folder).float().eval()
+    return Parent(artifact, model, prepared(artifact, corpus, run.cache_dir), lineage_from(artifact))
+
+
+def open_artifact(folder: str | None) -> Artifact:
+    """The artifact in `folder`.
+
+    Raises:
+        ArtifactError: none is named, or it is no artifact.
+    """
+    if folder is None:
+        raise ArtifactError("artifact: is missing; give artifact=DIR, as the stage that made it printed")
+    return Artifact.open(Path(folder).expanduser())
+
+
+def prepared(artifact: Artifact, corpus: Corpus, cache_dir: Path) -> Prepared:
+    """The tweets as that artifact's own tokenizer reads them, after its own cleaning."""
+    record = artifact.record
+    tokenizer = load_tokenizer(settings_of(artifact))
+    return Prepared(corpus, tokenizer, record.cleaning, record.max_length, cache_dir)
+
+
+def settings_of(artifact: Artifact) -> Pretrained:
+    """How `chirplet.model` opens the artifact's folder, with the cleaning and length of its record."""
+    return Pretrained(
+        name_or_path=str(artifact.folder.absolute()),
+        revision=None,
+        pretrained=True,
+        cleaning=artifact.record.cleaning,
+        max_length=artifact.record.max_length,
+        dropout=0.0,
+        classifier_dropout=0.0,
+        attention="eager",
+    )
+
+
+def check_data(artifact: Artifact, corpus: Corpus, run: Run) -> None:
+    """See that `data=` gives the tweets, splits and labels that the artifact was made from.
+
+    Otherwise test tweets of one could be train tweets of the other.
+
+    Raises:
+        ArtifactError: it does not; names the settings that differ.
+    """
+    record = artifact.record
+    if record.data.fingerprint == corpus.fingerprint:
+        return
+    own, given = _data(record.config), _data(run.config)
+    if record.data.source != corpus.name:
+        differs = f"data={record.data.source}"
+    else:
+        names = [name for name in own if own[name] != given.get(name)]
+        differs = " ".join(f"data.{name}={own[name]}" for name in names) or "the files it was made from"
+    raise ArtifactError(
+        f"artifact: {str(artifact.folder)!r} was made from other tweets than data={corpus.name} gives; "
+        f"should be {differs}"
+    )
+
+
+def lineage_from(artifact: Artifact) -> list[Ancestor]:
+    """The artifact's lineage and itself."""
+    record = artifact.record
+    weights = artifact.folder / WEIGHTS
+    itself = Ancestor(
+        name=artifact.folder.resolve().name,
+        revision=None,
+        weights_sha256=sha256(weights) if weights.is_file() else None,
+        pretrained=record.pretrained,
+        artifact=record.id,
+        stage=record.stage,
+    )
+    return [*record.lineage, itself]
+
+
+def _data(config: dict[str, Any]) -> dict[str, Any]:
+    data = config.get("data", {})
+    return data if isinstance(data, dict) else {}
