@@ -193,6 +193,7 @@ def floor(overrides: list[str], steps: int, seed: int) -> dict[str, Any]:
     from chirplet.data.batches import training_loader
     from chirplet.hardware import bf16_is_native, keep_freed_memory
     from chirplet.model.bundled import bundled_folder
+    from chirplet.module.packing import Packed
 
     keep_freed_memory()
     experiment = composed([*overrides, f"seed={seed}"])
@@ -202,12 +203,13 @@ def floor(overrides: list[str], steps: int, seed: int) -> dict[str, Any]:
     loader = training_loader(
         data.tokens(train), train.label, data.pad_id, BATCH_SIZE, seed, experiment.trainer.pad_to_multiple_of
     )
-    shapes = [tuple(batch["input_ids"].shape) for batch, _ in zip(loader, range(steps), strict=False)]
+    masks = [batch["attention_mask"] for batch, _ in zip(loader, range(steps), strict=False)]
+    shapes = [(*mask.shape, len(Packed(mask).positions())) for mask in masks]
     dtype = torch.bfloat16 if bf16_is_native(torch.device("cpu")) else torch.float32
     account = {}
-    for name, short in {"whole": False, "own": True}.items():
+    for name, own in {"whole": False, "own": True}.items():
         clock = Clock()
-        step = {shape: products(shape, config, dtype, short) for shape in set(shapes)}
+        step = {shape: products(shape, config, dtype, own) for shape in set(shapes)}
         for shape in set(shapes):
             step[shape]()
         clock.tick()
@@ -218,11 +220,16 @@ def floor(overrides: list[str], steps: int, seed: int) -> dict[str, Any]:
     return account
 
 
-def products(shape: tuple[int, int], config: Any, dtype: Any, short: bool) -> Callable[[], None]:
-    """A function that multiplies what one step of that shape multiplies; `short`: the last layer's first token only."""
+def products(shape: tuple[int, int, int], config: Any, dtype: Any, own: bool) -> Callable[[], None]:
+    """A function that multiplies what one step multiplies on a batch of (tweets, tokens, rows when packed).
+
+    All of the model on the padded batch; `own`: what chirplet computes of it, without padding but in attention, and the
+    last layer for the first token alone.
+    """
     import torch
 
-    rows, tokens = shape
+    rows, tokens, packed = shape
+    everywhere = packed if own else rows * tokens
     width, wide, heads = config.hidden_size, config.intermediate_size, config.num_attention_heads
     calls: list[tuple[Any, Any, bool]] = []
 
@@ -244,15 +251,15 @@ def products(shape: tuple[int, int], config: Any, dtype: Any, short: bool) -> Ca
 
     layers = config.num_hidden_layers
     for layer in range(layers):
-        if short and layer == layers - 1:
-            linear(rows * tokens, width, 2 * width)
+        if own and layer == layers - 1:
+            linear(everywhere, width, 2 * width)
             linear(rows, width, width)
             attention(1)
             count = rows
         else:
-            linear(rows * tokens, width, 3 * width)
+            linear(everywhere, width, 3 * width)
             attention(tokens)
-            count = rows * tokens
+            count = everywhere
         linear(count, width, width)
         linear(count, width, wide)
         linear(count, wide, width)

@@ -52,10 +52,10 @@ def reference(model, ids, mask):
     return logits.detach(), gradients(model)
 
 
-def fast(model, ids, mask):
+def fast(model, ids, mask, packed=True):
     model.zero_grad()
     pads = torch.where(mask == 1, ids, model.config.pad_token_id)
-    logits = head_logits(model, first_token_states(model, pads, mask))
+    logits = head_logits(model, first_token_states(model, pads, mask, packed))
     logits.square().sum().backward()
     return logits.detach(), gradients(model)
 
@@ -67,11 +67,23 @@ def assert_same(found, expected, tolerance=1e-4):
         torch.testing.assert_close(found[1][name], gradient, rtol=tolerance, atol=tolerance, msg=name)
 
 
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_logits_and_gradients_are_those_of_transformers(folder, attention, padded):
+def test_logits_and_gradients_are_those_of_transformers(folder, attention, padded, packed):
     model = opened(folder, attention)
-    assert_same(fast(model, *batch(padded)), reference(model, *batch(padded)))
+    assert_same(fast(model, *batch(padded), packed), reference(model, *batch(padded)))
+
+
+@pytest.mark.parametrize("method", ["eager", "sdpa"])
+def test_rows_of_the_vocabulary_that_a_packed_batch_does_not_use_have_no_gradient(folder, method):
+    model = opened(folder, method)
+    model.get_input_embeddings().sparse = True
+    ids, mask = batch()
+    head_logits(model, first_token_states(model, ids * mask + (1 - mask) * 399, mask)).square().sum().backward()
+    gradient = model.get_input_embeddings().weight.grad.coalesce()
+    moved = gradient.indices()[0][gradient.values().abs().amax(dim=1) > 0]
+    assert set(moved.tolist()) == set(ids[mask == 1].tolist())
 
 
 @pytest.mark.parametrize(

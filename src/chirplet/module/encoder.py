@@ -2,6 +2,7 @@
 
 What it computes is what `transformers` computes for BERT and RoBERTa (the tests compare logits and gradients); how:
 
+- Tokens stand in one row after another without the padding between them; only attention sees a padded batch.
 - What passes between layers stays in the computing type. Under autocast it would be fp32, and cast for each product.
 - Query, key and value are one product.
 - The last layer is computed for the first token alone, which is all that a classification head reads: every token is
@@ -19,12 +20,15 @@ from torch.nn.functional import dropout, embedding, layer_norm, scaled_dot_produ
 from transformers import PreTrainedModel
 
 from chirplet.model.structure import encoder_layers
+from chirplet.module.packing import Layout, Packed, Padded
 
 POST_NORM = frozenset({"bert", "roberta", "xlm-roberta", "camembert"})
 """Architectures whose layers are those that `first_token_states` computes."""
 
 
-def first_token_states(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+def first_token_states(
+    model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, packed: bool = True
+) -> Tensor:
     """The encoder's state of the first token of each tweet, shape (batch, width), in autocast's type or fp32.
 
     Args:
@@ -32,44 +36,47 @@ def first_token_states(model: PreTrainedModel, input_ids: Tensor, attention_mask
             implementation (eager, else scaled dot product) count.
         input_ids: shape (batch, tokens), padded on the right.
         attention_mask: shape (batch, tokens), 1 where there is a token, 0 where there is padding.
+        packed: leave padding out of everything but attention.
     """
     device = input_ids.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
     layers = list(encoder_layers(model))
+    full = device == "cpu" and bool(attention_mask.all())
     with torch.autocast(device, enabled=False):
-        states = _embed(model, input_ids).to(dtype)
-        if device == "cpu" and bool(attention_mask.all()):
-            bias = None
-        else:
+        layout = Packed(attention_mask) if packed and not full else Padded(attention_mask)
+        bias = None
+        if not full:
             bias = torch.zeros_like(attention_mask, dtype=dtype).masked_fill_(attention_mask == 0, float("-inf"))
+        states = _embed(model, input_ids, layout).to(dtype)
         attend = _eager if model.config._attn_implementation == "eager" else _fused
         for layer in layers:
-            states = _layer(layer, states, bias, attend, last=layer is layers[-1])
-    return states[:, 0]
+            states = _layer(layer, states, layout, bias, attend, last=layer is layers[-1])
+    return states
 
 
-def _embed(model: PreTrainedModel, input_ids: Tensor) -> Tensor:
+def _embed(model: PreTrainedModel, input_ids: Tensor, layout: Layout) -> Tensor:
     embeddings: Any = model.base_model.embeddings
     words: nn.Embedding = embeddings.word_embeddings
     # RoBERTa counts positions from behind the padding's own.
     start = 0 if model.config.model_type == "bert" else embeddings.padding_idx + 1
-    positions = embeddings.position_embeddings.weight[start : start + input_ids.shape[1]]
-    states = embedding(input_ids, words.weight, words.padding_idx, sparse=words.sparse)
+    positions = embedding(layout.positions() + start, embeddings.position_embeddings.weight)
+    states = embedding(layout.ids(input_ids), words.weight, words.padding_idx, sparse=words.sparse)
     states = states + (positions + embeddings.token_type_embeddings.weight[0])
     return embeddings.dropout(embeddings.LayerNorm(states))  # type: ignore[no-any-return]
 
 
-def _layer(layer: Any, states: Tensor, bias: Tensor | None, attend: Any, last: bool) -> Tensor:
-    """States (batch, tokens, width) in and out; of the last layer the first token's alone, (batch, 1, width)."""
+def _layer(layer: Any, states: Tensor, layout: Layout, bias: Tensor | None, attend: Any, last: bool) -> Tensor:
+    """States (tokens of all tweets, width) in and out; of the last layer the first tokens' alone, (batch, width)."""
     inner, heads = layer.attention.self, layer.attention.self.num_attention_heads
-    asking = states[:, :1] if last else states
+    asking = layout.firsts(states) if last else states
     if last:
-        (query,) = _heads(_linear(asking, inner.query), 1, heads)
-        key, value = _heads(_linear(states, inner.key, inner.value), 2, heads)
+        (query,) = _heads(_linear(asking, inner.query)[:, None], 1, heads)
+        key, value = _heads(layout.spread(_linear(states, inner.key, inner.value)), 2, heads)
     else:
-        query, key, value = _heads(_linear(states, inner.query, inner.key, inner.value), 3, heads)
-    context = attend(query, key, value, bias, inner.dropout.p if inner.training else 0.0)
-    attended = _add(layer.attention.output, context.transpose(1, 2).flatten(2), asking)
+        query, key, value = _heads(layout.spread(_linear(states, inner.query, inner.key, inner.value)), 3, heads)
+    context = attend(query, key, value, bias, inner.dropout.p if inner.training else 0.0).transpose(1, 2).flatten(2)
+    context = context[:, 0] if last else layout.gather(context)
+    attended = _add(layer.attention.output, context, asking)
     return _add(
         layer.output, layer.intermediate.intermediate_act_fn(_linear(attended, layer.intermediate.dense)), attended
     )
@@ -129,10 +136,9 @@ class _Linear(Function):
 
 
 def _linear(states: Tensor, *projections: nn.Linear) -> Tensor:
-    """All projections of the states, (batch, tokens, width) to (batch, tokens, widths), in the states' type."""
+    """All projections of the states, (n, width) to (n, widths), in the states' type."""
     weights = [projection.weight.to(states.dtype) for projection in projections]
     biases = [projection.bias.to(states.dtype) for projection in projections]
     weight, bias = (torch.cat(parts) if len(parts) > 1 else parts[0] for parts in (weights, biases))
-    product: Tensor = _Linear.apply(states.flatten(0, 1), weight, bias)  # type: ignore[no-untyped-call]
-    shaped: Tensor = product.unflatten(0, states.shape[:2])
-    return shaped
+    product: Tensor = _Linear.apply(states, weight, bias)  # type: ignore[no-untyped-call]
+    return product
