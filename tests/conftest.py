@@ -14,7 +14,7 @@ os.environ["WANDB_MODE"] = "offline"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def compose_config() -> Callable[..., DictConfig]:
     """Compose `conf/config.yaml` with overrides, as `run.py` does."""
 

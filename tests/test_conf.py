@@ -7,7 +7,19 @@ import pytest
 from chirplet.experiment import parse
 from places import CONF
 
-GROUPS = ("callback", "data", "logger", "model", "stage", "trainer", "experiment", "search")
+GROUPS = (
+    "pruner",
+    "quantizer",
+    "callback",
+    "data",
+    "distiller",
+    "logger",
+    "model",
+    "stage",
+    "trainer",
+    "experiment",
+    "search",
+)
 # What a file leaves to the user, filled in so that the rest can be checked.
 NEEDED = {
     "data/corona_nlp": ["data.dir={folder}"],
@@ -41,7 +53,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_count_of_options():
-    assert len(option_files()) == 29
+    assert len(option_files()) == 48
     extra = {"config", "hydra/help/chirplet", "hydra/job_logging/chirplet"}
     everything = {path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml")}
     bases = {name for name in everything if name.rpartition("/")[2].startswith("_")}
@@ -60,7 +72,7 @@ def test_every_option_composes_and_binds(option, compose_config, folder):
 
 
 def test_a_target_lives_where_its_file_says():
-    for group in ("callback", "data", "logger", "stage"):
+    for group in ("callback", "data", "distiller", "logger", "pruner", "quantizer", "stage"):
         for path in (CONF / group).glob("[!_]*.yaml"):
             if "_target_: chirplet." in path.read_text():
                 assert f"_target_: chirplet.{group}.{path.stem}." in path.read_text(), path

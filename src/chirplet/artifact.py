@@ -31,6 +31,8 @@ from chirplet.error import ArtifactError
 SCHEMA_VERSION: Literal[1] = 1
 RECORD = "artifact.json"
 PREDICTIONS: Literal["predictions.parquet"] = "predictions.parquet"
+CONTROL_PREDICTIONS = "control.parquet"
+"""Beside a distilled student's predictions: those of its control, in the same form."""
 CARD = "README.md"
 
 COSTS = (
@@ -156,13 +158,15 @@ class Artifact:
             flat |= {"latency_ms": cost["latency_ms"]["p50"], "latency_ms_p95": cost["latency_ms"]["p95"]}
         return {f"cost/{name}": float(value) for name, value in flat.items()}
 
-    def predictions(self, split: str) -> Predictions:
-        """The stored predictions of one split.
+    def predictions(self, split: str, file: str = PREDICTIONS) -> Predictions:
+        """The stored predictions of one split; `file` may be `CONTROL_PREDICTIONS`.
 
         Raises:
-            ArtifactError: that split was not evaluated.
+            ArtifactError: that split was not evaluated, or there is no such file.
         """
-        table = pq.read_table(self.folder / PREDICTIONS, filters=[("split", "=", split)])
+        if not (self.folder / file).is_file():
+            raise ArtifactError(f"{self.folder} holds no {file}")
+        table = pq.read_table(self.folder / file, filters=[("split", "=", split)])
         if table.num_rows == 0:
             raise ArtifactError(f"{self.folder} holds no predictions for the split {split!r}")
         logits = np.array(table.column("logits").to_pylist(), dtype=np.float32)
@@ -221,8 +225,10 @@ def whole_or_absent(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_predictions(folder: Path, splits: dict[str, tuple[Tweets, NDArray[np.float32]]]) -> None:
-    """Write `predictions.parquet`: columns split, row_id, label (index), logits (list of float32)."""
+def write_predictions(
+    folder: Path, splits: dict[str, tuple[Tweets, NDArray[np.float32]]], file: str = PREDICTIONS
+) -> None:
+    """Write `predictions.parquet` or another `file`: columns split, row_id, label (index), logits (list of float32)."""
     columns = {"split": pa.string(), "row_id": pa.string(), "label": pa.int64(), "logits": pa.list_(pa.float32())}
     schema = pa.schema(list(columns.items()))
     tables = [
@@ -230,7 +236,7 @@ def write_predictions(folder: Path, splits: dict[str, tuple[Tweets, NDArray[np.f
         for name, (tweets, logits) in splits.items()
     ]
     table = pa.concat_tables([schema.empty_table(), *tables])
-    pq.write_table(table, folder / PREDICTIONS, compression="zstd")
+    pq.write_table(table, folder / file, compression="zstd")
 
 
 def write_record(folder: Path, record: Record) -> None:

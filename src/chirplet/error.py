@@ -30,6 +30,10 @@ class QuantizationError(UserError):
     """A model cannot be quantized as was asked."""
 
 
+class PruningError(UserError):
+    """A model cannot be pruned as was asked."""
+
+
 class SweepError(UserError):
     """A sweep ended without what it was for."""
 

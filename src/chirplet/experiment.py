@@ -15,9 +15,12 @@ from pydantic import Field
 from chirplet.callback.base import CallbackSettings
 from chirplet.config import Foreign, Monitor, Settings, bind, validate
 from chirplet.data.source import Source
+from chirplet.distiller.base import Distiller
 from chirplet.error import ConfigError
 from chirplet.logger.base import LoggerSettings
 from chirplet.model.pretrained import Pretrained
+from chirplet.pruner.base import Pruner
+from chirplet.quantizer.base import Quantizer
 from chirplet.stage.base import Run, Stage
 from chirplet.trainer import TrainerSettings
 
@@ -35,15 +38,25 @@ class Experiment(Objective):
     data: Source
     stage: Stage
     trainer: TrainerSettings
+    distiller: dict[str, Distiller | None]
+    pruner: Pruner
+    quantizer: Quantizer
+    student: Pretrained | None
     logger: dict[str, LoggerSettings | Foreign | None]
     callback: dict[str, CallbackSettings | Foreign | None]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     deterministic: bool
     cache_dir: str
     artifact: str | None
+    teacher: str | list[str] | None
+    transfer: str | list[str] | None
     input: str | None
     output: str | None
     resume: str | None
+
+
+REPEATED = ("distiller", "pruner", "quantizer", "student")
+"""Keys that a stage's file takes in as they are."""
 
 
 def parse(cfg: DictConfig) -> Experiment:
@@ -57,8 +70,10 @@ def parse(cfg: DictConfig) -> Experiment:
         raise ConfigError("\n".join(f"{key}: is missing; give {key}=VALUE" for key in missing))
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
-    # First alone: callbacks repeat it, and would report it again under their own names.
+    # First alone: others repeat these, and would report them again under their own names.
     validate(Objective, {"objective": plain.get("objective")})
+    for group in REPEATED:
+        bind(plain.get(group), group)
     bound = bind(plain)
     groups = {group: bound.get(group) for group in ("logger", "callback")}
     bare = [
@@ -109,7 +124,7 @@ def execute(cfg: DictConfig, output_dir: Path) -> float | None:
     return experiment.stage.run(run)
 
 
-LOCAL_KEYS = ("cache_dir", "artifact", "input", "output", "resume")
+LOCAL_KEYS = ("cache_dir", "artifact", "teacher", "transfer", "input", "output", "resume")
 """Where things lie on one machine; no part of what makes a result."""
 
 

@@ -12,35 +12,54 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from chirplet.artifact import CARD, PREDICTIONS, RECORD
+from chirplet.artifact import CARD, CONTROL_PREDICTIONS, PREDICTIONS, RECORD
 from chirplet.data.tokens import Tokens
 from chirplet.metric import fresh
 from chirplet.metric.parameters import count_parameters
 
+UNUSED = (RECORD, PREDICTIONS, CONTROL_PREDICTIONS, CARD)
+"""Files of an artifact that are not needed to run its model."""
+
 SAMPLE_TWEETS = 1024
 """Tweets timed at most; taken evenly over the split in length order, so lengths are distributed as in the split."""
+
+ROUNDS = 3
+"""Turns that two models take."""
 
 Timing = dict[str, Any]
 
 
-def measure(folder: Path, tokens: Tokens, pad_id: int, threads: int | None) -> dict[str, Any]:
-    """Every cost of the artifact being written at `folder`.
+def measure(
+    folder: Path, tokens: Tokens, pad_id: int, threads: int | None, beside: Path | None = None
+) -> dict[str, Any]:
+    """Every cost of the artifact being written at `folder`; where `beside` is another, also that one's, by turns.
 
     Returns:
         `params_total`, `params_nonzero`, `params_packed` (one for each stored number, also of 8 bits), `bytes_on_disk`
         and `bytes_compressed` (zstd) of what is needed to run the model, `latency_ms` (`p50`, `p95`; batch 1),
-        `tweets_per_s` (batch 32, length order), `threads`, `runtime`, `precision`, `device`, `tweets_timed`.
+        `tweets_per_s` (batch 32, length order), `threads`, `runtime`, `precision`, `device`, `tweets_timed`; the same
+        of the other, and how many times as fast and as large this one is, as `beside`.
 
     Raises:
         ArtifactError: the fresh process could not open or run the model.
     """
-    (timing,) = time_by_turns([folder], tokens, pad_id, threads, rounds=1)
-    return count_parameters(folder) | count_bytes(folder) | timing
+    if beside is None:
+        (timing,) = time_by_turns([folder], tokens, pad_id, threads, rounds=1)
+        return count_parameters(folder) | count_bytes(folder) | timing
+    timing, other = time_by_turns([folder, beside], tokens, pad_id, threads, rounds=ROUNDS)
+    own: dict[str, Any] = count_parameters(folder) | count_bytes(folder) | timing
+    other |= count_bytes(beside)
+    compared = {
+        "times_tweets_per_s": own["tweets_per_s"] / other["tweets_per_s"],
+        "times_latency": own["latency_ms"]["p50"] / other["latency_ms"]["p50"],
+        "times_bytes": own["bytes_on_disk"] / other["bytes_on_disk"],
+    }
+    return own | {"beside": other | compared}
 
 
 def count_bytes(folder: Path) -> dict[str, int]:
     """Size of the files that run the model, as they are and compressed with zstd."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in (RECORD, PREDICTIONS, CARD)]
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in UNUSED]
     contents = (path.read_bytes() for path in files)
     compressed = sum(len(pa.compress(content, codec="zstd", asbytes=True)) for content in contents if content)
     return {"bytes_on_disk": sum(path.stat().st_size for path in files), "bytes_compressed": compressed}

@@ -1,30 +1,39 @@
-"""The Lightning module whose student learns from a teacher's logits beside the labels."""
+"""The Lightning modules whose student learns from a teacher beside the labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from chirplet.data.batches import Batch
 from chirplet.module.classifier import Classifier, Optimization
+from chirplet.module.imitation import Imitation, Signals, observe, soft_loss
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+__all__ = ["TEACHER_LOGITS", "Distilled", "Student", "blend", "soft_loss"]
 
 TEACHER_LOGITS = "teacher_logits"
 """Where a batch holds what the teacher says of its tweets, shape (batch, classes)."""
 
 
-def soft_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """T² · KL(teacher ‖ student) of the distributions softened by T, in nats; both of shape (batch, classes).
+def blend(
+    logits: Tensor, labels: Tensor, soft: Tensor, alpha: float, class_weights: Tensor | None, label_smoothing: float
+) -> Tensor:
+    """α · cross-entropy + (1 − α) · `soft`, where a label of -100 is none.
 
-    Hinton et al. 2015 (arXiv 1503.02531), section 2: gradients of the softened distributions shrink with 1/T², so the
-    factor keeps their share when T is changed.
+    A tweet without a label adds nothing to the cross-entropy, whose mean is over all tweets of the batch: so few
+    labelled ones among many weigh no more than others.
     """
-    student = (logits / temperature).log_softmax(dim=1)
-    teacher = (teacher_logits / temperature).log_softmax(dim=1)
-    return temperature**2 * kl_div(student, teacher, reduction="batchmean", log_target=True)
+    labelled = labels >= 0
+    if alpha == 0.0 or not bool(labelled.any()):
+        return (1 - alpha) * soft
+    hard = cross_entropy(logits, labels, weight=class_weights, label_smoothing=label_smoothing)
+    return alpha * labelled.float().mean() * hard + (1 - alpha) * soft
 
 
 class Distilled(Classifier):
@@ -53,8 +62,63 @@ class Distilled(Classifier):
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Mean loss of one batch, in nats."""
         soft = soft_loss(logits, batch[TEACHER_LOGITS].float(), self.temperature)
-        labels = batch["labels"]
-        if self.alpha == 0.0 or bool((labels < 0).all()):
-            return (1 - self.alpha) * soft
-        hard = cross_entropy(logits, labels, weight=self.class_weights, label_smoothing=self.label_smoothing)
-        return self.alpha * hard + (1 - self.alpha) * soft
+        return blend(logits, batch["labels"], soft, self.alpha, self.class_weights, self.label_smoothing)
+
+
+class Student(Classifier):
+    """A classifier trained on α · cross-entropy + (1 − α) · the weighted sum of imitations; batches as `Distilled`'s.
+
+    Args:
+        model: as `Classifier`, and the arguments after it.
+        labels: see there.
+        optimization: see there; the imitations' own weights are in its groups too.
+        label_smoothing: see there.
+        class_weights: see there.
+        fast_encoder: see there; where a teacher is watched, both are computed as `transformers` does.
+        alpha: the labels' share of the loss, 0 to 1.
+        imitations: by name.
+        weights: of each imitation in the sum.
+        teacher: in evaluation mode, of the same tokens, where an imitation looks at layers; else None.
+    """
+
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        labels: Sequence[str],
+        optimization: Optimization,
+        label_smoothing: float,
+        class_weights: Tensor | None,
+        fast_encoder: bool,
+        *,
+        alpha: float,
+        imitations: Mapping[str, Imitation],
+        weights: Mapping[str, float],
+        teacher: "PreTrainedModel | None",
+    ) -> None:
+        super().__init__(model, labels, optimization, label_smoothing, class_weights, fast_encoder)
+        self.alpha = alpha
+        self.imitations = nn.ModuleDict(imitations)
+        self.weights = dict(weights)
+        # In a tuple, so that the teacher's weights are neither trained nor written to checkpoints.
+        self.teachers = () if teacher is None else (teacher,)
+
+    def on_fit_start(self) -> None:
+        """Put the teacher where the student is."""
+        for teacher in self.teachers:
+            teacher.to(self.device)  # type: ignore[arg-type]
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Mean loss of one batch; each imitation is logged by its name."""
+        said = batch[TEACHER_LOGITS].float()
+        if self.teachers:
+            with torch.no_grad():
+                told = replace(observe(self.teachers[0], batch), logits=said)
+            made = observe(self.model, batch)
+        else:
+            told, made = Signals(said), Signals(self(batch))
+        parts = {name: loss(made, told, batch["attention_mask"]) for name, loss in self.imitations.items()}
+        soft = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
+        loss = blend(made.logits, batch["labels"], soft, self.alpha, self.class_weights, self.label_smoothing)
+        logged = {"batch_loss": loss} | {f"{name}_loss": part for name, part in parts.items()}
+        self.log_dict({f"train/{name}": value.detach() for name, value in logged.items()}, batch_size=len(said))
+        return loss

@@ -103,6 +103,29 @@ def share_histogram(
         return _svg(figure, alt)
 
 
+def share_lines(
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    x_label: str,
+    y_label: str,
+    alt: str,
+    mark: tuple[float, str] | None = None,
+) -> str:
+    """One line a series through its points (x, y), both shares (0 to 1); a series of one point is a dot.
+
+    `mark` is a place on the y axis for a level line, and its name.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, axes = _axes(x_label=x_label, y_label=y_label)
+        for i, (name, points) in enumerate(series.items()):
+            x, y = zip(*sorted(points), strict=True)
+            axes.plot(x, y, label=name, color=SERIES[i], linewidth=1.8, marker="o", markersize=4)
+        if mark is not None:
+            axes.axhline(mark[0], color=INK, linestyle="--", linewidth=1.2, label=mark[1])
+        axes.xaxis.set_major_formatter(_PERCENT)
+        axes.yaxis.set_major_formatter(_PERCENT)
+        return _svg(figure, alt)
+
+
 def time_series(days: NDArray[np.datetime64], series: Mapping[str, Sequence[int]], y_label: str, alt: str) -> str:
     """One line a series over days; every series has one value a day."""
     with mpl.rc_context(_STYLE):

@@ -1,6 +1,7 @@
 """Tables on the terminal, made from records."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from rich.table import Table
 
@@ -45,6 +46,34 @@ def per_class_table(record: Record, split: str) -> Table:
     for label in record.labels:
         scores = record.metrics[split]["per_class"][label]
         table.add_row(label, f"{scores['support']:,}", *(f"{scores[name]:.4f}" for name in PER_CLASS))
+    return table
+
+
+def control_table(record: Record) -> Table:
+    """A distilled student's accuracy beside its teachers' and its control's, and how sure the difference is.
+
+    A teacher made from other tweets or splits has no accuracy here.
+    """
+    control: dict[str, Any] = record.training["control"]
+    splits = split_order(record.metrics)
+    level = control[splits[0]]["difference"]["level"] if splits else 0.0
+    table = Table(title=f"{_title(record)}: beside the same student on labels alone", title_justify="left")
+    teachers = record.training["teachers"]
+    names = [f"teacher {place}" for place in range(1, len(teachers) + 1)] if len(teachers) > 1 else ["teacher"]
+    for heading in ("accuracy", *names, "student", "control", "difference", f"{level:.0%} interval", "McNemar's p"):
+        table.add_column(heading, justify="left" if heading == "accuracy" else "right")
+    for split in splits:
+        own, difference = control[split], control[split]["difference"]
+        known = [teacher["accuracy"].get(split) for teacher in teachers.values()]
+        table.add_row(
+            split,
+            *("–" if accuracy is None else f"{accuracy:.4f}" for accuracy in known),
+            f"{record.metrics[split]['accuracy']:.4f}",
+            f"{own['accuracy']:.4f}",
+            f"{difference['value']:+.4f}",
+            f"{difference['low']:+.4f} to {difference['high']:+.4f}",
+            f"{difference['mcnemar_p']:.2g}",
+        )
     return table
 
 

@@ -4,6 +4,7 @@ PyTorch's own files of such models are pickles. Here a linear layer is `NAME.wei
 one for all or one a row), `NAME.bias`; everything else is as in the fp32 model.
 """
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -87,18 +88,17 @@ def load_int8(folder: Path) -> "PreTrainedModel":
         with quiet():
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
             model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False).eval()
-        for key in [key for key in tensors if key.endswith(SCALE)]:
-            name = key.removesuffix(SCALE)
-            parent, _, child = name.rpartition(".")
-            bias = tensors.pop(f"{name}.bias", None)
-            layer = _dynamic(tensors.pop(f"{name}.weight"), tensors.pop(key), bias)
-            setattr(model.get_submodule(parent), child, layer)
+        scales = {key.removesuffix(SCALE): tensors.pop(key) for key in list(tensors) if key.endswith(SCALE)}
+        weights = {name: tensors.pop(f"{name}.weight") for name in scales}
         missing, unexpected = model.load_state_dict(tensors, strict=False)
-    except (SafetensorError, RuntimeError, AttributeError, OSError, ValueError) as error:
+        for name, weight in weights.items():
+            parent, _, child = name.rpartition(".")
+            layer = _dynamic(weight, scales[name], model.get_submodule(name).bias)
+            setattr(model.get_submodule(parent), child, layer)
+    except (SafetensorError, RuntimeError, AttributeError, KeyError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"artifact: {str(folder)!r} cannot be opened ({type(error).__name__}: {reason})") from error
-    lacking = sorted(name for name in missing if not name.endswith("_packed_params._packed_params"))
-    lacking = [name for name in lacking if not name.endswith((".scale", ".zero_point", "_packed_params.dtype"))]
+    lacking = sorted(set(missing) - {f"{name}.weight" for name in weights})
     if lacking or unexpected:
         raise ModelError(f"artifact: {str(folder / WEIGHTS)!r} lacks or has too much: {[*lacking, *unexpected][:3]}")
     loaded: PreTrainedModel = model
@@ -109,6 +109,13 @@ def _dynamic(weight: Tensor, scale: Tensor, bias: Tensor | None) -> nn.Module:
     with needs("torch.ao.nn.quantized.dynamic", REMEDY):
         from torch.ao.nn.quantized import dynamic
 
+    with warnings.catch_warnings():
+        # That they are on their way out is told where they are gone.
+        warnings.filterwarnings("ignore", message=".*quantized tensor creation functions.*")
+        return _packed(dynamic, weight, scale, bias)
+
+
+def _packed(dynamic: Any, weight: Tensor, scale: Tensor, bias: Tensor | None) -> nn.Module:
     layer: Any = dynamic.Linear(weight.shape[1], weight.shape[0], bias_=bias is not None, dtype=torch.qint8)
     if scale.ndim:
         zeros = torch.zeros(len(scale), dtype=torch.int64)

@@ -46,10 +46,12 @@ def fit(
     val_loader: DataLoader[Any] | None,
     loggers: Sequence[Logger],
     resume: str | None,
+    reported: bool = True,
 ) -> dict[str, Any]:
     """Train `module`; on return it holds the best weights by validation.
 
-    Without a `val_loader`, or without `CheckpointSettings` among the callbacks, it holds the last ones.
+    Without a `val_loader`, or without `CheckpointSettings` among the callbacks, it holds the last ones. In a sweep the
+    trial's study is told of every validation, if this training is what the trial is about (`reported`).
 
     Returns:
         An account for the record: epochs, steps, seconds (of this session, validation included), whether it was
@@ -62,7 +64,7 @@ def fit(
     if run.trainer.keep_freed_memory:
         keep_freed_memory()
     checkpoint = None if resume is None else str(_checked(Path(resume).expanduser(), module))
-    trial = current()
+    trial = current() if reported else None
     interruption = Interruption(checkpoint_folder(run, resume))
     callbacks = [*_callbacks(run, interruption.folder, val_loader is not None), interruption]
     if trial is not None and val_loader is not None:

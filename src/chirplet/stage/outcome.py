@@ -3,7 +3,7 @@
 import platform
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -37,7 +37,7 @@ from chirplet.model.freezing import count_trainable
 from chirplet.model.loading import LoadedModel
 from chirplet.model.quiet import quiet
 from chirplet.report.card import model_card
-from chirplet.report.table import metrics_table, per_class_table
+from chirplet.report.table import control_table, metrics_table, per_class_table
 from chirplet.runtime.base import Runtime, predict_logits
 from chirplet.runtime.pytorch import PyTorchRuntime
 from chirplet.stage.base import Run
@@ -124,6 +124,8 @@ def write_outcome(
     splits: Sequence[Split],
     batch_size: int,
     measure_cost: bool,
+    account: Callable[[Path, Judged], dict[str, Any]] | None = None,
+    beside: Path | None = None,
 ) -> Artifact:
     """Judge a model on `splits` and write it with its record, predictions and card to `artifact_folder(run)`.
 
@@ -135,6 +137,8 @@ def write_outcome(
         splits: those to judge on.
         batch_size: tweets computed together.
         measure_cost: size and speed too, in a fresh process.
+        account: what is to be told of the training once the model was judged; may add files to the folder.
+        beside: the artifact whose speed is measured by turns with the new one's.
 
     Raises:
         ArtifactError: the folder could not be written; nothing is left there then.
@@ -147,9 +151,11 @@ def write_outcome(
         save_tokenizer(data.tokenizer, temporary)
         judged = judge(runtime, data, splits, batch_size)
         write_predictions(temporary, {str(split): pair for split, pair in judged.items()})
+        if account is not None:
+            outcome = replace(outcome, training=outcome.training | account(temporary, judged))
         cost: dict[str, Any] = {}
         if measure_cost:
-            cost = measure(temporary, data.sample(), data.pad_id, run.trainer.threads)
+            cost = measure(temporary, data.sample(), data.pad_id, run.trainer.threads, beside)
         metrics = {
             str(split): evaluate(logits, tweets.label, data.corpus.labels) for split, (tweets, logits) in judged.items()
         }
@@ -180,10 +186,15 @@ def save_trained(run: Run, model: "PreTrainedModel") -> Callable[[Path], Runtime
 
     def save(folder: Path) -> Runtime:
         model.save_pretrained(folder)
-        model.to(run.trainer.device()).eval()  # type: ignore[arg-type]
-        return PyTorchRuntime(model, bf16=run.trainer.resolved_precision() == "bf16-mixed")
+        return trained_runtime(run, model)
 
     return save
+
+
+def trained_runtime(run: Run, model: "PreTrainedModel") -> Runtime:
+    """A trained model as it is judged: on the device and in the precision that it was trained in."""
+    model.to(run.trainer.device()).eval()  # type: ignore[arg-type]
+    return PyTorchRuntime(model, bf16=run.trainer.resolved_precision() == "bf16-mixed")
 
 
 def tell_opening(corpus: Corpus, loaded: LoadedModel, run: Run) -> None:
@@ -211,6 +222,8 @@ def tell_result(artifact: Artifact) -> None:
     judged = next((split for split in ("test", "val") if split in artifact.record.metrics), None)
     if judged is not None:
         out.print(per_class_table(artifact.record, judged))
+    if artifact.record.metrics and "control" in artifact.record.training:
+        out.print(control_table(artifact.record))
     out.print(f"artifact  {shown}", highlight=False)
     out.print(f"next      python run.py stage=predict artifact={shown} input=FILE output=FILE", highlight=False)
 

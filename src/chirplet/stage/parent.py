@@ -94,10 +94,10 @@ def settings_of(artifact: Artifact) -> Pretrained:
     )
 
 
-def check_data(artifact: Artifact, corpus: Corpus, run: Run) -> None:
+def check_data(artifact: Artifact, corpus: Corpus, run: Run, key: str = "artifact") -> None:
     """See that `data=` gives the tweets, splits and labels that the artifact was made from.
 
-    Otherwise test tweets of one could be train tweets of the other.
+    Otherwise test tweets of one could be train tweets of the other. `key` is the one that names the artifact.
 
     Raises:
         ArtifactError: it does not; names the settings that differ.
@@ -112,7 +112,7 @@ def check_data(artifact: Artifact, corpus: Corpus, run: Run) -> None:
         names = [name for name in own if own[name] != given.get(name)]
         differs = " ".join(f"data.{name}={own[name]}" for name in names) or "the files it was made from"
     raise ArtifactError(
-        f"artifact: {str(artifact.folder)!r} was made from other tweets than data={corpus.name} gives; "
+        f"{key}: {str(artifact.folder)!r} was made from other tweets than data={corpus.name} gives; "
         f"should be {differs}"
     )
 

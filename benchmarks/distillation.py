@@ -1,0 +1,190 @@
+"""What distilled students are worth: how far below their teacher, how much quicker, how much above labels alone.
+
+`python benchmarks/distillation.py --data DIR --teacher ARTIFACT` cuts students of three, two and one layers from
+a teacher tuned with `experiment=corona_minilm` (without --teacher it is tuned first, in 23 minutes), teaches each
+for twenty minutes at most, and trains its control for as long. `--part` does some of it: `three`, `two`, `one`,
+`vocabulary` (a RoBERTa learns from a BERT, on `vader_tweets`), `cost` (of teaching, once the teacher's logits are
+cached). Keys for run.py, such as `cache_dir=DIR` to keep the teacher's logits between parts, go to every run.
+`--quick` trains a few steps only, so its figures mean nothing.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from measuring import Figures, figure, matrix_product_rate
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("three", "two", "one", "vocabulary", "cost")
+# Twenty minutes each on two cores, without the control.
+RECIPES = {
+    "three": ["stage.cut.depth=3", "trainer.max_epochs=4"],
+    "two": ["stage.cut.depth=2", "trainer.max_epochs=7"],
+    "one": ["stage.cut.depth=1", "trainer.max_epochs=10"],
+}
+MOST_BELOW = {"three": 0.003, "two": 0.02, "one": None}
+"""Accuracy that a student may lose."""
+
+COST_STEPS = 400
+
+
+class Bench:
+    """Runs of run.py below one folder, with a cache of their own."""
+
+    def __init__(self, folder: Path, overrides: list[str], quick: bool) -> None:
+        self.folder = folder
+        self.overrides = overrides
+        self.quick = quick
+        self.count = 0
+
+    def run(self, *overrides: str) -> Path:
+        """Run chirplet; the artifact it made."""
+        self.count += 1
+        output = self.folder / f"run{self.count}"
+        short = ["trainer=debug"] if self.quick else []
+        places = [f"hydra.run.dir={output}", f"cache_dir={self.folder}/cache"]
+        command = [sys.executable, "run.py", *places, *short, *overrides, *self.overrides]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
+        return output / "artifact"
+
+
+def read(artifact: Path) -> dict[str, Any]:
+    """An artifact's record."""
+    record: dict[str, Any] = json.loads((artifact / "artifact.json").read_text(encoding="utf-8"))
+    return record
+
+
+def students(bench: Bench, part: str, teacher: Path, data: list[str], seeds: range) -> tuple[Figures, dict[str, Any]]:
+    """Students of one depth, one a seed: their distance to the teacher and to their controls on test."""
+    options = ["stage=distill", f"teacher={teacher}", "stage.evaluate_train=false", "stage.measure_cost=false"]
+    made = [bench.run(*data, *options, *RECIPES[part], f"seed={seed}") for seed in seeds]
+    records = [read(artifact) for artifact in made]
+    top = read(teacher)["metrics"]["test"]["accuracy"]
+    own = [record["metrics"]["test"]["accuracy"] for record in records]
+    controls = [record["training"]["control"] for record in records]
+    lows = [control["test"]["difference"]["low"] for control in controls]
+    minutes = [record["training"]["seconds"] / 60 for record in records]
+    name = f"{part} layer{'' if part == 'one' else 's'}"
+    figures = [
+        figure(f"{name}: test accuracy below the teacher's", top - mean(own), "share", at_most=MOST_BELOW[part]),
+        figure(f"{name}: test accuracy", mean(own), "share"),
+        figure(f"{name}: lower end of the interval above its control", min(lows), "share", at_least=1e-4),
+        figure(f"{name}: training", max(minutes), "min", at_most=20),
+    ]
+    context = {
+        "teacher": top,
+        "students": own,
+        "controls": [control["test"]["accuracy"] for control in controls],
+        "differences": [control["test"]["difference"] for control in controls],
+        "spread": stdev(own) if len(own) > 1 else None,
+        "validation": [record["metrics"]["val"]["accuracy"] for record in records],
+        "recipe": RECIPES[part],
+        "cpu": records[0]["cpu"]["name"],
+        "threads": records[0]["training"]["threads"],
+        "versions": records[0]["versions"],
+        "sizes": records[0]["data"]["sizes"],
+    }
+    if part == "three":
+        speeds = tweets_per_s([teacher, made[0]], bench, data)
+        figures.append(figure("three layers: PyTorch tweets/s", speeds[1] / speeds[0], "times", at_least=1.9))
+        context["tweets_per_s"] = {"teacher": speeds[0], "student": speeds[1]}
+    return figures, context
+
+
+def tweets_per_s(folders: list[Path], bench: Bench, data: list[str]) -> list[float]:
+    """Throughput of models of the same tokens, timed by turns on validation tweets."""
+    from hydra import compose, initialize_config_dir
+
+    from chirplet.data.prepare import prepare
+    from chirplet.data.tokens import tokenize
+    from chirplet.experiment import parse
+    from chirplet.metric.cost import time_by_turns
+    from chirplet.runtime.tokenizer import open_tokenizer
+
+    with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
+        source = parse(compose("config", overrides=data)).data
+    record = read(folders[0])
+    tokenizer, pad_id = open_tokenizer(folders[0], record["max_length"])
+    texts = prepare(source, bench.folder / "cache").val.text
+    tokens = tokenize(texts, tokenizer, record["cleaning"], record["max_length"])
+    rounds = 1 if bench.quick else 3
+    return [timing["tweets_per_s"] for timing in time_by_turns(folders, tokens, pad_id, None, rounds)]
+
+
+def vocabulary(bench: Bench) -> tuple[Figures, dict[str, Any]]:
+    """A small RoBERTa with random weights learns from a tuned BERT that reads other tokens."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from checkpoints import tiny_roberta
+
+    roberta = tiny_roberta(bench.folder / "roberta")
+    teacher = bench.run("data=vader_tweets", "stage.measure_cost=false")
+    student = ["model@student=local", f"student.name_or_path={roberta}", "student.max_length=60"]
+    options = ["stage=distill", f"teacher={teacher}", "data=vader_tweets", "trainer.max_epochs=10"]
+    record = read(bench.run(*options, *student, "stage.learning_rate=2e-3", "stage.measure_cost=false"))
+    control = record["training"]["control"]["test"]
+    figures = [
+        figure("RoBERTa of a BERT: test accuracy", record["metrics"]["test"]["accuracy"], "share"),
+        figure("RoBERTa of a BERT: above its control", control["difference"]["value"], "share"),
+    ]
+    context = {"teacher": read(teacher)["metrics"]["test"]["accuracy"], "control": control}
+    return figures, context
+
+
+def cost(bench: Bench, teacher: Path, data: list[str]) -> tuple[Figures, dict[str, Any]]:
+    """Seconds of so many steps with a teacher's cached logits, in those of the same steps on labels."""
+    steps = [f"trainer.max_steps={COST_STEPS}", "trainer.limit_val_batches=1", "callback=none", "stage.cut.depth=3"]
+    judged = ["stage.evaluate_train=false", "stage.evaluate_test=false", "stage.measure_cost=false"]
+    ratios = []
+    for _ in range(1 if bench.quick else 3):
+        training = read(bench.run(*data, "stage=distill", f"teacher={teacher}", *steps, *judged))["training"]
+        ratios.append(training["seconds"] / training["control"]["training"]["seconds"])
+    figures = [figure("teaching, in seconds of training on labels", sorted(ratios)[len(ratios) // 2], "", at_most=1.1)]
+    return figures, {"ratios": ratios, "steps": COST_STEPS}
+
+
+def main() -> None:
+    """Run the parts asked for, and print the figures as one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder of Corona_NLP_train.csv and Corona_NLP_test.csv")
+    parser.add_argument("--teacher", type=Path, help="artifact of experiment=corona_minilm")
+    parser.add_argument("--part", action="append", choices=PARTS, help="all of them where none is named")
+    parser.add_argument("--seeds", type=int, default=3, help="students of each depth")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("overrides", nargs="*", help="further overrides for run.py")
+    arguments = parser.parse_args()
+    parts = arguments.part or list(PARTS)
+    before = matrix_product_rate()
+    figures: Figures = []
+    context: dict[str, Any] = {"quick": arguments.quick, "seeds": list(range(42, 42 + arguments.seeds))}
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), arguments.overrides, arguments.quick)
+        data = ["data=vader_tweets"]
+        if arguments.data is not None:
+            data = ["data=corona_nlp", f"data.dir={arguments.data.resolve()}", "data.val_fraction=0.05"]
+        teacher = None if arguments.teacher is None else arguments.teacher.resolve()
+        if teacher is None and set(parts) - {"vocabulary"}:
+            experiment = [] if arguments.data is None else ["experiment=corona_minilm"]
+            teacher = bench.run(*data, *experiment, "stage.measure_cost=false")
+        for part in parts:
+            if part == "vocabulary":
+                found, told = vocabulary(bench)
+            else:
+                assert teacher is not None
+                seeds = range(42, 42 + arguments.seeds)
+                found, told = (
+                    cost(bench, teacher, data) if part == "cost" else students(bench, part, teacher, data, seeds)
+                )
+            figures += found
+            context[part] = told
+    context["data"] = data[0].partition("=")[2]
+    context["bf16_gflops"] = {"before": round(before), "after": round(matrix_product_rate())}
+    print(json.dumps({"figures": figures, "context": context}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""How fast, small and right quantized artifacts are beside PyTorch in fp32; all from saved folders, in new processes.
+
+`python benchmarks/inference.py --data DIR --teacher ARTIFACT` quantizes a model tuned on the two Corona CSVs in DIR
+(without `--teacher` it tunes one first, which takes 25 minutes; without `--data` all is done on the default tweets) and
+times every result by turns on the test tweets. `--quick` asks no layer for its sensitivity, takes one turn and labels
+5,000 tweets instead of 100,000.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from measuring import Figures, figure
+
+from chirplet.artifact import Artifact
+from chirplet.data.tokens import tokenize
+from chirplet.experiment import parse
+from chirplet.hardware import cpu_cores, cpu_name
+from chirplet.metric.cost import Timing, count_bytes, time_by_turns
+from chirplet.runtime.tokenizer import open_tokenizer
+
+ROOT = Path(__file__).resolve().parents[1]
+QUANTIZERS = ("onnx_int8", "openvino_int8", "openvino_int8_weights")
+TUNED = "experiment=corona_minilm"
+COLD = "import sys, chirplet; chirplet.load(sys.argv[1])(['what a lovely day'])"
+
+
+def run(*overrides: str) -> tuple[str, float]:
+    """What `run.py` prints with these overrides, and the largest memory of its process in million bytes."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as told:
+        process = subprocess.Popen([sys.executable, "run.py", *overrides], cwd=ROOT, stdout=told)
+        _, status, usage = os.wait4(process.pid, 0)
+        told.seek(0)
+        text = told.read()
+    sys.stderr.write(text)
+    if status != 0:
+        raise SystemExit(f"run.py {' '.join(overrides)} failed")
+    return text, usage.ru_maxrss / 1000
+
+
+def cold_seconds(folder: Path, rounds: int) -> float:
+    """From the command to the first tweet's label, the median of some processes."""
+    times = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", COLD, str(folder)], check=True, capture_output=True)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def labelling(folder: Path, texts: list[str], count: int, scratch: Path) -> tuple[float, float]:
+    """Tweets a second of `stage=predict` on so many tweets, and its largest memory in million bytes."""
+    path = scratch / f"{count}.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps({"text": texts[i % len(texts)]}) + "\n" for i in range(count))
+    files = (f"input={path}", f"output={path.with_suffix('.out.jsonl')}", f"hydra.run.dir={scratch}/predict{count}")
+    told, memory = run("stage=predict", f"artifact={folder}", *files)
+    rate = next(line for line in told.splitlines() if line.startswith("labelled")).rpartition("(")[2]
+    return float(rate.split()[0].replace(",", "")), memory
+
+
+def compared(name: str, own: Timing, fp32: Timing, folder: Path, parent: Artifact) -> Figures:
+    """The figures of one quantizer; goals stand where the name has one."""
+    drop = 100 * (parent.record.metrics["test"]["accuracy"] - Artifact.open(folder).record.metrics["test"]["accuracy"])
+    share = count_bytes(folder)["bytes_on_disk"] / count_bytes(parent.folder)["bytes_on_disk"]
+    default = name == "onnx_int8"
+    return [
+        figure(f"{name}: tweets/s", own["tweets_per_s"] / fp32["tweets_per_s"], "times PyTorch fp32's",
+               at_least=4.5 if default else None),
+        figure(f"{name}: batch-1 p50", own["latency_ms"]["p50"] / fp32["latency_ms"]["p50"], "times PyTorch fp32's"),
+        figure(f"{name}: drop of test accuracy", drop, "points", at_most=0.3),
+        figure(f"{name}: bytes", share, "of fp32's", at_most=0.26 if default else None),
+    ]  # fmt: skip
+
+
+def best(figures: Figures) -> Figures:
+    """The fastest of the quantizers that are right enough, and the lowest latency of those."""
+    values = {entry["name"]: entry["value"] for entry in figures}
+    right = [name for name in QUANTIZERS if values[f"{name}: drop of test accuracy"] <= 0.3] or list(QUANTIZERS)
+    fastest = max(right, key=lambda name: values[f"{name}: tweets/s"])
+    quickest = min(right, key=lambda name: values[f"{name}: batch-1 p50"])
+    unit = "times PyTorch fp32's"
+    return [
+        figure(f"best ({fastest}): tweets/s", values[f"{fastest}: tweets/s"], unit, at_least=6),
+        figure(f"best ({quickest}): batch-1 p50", values[f"{quickest}: batch-1 p50"], unit, at_most=1 / 6),
+    ]
+
+
+def main() -> None:
+    """Quantize, measure, and print the figures as one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="folder of Corona_NLP_train.csv and Corona_NLP_test.csv")
+    parser.add_argument("--teacher", type=Path, help="an artifact tuned on those tweets")
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    data = [] if arguments.data is None else ["data=corona_nlp", f"data.dir={arguments.data.resolve()}"]
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        parent_folder = arguments.teacher
+        if parent_folder is None:
+            run(*data, *([] if arguments.data is None else [TUNED]), f"hydra.run.dir={scratch}/parent")
+            parent_folder = scratch / "parent" / "artifact"
+        parent = Artifact.open(parent_folder.resolve())
+        data += [f"data.val_fraction={parent.record.config['data']['val_fraction']}"]
+        quick = ["stage.sensitivity_tweets=0", "stage.tolerance=null"] if arguments.quick else []
+        folders = {name: scratch / name / "artifact" for name in QUANTIZERS}
+        for name, made in folders.items():
+            wanted = ["stage=quantize", f"artifact={parent.folder}", f"quantizer={name}", "stage.measure_cost=false"]
+            run(*data, *wanted, *quick, f"hydra.run.dir={made.parent}")
+        texts = test_texts(data)
+        record = parent.record
+        tokenizer, pad_id = open_tokenizer(parent.folder, record.max_length)
+        tokens = tokenize(texts, tokenizer, record.cleaning, record.max_length)
+        rounds = 1 if arguments.quick else 5
+        fp32, *timings = time_by_turns([parent.folder, *folders.values()], tokens, pad_id, cpu_cores(), rounds)
+        figures: Figures = []
+        for (name, made), own in zip(folders.items(), timings, strict=True):
+            figures += compared(name, own, fp32, made, parent)
+        figures += best(figures)
+        for name in ("onnx_int8", "openvino_int8"):
+            seconds = cold_seconds(folders[name], rounds)
+            figures.append(figure(f"{name}: cold process to first label", seconds, "s", at_most=1.5))
+        figures += labelled(folders["onnx_int8"], texts, timings[0]["tweets_per_s"], arguments.quick, scratch)
+        kept = {name: len(Artifact.open(made).record.training["kept"]) for name, made in folders.items()}
+    context: dict[str, Any] = {
+        "cpu": cpu_name(),
+        "timings": dict(zip(["fp32", *folders], [fp32, *timings], strict=True)),
+        "layers_kept": kept,
+        "versions": record.versions,
+        "data": record.data.source,
+        "seeds": [record.seed],
+        "quick": arguments.quick,
+    }
+    print(json.dumps({"figures": figures, "context": context}))
+
+
+def labelled(folder: Path, texts: list[str], own: float, quick: bool, scratch: Path) -> Figures:
+    """What `stage=predict` reaches of the runtime's `own` tweets a second, and how its memory grows."""
+    count = 5_000 if quick else 100_000
+    _, before = labelling(folder, texts, count // 5, scratch)
+    rate, memory = labelling(folder, texts, count, scratch)
+    return [
+        figure(f"stage=predict, {count:,} tweets", rate / own, "of the runtime's tweets/s", at_least=0.9),
+        figure(f"stage=predict, {count:,} tweets: memory", memory / before, f"of {count // 5:,}'s", at_most=1.1),
+    ]
+
+
+def test_texts(data: list[str]) -> list[str]:
+    """The test tweets of this choice of data."""
+    from hydra import compose, initialize_config_dir
+
+    from chirplet.data.prepare import prepare
+
+    with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
+        experiment = parse(compose("config", overrides=data))
+    return prepare(experiment.data, Path(experiment.cache_dir).expanduser()).test.text
+
+
+if __name__ == "__main__":
+    main()

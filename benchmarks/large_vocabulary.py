@@ -1,0 +1,100 @@
+"""A checkpoint of BERTweet's shape and vocabulary size, and what pruning its vocabulary saves.
+
+The weights are random: bytes, and whether logits stay the same, are all that it tells. Its tokenizer is of BERTweet's
+kind, with merges learnt from English words and tweets; where those give too few pieces, unused ones fill it up.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import RobertaConfig, RobertaForSequenceClassification
+
+from chirplet.data.cleaning import CLEANINGS
+from chirplet.data.corpus import Corpus
+from chirplet.data.tokens import tokenize
+from chirplet.model.bertweet import BertweetTokenizer, open_bertweet
+from chirplet.model.bundled import bundled_folder
+from chirplet.model.quiet import quiet
+from chirplet.pruner.base import Evidence
+from chirplet.pruner.vocabulary import Vocabulary
+
+VOCABULARY = 64_001  # tokens, <mask> last
+SPECIAL = 4
+UNCUT = 2**20
+
+
+def vocabulary_saving(corpus: Corpus, tweets: int | None) -> dict[str, Any]:
+    """Prune by the corpus's train tweets, or the first so many of them.
+
+    Returns:
+        `bytes_before`, `bytes_after` of the weights as saved, `tokens_before`, `tokens`, `filled_up` (pieces that
+        nothing is read as), and `largest_difference` of logits on train tweets.
+    """
+    texts = corpus.train.text[:tweets]
+    with tempfile.TemporaryDirectory() as name:
+        tokenizer, filled = _tokenizer(Path(name), texts)
+        config = RobertaConfig(
+            vocab_size=VOCABULARY,
+            max_position_embeddings=130,
+            type_vocab_size=1,
+            layer_norm_eps=1e-5,
+            num_labels=len(corpus.labels),
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            model = RobertaForSequenceClassification(config).eval()
+        tokens = tokenize(texts, tokenizer, "bertweet", UNCUT)
+        known = [i for i in range(256) if tokenizer.unk_token_id not in tokens[i] and len(tokens[i]) <= 128][:8]
+        before = [_logits(model, tokens[i]) for i in known]
+        bytes_before = _bytes(model, Path(name) / "before")
+        evidence = Evidence(tokens, corpus.train.label[:tweets], 1, tokenizer, lambda: tokens)
+        pruned = Vocabulary(min_count=1).prune(model, evidence)
+        again = tokenize([texts[i] for i in known], pruned.tokenizer, "bertweet", UNCUT)
+        differences = [
+            float((old - _logits(pruned.model, again[place])).abs().max()) for place, old in enumerate(before)
+        ]
+        return {
+            "bytes_before": bytes_before,
+            "bytes_after": _bytes(pruned.model, Path(name) / "after"),
+            "filled_up": filled,
+            "largest_difference": max(differences),
+            **pruned.facts,
+        }
+
+
+def _tokenizer(folder: Path, tweets: list[str]) -> tuple[BertweetTokenizer, int]:
+    """The tokenizer, and how many of its pieces nothing is read as."""
+    content = json.loads((bundled_folder() / "tokenizer.json").read_text(encoding="utf-8"))
+    words = [word for word in content["model"]["vocab"] if word.isalpha()]
+    clean = CLEANINGS["bertweet"]
+    trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    trained.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY - SPECIAL - 1, end_of_word_suffix="</w>", show_progress=False)
+    trained.train_from_iterator([*words, *map(clean, tweets)], trainer)
+    vocabulary = trained.get_vocab()
+    pieces = [
+        piece.removesuffix("</w>") if piece.endswith("</w>") else f"{piece}@@"
+        for piece in sorted(vocabulary, key=vocabulary.__getitem__)
+    ]
+    filled = VOCABULARY - SPECIAL - 1 - len(pieces)
+    pieces += [f"<unused{i}>" for i in range(filled)]
+    merges = json.loads(trained.to_str())["model"]["merges"]
+    (folder / "vocab.txt").write_text("".join(f"{piece} 1\n" for piece in pieces), encoding="utf-8")
+    (folder / "bpe.codes").write_text("".join(f"{left} {right} 1\n" for left, right in merges), encoding="utf-8")
+    return open_bertweet(folder, 128), filled
+
+
+@torch.inference_mode()
+def _logits(model: RobertaForSequenceClassification, ids: np.ndarray) -> torch.Tensor:
+    return model(input_ids=torch.from_numpy(ids[None].astype(np.int64))).logits
+
+
+def _bytes(model: RobertaForSequenceClassification, folder: Path) -> int:
+    with quiet():
+        model.save_pretrained(folder)
+    return (folder / "model.safetensors").stat().st_size

@@ -1,0 +1,222 @@
+"""Pruning: how much accuracy goes with the weights, what structure is worth in time, what a vocabulary weighs.
+
+Each pruned model stands beside a control: the same parent, the same steps from the same logits, nothing pruned.
+
+`--data DIR` has the two Corona CSVs (else the default tweets); `--teacher ARTIFACT` is the parent, made from the same
+tweets with `experiment=corona_minilm` (else it is fine-tuned first, 25 minutes). `--quick` takes a few steps of each,
+so its accuracies mean nothing. `--folder DIR` keeps the runs and their cache there, and takes up those it finds.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+from large_vocabulary import vocabulary_saving
+from measuring import Figures, figure
+from numpy.typing import NDArray
+
+from chirplet.artifact import Artifact
+from chirplet.data.prepare import prepare
+from chirplet.experiment import parse
+from chirplet.metric import fresh
+from chirplet.metric.cost import count_bytes, time_by_turns
+from chirplet.metric.parameters import count_parameters
+from chirplet.model.tokenizer import load_tokenizer
+from chirplet.stage.outcome import Prepared
+from chirplet.stage.parent import prepared, settings_of
+
+ROOT = Path(__file__).resolve().parents[1]
+HALF, WHOLE = 500, 1700
+"""Optimizer steps of 32 tweets; each recovery within ten minutes on two cores that train 95 tweets/s."""
+RECOVERY = ["stage.recovery=distill", "stage.learning_rate=2e-4", "trainer.max_epochs=3"]
+SPARSE = {40: HALF, 50: HALF, 70: WHOLE, 90: HALF}
+GOALS = {40: 0.3, 50: 0.5, 70: 1.5, 90: None}
+"""Largest drop in points of test accuracy, by per cent of zeros."""
+STRUCTURED = {
+    "2x": ["pruner.layers=3", "pruner.feed_forward=1280"],
+    "3x": ["pruner.layers=2", "pruner.feed_forward=1152"],
+}
+
+
+class Bench:
+    """Runs of `run.py` on one set of tweets, in one folder with one cache."""
+
+    def __init__(self, data: list[str], folder: Path, quick: bool) -> None:
+        self.data = data
+        self.folder = folder
+        self.quick = quick
+
+    def run(self, name: str, *overrides: str, steps: int | None = None) -> Artifact:
+        """One run's artifact; `steps` of training."""
+        made = self.folder / name / "artifact"
+        if made.is_dir():
+            return Artifact.open(made)
+        limit = [] if steps is None else [f"trainer.max_steps={4 if self.quick else steps}"]
+        shared = [
+            f"cache_dir={self.folder}/cache",
+            f"hydra.run.dir={self.folder}/{name}",
+            "logger=none",
+            "stage.measure_cost=false",
+        ]
+        command = [sys.executable, "run.py", *self.data, *shared, *overrides, *limit, "stage.evaluate_train=false"]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
+        return Artifact.open(made)
+
+    def prepared(self, artifact: Artifact) -> Prepared:
+        """The tweets as that artifact reads them."""
+        with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
+            source = parse(compose("config", overrides=self.data)).data
+        cache = self.folder / "cache"
+        return prepared(artifact, prepare(source, cache), cache)
+
+    def prune(self, parent: Artifact, name: str, *overrides: str, steps: int | None = None) -> Artifact:
+        """As `run`, from a parent."""
+        return self.run(name, "stage=prune", f"artifact={parent.folder.absolute()}", *overrides, steps=steps)
+
+
+def points(parent: Artifact, artifact: Artifact) -> float:
+    """By how many points the test accuracy fell."""
+    before, after = parent.metric("test/accuracy"), artifact.metric("test/accuracy")
+    assert before is not None
+    assert after is not None
+    return 100 * (before - after)
+
+
+def sparse_figures(bench: Bench, parent: Artifact, controls: dict[int, Artifact]) -> Figures:
+    """Global magnitude over the body, by sparsity."""
+    found = []
+    for per_cent, steps in ({50: HALF} if bench.quick else SPARSE).items():
+        share = f"pruner.sparsity={per_cent / 100}"
+        artifact = bench.prune(
+            parent, f"sparse{per_cent}", "pruner.schedule=cubic", share, "stage.curve=[]", *RECOVERY, steps=steps
+        )
+        drop = points(parent, artifact)
+        found.append(figure(f"drop of test accuracy at {per_cent}%", drop, "points", at_most=GOALS[per_cent]))
+        beside = drop - points(parent, controls[steps])
+        found.append(figure(f"beside the control of as many steps, at {per_cent}%", beside, "points"))
+        weights, size = count_parameters(artifact.folder), count_bytes(artifact.folder)
+        found.append(figure(f"weights that are not zero, at {per_cent}%", weights["params_nonzero"] / 1e6, "million"))
+        found.append(figure(f"compressed size at {per_cent}%", size["bytes_compressed"] / 1e6, "MB"))
+    return found
+
+
+def structured_figures(bench: Bench, parent: Artifact, data: Prepared, controls: dict[int, Artifact]) -> Figures:
+    """Fewer layers and neurons, timed beside the parent in turns, in PyTorch and fp32."""
+    made = {
+        name: bench.prune(parent, f"structured{name}", "pruner=structured", *kept, *RECOVERY, steps=WHOLE)
+        for name, kept in STRUCTURED.items()
+        if name == "2x" or not bench.quick
+    }
+    folders = [parent.folder, *(artifact.folder for artifact in made.values())]
+    dense, *others = time_by_turns(folders, data.sample(), data.pad_id, None, rounds=1 if bench.quick else 3)
+    found = []
+    for (name, artifact), timing in zip(made.items(), others, strict=True):
+        at_least, at_most = (2.0, 1.0) if name == "2x" else (None, None)
+        kept = " ".join(STRUCTURED[name])
+        times = timing["tweets_per_s"] / dense["tweets_per_s"]
+        found.append(
+            figure(f"structured, {kept}: tweets/s, fp32, beside the parent's", times, "times", at_least=at_least)
+        )
+        found.append(
+            figure(f"structured, {kept}: drop of test accuracy", points(parent, artifact), "points", at_most=at_most)
+        )
+        beside = points(parent, artifact) - points(parent, controls[WHOLE])
+        found.append(figure(f"structured, {kept}: beside the control", beside, "points"))
+    return found
+
+
+def vocabulary_figures(bench: Bench, parent: Artifact, data: Prepared) -> tuple[Figures, dict[str, Any]]:
+    """Labels by both models of all tweets, in fp32."""
+    artifact = bench.prune(parent, "vocabulary", "pruner=vocabulary", "stage.recovery=none")
+    smaller = bench.prepared(artifact)
+    same: dict[str, NDArray[np.bool_]] = {}
+    for split in ("val", "test"):
+        labels = [
+            fresh.logits_of(one.folder, own.tokens(own.corpus.split(split)), own.pad_id, 64, None, "32-true").argmax(1)
+            for one, own in ((parent, data), (artifact, smaller))
+        ]
+        same[split] = labels[0] == labels[1]
+    before, after = load_tokenizer(settings_of(parent)), load_tokenizer(settings_of(artifact))
+    lost = {number for token, number in before.get_vocab().items() if token not in after.get_vocab()}
+    lost.add(before.unk_token_id)
+    tokens = data.tokens(data.corpus.val)
+    kept = np.array([lost.isdisjoint(tokens[i].tolist()) for i in range(len(tokens))])
+    old, new = (count_bytes(one.folder)["bytes_on_disk"] for one in (parent, artifact))
+    large = vocabulary_saving(data.corpus, 500 if bench.quick else None)
+    saved = large["bytes_before"] - large["bytes_after"]
+    changed = int((~same["val"][kept]).sum())
+    return [
+        figure("vocabulary: val tweets with kept tokens whose label changed", changed, "tweets", at_most=0),
+        figure("vocabulary: val tweets whose tokens were kept", float(kept.mean()), "share"),
+        figure("vocabulary: labels unchanged on test", float(same["test"].mean()), "share", at_least=0.995),
+        figure("vocabulary: bytes saved", (old - new) / 1e6, "MB"),
+        figure("vocabulary: bytes saved, of the parent's", (old - new) / old, "share"),
+        figure("vocabulary, BERTweet's shape: bytes saved", saved / 1e6, "MB"),
+        figure("vocabulary, BERTweet's shape: bytes saved, of all", saved / large["bytes_before"], "share"),
+        figure("vocabulary, BERTweet's shape: logits differ by", large["largest_difference"], "at most", at_most=1e-4),
+    ], {"large_vocabulary": large, "vocabulary": artifact.record.training["pruning"] | {"sparsity": None}}
+
+
+def main() -> None:
+    """Run, and print the figures as one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="folder of Corona_NLP_train.csv and Corona_NLP_test.csv")
+    parser.add_argument("--teacher", type=Path, help="the artifact to prune, made from the same tweets")
+    parser.add_argument("--only", choices=("sparse", "structured", "vocabulary"), help="one part of it")
+    parser.add_argument("--folder", type=Path, help="where runs are kept; a temporary one by default")
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    data = (
+        []
+        if arguments.data is None
+        else ["data=corona_nlp", f"data.dir={arguments.data.resolve()}", "data.val_fraction=0.05"]
+    )
+    with tempfile.TemporaryDirectory() as name:
+        bench = Bench(data, (arguments.folder or Path(name)).absolute(), arguments.quick)
+        if arguments.teacher is not None:
+            parent = Artifact.open(arguments.teacher)
+        else:
+            experiment = [] if arguments.data is None else ["experiment=corona_minilm"]
+            few = ["callback=none"] if arguments.quick else []
+            parent = bench.run("parent", *experiment, *few, steps=4 if arguments.quick else None)
+        figures, context = _figures(bench, parent, arguments.only)
+    print(json.dumps({"figures": figures, "context": context | {"quick": arguments.quick}}))
+
+
+def _figures(bench: Bench, parent: Artifact, only: str | None) -> tuple[Figures, dict[str, Any]]:
+    data = bench.prepared(parent)
+    record = parent.record
+    figures: Figures = []
+    context: dict[str, Any] = {
+        "cpu": record.cpu["name"],
+        "versions": record.versions,
+        "data": record.data.source,
+        "sizes": record.data.sizes,
+        "parent": {split: metrics["accuracy"] for split, metrics in record.metrics.items()},
+        "seeds": [record.seed],
+    }
+    if only in {None, "vocabulary"}:
+        found, told = vocabulary_figures(bench, parent, data)
+        figures += found
+        context |= told
+    controls: dict[int, Artifact] = {}
+    for steps in {None: (HALF, WHOLE), "sparse": (HALF, WHOLE), "structured": (WHOLE,)}.get(only, ()):
+        dense = ["pruner.schedule=one_shot", "pruner.sparsity=0.0", "stage.curve=[]"]
+        control = controls[steps] = bench.prune(parent, f"control{steps}", *dense, *RECOVERY, steps=steps)
+        context[f"control{steps}"] = control.record.training["seconds"]
+        figures.append(figure(f"control, {steps} steps: drop of test accuracy", points(parent, control), "points"))
+    if only in {None, "sparse"}:
+        figures += sparse_figures(bench, parent, controls)
+    if only in {None, "structured"}:
+        figures += structured_figures(bench, parent, data, controls)
+    return figures, context
+
+
+if __name__ == "__main__":
+    main()

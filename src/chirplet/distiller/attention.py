@@ -1,0 +1,46 @@
+"""Imitate how tokens attend to each other: MiniLM (Wang et al. 2020, arXiv 2002.10957; v2: 2012.15828)."""
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from chirplet.config import Count, Index
+from chirplet.distiller.base import Distiller
+from chirplet.error import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+    from chirplet.module.imitation import Imitation
+
+
+class Attention(Distiller):
+    """Which relations of the student's last layer imitate those of the teacher's `teacher_layer`.
+
+    `heads` is the number of parts that queries, keys and values are cut into.
+    """
+
+    looks_inside: ClassVar[bool] = True
+
+    relations: Annotated[list[Literal["qk", "qq", "kk", "vv"]], Field(min_length=1)]
+    teacher_layer: Index | None
+    heads: Count | None
+
+    def imitation(self, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
+        from chirplet.module.imitation import RelationImitation
+
+        assert teacher is not None
+        depth = teacher.num_hidden_layers
+        layer = depth - 1 if self.teacher_layer is None else self.teacher_layer
+        if layer >= depth:
+            raise ConfigError(
+                f"distiller.attention.teacher_layer: got {layer}, should be less than {depth}, the teacher's layers"
+            )
+        heads = teacher.num_attention_heads if self.heads is None else self.heads
+        widths = {"teacher's": teacher.hidden_size, "student's": student.hidden_size}
+        for whose, width in widths.items():
+            if width % heads:
+                raise ConfigError(
+                    f"distiller.attention.heads: got {heads}, which the {whose} width {width} is no multiple of"
+                )
+        return RelationImitation(self.relations, student.num_hidden_layers - 1, layer, heads)

@@ -1,0 +1,31 @@
+"""Imitate the teacher's hidden states: TinyBERT (Jiao et al. 2020, arXiv 1909.10351)."""
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from chirplet.distiller.base import Distiller
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+    from chirplet.module.imitation import Imitation
+
+
+class Hidden(Distiller):
+    """Which states: of the embeddings and every layer (`uniform`), or of the last layer alone (`top`).
+
+    With `uniform` student layer m of M imitates teacher layer m · L / M of L, as TinyBERT's do.
+    """
+
+    looks_inside: ClassVar[bool] = True
+
+    layers: Literal["uniform", "top"]
+
+    def imitation(self, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
+        from chirplet.module.imitation import StateImitation
+
+        assert teacher is not None
+        depth, teacher_depth = student.num_hidden_layers, teacher.num_hidden_layers
+        pairs = [(depth, teacher_depth)]
+        if self.layers == "uniform":
+            pairs = [(layer, round(layer * teacher_depth / depth)) for layer in range(depth + 1)]
+        return StateImitation(pairs, student.hidden_size, teacher.hidden_size)

@@ -1,0 +1,23 @@
+"""Imitate the teacher's logits: Hinton et al. 2015 (arXiv 1503.02531)."""
+
+from typing import TYPE_CHECKING, Literal
+
+from chirplet.config import Positive
+from chirplet.distiller.base import Distiller
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+    from chirplet.module.imitation import Imitation
+
+
+class Logits(Distiller):
+    """`kl` is T² times the divergence of distributions softened by `temperature`; `mse` has no temperature."""
+
+    loss: Literal["kl", "mse"]
+    temperature: Positive
+
+    def imitation(self, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
+        from chirplet.module.imitation import LogitImitation
+
+        return LogitImitation(self.temperature if self.loss == "kl" else None)

@@ -1,0 +1,76 @@
+"""How sure a difference between two classifiers is that labelled the same tweets; numpy alone."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chirplet.config import Settings
+
+Right = NDArray[np.bool_]
+"""Which tweets a classifier labelled rightly, shape (n,)."""
+
+
+class Difference(Settings):
+    """`value` is accuracy minus accuracy, `low` to `high` its interval at `level`, `mcnemar_p` a two-sided p-value."""
+
+    value: float
+    low: float
+    high: float
+    level: float
+    mcnemar_p: float
+
+
+@dataclass(frozen=True)
+class _Discordant:
+    """Tweets that `first` alone and `second` alone labelled rightly, of `n`."""
+
+    first: int
+    second: int
+    n: int
+
+
+def accuracy_difference(first: Right, second: Right, *, level: float, resamples: int, seed: int) -> Difference:
+    """The accuracy of `first` minus that of `second`, with its paired bootstrap interval and McNemar's p.
+
+    Raises:
+        ValueError: they are not of the same tweets, or of none.
+    """
+    if first.shape != second.shape or len(first) == 0:
+        raise ValueError(f"got {len(first)} and {len(second)} tweets, should be the same ones")
+    low, high = paired_bootstrap(first, second, level=level, resamples=resamples, seed=seed)
+    found = _discordant(first, second)
+    value = (found.first - found.second) / found.n
+    return Difference(value=value, low=low, high=high, level=level, mcnemar_p=mcnemar_p(first, second))
+
+
+def paired_bootstrap(first: Right, second: Right, *, level: float, resamples: int, seed: int) -> tuple[float, float]:
+    """The percentile interval of the accuracy difference when tweets are drawn again with replacement, pair by pair.
+
+    Efron 1979, "Bootstrap methods: another look at the jackknife". A tweet's difference is 1, 0 or -1, so all that a
+    resample amounts to are three counts, and those of n draws are multinomial: they are drawn at once.
+    """
+    found = _discordant(first, second)
+    shares = np.array([found.first, found.second, found.n - found.first - found.second]) / found.n
+    drawn = np.random.default_rng(seed).multinomial(found.n, shares, size=resamples)
+    differences = (drawn[:, 0] - drawn[:, 1]) / found.n
+    low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def mcnemar_p(first: Right, second: Right) -> float:
+    """McNemar's exact test: how likely a split of the discordant tweets at least so uneven is by chance, two-sided.
+
+    McNemar 1947; the binomial form: of b + c tweets that one alone labelled rightly, each would be either's with
+    probability 1/2.
+    """
+    found = _discordant(first, second)
+    total = found.first + found.second
+    tail = sum(math.comb(total, k) for k in range(min(found.first, found.second) + 1))
+    # Whole numbers to the last: 2**total alone is beyond the range of floats at a thousand tweets.
+    return min(1.0, float(2 * tail / 2**total))
+
+
+def _discordant(first: Right, second: Right) -> _Discordant:
+    return _Discordant(int((first & ~second).sum()), int((second & ~first).sum()), len(first))

@@ -1,0 +1,52 @@
+"""Weights that training moves towards zero go (Sanh et al. 2020, arXiv 2005.07683).
+
+Each weight has a score, learnt beside it: −Σ η ∂L/∂W · W, which falls while a weight shrinks. The forward pass sees
+the weights with the highest scores alone, the backward pass lets all scores learn (straight through, equation 3).
+"""
+
+from typing import TYPE_CHECKING, Literal
+
+from chirplet.config import Count, Fraction, Positive
+from chirplet.pruner.base import Evidence, Pruned, Pruner
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from chirplet.module.pruning import Masking
+
+
+class Movement(Pruner):
+    """Raises sparsity to `sparsity` of all weights in `scope` as `cubic` does in the other pruners.
+
+    `score_learning_rate` is the peak one of the scores, which follows the schedule of the weights'.
+    """
+
+    sparsity: Fraction
+    scope: Literal["body", "linear"]
+    score_learning_rate: Positive
+    ramp_fraction: Fraction
+    every_steps: Count
+
+    @property
+    def trained(self) -> bool:
+        """Scores are learnt by training and by nothing else."""
+        return True
+
+    def check(self, model: "PreTrainedModel") -> None:
+        from chirplet.pruner.mask import check_sparsity, prunable
+
+        check_sparsity(prunable(model, self.scope), self.sparsity)
+
+    def prune(self, model: "PreTrainedModel", evidence: Evidence) -> Pruned:
+        from chirplet.pruner.mask import prunable
+
+        weights = prunable(model, self.scope)
+        return Pruned(model, evidence.tokenizer, {name: weight != 0 for name, weight in weights.items()}, {})
+
+    def masking(self, pruned: Pruned, evidence: Evidence, steps: int) -> "Masking":
+        from chirplet.module.pruning import Moving
+        from chirplet.pruner.mask import Ramp, prunable, sparsity_of
+
+        initial = sparsity_of(prunable(pruned.model, self.scope))
+        ramp = Ramp(initial, self.sparsity, int(self.ramp_fraction * steps), self.every_steps)
+        return Moving(pruned.model, pruned.masks, self.score_learning_rate, ramp)

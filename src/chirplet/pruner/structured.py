@@ -1,0 +1,95 @@
+"""Whole layers, heads and neurons go, and a smaller dense model is left that is faster everywhere."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, field_validator
+
+from chirplet.config import Count, Index
+from chirplet.error import PruningError
+from chirplet.pruner.base import Evidence, Pruned, Pruner
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+ARCHITECTURES = ("bert", "roberta", "xlm-roberta", "camembert")
+
+
+class Structured(Pruner):
+    """What is kept; null is all.
+
+    `layers` counts the lowest, which carry over best (arXiv 2305.15032), or lists indices from 0. `feed_forward` is
+    neurons a layer, `heads` attention heads a layer; which ones is decided by their importance on train tweets.
+    """
+
+    layers: Count | Annotated[list[Index], Field(min_length=1)] | None
+    feed_forward: Count | None
+    heads: Count | None
+
+    @field_validator("layers")
+    @classmethod
+    def _ascending(cls, layers: Any) -> Any:
+        if isinstance(layers, list) and layers != sorted(set(layers)):
+            raise ValueError(f"got {layers}, should be in ascending order, each once")
+        return layers
+
+    def check(self, model: "PreTrainedModel") -> None:
+        self.kept(model.config)
+
+    def prune(self, model: "PreTrainedModel", evidence: Evidence) -> Pruned:
+        from chirplet.pruner.importance import importances
+        from chirplet.pruner.mask import zeros_of
+        from chirplet.pruner.narrowing import narrowed
+
+        config = model.config
+        layers, heads, neurons = self.kept(config)
+        of_heads, of_neurons = importances(model, evidence)
+        keep_heads = [of_heads[layer].topk(heads).indices.sort().values for layer in layers]
+        keep_neurons = [of_neurons[layer].topk(neurons).indices.sort().values for layer in layers]
+        smaller = narrowed(model, layers, keep_heads, keep_neurons)
+        facts: dict[str, Any] = {
+            "layers": layers,
+            "feed_forward": neurons,
+            "heads": heads,
+            "importance_kept": {
+                str(layer): float(of_neurons[layer, kept].sum() / of_neurons[layer].sum())
+                for layer, kept in zip(layers, keep_neurons, strict=True)
+            },
+        }
+        return Pruned(smaller, evidence.tokenizer, zeros_of(smaller), facts)
+
+    def kept(self, config: "PretrainedConfig") -> tuple[list[int], int, int]:
+        """Layers, heads a layer and neurons a layer that are kept of a model.
+
+        Raises:
+            PruningError: it has less, cannot express it, or nothing would be pruned.
+        """
+        if config.model_type not in ARCHITECTURES:
+            raise PruningError(
+                f"pruner: structured knows {', '.join(ARCHITECTURES)}, but the model is a {config.model_type}"
+            )
+        there = {
+            "layers": config.num_hidden_layers,
+            "feed_forward": config.intermediate_size,
+            "heads": config.num_attention_heads,
+        }
+        layers = self.layers
+        if layers is None or isinstance(layers, int):
+            layers = list(range(layers or there["layers"]))
+        neurons, heads = self.feed_forward or there["feed_forward"], self.heads or there["heads"]
+        for name, wanted in (("layers", layers[-1] + 1), ("feed_forward", neurons), ("heads", heads)):
+            if wanted > there[name]:
+                raise PruningError(
+                    f"pruner.{name}: got {getattr(self, name)}, but the parent has {there[name]}; should be less"
+                )
+        if config.hidden_size % heads:
+            fitting = [str(count) for count in range(1, there["heads"] + 1) if config.hidden_size % count == 0]
+            raise PruningError(
+                f"pruner.heads: got {heads}, which does not divide the width {config.hidden_size}, "
+                f"and config.json knows heads that do alone; should be one of {', '.join(fitting)}"
+            )
+        if (len(layers), neurons, heads) == (there["layers"], there["feed_forward"], there["heads"]):
+            told = ", ".join(f"{name}={count}" for name, count in there.items())
+            raise PruningError(
+                f"pruner: keeps all there is ({told}); give less of pruner.layers or pruner.feed_forward"
+            )
+        return layers, heads, neurons

@@ -1,0 +1,65 @@
+"""Weights that are small, or see little, go: |weight| times the norm of its input (Sun et al. 2023, arXiv 2306.11695).
+
+No gradient is needed. As in the paper weights compete within an output's row, so that every matrix is as sparse.
+"""
+
+from typing import TYPE_CHECKING, Literal
+
+from chirplet.data.padding import by_length, padded
+from chirplet.pruner.base import Evidence, Masks
+from chirplet.pruner.scored import ScoredPruner
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.utils.hooks import RemovableHandle
+    from transformers import PreTrainedModel
+
+BATCH_SIZE = 32
+
+
+class Wanda(ScoredPruner):
+    """Scores a weight w of input j by |w| · ‖x_j‖₂ over the tokens of the sample; for matrices that multiply."""
+
+    scope: Literal["body", "linear"]
+
+    def masks(self, model: "PreTrainedModel", evidence: Evidence, sparsity: float) -> Masks:
+        from chirplet.pruner.mask import lowest_of_rows, prunable
+
+        weights = {name: weight.detach() for name, weight in prunable(model, self.scope).items()}
+        norms = input_norms(model, evidence, [name.removesuffix(".weight") for name in weights])
+        return {
+            name: lowest_of_rows(weight.abs() * norms[name.removesuffix(".weight")], sparsity) & (weight != 0)
+            for name, weight in weights.items()
+        }
+
+
+def input_norms(model: "PreTrainedModel", evidence: Evidence, layers: list[str]) -> "dict[str, Tensor]":
+    """‖x_j‖₂ of each input j of each layer over all tokens of the sample, by the layer's name; shape (inputs,)."""
+    import torch
+
+    squares: dict[str, Tensor] = {}
+    real = torch.empty(0)
+    training = model.training
+
+    def listen(name: str) -> "RemovableHandle":
+        def hook(module: "nn.Module", inputs: "tuple[Tensor, ...]") -> None:
+            (states,) = inputs
+            # Padding is no token: its states are left out. Pooler and head see one state a tweet.
+            states = states[real] if states.dim() == 3 and states.shape[:2] == real.shape else states.flatten(0, -2)
+            squares[name] = squares.get(name, 0) + states.float().square().sum(dim=0)
+
+        return model.get_submodule(name).register_forward_pre_hook(hook)
+
+    handles = [listen(name) for name in layers]
+    try:
+        model.eval()
+        with torch.inference_mode():
+            for batch in by_length(evidence.tokens.lengths, BATCH_SIZE):
+                input_ids, mask = map(torch.from_numpy, padded(evidence.tokens, batch, evidence.pad_id))
+                real = mask.bool()
+                model(input_ids=input_ids.to(model.device), attention_mask=mask.to(model.device))
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    return {name: total.sqrt() for name, total in squares.items()}

@@ -1,0 +1,114 @@
+"""The nodes by which ONNX Runtime computes a classifier in int8.
+
+Tables of embeddings have one scale a row. Layers that are kept stand in fp16 and are computed in fp32: half the bytes
+that fp32 takes, and a rounding that is a sixteenth of int8's or less.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto
+from torch import nn
+
+from chirplet.quantizer.base import Quantization
+from chirplet.quantizer.onnx_graph import MASKED, MICROSOFT, Arithmetic, array, classifier_graph, layer_names
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+STEPS, REDUCED_STEPS = 127, 63
+"""Steps from zero to the largest weight, of 8 bits and of 7."""
+
+
+class OnnxQuantization(Quantization):
+    """Writes the graph anew for each set of layers that is kept: that takes a fraction of a second."""
+
+    def __init__(self, model: "PreTrainedModel", reduce_range: bool) -> None:
+        self.model = model
+        self.steps = REDUCED_STEPS if reduce_range else STEPS
+        self.layers = layer_names(model)
+        self.facts: dict[str, Any] = {
+            "weights": "int8, one scale an output or row",
+            "activations": "uint8, one scale a batch",
+            "reduce_range": reduce_range,
+        }
+
+    def write(self, folder: Path, kept: Collection[str]) -> None:
+        graph = classifier_graph(self.model, Int8(kept, self.steps), {"precision": "int8/fp32"})
+        onnx.save(graph, folder / "model.onnx")
+        self.model.config.save_pretrained(folder)
+
+
+class Int8(Arithmetic):
+    """ONNX Runtime's own operations, in int8 but for the layers that are `kept`."""
+
+    def __init__(self, kept: Collection[str], steps: int) -> None:
+        super().__init__()
+        self.kept = frozenset(kept)
+        self.steps = steps
+
+    def weight(self, name: str, values: NDArray[np.float32]) -> str:
+        half = self.constant(f"{name}.weight", values.astype(np.float16))
+        single: str = self.node("Cast", half, to=TensorProto.FLOAT)
+        return single
+
+    def rows(self, name: str, table: NDArray[np.float32], operation: str, *which: str) -> str:
+        if name in self.kept:
+            half = self.node(operation, self.constant(f"{name}.weight", table.astype(np.float16)), *which)
+            kept: str = self.node("Cast", half, to=TensorProto.FLOAT)
+            return kept
+        whole, scale = (
+            self.node(operation, self.constant(f"{name}.{part}", values), *which)
+            for part, values in zip(("weight", "weight_scale"), rounded(table, STEPS, axis=1), strict=True)
+        )
+        found: str = self.node("Mul", self.node("Cast", whole, to=TensorProto.FLOAT), scale)
+        return found
+
+    def linear(self, states: str, layers: dict[str, nn.Linear]) -> list[str]:
+        if all(name in self.kept for name in layers):
+            return super().linear(states, layers)
+        values, scale, zero_point = self.node("DynamicQuantizeLinear", states, outputs=3)
+        found = []
+        for name, layer in layers.items():
+            if name in self.kept:
+                found += super().linear(states, {name: layer})
+                continue
+            whole, steps = rounded(array(layer.weight).T, self.steps, axis=0)
+            inputs = [
+                values,
+                self.constant(f"{name}.weight", whole),
+                scale,
+                self.constant(f"{name}.weight_scale", steps[0]),
+                zero_point,
+                self.constant(f"{name}.weight_zero_point", np.zeros_like(whole[0])),
+                *([] if layer.bias is None else [self.constant(f"{name}.bias", array(layer.bias))]),
+            ]
+            found.append(self.node("MatMulIntegerToFloat", *inputs, domain=MICROSOFT))
+        return found
+
+    def mask(self, attention_mask: str) -> str:
+        found: str = self.node("Cast", attention_mask, to=TensorProto.INT32)
+        return found
+
+    def attend(self, query: str, key: str, value: str, mask: str, heads: int, size: int) -> str:
+        inputs = (query, key, value, "", mask)
+        found: str = self.node(
+            "MultiHeadAttention", *inputs, domain=MICROSOFT, num_heads=heads, mask_filter_value=float(MASKED)
+        )
+        return found
+
+    def gelu(self, states: str) -> str:
+        found: str = self.node("Gelu", states, domain=MICROSOFT)
+        return found
+
+
+def rounded(weight: NDArray[np.float32], steps: int, axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Whole numbers within ±`steps` and their scales along `axis`, which is kept with length 1."""
+    largest = np.abs(weight).max(axis=axis, keepdims=True)
+    # What is all zero needs no steps, but may not be divided by one of size zero.
+    scale = np.maximum(largest / steps, np.float32(2.0**-120)).astype(np.float32)
+    return np.rint(weight / scale).astype(np.int8), scale

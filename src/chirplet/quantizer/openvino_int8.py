@@ -1,0 +1,25 @@
+"""OpenVINO with int8 weights and activations, whose ranges are learnt from train tweets before it runs (static).
+
+SmoothQuant (Xiao et al. 2023, arXiv 2211.10438) moves what stands out in a channel from activations into weights.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chirplet.config import Count, Probability
+from chirplet.quantizer.base import Calibration, Quantization, Quantizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class OpenVinoInt8(Quantizer):
+    """`tweets` of train are looked at; `smooth_quant_alpha` is how much of an outlier goes into the weights."""
+
+    tweets: Count
+    smooth_quant_alpha: Probability
+
+    def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
+        from chirplet.quantizer.openvino_graph import OpenVinoStatic
+
+        return OpenVinoStatic(model, calibration, self.tweets, self.smooth_quant_alpha, workspace)

@@ -1,0 +1,152 @@
+"""A pruned model shown: what is zero where, what pruning alone does, and runs from one parent side by side."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
+from rich.table import Table
+
+from chirplet.artifact import Record
+from chirplet.report import plot
+from chirplet.report.page import render_page
+
+PARTS = {
+    "attention.self.query": "query",
+    "attention.self.key": "key",
+    "attention.self.value": "value",
+    "attention.output.dense": "attention out",
+    "intermediate.dense": "up",
+    "output.dense": "down",
+}
+"""A layer's matrices: the end of the name to what they are called in tables."""
+
+_LAYER = re.compile(r"\.encoder\.layer\.(\d+)\.(.+)$")
+
+
+def tables(record: Record) -> list[Table]:
+    """Sparsity by module, where anything is zero, and the curve, where there is one."""
+    pruning = record.training["pruning"]
+    found = []
+    columns, rows = sparsity_rows(record)
+    if any(share for _, shares in rows for share in shares if share is not None):
+        table = Table(title="Zeros in each matrix, and what pruning this layer alone adds to the loss on val (nats)")
+        table.title_justify = "left"
+        for column in columns:
+            table.add_column(column, justify="left" if column == columns[0] else "right")
+        losses = pruning.get("layer_losses", [])
+        for place, (name, shares) in enumerate(rows):
+            loss = f"{losses[place]:+.4f}" if place < len(losses) else ""
+            table.add_row(name, *("" if share is None else f"{share:.1%}" for share in shares), loss)
+        found.append(table)
+    if "curve" in pruning:
+        table = Table(title="Pruned at once, without recovery, on val", title_justify="left")
+        for column in ("sparsity", "accuracy", "loss (nats)"):
+            table.add_column(column, justify="right")
+        for point in pruning["curve"]:
+            table.add_row(f"{point['sparsity']:.0%}", f"{point['accuracy']:.4f}", f"{point['loss']:.4f}")
+        found.append(table)
+    return found
+
+
+def sparsity_rows(record: Record) -> tuple[list[str], list[tuple[str, list[float | None]]]]:
+    """Headings, and a row for each layer, lowest first, and for all other modules with zeros; shares of zeros."""
+    layers: dict[int, dict[str, float]] = {}
+    others: dict[str, float] = {}
+    for name, share in record.training["pruning"]["sparsity"].items():
+        match = _LAYER.search(name)
+        if match is not None:
+            layers.setdefault(int(match[1]), {})[match[2]] = share
+        elif share > 0.01:  # less is the padding's embedding, which is zero in every model
+            others[name] = share
+    rows: list[tuple[str, list[float | None]]] = [
+        (f"layer {layer}", [parts.get(part) for part in PARTS]) for layer, parts in sorted(layers.items())
+    ]
+    rows += [(name, [share, *([None] * (len(PARTS) - 1))]) for name, share in others.items()]
+    return ["module", *PARTS.values(), "loss alone"], rows
+
+
+def cost_line(record: Record) -> str:
+    """What the zeros save, and how fast the model was measured to be beside its parent."""
+    cost = record.cost
+    return (
+        f"{cost['params_nonzero']:,} of {cost['params_total']:,} weights are not zero; "
+        f"{cost['bytes_compressed'] / 1e6:.1f} MB compressed with zstd, {cost['bytes_on_disk'] / 1e6:.1f} MB as it is; "
+        f"{cost['beside']['times_tweets_per_s']:.2f} times the parent's tweets/s"
+    )
+
+
+def page(own: Record, parent: Record, beside: Sequence[Record]) -> str:
+    """A self-contained HTML page.
+
+    Args:
+        own: the run's own record.
+        parent: that of what was pruned.
+        beside: those of other runs from the same parent, by the same method; in a multirun those finished so far.
+    """
+    pruning = own.training["pruning"]
+    columns, rows = sparsity_rows(own)
+    runs = sorted([own, *beside], key=_sparsity)
+    return render_page(
+        "pruning.html.j2",
+        own=own,
+        parent=parent,
+        pruning=pruning,
+        columns=columns,
+        rows=rows,
+        losses=pruning.get("layer_losses", []),
+        runs=[_run_row("parent", parent), *(_run_row(_title(record), record) for record in runs)],
+        curve=_curve(own, parent, runs),
+    )
+
+
+def _curve(own: Record, parent: Record, runs: Sequence[Record]) -> Markup | None:
+    """Accuracy on validation against sparsity: pruning alone, and each run after its recovery."""
+    series: dict[str, list[tuple[float, float]]] = {}
+    if "curve" in own.training["pruning"]:
+        points = [(point["sparsity"], point["accuracy"]) for point in own.training["pruning"]["curve"]]
+        series["at once, no recovery"] = points
+    after = [(_sparsity(record), record.metrics["val"]["accuracy"]) for record in runs if "val" in record.metrics]
+    if after and all("sparsity" in record.settings["pruner"] for record in runs):
+        series["these runs"] = after
+    if not series:
+        return None
+    dense = parent.metrics.get("val", {}).get("accuracy")
+    told = "; ".join(
+        f"{name}: " + ", ".join(f"{x:.0%} {y:.3f}" for x, y in sorted(points)) for name, points in series.items()
+    )
+    return Markup(
+        plot.share_lines(
+            series,
+            "sparsity",
+            "accuracy on val",
+            f"Lines: accuracy by sparsity. {told}.",
+            None if dense is None else (dense, "parent"),
+        )
+    )
+
+
+def _run_row(name: str, record: Record) -> tuple[str, list[str]]:
+    """Accuracy on val and test, weights that are not zero, million bytes compressed, tweets a second.
+
+    How many times the parent's speed that is was measured by turns. What is not known is "".
+    """
+    accuracies = [record.metrics.get(split, {}).get("accuracy") for split in ("val", "test")]
+    cost = record.cost
+    figures = [
+        f"{cost['params_nonzero']:,}" if "params_nonzero" in cost else "",
+        f"{cost['bytes_compressed'] / 1e6:.1f}" if "bytes_compressed" in cost else "",
+        f"{cost['tweets_per_s']:,.0f}" if "tweets_per_s" in cost else "",
+        f"{cost['beside']['times_tweets_per_s']:.2f}" if "beside" in cost and name != "parent" else "",
+    ]
+    return name, ["" if accuracy is None else f"{accuracy:.4f}" for accuracy in accuracies] + figures
+
+
+def _sparsity(record: Record) -> float:
+    value: Any = record.settings["pruner"].get("sparsity", 0.0)
+    return float(value)
+
+
+def _title(record: Record) -> str:
+    settings = {name: value for name, value in record.settings["pruner"].items() if value is not None}
+    return f"{record.method}: " + ", ".join(f"{name} {value}" for name, value in settings.items())

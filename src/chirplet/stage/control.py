@@ -1,0 +1,83 @@
+"""The control of a distilled student: the same student, start and steps, on labels alone."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chirplet.artifact import CONTROL_PREDICTIONS, write_predictions
+from chirplet.callback.checkpoint import LAST
+from chirplet.data.corpus import Split, Tweets
+from chirplet.error import ConfigError
+from chirplet.metric.classification import evaluate, scalars
+from chirplet.metric.significance import accuracy_difference
+from chirplet.stage.base import Run
+from chirplet.stage.fitting import checkpoint_folder
+from chirplet.stage.outcome import Judged, Prepared, judge, trained_runtime
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+FOLDER = "control"
+"""Below the run's own folder; what it says is told of both."""
+
+LEVEL = 0.95
+RESAMPLES = 10_000
+
+
+def control_run(run: Run, resume: str | None) -> Run:
+    """The run whose checkpoints are the control's: below the student's, also where that is resumed elsewhere."""
+    return replace(run, output_dir=checkpoint_folder(run, resume).parent / FOLDER)
+
+
+def resumed_phases(resume: str | None) -> tuple[str | None, str | None]:
+    """The checkpoints that the student and its control go on from.
+
+    A control's checkpoint means that the student was done; its last checkpoint then gives it without new training.
+
+    Raises:
+        ConfigError: that one is missing.
+    """
+    if resume is None:
+        return None, None
+    folder = Path(resume).expanduser().absolute().parent
+    if folder.parent.name != FOLDER:
+        return resume, None
+    last = folder.parent.parent / folder.name / LAST
+    if not last.is_file():
+        raise ConfigError(f"resume: {resume!r} is of a control, and the student's own {str(last)!r} is missing")
+    return str(last), resume
+
+
+def as_many(train: Tweets, count: int) -> Tweets:
+    """The labelled tweets over and over until they are as many as the student's: epochs then have as many steps."""
+    return train if len(train) == count else train.take(np.resize(np.arange(len(train)), count))
+
+
+def control_account(
+    run: Run,
+    control: "PreTrainedModel",
+    training: dict[str, Any],
+    data: Prepared,
+    splits: Sequence[Split],
+    batch_size: int,
+) -> Callable[[Path, Judged], dict[str, Any]]:
+    """What `write_outcome` asks once the student was judged: the control's figures, and how sure the difference is.
+
+    Its predictions are written beside the student's.
+    """
+
+    def account(folder: Path, student: Judged) -> dict[str, Any]:
+        judged = judge(trained_runtime(run, control), data, splits, batch_size)
+        write_predictions(folder, {str(split): pair for split, pair in judged.items()}, CONTROL_PREDICTIONS)
+        told: dict[str, Any] = {"training": training}
+        for split, (tweets, logits) in judged.items():
+            right, others = (pair.argmax(axis=1) == tweets.label for pair in (student[split][1], logits))
+            difference = accuracy_difference(right, others, level=LEVEL, resamples=RESAMPLES, seed=run.seed)
+            told[split] = scalars(evaluate(logits, tweets.label, data.corpus.labels))
+            told[split]["difference"] = difference.model_dump()
+        return {"control": told}
+
+    return account

@@ -1,0 +1,169 @@
+"""Train a student on what its teacher says, and beside it the same student on labels alone."""
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from chirplet.artifact import Artifact, check_folder
+from chirplet.callback.checkpoint import LAST
+from chirplet.config import Fraction, Index, Probability, existing_file
+from chirplet.distiller.base import Distiller
+from chirplet.error import ArtifactError, ConfigError
+from chirplet.model.cutting import Cut
+from chirplet.model.pretrained import Pretrained
+from chirplet.stage.base import Run
+from chirplet.stage.training import TrainingStage
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from chirplet.stage.lesson import Lesson
+    from chirplet.stage.student import Start
+
+LOCAL_KEYS = {"resume", "teacher", "transfer", "student", "distiller"}
+"""Fields that are recorded otherwise: as the teachers, the tweets and the lineage of the artifact, or by the
+configuration."""
+
+
+class Distill(TrainingStage):
+    """Who teaches whom, what, and from which tweets; beside what every stage that trains has.
+
+    `alpha` is the labels' share of the loss. `teacher` is an artifact or several of them. `student: null` is the first
+    teacher, `cut` down. With `control` the same student is trained from the same start for as many steps on labels
+    alone.
+    """
+
+    teacher: str | Annotated[list[str], Field(min_length=1)] | None
+    combine: Literal["mean", "validation"]
+    out_of_fold: bool
+    other_data: bool
+    student: Pretrained | None
+    cut: Cut
+    distiller: dict[str, Distiller | None]
+    alpha: Probability
+    transfer: str | list[str] | None
+    transfer_column: str
+    views: Index
+    word_drop: Fraction
+    control: bool
+
+    @field_validator("teacher")
+    @classmethod
+    def _teachers_exist(cls, teacher: str | list[str] | None) -> str | list[str] | None:
+        try:
+            for folder in _listed(teacher):
+                check_folder(Path(folder).expanduser())
+        except ArtifactError as error:
+            raise ValueError(str(error)) from None
+        return teacher
+
+    @field_validator("transfer")
+    @classmethod
+    def _files_exist(cls, transfer: str | list[str] | None) -> str | list[str] | None:
+        for file in _listed(transfer):
+            existing_file(file, "a file of tweets")
+        return transfer
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if not self.distillers:
+            raise ValueError("distiller: is empty, should be one or several; distiller=logits is Hinton's")
+        inside = [name for name, distiller in self.distillers.items() if distiller.looks_inside]
+        teachers = _listed(self.teacher)
+        if inside and len(teachers) > 1:
+            raise ValueError(
+                f"distiller: got {inside[0]}, which looks at one teacher's layers, and {len(teachers)} teachers"
+            )
+        if self.out_of_fold and len(teachers) == 1:
+            raise ValueError("out_of_fold: got true with one teacher, should have one for each fold")
+        if bool(self.views) != bool(self.word_drop):
+            raise ValueError(
+                f"views and word_drop: got {self.views} and {self.word_drop:g}, should both be 0 or neither"
+            )
+        return self
+
+    @property
+    def distillers(self) -> dict[str, Distiller]:
+        """What the student imitates, by name."""
+        return {name: distiller for name, distiller in self.distiller.items() if distiller is not None}
+
+    @property
+    def method(self) -> str:
+        """Their names, for the record."""
+        return " + ".join(self.distillers)
+
+    def run(self, run: Run) -> float | None:
+        """Train the student, then its control; judge both and write the student's artifact."""
+        if self.teacher is None:
+            raise ConfigError("teacher: is missing; give teacher=DIR, an artifact, or teacher=[DIR,DIR]")
+        from chirplet.data.prepare import prepare
+        from chirplet.stage.control import resumed_phases
+        from chirplet.stage.fitting import seed_everything
+        from chirplet.stage.lesson import make_lesson
+        from chirplet.stage.loggers import open_loggers
+        from chirplet.stage.outcome import tell_opening, tell_result
+        from chirplet.stage.student import cut_start, own_start
+        from chirplet.stage.teachers import open_teachers
+        from chirplet.stage.teaching import student_of, teach
+
+        seed_everything(run)
+        resume, control_resume = resumed_phases(self.resume)
+        corpus = prepare(run.data, run.cache_dir)
+        self.check_splits(corpus)
+        teachers = open_teachers(_listed(self.teacher), corpus, run, self.combine, self.out_of_fold, self.other_data)
+        if self.student is None:
+            start = cut_start(teachers.artifacts[0], self.cut, corpus, run)
+        else:
+            start = own_start(self.student, corpus, run)
+        tell_opening(corpus, start.loaded, run)
+        lesson = make_lesson(self, _listed(self.transfer), corpus, teachers, run)
+        untaught = copy.deepcopy(start.loaded.model) if self.control else None
+        student = student_of(self, start, lesson, teachers, run)
+        with open_loggers(run) as loggers:
+            training = teach(self, student, start, lesson, run, loggers, resume)
+            training |= {"tweets": lesson.account, "teachers": teachers.account(corpus)}
+            artifact = self._finish(run, start, lesson, training, untaught, (resume, control_resume))
+            for logger in loggers:
+                logger.log_metrics(artifact.scalars(), step=training["steps"])
+        tell_result(artifact)
+        return artifact.metric(run.objective)
+
+    def _finish(
+        self,
+        run: Run,
+        start: "Start",
+        lesson: "Lesson",
+        training: dict[str, Any],
+        untaught: "PreTrainedModel | None",
+        resumed: tuple[str | None, str | None],
+    ) -> Artifact:
+        """Train the control, if there is to be one, and write the student's artifact with its figures beside."""
+        from chirplet.stage.control import control_account, control_run
+        from chirplet.stage.fitting import checkpoint_folder
+        from chirplet.stage.outcome import Outcome, save_trained, write_outcome
+        from chirplet.stage.teaching import teach_control
+
+        splits, account = self.judged(), None
+        resume, control_resume = resumed
+        last = checkpoint_folder(run, resume) / LAST
+        if untaught is not None:
+            told = teach_control(self, untaught, start, lesson, run, resumed)
+            account = control_account(run, untaught, told, start.data, splits, self.eval_batch_size)
+            last = checkpoint_folder(control_run(run, resume), control_resume) / LAST
+        settings = self.model_dump(exclude=LOCAL_KEYS)
+        settings["distiller"] = {name: distiller.model_dump() for name, distiller in self.distillers.items()}
+        outcome = Outcome("distill", self.method, settings, start.lineage, training)
+        save = save_trained(run, start.loaded.model)
+        try:
+            return write_outcome(
+                run, outcome, save, start.data, splits, self.eval_batch_size, self.measure_cost, account
+            )
+        except ArtifactError as error:
+            kept = f"; the same command with resume={last} needs no new training" if last.exists() else ""
+            raise ArtifactError(f"{error}{kept}") from error
+
+
+def _listed(paths: str | list[str] | None) -> list[str]:
+    return [] if paths is None else [paths] if isinstance(paths, str) else paths

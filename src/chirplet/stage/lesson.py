@@ -1,0 +1,92 @@
+"""What a student is taught: tweets with and without labels, and what the teachers say of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chirplet.artifact import Artifact
+from chirplet.data.corpus import Corpus, Tweets
+from chirplet.data.source import row_names
+from chirplet.distiller.transfer import read_unlabelled, without_known, word_drop
+from chirplet.error import ConfigError
+from chirplet.model.bundled import sha256
+from chirplet.stage.base import Run
+from chirplet.stage.outcome import Prepared
+from chirplet.stage.parent import prepared
+from chirplet.stage.teachers import EVERYONE, Teachers
+
+if TYPE_CHECKING:
+    from chirplet.stage.distill import Distill
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """`tweets`, those with labels first, and the teachers' `logits` of them, shape (n, classes).
+
+    `teachers` names them in a line; `account` tells for the record what the tweets are.
+    """
+
+    tweets: Tweets
+    logits: NDArray[np.float32]
+    teachers: str
+    account: dict[str, Any]
+
+
+def make_lesson(stage: "Distill", files: Sequence[str], corpus: Corpus, teachers: Teachers, run: Run) -> Lesson:
+    """The train tweets, those of `files` without labels, and views of both, with what the teachers say.
+
+    A view is learnt from whoever teaches the tweet that it is of; tweets of files from all teachers together.
+
+    Raises:
+        DataError: a file cannot be read.
+        ModelError: a teacher's model cannot be run.
+    """
+    train = corpus.train
+    read = (
+        read_unlabelled(files, stage.transfer_column, run.data.repair) if files else train.take(np.empty(0, np.int64))
+    )
+    more = without_known(read, corpus)
+    plain = train.joined(more)
+    views = word_drop(plain, stage.word_drop, stage.views, run.seed)
+    folds = None
+    if teachers.folds is not None:
+        own = np.concatenate([teachers.folds, np.full(len(more), EVERYONE)])
+        folds = np.concatenate([own, np.tile(own, stage.views)])
+    logits = teachers.logits(plain, None if folds is None else folds[: len(plain)], run, stage.eval_batch_size)
+    if stage.views:
+        seen = teachers.logits(views, None if folds is None else folds[len(plain) :], run, stage.eval_batch_size)
+        logits = np.concatenate([logits, seen])
+    account: dict[str, Any] = {"labelled": len(train), "transfer": len(more), "views": len(views)}
+    if files:
+        account["transfer_left_out"] = len(read) - len(more)
+        paths = [Path(file).expanduser() for file in files]
+        account["transfer_files"] = {name: sha256(path) for name, path in zip(row_names(paths), paths, strict=True)}
+    return Lesson(plain.joined(views), logits, teachers.title(), account)
+
+
+def check_shared_tokens(name: str, lesson: Lesson, student: Prepared, teacher: Artifact) -> None:
+    """See that student and teacher read every tweet as the same tokens.
+
+    Raises:
+        ConfigError: they do not; says why.
+    """
+    told = prepared(teacher, student.corpus, student.cache_dir)
+    own, others = student.tokens(lesson.tweets), told.tokens(lesson.tweets)
+    if np.array_equal(own.offsets, others.offsets) and np.array_equal(own.values, others.values):
+        return
+    if student.tokenizer.get_vocab() != told.tokenizer.get_vocab():
+        reason = "their vocabularies differ"
+    elif student.cleaning != told.cleaning:
+        reason = f"their cleaning is {student.cleaning} and {told.cleaning}"
+    elif student.max_length != told.max_length:
+        reason = f"their max_length is {student.max_length} and {told.max_length}"
+    else:
+        reason = "their tokenizers differ"
+    raise ConfigError(
+        f"distiller: got {name}, which compares token by token, but student and teacher have other tokens ({reason}); "
+        "should be logits alone"
+    )

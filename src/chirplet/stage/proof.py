@@ -1,0 +1,53 @@
+"""What a quantized artifact proves before it is called finished, from its folder and nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chirplet.error import ArtifactError
+from chirplet.metric import fresh
+from chirplet.runtime.base import open_runtime, predict_logits
+from chirplet.stage.base import Run
+from chirplet.stage.outcome import Judged, Prepared
+
+LOGIT_TOLERANCE = 1e-4
+"""Of a second process on the same machine: the order of sums may change with where memory lies, nothing more."""
+NEIGHBOUR_TWEETS = 256
+
+
+def prove(run: Run, folder: Path, data: Prepared, judged: Judged, batch_size: int) -> dict[str, Any]:
+    """Predict again in new processes, where the same batches must give the same labels; then in other batches.
+
+    Returns:
+        `verified` (tweets, largest difference of logits, the tolerance) and `batch_composition`: of some tweets, each
+        alone and among others, the share whose label is the same, and the largest difference of logits.
+
+    Raises:
+        ArtifactError: a label differs from that in the record, or a logit by more than `LOGIT_TOLERANCE`.
+    """
+    threads = run.trainer.threads
+    largest, count = 0.0, 0
+    for split, (tweets, logits) in judged.items():
+        found = fresh.logits_of(folder, data.tokens(tweets), data.pad_id, batch_size, threads, "stored")
+        changed = int((found.argmax(axis=1) != logits.argmax(axis=1)).sum())
+        largest, count = max(largest, float(np.abs(found - logits).max())), count + len(tweets)
+        if changed or largest > LOGIT_TOLERANCE:
+            raise ArtifactError(
+                f"the saved model, opened in a new process, labels {changed} of {len(tweets)} {split} tweets "
+                f"otherwise, and its logits differ by up to {largest:.2g}; nothing was written"
+            )
+    tweets = data.corpus.val if len(data.corpus.val) else data.corpus.train
+    spread = np.linspace(0, len(tweets) - 1, min(NEIGHBOUR_TWEETS, len(tweets))).round().astype(np.int64)
+    some = data.tokens(tweets.take(spread))
+    runtime = open_runtime(folder, accelerator="cpu", threads=threads, precision="stored")
+    alone, among = (predict_logits(runtime, some, data.pad_id, size) for size in (1, batch_size))
+    return {
+        "verified": {"tweets": count, "largest_difference": largest, "tolerance": LOGIT_TOLERANCE},
+        "batch_composition": {
+            "tweets": len(spread),
+            "batch_sizes": [1, batch_size],
+            "same_labels": float((alone.argmax(axis=1) == among.argmax(axis=1)).mean()),
+            "largest_difference": float(np.abs(alone - among).max()),
+        },
+    }

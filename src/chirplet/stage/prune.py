@@ -1,0 +1,227 @@
+"""Take weights away from an artifact, and let what is left learn to do without them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from chirplet.config import Count, Fraction, Positive, Probability
+from chirplet.error import ArtifactError, ConfigError
+from chirplet.pruner.base import Evidence, Pruned, Pruner
+from chirplet.stage.base import Run
+from chirplet.stage.training import TrainingStage
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
+
+    from chirplet.artifact import Record
+    from chirplet.data.tokens import Tokens
+    from chirplet.module.pruning import Recovery
+    from chirplet.stage.outcome import Prepared
+    from chirplet.stage.parent import Parent
+
+PAGE = "pruning.html"
+
+UNCUT = 2**20
+"""Tokens: more than any tweet has."""
+
+
+class Prune(TrainingStage):
+    """How the pruned model recovers, and what is looked at on the way.
+
+    `recovery` is from `labels`, from the dense parent's logits too (`distill`: `alpha` times the cross-entropy, the
+    rest from the parent at `temperature`), or `none`; its last weights are kept, nothing is chosen by validation.
+    `evidence_tweets` of train are looked at by pruners that need some. `curve` lists sparsities that are tried on
+    `curve_tweets` of validation, all at once and without recovery; for pruners of single weights by scores.
+    """
+
+    artifact: str | None
+    pruner: Pruner
+    recovery: Literal["none", "labels", "distill"]
+    alpha: Probability
+    temperature: Positive
+    evidence_tweets: Count
+    curve: list[Fraction]
+    curve_tweets: Count
+
+    @property
+    def method(self) -> str:
+        """The pruner's name."""
+        return type(self.pruner).__name__.lower()
+
+    def run(self, run: Run) -> float | None:
+        """Prune, recover, judge on test once at the end, write the artifact and a page of what was seen."""
+        if self.pruner.trained and self.recovery == "none":
+            raise ConfigError(
+                "stage.recovery: got 'none', but this pruner prunes while it recovers; "
+                "should be labels or distill, or pruner.schedule=one_shot"
+            )
+        from chirplet.pruner.sensitivity import module_sparsity
+        from chirplet.stage.fitting import seed_everything
+        from chirplet.stage.loggers import open_loggers
+        from chirplet.stage.outcome import Outcome, save_trained, tell_result, write_outcome
+        from chirplet.stage.parent import open_parent
+
+        seed_everything(run)
+        parent = open_parent(run, self.artifact)
+        self.check_splits(parent.data.corpus)
+        self.pruner.check(parent.model)
+        self._tell_opening(parent)
+        evidence = self._evidence(parent, run.seed)
+        seen = self._look(parent, evidence, run)
+        pruned = self.pruner.prune(parent.model, evidence)
+        data = replace(parent.data, tokenizer=pruned.tokenizer)
+        with open_loggers(run) as loggers:
+            training: dict[str, Any] = {"steps": 0}
+            if self.recovery != "none":
+                training = self._recover(pruned, evidence, data, parent, run, loggers)
+            training["pruning"] = pruned.facts | seen | {"sparsity": module_sparsity(pruned.model)}
+            settings = self.model_dump(exclude={"resume", "artifact"}) | {"pruner": self.pruner.model_dump()}
+            artifact = write_outcome(
+                run,
+                Outcome("prune", self.method, settings, parent.lineage, training),
+                save_trained(run, pruned.model),
+                data,
+                self.judged(),
+                self.eval_batch_size,
+                self.measure_cost,
+                beside=parent.artifact.folder,
+            )
+            for logger in loggers:
+                logger.log_metrics(artifact.scalars(), step=training["steps"])
+        _tell_pruning(artifact.record, parent.record, run.output_dir / PAGE)
+        tell_result(artifact)
+        return artifact.metric(run.objective)
+
+    def _tell_opening(self, parent: "Parent") -> None:
+        """One line before the work: what is pruned, how, and what it learns from afterwards."""
+        from chirplet.console import console
+
+        weights = parent.model.num_parameters()
+        after = {"none": "no recovery", "labels": "recovery from labels", "distill": "recovery from the parent"}
+        console().print(f"{self.method}: {weights:,} parameters of {parent.artifact.folder}; {after[self.recovery]}")
+
+    def _evidence(self, parent: "Parent", seed: int) -> Evidence:
+        import numpy as np
+
+        train, data = parent.data.corpus.train, parent.data
+        count = min(self.evidence_tweets, len(train))
+        sample = train.take(np.random.default_rng(seed).choice(len(train), count, replace=False))
+        uncut = partial(_uncut, data)
+        return Evidence(data.tokens(sample), sample.label, data.pad_id, data.tokenizer, uncut)
+
+    def _look(self, parent: "Parent", evidence: Evidence, run: Run) -> dict[str, Any]:
+        """What pruning at once does to validation tweets, for the record; nothing is chosen by it."""
+        from chirplet.pruner.scored import ScoredPruner
+        from chirplet.pruner.sensitivity import Judges, curve, layer_losses
+
+        if not (isinstance(self.pruner, ScoredPruner) and self.curve):
+            return {}
+        import numpy as np
+
+        data, model = parent.data, parent.model
+        val = data.corpus.val.take(np.arange(min(self.curve_tweets, len(data.corpus.val))))
+        bf16 = run.trainer.resolved_precision() == "bf16-mixed"
+        judges = Judges(data.tokens(val), val.label, data.corpus.labels, data.pad_id, self.eval_batch_size, bf16)
+        masks_at = partial(self.pruner.masks, model, evidence)
+        rises = layer_losses(model, self.pruner.sound_masks(model, evidence, self.pruner.sparsity), judges)
+        return {
+            "curve": curve(model, masks_at, self.curve, judges),
+            "layer_losses": rises,
+            "breaks_first": int(np.argmax(rises)),
+        }
+
+    def _recover(
+        self,
+        pruned: Pruned,
+        evidence: Evidence,
+        data: "Prepared",
+        parent: "Parent",
+        run: Run,
+        loggers: "Sequence[Logger]",
+    ) -> dict[str, Any]:
+        """Train what is left; an account for the record."""
+        from chirplet.data.batches import training_loader
+        from chirplet.distiller.teacher import teacher_logits
+        from chirplet.module.distillation import TEACHER_LOGITS
+        from chirplet.stage.fitting import fit
+
+        train, multiple = data.corpus.train, run.trainer.pad_to_multiple_of
+        beside = {}
+        if self.recovery == "distill":
+            beside[TEACHER_LOGITS] = teacher_logits(
+                parent.artifact,
+                train,
+                run.cache_dir,
+                batch_size=self.eval_batch_size,
+                accelerator=run.trainer.accelerator,
+                threads=run.trainer.threads,
+            )
+        loader = training_loader(
+            data.tokens(train), train.label, data.pad_id, self.batch_size, run.seed, multiple, beside
+        )
+        steps = run.trainer.optimizer_steps(len(loader))
+        recovery = self._module(pruned, evidence, data, steps, run)
+        # While sparsity rises, the best epoch would be the least pruned one: the last is kept, of all pruners alike.
+        account = fit(run, recovery, loader, None, loggers, self.resume)
+        recovery.masking.finish()
+        return account
+
+    def _module(self, pruned: Pruned, evidence: Evidence, data: "Prepared", steps: int, run: Run) -> "Recovery":
+        from chirplet.model.structure import word_embeddings
+        from chirplet.module.pruning import Recovery
+
+        model = pruned.model.train()  # Lightning keeps the mode it finds
+        word_embeddings(model).sparse = run.trainer.rowwise_embeddings
+        optimization = self.optimization(model, steps)
+        # Groups first: what a pruner learns beside the weights is in none of the model's.
+        masking = self.pruner.masking(pruned, evidence, steps)
+        optimization.groups.extend(masking.groups())
+        labels = data.corpus.labels
+        return Recovery(
+            model,
+            labels,
+            optimization,
+            self.label_smoothing,
+            self.loss_weights(data.corpus.train, labels),
+            run.trainer.fast_encoder,
+            alpha=self.alpha,
+            temperature=self.temperature,
+            masking=masking,
+        )
+
+
+def _uncut(data: "Prepared") -> "Tokens":
+    """The tokens of all train tweets, none of them cut."""
+    return replace(data, max_length=UNCUT).tokens(data.corpus.train)
+
+
+def _tell_pruning(own: "Record", parent: "Record", target: Path) -> None:
+    """Tables of what is zero, and a page that has the other runs from this parent too."""
+    from chirplet.console import console
+    from chirplet.report.pruning import cost_line, page, tables
+
+    target.write_text(page(own, parent, _beside(own, target.parent.parent)), encoding="utf-8")
+    out = console()
+    for table in tables(own):
+        out.print(table)
+    if own.cost:
+        out.print(f"cost      {cost_line(own)}")
+    out.print(f"page      {target}")
+
+
+def _beside(own: "Record", folder: Path) -> "list[Record]":
+    """Records of other prunings of the same parent by the same method, in runs below `folder`."""
+    from chirplet.artifact import RECORD, Artifact
+
+    found = []
+    for path in sorted(folder.glob(f"*/artifact/{RECORD}")):
+        try:
+            record = Artifact.open(path.parent).record
+        except ArtifactError:  # another run's trouble
+            continue
+        same = (record.stage, record.method, record.parent) == (own.stage, own.method, own.parent)
+        if same and record.id != own.id:
+            found.append(record)
+    return found

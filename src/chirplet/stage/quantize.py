@@ -1,0 +1,146 @@
+"""Store and compute an artifact in fewer bits, and prove from the saved folder that it answers as before."""
+
+import tempfile
+from collections.abc import Collection
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chirplet.config import Count, Index, NonNegative
+from chirplet.error import ConfigError
+from chirplet.quantizer.base import Calibration, Quantizer
+from chirplet.quantizer.qat import QAT
+from chirplet.stage.base import Run, Stage
+
+if TYPE_CHECKING:
+    from chirplet.data.corpus import Split
+    from chirplet.quantizer.base import Quantization
+    from chirplet.quantizer.tolerance import Quality
+    from chirplet.runtime.base import Runtime
+    from chirplet.stage.judging import Judge
+    from chirplet.stage.parent import Parent
+
+PLOT = "sensitivity.svg"
+
+
+class Quantize(Stage):
+    """How much accuracy may be lost, and how that is found out; `conf/stage/quantize.yaml` tells of each key."""
+
+    artifact: str | None
+    quantizer: Quantizer
+    tolerance: NonNegative | None
+    sensitivity_tweets: Index
+    batch_size: Count
+    evaluate_train: bool
+    evaluate_test: bool
+    measure_cost: bool
+
+    def run(self, run: Run) -> float | None:
+        """Quantize, keep what is too sensitive, write, and verify what was written in a new process."""
+        from chirplet.console import console
+        from chirplet.report.sensitivity import save_sensitivity, sensitivity_table
+        from chirplet.runtime.pytorch import PyTorchRuntime
+        from chirplet.stage.fitting import seed_everything
+        from chirplet.stage.judging import Judge
+        from chirplet.stage.loggers import open_loggers
+        from chirplet.stage.outcome import Outcome, tell_result, write_outcome
+        from chirplet.stage.parent import open_parent
+        from chirplet.stage.proof import prove
+
+        seed_everything(run)
+        parent = open_parent(run, self.artifact)
+        splits = self._splits(parent)
+        with ExitStack() as stack:
+            loggers = stack.enter_context(open_loggers(run))
+            workspace = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            judge = Judge(run, parent.data, self.batch_size)
+            # Before `qat` trains it on: the drop is from the parent.
+            before = None if self.tolerance is None else judge(PyTorchRuntime(parent.model, bf16=False), None)
+            training: dict[str, Any] = {}
+            if isinstance(self.quantizer, QAT):
+                from chirplet.stage.rounding import train_rounded
+
+                training = train_rounded(run, self.quantizer, parent, loggers)
+            calibration = Calibration(parent.data.tokens(parent.data.corpus.train), parent.data.pad_id)
+            quantization = self.quantizer.prepare(parent.model, calibration, workspace)
+            training |= {"arithmetic": quantization.facts} | self._kept(
+                run, judge, before, parent, quantization, workspace
+            )
+
+            def save(folder: Path) -> "Runtime":
+                quantization.write(folder, training["kept"])
+                return _opened(run, folder)
+
+            outcome = Outcome(
+                "quantize", _method(self.quantizer), self.model_dump(exclude={"artifact"}), parent.lineage, training
+            )
+            artifact = write_outcome(
+                run,
+                outcome,
+                save,
+                parent.data,
+                splits,
+                self.batch_size,
+                self.measure_cost,
+                account=lambda folder, judged: prove(run, folder, parent.data, judged, self.batch_size),
+                beside=parent.artifact.folder,
+            )
+            for logger in loggers:
+                logger.log_metrics(artifact.scalars() | artifact.costs(), step=0)
+        if artifact.record.training["sensitivity"]:
+            console().print(sensitivity_table(artifact.record))
+            save_sensitivity(artifact.record, run.output_dir / PLOT)
+        tell_result(artifact)
+        return artifact.metric(run.objective)
+
+    def _splits(self, parent: "Parent") -> "list[Split]":
+        corpus = parent.data.corpus
+        if self.tolerance is not None and len(corpus.val) == 0:
+            raise ConfigError(
+                "data.val_fraction: leaves no tweets to validate on; make it more, or set stage.tolerance=null"
+            )
+        wanted: dict[Split, bool] = {
+            "train": self.evaluate_train,
+            "val": len(corpus.val) > 0,
+            "test": self.evaluate_test,
+        }
+        return [split for split, judged in wanted.items() if judged]
+
+    def _kept(
+        self,
+        run: Run,
+        judge: "Judge",
+        before: "Quality | None",
+        parent: "Parent",
+        quantization: "Quantization",
+        workspace: Path,
+    ) -> dict[str, Any]:
+        """What is kept in higher precision, how sensitive each layer is, and what it rests on."""
+        from chirplet.quantizer.tolerance import fewest_kept, sensitivities
+        from chirplet.runtime.pytorch import PyTorchRuntime
+
+        def quantized(kept: Collection[str], tweets: int | None = None) -> "Quality":
+            with tempfile.TemporaryDirectory(dir=workspace) as folder:
+                quantization.write(Path(folder), kept)
+                return judge(_opened(run, Path(folder)), tweets)
+
+        rises: dict[str, float] = {}
+        few = self.sensitivity_tweets
+        if quantization.layers and few and len(parent.data.corpus.val):
+            fp32 = judge(PyTorchRuntime(parent.model, bf16=False), few)
+            rises = sensitivities(quantization.layers, fp32, lambda kept: quantized(kept, few))
+        account: dict[str, Any] = {"kept": [], "sensitivity": rises}
+        if before is not None and self.tolerance is not None:
+            kept, tried = fewest_kept(rises, before, self.tolerance, quantized)
+            account |= {"kept": kept, "tried": tried, "fp32_val_accuracy": before.accuracy}
+        return account
+
+
+def _opened(run: Run, folder: Path) -> "Runtime":
+    from chirplet.runtime.base import open_runtime
+
+    return open_runtime(folder, accelerator="cpu", threads=run.trainer.threads, precision="stored")
+
+
+def _method(quantizer: Quantizer) -> str:
+    return type(quantizer).__module__.rpartition(".")[2]

@@ -1,0 +1,42 @@
+"""Train a parent on under int8's roundings."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from pytorch_lightning.loggers import Logger
+
+from chirplet.data.batches import evaluation_loader, training_loader
+from chirplet.model.parameters import parameter_groups
+from chirplet.module.classifier import Classifier, Optimization
+from chirplet.module.quantization_aware import QuantizationAware
+from chirplet.quantizer.qat import QAT
+from chirplet.stage.base import Run
+from chirplet.stage.fitting import fit
+from chirplet.stage.parent import Parent
+
+
+def train_rounded(run: Run, settings: QAT, parent: Parent, loggers: Sequence[Logger]) -> dict[str, Any]:
+    """Train the parent's model in place, on the labels; the account of the training.
+
+    `transformers` computes it, since chirplet's own encoder does not come by the modules whose inputs are rounded.
+    """
+    run = replace(run, trainer=run.trainer.model_copy(update={"max_epochs": settings.epochs}))
+    model, data, corpus = parent.model, parent.data, parent.data.corpus
+    multiple = run.trainer.pad_to_multiple_of
+    train_loader = training_loader(
+        data.tokens(corpus.train), corpus.train.label, data.pad_id, settings.batch_size, run.seed, multiple
+    )
+    val_loader = None
+    if len(corpus.val):
+        val_tokens = data.tokens(corpus.val)
+        val_loader = evaluation_loader(val_tokens, corpus.val.label, data.pad_id, settings.batch_size, multiple)
+    groups = parameter_groups(model, settings.learning_rate, settings.weight_decay, 1.0, None)
+    steps = run.trainer.optimizer_steps(len(train_loader))
+    optimization = Optimization(groups, "linear", settings.warmup_fraction, steps)
+    model.train()
+    with QuantizationAware(model):
+        module = Classifier(model, corpus.labels, optimization, 0.0, None, fast_encoder=False)
+        account = fit(run, module, train_loader, val_loader, loggers, resume=None)
+    model.float().cpu().eval()
+    return account

@@ -1,0 +1,121 @@
+"""The training of a student by its teachers, and of its control by labels alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pytorch_lightning.loggers import Logger
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from chirplet.console import console
+from chirplet.data.batches import ResumableLoader, evaluation_loader, training_loader
+from chirplet.data.corpus import Tweets
+from chirplet.model.structure import word_embeddings
+from chirplet.module.classifier import Classifier, Optimization
+from chirplet.module.distillation import TEACHER_LOGITS, Student
+from chirplet.stage.base import Run
+from chirplet.stage.control import FOLDER, as_many, control_run
+from chirplet.stage.fitting import fit, seed_everything
+from chirplet.stage.lesson import Lesson, check_shared_tokens
+from chirplet.stage.loggers import open_loggers
+from chirplet.stage.outcome import Prepared
+from chirplet.stage.student import Start, open_inside
+from chirplet.stage.teachers import Teachers
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from chirplet.stage.distill import Distill
+
+
+def teach(
+    stage: "Distill",
+    student: Student,
+    start: Start,
+    lesson: Lesson,
+    run: Run,
+    loggers: Sequence[Logger],
+    resume: str | None,
+) -> dict[str, Any]:
+    """Train the student; an account for the record, as `fit` gives it."""
+    console().print(f"student: {len(lesson.tweets):,} tweets, {stage.method} of {lesson.teachers}", highlight=False)
+    beside = {TEACHER_LOGITS: lesson.logits}
+    return fit(run, student, *_loaders(stage, start.data, lesson.tweets, run, beside), loggers, resume)
+
+
+def teach_control(
+    stage: "Distill",
+    model: "PreTrainedModel",
+    start: Start,
+    lesson: Lesson,
+    run: Run,
+    resumed: tuple[str | None, str | None],
+) -> dict[str, Any]:
+    """Train `model`, the student as it started, on labels alone for as many steps; an account as `fit` gives it.
+
+    It has loggers of its own, and a sweep is not told of it. `resumed` is what `resumed_phases` gave.
+    """
+    console().print("control: the same student and steps, labels alone", highlight=False)
+    seed_everything(run)
+    tweets = as_many(start.data.corpus.train, len(lesson.tweets))
+    loaders = _loaders(stage, start.data, tweets, run, {})
+    optimization = stage.optimization(model, _steps(stage, lesson, run))
+    control = Classifier(*_classifier_arguments(stage, model, start, run, optimization))
+    resume, control_resume = resumed
+    with open_loggers(replace(run, output_dir=run.output_dir / FOLDER)) as loggers:
+        return fit(control_run(run, resume), control, *loaders, loggers, control_resume, reported=False)
+
+
+def student_of(stage: "Distill", start: Start, lesson: Lesson, teachers: Teachers, run: Run) -> Student:
+    """The module that learns the lesson.
+
+    Raises:
+        ConfigError: a distiller looks inside a teacher that reads other tokens, or cannot be between these two.
+        ArtifactError: it looks inside a teacher that is for another runtime than PyTorch.
+    """
+    model, teacher = start.loaded.model, None
+    inside = [name for name, distiller in stage.distillers.items() if distiller.looks_inside]
+    if inside:
+        check_shared_tokens(inside[0], lesson, start.data, teachers.artifacts[0])
+        teacher = open_inside(teachers.artifacts[0], f"distiller={inside[0]} looks at its layers")
+    told = None if teacher is None else teacher.config
+    imitations = {name: distiller.imitation(model.config, told) for name, distiller in stage.distillers.items()}
+    optimization = stage.optimization(model, _steps(stage, lesson, run))
+    own = [parameter for imitation in imitations.values() for parameter in imitation.parameters()]
+    if own:
+        optimization.groups.append({"params": own, "lr": stage.learning_rate, "weight_decay": 0.0})
+    return Student(
+        *_classifier_arguments(stage, model, start, run, optimization),
+        alpha=stage.alpha,
+        imitations=imitations,
+        weights={name: distiller.weight for name, distiller in stage.distillers.items()},
+        teacher=teacher,
+    )
+
+
+def _classifier_arguments(
+    stage: "Distill", model: "PreTrainedModel", start: Start, run: Run, optimization: Optimization
+) -> tuple["PreTrainedModel", tuple[str, ...], Optimization, float, Tensor | None, bool]:
+    """The arguments that the student's module and its control's share."""
+    corpus = start.data.corpus
+    model.train()  # Lightning keeps the mode it finds
+    word_embeddings(model).sparse = run.trainer.rowwise_embeddings
+    weights = stage.loss_weights(corpus.train, corpus.labels)
+    return model, corpus.labels, optimization, stage.label_smoothing, weights, run.trainer.fast_encoder
+
+
+def _steps(stage: "Distill", lesson: Lesson, run: Run) -> int:
+    return run.trainer.optimizer_steps(-(-len(lesson.tweets) // stage.batch_size))
+
+
+def _loaders(
+    stage: "Distill", data: Prepared, train: Tweets, run: Run, beside: Mapping[str, NDArray[np.float32]]
+) -> tuple[ResumableLoader, DataLoader[Any]]:
+    val, multiple = data.corpus.val, run.trainer.pad_to_multiple_of
+    return (
+        training_loader(data.tokens(train), train.label, data.pad_id, stage.batch_size, run.seed, multiple, beside),
+        evaluation_loader(data.tokens(val), val.label, data.pad_id, stage.eval_batch_size, multiple),
+    )

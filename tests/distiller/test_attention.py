@@ -1,0 +1,27 @@
+"""What relations cannot be between two models."""
+
+import pytest
+from transformers import BertConfig
+
+from chirplet.distiller.attention import Attention
+from chirplet.error import ConfigError
+
+
+def attention(**changes) -> Attention:
+    return Attention(**({"weight": 1.0, "relations": ["qk"], "teacher_layer": None, "heads": None} | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"teacher_layer": 2}, "distiller.attention.teacher_layer: got 2, should be less than 2"),
+        ({"heads": 5}, "distiller.attention.heads: got 5, which the teacher's width 48 is no multiple of"),
+        ({"heads": 3}, "distiller.attention.heads: got 3, which the student's width 32 is no multiple of"),
+    ],
+)
+def test_what_cannot_be_is_told(changes, line):
+    teacher = BertConfig(hidden_size=48, num_hidden_layers=2, num_attention_heads=4)
+    student = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=4)
+    with pytest.raises(ConfigError) as caught:
+        attention(**changes).imitation(student, teacher)
+    assert str(caught.value).startswith(line)

@@ -1,0 +1,55 @@
+"""A teacher's logits, computed once."""
+
+import numpy as np
+import pytest
+
+from artifacts import tiny_artifact
+from checkpoints import TWEETS, tiny_bert
+from chirplet import distiller
+from chirplet.artifact import Artifact
+from chirplet.data.corpus import Tweets
+from chirplet.distiller.teacher import teacher_logits
+from chirplet.predictor import load
+from records import make_record
+
+ASK = {"batch_size": 4, "accelerator": "cpu", "threads": None}
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory) -> Artifact:
+    folder = tmp_path_factory.mktemp("teacher")
+    return Artifact.open(tiny_artifact(tiny_bert(folder / "base"), folder / "artifact"))
+
+
+def tweets(texts: list[str]) -> Tweets:
+    return Tweets([str(n) for n in range(len(texts))], texts, np.zeros(len(texts), np.int64), [None] * len(texts))
+
+
+def test_they_are_what_the_artifact_predicts(artifact, tmp_path):
+    logits = teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(shares, load(artifact.folder, accelerator="cpu")(TWEETS).probabilities, atol=2e-2)
+
+
+def test_they_are_computed_once_and_mapped(artifact, tmp_path, monkeypatch):
+    first = teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)
+    monkeypatch.setattr(distiller.teacher, "open_runtime", None)
+    again = teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)
+    assert isinstance(again, np.memmap)
+    np.testing.assert_array_equal(first, again)
+
+
+def test_other_tweets_and_another_teacher_have_other_files(artifact, tmp_path):
+    other = Artifact(artifact.folder, make_record(id="1" * 64))
+    teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)
+    teacher_logits(artifact, tweets(TWEETS[:5]), tmp_path, **ASK)
+    teacher_logits(other, tweets(TWEETS), tmp_path, **ASK)
+    assert len(list(tmp_path.glob("logits/*.npy"))) == 3
+
+
+def test_a_damaged_file_is_made_again(artifact, tmp_path, caplog):
+    first = np.array(teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK))
+    (file,) = tmp_path.glob("logits/*.npy")
+    file.write_bytes(file.read_bytes()[:200])
+    np.testing.assert_array_equal(first, teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK))
+    assert "is damaged" in caplog.text

@@ -1,0 +1,110 @@
+"""The losses of a student, by hand and by their gradients."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chirplet.module.classifier import Optimization
+from chirplet.module.distillation import TEACHER_LOGITS, Distilled, Student, blend, soft_loss
+from chirplet.module.imitation import LogitImitation
+
+LN2, LN3 = math.log(2), math.log(3)
+
+
+def test_soft_loss_by_hand():
+    """At T = 2 the teacher's logits (4 ln 3, 0) are the odds 9 : 1, and the student's (2 ln 3, 0) are 3 : 1."""
+    loss = soft_loss(torch.tensor([[2 * LN3, 0.0]]), torch.tensor([[4 * LN3, 0.0]]), 2.0)
+    divergence = 0.9 * math.log(0.9 / 0.75) + 0.1 * math.log(0.1 / 0.25)
+    assert loss.item() == pytest.approx(4 * divergence, rel=1e-5)
+
+
+def test_soft_loss_is_a_mean_over_tweets():
+    student, teacher = torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([[0.0, 1.0], [0.0, 0.0]])
+    both, first = soft_loss(student, teacher, 1.0), soft_loss(student[:1], teacher[:1], 1.0)
+    assert both.item() == pytest.approx(first.item() / 2)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 8.0, 32.0])
+def test_the_gradient_keeps_its_scale_whatever_the_temperature(temperature):
+    """For high T it is (z - v) / N for logits that sum to 0 (Hinton et al. 2015, Eq. 4), N classes."""
+    student, teacher = torch.tensor([[0.3, -0.1, -0.2]], requires_grad=True), torch.tensor([[-0.2, 0.1, 0.1]])
+    soft_loss(student, teacher, temperature).backward()
+    torch.testing.assert_close(student.grad, (student.detach() - teacher) / 3, rtol=0.3, atol=0.01)
+
+
+def test_blend_by_hand():
+    """Even logits of two classes cost ln 2 a label."""
+    logits, soft = torch.zeros(2, 2), torch.tensor(3.0)
+    loss = blend(logits, torch.tensor([0, 1]), soft, 0.25, None, 0.0)
+    assert loss.item() == pytest.approx(0.25 * LN2 + 0.75 * 3)
+
+
+@given(st.integers(0, 8), st.integers(0, 8))
+def test_a_tweet_without_label_adds_nothing_to_the_labels_share(labelled, unlabelled):
+    count = labelled + unlabelled
+    if count == 0:
+        return
+    labels = torch.tensor([1] * labelled + [-100] * unlabelled)
+    loss = blend(torch.zeros(count, 2), labels, torch.tensor(0.0), 1.0, None, 0.0)
+    assert loss.item() == pytest.approx(LN2 * labelled / count)
+
+
+def test_distilled_and_a_student_of_logits_alone_have_the_same_loss(student_batch):
+    model, batch = student_batch
+    arguments = (model, ["a", "b", "c"], Optimization([], "constant", 0.0, 1), 0.1, torch.tensor([1.0, 2.0, 3.0]), True)
+    distilled = Distilled(*arguments, alpha=0.3, temperature=2.0)
+    student = Student(
+        *arguments, alpha=0.3, imitations={"logits": LogitImitation(2.0)}, weights={"logits": 1.0}, teacher=None
+    )
+    student.log_dict = lambda *_, **__: None
+    torch.testing.assert_close(student.training_step(batch, 0), distilled.loss(distilled(batch), batch))
+
+
+def test_weights_multiply_what_they_are_of(student_batch):
+    model, batch = student_batch
+    arguments = (model, ["a", "b", "c"], Optimization([], "constant", 0.0, 1), 0.0, None, True)
+    found = {}
+    for name, weights in {"one": (1.0, 0.0), "other": (0.0, 1.0), "both": (2.0, 0.5)}.items():
+        imitations = {"kl": LogitImitation(2.0), "mse": LogitImitation(None)}
+        weighted = dict(zip(imitations, weights, strict=True))
+        module = Student(*arguments, alpha=0.0, imitations=imitations, weights=weighted, teacher=None)
+        module.log_dict = lambda *_, **__: None
+        found[name] = module.training_step(batch, 0).item()
+    assert found["both"] == pytest.approx(2 * found["one"] + 0.5 * found["other"], rel=1e-5)
+
+
+def test_a_watched_teacher_is_neither_trained_nor_saved(student_batch):
+    model, _ = student_batch
+    module = Student(
+        model,
+        ["a", "b", "c"],
+        Optimization([], "constant", 0.0, 1),
+        0.0,
+        None,
+        True,
+        alpha=0.0,
+        imitations={"logits": LogitImitation(2.0)},
+        weights={"logits": 1.0},
+        teacher=model,
+    )
+    assert all(name.startswith("model.") for name in module.state_dict())
+    assert len(list(module.parameters())) == len(list(model.parameters()))
+
+
+@pytest.fixture
+def student_batch():
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    model = BertForSequenceClassification(BertConfig(vocab_size=30, num_labels=3, **sizes)).eval()
+    batch = {
+        "input_ids": torch.randint(1, 30, (4, 6)),
+        "attention_mask": torch.ones(4, 6, dtype=torch.long),
+        "labels": torch.tensor([0, 2, -100, 1]),
+        TEACHER_LOGITS: torch.randn(4, 3),
+    }
+    return model, batch

@@ -1,0 +1,44 @@
+"""A trained-looking classifier with train tweets to prune it by."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from artifacts import tiny_artifact
+from checkpoints import TWEETS, settings_of, tiny_bert
+from chirplet.data.tokens import tokenize
+from chirplet.model.tokenizer import load_tokenizer
+from chirplet.pruner.base import Evidence
+from chirplet.runtime.pytorch import load_model
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory) -> Path:
+    """A folder with a BERT of 2 layers and a head of three classes."""
+    folder = tmp_path_factory.mktemp("pruner")
+    return tiny_artifact(tiny_bert(folder / "base"), folder / "classifier")
+
+
+@pytest.fixture
+def model(classifier):
+    return load_model(classifier).eval()
+
+
+@pytest.fixture(scope="session")
+def evidence_for() -> Callable[[Path, list[str]], Evidence]:
+    """Evidence for the checkpoint in a folder: these tweets, with labels one after the other."""
+
+    def made(folder: Path, tweets: list[str]) -> Evidence:
+        tokenizer = load_tokenizer(settings_of(folder))
+        tokens = tokenize(tweets, tokenizer, "none", 64)
+        labels = np.arange(len(tweets), dtype=np.int64) % 3
+        return Evidence(tokens, labels, int(tokenizer.pad_token_id), tokenizer, lambda: tokens)
+
+    return made
+
+
+@pytest.fixture
+def evidence(classifier, evidence_for) -> Evidence:
+    return evidence_for(classifier, TWEETS)

@@ -1,0 +1,79 @@
+"""Importance, and the smaller model, against what the large one computes without the rest."""
+
+import pytest
+import torch
+
+from chirplet.error import PruningError
+from chirplet.pruner.importance import importances
+from chirplet.pruner.narrowing import narrowed
+from chirplet.pruner.structured import Structured
+
+IDS = torch.tensor([[2, 40, 50, 60, 70, 3], [2, 41, 51, 61, 71, 3]])
+
+
+def logits(model) -> torch.Tensor:
+    with torch.inference_mode():
+        return model(input_ids=IDS).logits
+
+
+def test_without_silent_neurons_and_heads_it_computes_the_same(model):
+    every = [torch.arange(2)] * 2
+    kept = [torch.tensor([0, 3, 4, 30]), torch.tensor([1, 2, 5, 63])]
+    heads = [torch.tensor([1]), torch.tensor([0])]
+    with torch.no_grad():
+        for layer, neurons, head in zip(model.bert.encoder.layer, kept, heads, strict=True):
+            silent = torch.ones(64, dtype=torch.bool)
+            silent[neurons] = False
+            layer.output.dense.weight[:, silent] = 0.0
+            other = 1 - int(head)
+            layer.attention.output.dense.weight[:, other * 16 : (other + 1) * 16] = 0.0
+    expected = logits(model)
+    smaller = narrowed(model, [0, 1], heads, kept)
+    assert smaller.config.num_attention_heads == 1
+    torch.testing.assert_close(logits(smaller), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logits(narrowed(model, [0, 1], every, kept)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_layer_that_is_kept_is_the_one_that_was_there(model):
+    smaller = narrowed(model, [1], [torch.arange(2)], [torch.arange(64)])
+    for name, value in model.bert.encoder.layer[1].state_dict().items():
+        assert torch.equal(value, smaller.bert.encoder.layer[0].state_dict()[name])
+
+
+def test_importance_is_what_a_finite_change_of_the_loss_says(model, evidence):
+    """|a · dL/da| is the derivative of the loss by a factor on the neuron's outgoing weights, at 1, tweet by tweet."""
+    heads, neurons = importances(model, evidence)
+    step = 1e-2
+    assert heads.shape == (2, 2)
+    assert neurons.shape == (2, 64)
+    columns = {"neuron": (model.bert.encoder.layer[1].output.dense, slice(7, 8), neurons[1, 7])}
+    columns["head"] = (model.bert.encoder.layer[1].attention.output.dense, slice(16, 32), heads[1, 1])
+    for dense, column, found in columns.values():
+        before = dense.weight.detach().clone()
+        losses = []
+        for factor in (1 + step, 1 - step):
+            with torch.no_grad():
+                dense.weight.copy_(before)
+                dense.weight[:, column] *= factor
+                losses.append([_loss(model, evidence, i) for i in range(len(evidence.tokens))])
+                dense.weight.copy_(before)
+        changes = (torch.tensor(losses[0]) - torch.tensor(losses[1])).abs() / (2 * step)
+        assert float(found) == pytest.approx(float(changes.sum()), rel=0.05)
+
+
+def _loss(model, evidence, i: int) -> float:
+    ids = torch.tensor(evidence.tokens[i][None].astype("int64"))
+    return float(model.double()(input_ids=ids, labels=torch.tensor([evidence.labels[i]])).loss)
+
+
+def test_heads_that_do_not_divide_the_width_are_refused(model):
+    config = model.config
+    config.num_attention_heads = 4
+    with pytest.raises(PruningError, match=r"pruner\.heads: got 3, .* width 32, .* should be one of 1, 2, 4"):
+        Structured(layers=None, feed_forward=None, heads=3).kept(config)
+
+
+def test_another_architecture_is_refused(model):
+    model.config.model_type = "gpt2"
+    with pytest.raises(PruningError, match="structured knows bert"):
+        Structured(layers=1, feed_forward=None, heads=None).kept(model.config)

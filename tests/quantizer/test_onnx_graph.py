@@ -1,0 +1,62 @@
+"""The graph written by hand computes what `transformers` computes."""
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from checkpoints import tiny_bert, tiny_roberta
+from chirplet.error import QuantizationError
+from chirplet.quantizer.onnx_arithmetic import Int8, rounded
+from chirplet.quantizer.onnx_graph import Arithmetic, classifier_graph, layer_names
+
+
+@pytest.fixture(params=[tiny_bert, tiny_roberta])
+def model(request, tmp_path):
+    return AutoModelForSequenceClassification.from_pretrained(request.param(tmp_path), num_labels=3).eval()
+
+
+def rectangle(model, batch, tokens, seed=0):
+    random = np.random.default_rng(seed)
+    ids = random.integers(5, 100, size=(batch, tokens))
+    lengths = random.integers(1, tokens + 1, size=batch)
+    lengths[0] = tokens
+    mask = (np.arange(tokens) < lengths[:, None]).astype(np.int64)
+    ids[mask == 0] = model.config.pad_token_id
+    return ids, mask
+
+
+def answers(graph, ids, mask):
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (5, 17)])
+def test_logits_are_those_of_transformers(model, shape):
+    ids, mask = rectangle(model, *shape)
+    with torch.inference_mode():
+        expected = model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask)).logits.numpy()
+    graph = classifier_graph(model, Arithmetic(), {})
+    onnx.checker.check_model(graph)
+    np.testing.assert_allclose(answers(graph, ids, mask), expected, atol=1e-5)
+
+
+def test_all_layers_kept_differ_by_the_rounding_of_fp16_alone(model):
+    ids, mask = rectangle(model, 4, 12)
+    exact = answers(classifier_graph(model, Arithmetic(), {}), ids, mask)
+    kept = answers(classifier_graph(model, Int8(layer_names(model), 127), {}), ids, mask)
+    assert 0 < np.abs(kept - exact).max() < 1e-3
+
+
+def test_an_unknown_activation_is_refused(model):
+    model.config.hidden_act = "relu"
+    with pytest.raises(QuantizationError, match="with 'relu'; should be"):
+        classifier_graph(model, Arithmetic(), {})
+
+
+def test_rounding_by_hand():
+    whole, scale = rounded(np.array([[1.0, -0.26], [0.0, 0.0]], np.float32), 4, axis=1)
+    np.testing.assert_array_equal(whole, [[4, -1], [0, 0]])
+    assert scale[0, 0] == np.float32(0.25) and scale.shape == (2, 1)

@@ -1,0 +1,38 @@
+"""The fewest layers are kept that bring the drop of accuracy within the tolerance."""
+
+import pytest
+
+from chirplet.error import QuantizationError
+from chirplet.quantizer.tolerance import Quality, fewest_kept, sensitivities
+
+FP32 = Quality(loss=0.5, accuracy=0.9)
+LAYERS = list("abcdefghij")
+
+
+def test_rises_by_hand():
+    cost = {"a": 0.01, "b": 0.3, "c": 0.0}
+    found = sensitivities(cost, FP32, lambda kept: Quality(0.5 + sum(cost[name] for name in cost.keys() - kept), 0.9))
+    assert list(found) == ["b", "a", "c"]
+    assert found == pytest.approx(cost)
+
+
+@pytest.mark.parametrize("needed", range(11))
+def test_the_fewest_layers_are_found(needed):
+    def judge(kept):
+        assert list(kept) == LAYERS[: len(kept)], "the most sensitive come first"
+        return Quality(0.5, 0.9 if len(kept) >= needed else 0.8)
+
+    kept, tried = fewest_kept(LAYERS, FP32, 0.003, judge)
+    assert kept == LAYERS[:needed]
+    assert len(tried) <= 9, "about twice the logarithm"
+    assert {"kept": needed, "accuracy": 0.9, "loss": 0.5} in tried
+
+
+def test_a_drop_of_just_the_tolerance_is_within():
+    assert fewest_kept(LAYERS, FP32, 0.125, lambda _: Quality(0.5, 0.9 - 0.125))[0] == []
+
+
+def test_what_never_is_within_is_refused():
+    for layers, told in ((LAYERS, "with all 10 layers kept"), ([], "no layers to keep")):
+        with pytest.raises(QuantizationError, match=rf"stage.tolerance: got 0.01, .* drops by 0.2000 .*{told}"):
+            fewest_kept(layers, FP32, 0.01, lambda _: Quality(1.0, 0.7))

@@ -1,0 +1,87 @@
+"""Which runtime a folder is for, what each refuses, and that large batches in parts are what small ones are."""
+
+import numpy as np
+import pytest
+
+from artifacts import tiny_artifact
+from checkpoints import TWEETS, tiny_bert
+from chirplet.data.tokens import tokenize
+from chirplet.error import ConfigError, ModelError
+from chirplet.quantizer.base import Calibration
+from chirplet.quantizer.onnx_int8 import OnnxInt8
+from chirplet.quantizer.openvino_int8_weights import OpenVinoInt8Weights
+from chirplet.quantizer.torch_int8 import TorchInt8
+from chirplet.runtime.base import MODEL_FILES, open_runtime, predict_logits, runtime_of
+from chirplet.runtime.pytorch import load_model
+from chirplet.runtime.tokenizer import open_tokenizer
+
+QUANTIZERS = {
+    "onnxruntime": OnnxInt8(reduce_range="auto"),
+    "openvino": OpenVinoInt8Weights(group_size=32),
+    "pytorch_int8": TorchInt8(weights="per_channel"),
+}
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runtimes")
+    return tiny_artifact(tiny_bert(folder / "base"), folder / "artifact")
+
+
+@pytest.fixture(scope="module")
+def tokens(parent):
+    tokenizer, pad_id = open_tokenizer(parent, 32)
+    return tokenize(TWEETS * 2, tokenizer, "none", 32), pad_id
+
+
+@pytest.fixture(scope="module", params=QUANTIZERS)
+def folder(request, parent, tokens, tmp_path_factory):
+    made = tmp_path_factory.mktemp(request.param)
+    calibration = Calibration(*tokens)
+    QUANTIZERS[request.param].prepare(load_model(parent).eval(), calibration, made).write(made, ())
+    (made / "fp32.onnx").unlink(missing_ok=True)
+    return made
+
+
+def opened(folder, threads=1, accelerator="cpu", precision="stored"):
+    return open_runtime(folder, accelerator=accelerator, threads=threads, precision=precision)
+
+
+def test_a_folder_says_what_runs_it(folder, tmp_path):
+    assert runtime_of(folder) == opened(folder).name
+    assert "int8" in opened(folder).precision
+    with pytest.raises(ModelError, match=r"should hold one of model.safetensors, .* and holds none"):
+        runtime_of(tmp_path)
+    for name in ("model.onnx", "model.safetensors"):
+        (tmp_path / name).touch()
+    with pytest.raises(ModelError, match=r"holds model.safetensors and model.onnx"):
+        runtime_of(tmp_path)
+
+
+def test_threads_and_parts_change_no_label(folder, tokens):
+    one, two = (predict_logits(opened(folder, threads), *tokens, batch_size=40) for threads in (1, 2))
+    assert one.shape == (len(tokens[0]), 3)
+    np.testing.assert_allclose(one, two, atol=0.02 * np.abs(one).max())
+
+
+def test_the_same_batch_has_the_same_logits(folder, tokens):
+    first, second = (predict_logits(opened(folder, 2), *tokens, batch_size=32) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_what_cannot_be_is_refused(folder):
+    with pytest.raises(ConfigError, match=r"trainer.accelerator: got 'gpu'"):
+        opened(folder, accelerator="gpu")
+    if runtime_of(folder) != "openvino":
+        with pytest.raises(ConfigError, match=r"precision: got 'bf16-mixed', should be auto"):
+            opened(folder, precision="bf16-mixed")
+
+
+def test_a_damaged_file_is_told_in_one_line(folder, tmp_path):
+    (name,) = (name for name, runtime in MODEL_FILES.items() if runtime == runtime_of(folder))
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / name).write_bytes(b"torn")
+    with pytest.raises(ModelError, match="cannot be opened") as caught:
+        opened(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,406 @@
+"""Distillation from configuration to artifact, on real tweets and small models of two families."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from checkpoints import tiny_bert, tiny_roberta
+from chirplet.artifact import CONTROL_PREDICTIONS, Artifact
+from chirplet.callback.checkpoint import LAST
+from chirplet.config import ConfigError
+from chirplet.error import ArtifactError, Interrupted
+from chirplet.experiment import execute
+from places import ROOT, SAMPLE
+from runs import small_run
+
+Distill = Callable[..., Artifact]
+
+
+@dataclass(frozen=True)
+class School:
+    """A folder with a trained BERT as teacher and the RoBERTa that is to learn from it, never seen by a hub."""
+
+    folder: Path
+    teacher: Path
+    roberta: Path
+    bert: Path
+
+
+@pytest.fixture(scope="module")
+def school(tmp_path_factory) -> School:
+    from hydra import compose, initialize_config_dir
+
+    from places import CONF
+
+    folder = tmp_path_factory.mktemp("school")
+    bert, roberta = tiny_bert(folder / "bert"), tiny_roberta(folder / "roberta")
+    overrides = [
+        *small_run(bert, folder),
+        "stage.learning_rate=5e-3",
+        "trainer.max_epochs=6",
+        "stage.evaluate_test=true",
+    ]
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        execute(compose("config", overrides=overrides), folder / "finetune")
+    return School(folder, folder / "finetune" / "artifact", roberta, bert)
+
+
+@pytest.fixture
+def overrides(school) -> list[str]:
+    common = small_run(school.bert, school.folder)
+    return [*common, "stage=distill", "stage.learning_rate=3e-3", "trainer.max_epochs=1", f"teacher={school.teacher}"]
+
+
+@pytest.fixture
+def distill(compose_config, overrides, tmp_path) -> Distill:
+    """Run with further overrides and open what came of it."""
+    count = 0
+
+    def run(*more: str) -> Artifact:
+        nonlocal count
+        count += 1
+        output = tmp_path / f"run{count}"
+        execute(compose_config(*overrides, *more), output)
+        return Artifact.open(output / "artifact")
+
+    return run
+
+
+def own_student(school: School) -> list[str]:
+    return ["model@student=local", f"student.name_or_path={school.roberta}", "student.max_length=48"]
+
+
+def test_by_default_the_student_is_the_lower_half_of_its_teacher_and_has_a_control(distill, school):
+    artifact = distill("stage.measure_cost=true")
+    record, teacher = artifact.record, Artifact.open(school.teacher).record
+    assert (record.stage, record.method) == ("distill", "logits")
+    assert record.parent == teacher.id
+    assert record.pretrained is True
+    assert [ancestor.artifact for ancestor in record.lineage] == [None, teacher.id]
+    assert (record.cleaning, record.max_length, record.labels) == (teacher.cleaning, teacher.max_length, teacher.labels)
+    model = AutoModelForSequenceClassification.from_pretrained(artifact.folder).eval()
+    assert model.config.num_hidden_layers == 1
+    assert record.cost["params_total"] < teacher_size(school)
+    (told,) = record.training["teachers"].values()
+    assert told["accuracy"]["test"] == teacher.metrics["test"]["accuracy"]
+    control = record.training["control"]
+    assert control["training"]["steps"] == record.training["steps"]
+    for split in ("train", "val", "test"):
+        own, others = artifact.predictions(split), artifact.predictions(split, CONTROL_PREDICTIONS)
+        assert own.row_id == others.row_id
+        accuracies = [(part.logits.argmax(axis=1) == part.label).mean() for part in (own, others)]
+        assert record.metrics[split]["accuracy"] == pytest.approx(accuracies[0])
+        assert control[split]["accuracy"] == pytest.approx(accuracies[1])
+        difference = control[split]["difference"]
+        assert difference["value"] == pytest.approx(accuracies[0] - accuracies[1])
+        assert difference["low"] <= difference["value"] <= difference["high"]
+
+
+def teacher_size(school: School) -> int:
+    return AutoModelForSequenceClassification.from_pretrained(school.teacher).num_parameters()
+
+
+def test_the_control_starts_where_the_student_starts_and_ends_elsewhere(distill):
+    """With a learning rate that moves nothing both say the same; otherwise not."""
+    still, moved = distill("stage.learning_rate=1e-12"), distill()
+    for artifact, same in ((still, True), (moved, False)):
+        own, others = artifact.predictions("test"), artifact.predictions("test", CONTROL_PREDICTIONS)
+        assert np.allclose(own.logits, others.logits, atol=1e-4) is same
+
+
+def test_with_alpha_1_a_student_is_its_own_control(distill):
+    artifact = distill("stage.alpha=1.0")
+    own, others = artifact.predictions("test"), artifact.predictions("test", CONTROL_PREDICTIONS)
+    np.testing.assert_allclose(own.logits, others.logits, atol=1e-5)
+
+
+def test_a_student_comes_to_say_what_its_teacher_says(distill, school):
+    """Its logits come nearer to the teacher's than those of the control."""
+    artifact = distill("trainer.max_epochs=8", "stage.alpha=0", "distiller.logits.loss=mse", "stage.learning_rate=5e-3")
+    said = Artifact.open(school.teacher).predictions("train").logits
+    own, others = (artifact.predictions("train", file).logits for file in ("predictions.parquet", CONTROL_PREDICTIONS))
+    assert np.square(own - said).mean() < 0.5 * np.square(others - said).mean()
+
+
+def test_a_student_of_another_family_reads_its_own_tokens(distill, school):
+    """A RoBERTa learns from a BERT: other vocabulary, cleaning and length."""
+    artifact = distill(*own_student(school), "student.cleaning=none")
+    record = artifact.record
+    assert (record.cleaning, record.max_length) == ("none", 48)
+    assert record.lineage[0].name == "roberta"
+    assert record.parent is None
+    tokenizers = [AutoTokenizer.from_pretrained(folder) for folder in (artifact.folder, school.roberta, school.teacher)]
+    own, same, others = (tokenizer("worst day ever").input_ids for tokenizer in tokenizers)
+    assert own == same != others
+    model = AutoModelForSequenceClassification.from_pretrained(artifact.folder)
+    assert model.config.model_type == "roberta"
+    assert model.config.vocab_size == len(tokenizers[1])
+
+
+def test_the_same_seed_gives_the_same_student(distill):
+    first, again, other = distill(), distill(), distill("seed=8")
+    assert first.record.id == again.record.id != other.record.id
+    assert first.record.training["control"]["test"] == again.record.training["control"]["test"]
+
+
+def test_random_weights_are_recorded_as_such(distill, school):
+    cut = distill("stage.cut.pretrained=false", "stage.control=false")
+    assert cut.record.pretrained is False
+    assert cut.record.parent is None
+    own = distill(*own_student(school), "student.pretrained=false", "stage.control=false")
+    assert own.record.pretrained is False
+    assert "control" not in own.record.training
+    assert not (own.folder / CONTROL_PREDICTIONS).exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["distiller=[logits,hidden,attention]", "distiller.hidden.weight=0.5", "stage.cut.feed_forward=32"],
+        ["distiller=attention", "distiller.attention.relations=[qq,kk,vv]", "trainer.precision=bf16-mixed"],
+        ["distiller=hidden", "distiller.hidden.layers=top", "stage.cut.layers=[1]", "callback=averaging"],
+        ["distiller.logits.loss=mse", "stage.class_weights=balanced", "stage.label_smoothing=0.1"],
+        ["stage.cut.layers=even", "stage.cut.depth=2", "logger=none", "callback=none"],
+    ],
+    ids=lambda options: options[0],
+)
+def test_the_options_run(distill, options):
+    record = distill(*options).record
+    assert record.training["control"]["training"]["steps"] == record.training["steps"] > 0
+
+
+def test_layers_are_imitated_with_a_teacher_of_the_same_tokens_alone(distill, school):
+    with pytest.raises(ConfigError, match=r"distiller: got hidden, .* other tokens \(their vocabularies differ\)"):
+        distill(*own_student(school), "distiller=[logits,hidden]")
+    same = ["model@student=local", f"student.name_or_path={school.bert}", "student.max_length=40"]
+    with pytest.raises(ConfigError, match=r"other tokens \(their cleaning is none and twitter_roberta\)"):
+        distill(*same, "distiller=attention")
+    record = distill(*same, "student.cleaning=twitter_roberta", "distiller=attention").record
+    assert record.method == "attention"
+
+
+def test_tweets_without_labels_are_learnt_from_the_teacher(distill, tmp_path):
+    with SAMPLE.open(newline="", encoding="utf-8") as file:
+        known = [row["text"] for row in csv.DictReader(file)][:50]
+    with (tmp_path / "more.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(
+            [["tweet"], *([text] for text in known), *([f"tweet {n} of mine"] for n in range(40))]
+        )
+    more = [f"transfer={tmp_path}/more.csv", "stage.transfer_column=tweet"]
+    artifact = distill(*more, "stage.views=1", "stage.word_drop=0.2")
+    tweets = artifact.record.training["tweets"]
+    labelled = artifact.record.data.sizes["train"]
+    assert tweets["labelled"] == labelled
+    assert (tweets["transfer"], tweets["transfer_left_out"], tweets["views"]) == (40, 50, labelled + 40)
+    assert list(tweets["transfer_files"]) == ["more.csv"]
+    assert artifact.record.training["steps"] == -(-2 * (labelled + 40) // 32)
+    assert artifact.record.training["control"]["training"]["steps"] == artifact.record.training["steps"]
+    assert str(tmp_path) not in (artifact.folder / "artifact.json").read_text()
+
+
+def test_several_teachers_say_the_mean_of_what_each_says(distill, school):
+    one = distill("stage.control=false")
+    twice = distill(f"teacher=[{school.teacher},{school.teacher}]", "stage.control=false", "stage.combine=validation")
+    np.testing.assert_allclose(one.predictions("test").logits, twice.predictions("test").logits, atol=1e-4)
+
+
+def test_logits_out_of_fold_come_from_teachers_that_had_the_tweet_in_validation(
+    distill, compose_config, school, tmp_path
+):
+    folds = []
+    for fold in range(2):
+        options = ["data.folds=2", f"data.fold={fold}", "trainer.max_epochs=1"]
+        execute(compose_config(*small_run(school.bert, school.folder), *options), tmp_path / f"fold{fold}")
+        folds.append(tmp_path / f"fold{fold}" / "artifact")
+    both = f"teacher=[{folds[0]},{folds[1]}]"
+    with pytest.raises(ArtifactError, match=r"teacher: .* was made from other tweets than data=csv gives"):
+        distill(both)
+    artifact = distill(both, "stage.out_of_fold=true", "stage.control=false")
+    assert len(artifact.record.training["teachers"]) == 2
+    with pytest.raises(ArtifactError, match=r"teacher: \d+ of 5\d\d train tweets were in validation of none of these"):
+        distill(f"teacher=[{folds[0]},{folds[0]}]", "stage.out_of_fold=true")
+    with pytest.raises(ArtifactError, match=r"was not made with data.folds and data.fold"):
+        distill(f"teacher=[{folds[0]},{school.teacher}]", "stage.out_of_fold=true")
+
+
+def test_each_tweet_gets_the_logits_of_its_own_fold(compose_config, school, tmp_path):
+    """Asked one by one, the teachers say of a tweet what stands in the lesson, and the one that knew it says other."""
+    from chirplet.data.prepare import prepare
+    from chirplet.experiment import parse
+    from chirplet.stage.teachers import EVERYONE, Teachers
+
+    teacher = Artifact.open(school.teacher)
+    other = Artifact.open(other_teacher(compose_config, school, tmp_path))
+    corpus = prepare(parse(compose_config(*small_run(school.bert, school.folder))).data, school.folder / "cache")
+    run = plain_run(compose_config, school, tmp_path)
+    both = Teachers((teacher, other), (0.25, 0.75), None)
+    one, two = (Teachers((artifact,), (1.0,), None).logits(corpus.val, None, run, 8) for artifact in (teacher, other))
+    np.testing.assert_allclose(both.logits(corpus.val, None, run, 8), 0.25 * one + 0.75 * two, atol=1e-5)
+    owners = np.arange(len(corpus.val)) % 3 - 1
+    assert owners[0] == EVERYONE
+    found = both.logits(corpus.val, owners, run, 8)
+    np.testing.assert_allclose(found[1::3], one[1::3], atol=0.03)
+    np.testing.assert_allclose(found[2::3], two[2::3], atol=0.03)
+    np.testing.assert_allclose(found[::3], (0.25 * one + 0.75 * two)[::3], atol=0.03)
+
+
+def other_teacher(compose_config, school: School, folder: Path) -> Path:
+    execute(compose_config(*small_run(school.bert, school.folder), "seed=3", "trainer.max_epochs=1"), folder / "other")
+    return folder / "other" / "artifact"
+
+
+def plain_run(compose_config, school: School, folder: Path):
+    """A run as `execute` makes it."""
+    from chirplet.experiment import parse
+    from chirplet.stage.base import Run
+
+    experiment = parse(compose_config(*small_run(school.bert, school.folder)))
+    return Run(
+        model=experiment.model,
+        data=experiment.data,
+        trainer=experiment.trainer,
+        loggers={},
+        callbacks={},
+        seed=1,
+        deterministic=True,
+        objective=experiment.objective,
+        output_dir=folder,
+        cache_dir=school.folder / "cache",
+        config={},
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["teacher=null"], "teacher: is missing"),
+        (["~distiller.logits"], "stage.distiller: is empty"),
+        (["stage.views=2"], "stage.views and word_drop: got 2 and 0, should both be 0 or neither"),
+        (["stage.out_of_fold=true"], "stage.out_of_fold: got true with one teacher"),
+        (["transfer=nowhere.csv"], "stage.transfer: got 'nowhere.csv', which is no file"),
+        (["stage.alpha=1.5"], "stage.alpha: got 1.5, should be less than or equal to 1"),
+        (["stage.cut.depth=3"], "stage.cut.depth: got 3, should be at most 2"),
+        (["distiller.logits.temperature=0"], "distiller.logits.temperature: got 0, should be greater than 0"),
+    ],
+)
+def test_what_cannot_work_is_told_in_one_line(distill, options, line):
+    with pytest.raises(ConfigError) as caught:
+        distill(*options)
+    assert str(caught.value).startswith(line)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_teacher_with_other_labels_or_tweets_is_refused(distill, tmp_path):
+    lines = SAMPLE.read_text(encoding="utf-8").replace(",Neutral", ",Indifferent")
+    (tmp_path / "other.csv").write_text(lines, encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"teacher: .* has the labels Extremely Negative, .*, which are other ones"):
+        distill(f"data.train={tmp_path}/other.csv")
+    with pytest.raises(ArtifactError, match=r"teacher: .* which are in another order; should be Neutral, Extremely"):
+        distill("data.labels=[Neutral,Extremely Negative,Extremely Positive,Negative,Positive]")
+    with pytest.raises(ArtifactError, match=r"teacher: .* made from other tweets .* should be data.split_seed=42"):
+        distill("data.split_seed=1")
+    record = distill("data.split_seed=1", "stage.other_data=true", "stage.control=false").record
+    assert [teacher["accuracy"] for teacher in record.training["teachers"].values()] == [{}]
+
+
+def test_an_interrupted_student_goes_on(distill, compose_config, overrides, tmp_path):
+    whole = distill("trainer.max_epochs=2")
+    checkpoint = interrupt("Student", 13, compose_config(*overrides, "trainer.max_epochs=2"), tmp_path / "broken")
+    assert checkpoint == tmp_path / "broken" / "checkpoints" / "interrupted.ckpt"
+    assert same(distill("trainer.max_epochs=2", f"resume={checkpoint}"), whole)
+
+
+def test_an_interrupted_control_goes_on_and_the_student_is_not_trained_again(
+    distill, compose_config, overrides, tmp_path
+):
+    whole = distill("trainer.max_epochs=2")
+    checkpoint = interrupt("Classifier", 13, compose_config(*overrides, "trainer.max_epochs=2"), tmp_path / "broken")
+    assert checkpoint == tmp_path / "broken" / "control" / "checkpoints" / "interrupted.ckpt"
+    assert same(distill("trainer.max_epochs=2", f"resume={checkpoint}"), whole)
+    (tmp_path / "broken" / "checkpoints" / LAST).unlink()
+    with pytest.raises(ConfigError, match=r"resume: .* is of a control, and the student's own .* is missing"):
+        distill("trainer.max_epochs=2", f"resume={checkpoint}")
+
+
+def same(one: Artifact, other: Artifact) -> bool:
+    return one.record.id == other.record.id and one.record.metrics == other.record.metrics
+
+
+def interrupt(kind: str, steps: int, config, output: Path) -> Path:
+    """Send this process Ctrl-C once so many training steps of the student or its control are done."""
+    from chirplet.module import classifier, distillation
+
+    module = {"Student": distillation.Student, "Classifier": classifier.Classifier}[kind]
+    step, count = module.training_step, 0
+
+    def counted(self, batch, batch_index):
+        nonlocal count
+        count += 1
+        if count == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batch, batch_index)
+
+    module.training_step = counted
+    try:
+        with pytest.raises(Interrupted, match=r"resume=") as caught:
+            execute(config, output)
+    finally:
+        module.training_step = step
+    assert not (output / "artifact").exists()
+    return Path(str(caught.value).partition("resume=")[2].split()[0])
+
+
+def test_a_bf16_teacher_teaches_too(distill, school, tmp_path):
+    """As `quantizer=bf16` leaves it."""
+    model = AutoModelForSequenceClassification.from_pretrained(school.teacher, dtype=torch.bfloat16)
+    halved = tmp_path / "halved"
+    halved.mkdir()
+    for file in school.teacher.iterdir():
+        (halved / file.name).write_bytes(file.read_bytes())
+    model.save_pretrained(halved)
+    artifact = distill(f"teacher={halved}", "stage.control=false")
+    assert AutoModelForSequenceClassification.from_pretrained(artifact.folder, dtype="auto").dtype == torch.float32
+
+
+@pytest.mark.parametrize("quantizer", ["torch_int8", "onnx_int8"])
+def test_a_quantized_teacher_teaches_though_no_student_is_cut_from_it(
+    distill, compose_config, school, tmp_path, quantizer
+):
+    options = ["stage=quantize", f"artifact={school.teacher}", f"quantizer={quantizer}", "stage.tolerance=null"]
+    execute(compose_config(*small_run(school.bert, school.folder), *options), tmp_path / "quantized")
+    teacher = f"teacher={tmp_path}/quantized/artifact"
+    record = distill(teacher, *own_student(school), "stage.control=false").record
+    (told,) = record.training["teachers"].values()
+    assert (told["stage"], told["method"]) == ("quantize", quantizer)
+    with pytest.raises(ArtifactError, match=r"teacher: .* should be for pytorch where a student is cut from it"):
+        distill(teacher)
+    same = ["model@student=local", f"student.name_or_path={school.bert}", "student.max_length=40"]
+    with pytest.raises(ArtifactError, match=r"should be for pytorch where distiller=hidden looks at its layers"):
+        distill(teacher, *same, "student.cleaning=twitter_roberta", "distiller=hidden")
+
+
+def test_the_command_line_prints_student_and_control_side_by_side(overrides, tmp_path):
+    command = [sys.executable, "run.py", *overrides, f"hydra.run.dir={tmp_path}/out"]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "140"}
+    )
+    for told in (
+        "student: ",
+        "control: ",
+        "McNemar",
+        "95% interval",
+        f"stage=predict artifact={tmp_path}/out/artifact",
+    ):
+        assert told in done.stdout
+    assert json.loads((tmp_path / "out" / "artifact" / "artifact.json").read_text())["stage"] == "distill"

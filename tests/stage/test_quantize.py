@@ -1,0 +1,134 @@
+"""Quantizing from configuration to a proven artifact, on real tweets and a small BERT."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import AutoModelForSequenceClassification
+
+import chirplet
+from checkpoints import tiny_bert
+from chirplet.artifact import Artifact
+from chirplet.error import ArtifactError, ConfigError
+from chirplet.experiment import execute, parse
+from chirplet.metric import fresh
+from runs import small_run
+
+PLAIN = ("stage.sensitivity_tweets=0", "stage.tolerance=null")
+LOADED = """
+import sys, chirplet
+predictor = chirplet.load(sys.argv[1])
+predictor(["x"])
+print(predictor.runtime.name, "torch" in sys.modules)
+"""
+TWEETS = ["what a lovely day", "this is the worst", "&amp; so on", ""]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("quantize")
+
+
+@pytest.fixture(scope="module")
+def overrides(place) -> list[str]:
+    return small_run(tiny_bert(place / "encoder"), place)
+
+
+@pytest.fixture(scope="module")
+def parent(overrides, place, compose_config) -> Artifact:
+    trained = ["stage.learning_rate=3e-3", "trainer.max_epochs=6"]
+    execute(compose_config(*overrides, *trained), place / "parent")
+    return Artifact.open(place / "parent" / "artifact")
+
+
+@pytest.fixture
+def quantize(overrides, parent, compose_config, tmp_path):
+    count = 0
+
+    def run(*more: str) -> Artifact:
+        nonlocal count
+        count += 1
+        small = ["stage=quantize", f"artifact={parent.folder}", "stage.sensitivity_tweets=32", "trainer.threads=1"]
+        execute(compose_config(*overrides, *small, *more), tmp_path / f"run{count}")
+        return Artifact.open(tmp_path / f"run{count}" / "artifact")
+
+    return run
+
+
+def test_the_default_is_small_and_as_right_and_says_so(quantize, parent, tmp_path, capsys):
+    artifact = quantize("stage.measure_cost=true")
+    record, account = artifact.record, artifact.record.training
+    assert (record.stage, record.method, record.parent) == ("quantize", "onnx_int8", parent.record.id)
+    assert len(record.lineage) == len(parent.record.lineage) + 1
+    assert account["fp32_val_accuracy"] - record.metrics["val"]["accuracy"] <= 0.003
+    assert len(account["sensitivity"]) == 16  # two tables, two layers of six, pooler and head
+    assert list(account["sensitivity"].values()) == sorted(account["sensitivity"].values(), reverse=True)
+    assert account["verified"]["tweets"] == record.metrics["val"]["n"] + record.metrics["test"]["n"]
+    assert account["verified"]["largest_difference"] <= account["verified"]["tolerance"]
+    assert 0.9 <= account["batch_composition"]["same_labels"] <= 1
+    assert record.cost["runtime"] == "onnxruntime" and record.cost["beside"]["runtime"] == "pytorch"
+    assert record.cost["threads"] == record.cost["beside"]["threads"] == 1
+    weights = AutoModelForSequenceClassification.from_pretrained(parent.folder)
+    # Token types are part of the positions, and the pooler's and head's biases stay.
+    assert record.cost["params_packed"] == sum(value.numel() for value in weights.parameters()) - 2 * 32
+    assert (tmp_path / "run1" / "sensitivity.svg").read_text().count("word_embeddings") == 1
+    told = capsys.readouterr().out
+    assert "Each layer quantized alone (16 layers" in told and "stage=predict artifact=" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "runtime"), [("onnx_int8", "onnxruntime"), ("openvino_int8_weights", "openvino"), ("bf16", "pytorch")]
+)
+def test_any_artifact_predicts_by_its_runtime(name, runtime, quantize, compose_config, parent, tmp_path):
+    artifact = quantize(f"quantizer={name}", *PLAIN, "stage.evaluate_test=false")
+    found = chirplet.load(artifact.folder)(TWEETS)
+    assert set(found.labels) <= set(parent.record.labels)
+    np.testing.assert_allclose(found.probabilities, chirplet.load(parent.folder)(TWEETS).probabilities, atol=0.1)
+    told = subprocess.run([sys.executable, "-c", LOADED, artifact.folder], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == [runtime, str(runtime == "pytorch")]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": tweet}) + "\n" for tweet in TWEETS))
+    files = (f"artifact={artifact.folder}", f"input={tmp_path}/in.jsonl", f"output={tmp_path}/out.jsonl")
+    execute(compose_config("stage=predict", "trainer=cpu", *files), tmp_path / "predict")
+    lines = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert [json.loads(line)["label"] for line in lines] == found.labels
+
+
+def test_the_recorded_predictions_are_those_of_the_folder(quantize, parent):
+    artifact = quantize("quantizer=torch_int8", *PLAIN)
+    predictions = artifact.predictions("test")
+    accuracy = float((predictions.logits.argmax(axis=1) == predictions.label).mean())
+    assert artifact.record.metrics["test"]["accuracy"] == pytest.approx(accuracy)
+    before = parent.predictions("test")
+    assert predictions.row_id == before.row_id
+    assert 0 < np.abs(predictions.logits - before.logits).max() < 0.5 * np.abs(before.logits).max()
+
+
+def test_training_under_roundings_moves_the_weights(quantize, parent):
+    plain = quantize(*PLAIN, "stage.evaluate_test=false")
+    artifact = quantize("quantizer=qat", "quantizer.learning_rate=1e-3", *PLAIN, "stage.evaluate_test=false")
+    assert artifact.record.method == "qat" and artifact.record.training["epochs"] == 1
+    assert artifact.record.id != plain.record.id
+    assert (artifact.folder / "model.onnx").is_file()
+
+
+def test_a_folder_that_answers_otherwise_is_not_left_there(quantize, tmp_path, monkeypatch):
+    monkeypatch.setattr(fresh, "logits_of", lambda folder, tokens, *_: np.zeros((len(tokens), 5), np.float32))
+    with pytest.raises(ArtifactError, match=r"labels \d+ of \d+ val tweets otherwise"):
+        quantize(*PLAIN)
+    assert not (tmp_path / "run1" / "artifact").exists()
+
+
+def test_a_quantized_artifact_is_no_parent(quantize, overrides, compose_config, tmp_path):
+    artifact = quantize(*PLAIN, "stage.evaluate_test=false")
+    with pytest.raises(ArtifactError, match="is for onnxruntime already"):
+        execute(compose_config(*overrides, "stage=quantize", f"artifact={artifact.folder}"), tmp_path / "again")
+
+
+def test_wrong_settings_are_told_under_their_own_names(compose_config):
+    with pytest.raises(ConfigError, match=r"^quantizer\.weights: got 'per_row', should be 'per_channel' or"):
+        parse(compose_config("stage=quantize", "quantizer=torch_int8", "quantizer.weights=per_row"))
+    with pytest.raises(ConfigError, match=r"^stage\.tolerance: got -1"):
+        parse(compose_config("stage=quantize", "stage.tolerance=-1"))
