@@ -31,11 +31,12 @@ from training_ways import BATCH_SIZE, ROOT, composed, prepared
 
 ABLATIONS = {
     "as it is": [],
-    "the encoder of transformers": ["trainer.fast_encoder=false"],
+    "padding computed like tokens": ["trainer.encoder=padded"],
+    "the encoder of transformers": ["trainer.encoder=transformers"],
     "all word embeddings moved in every step": ["trainer.rowwise_embeddings=false"],
     "freed memory given back": ["trainer.keep_freed_memory=false"],
     "padded to the longest tweet": ["trainer.pad_to_multiple_of=1"],
-    "padded to multiples of 4": ["trainer.pad_to_multiple_of=4"],
+    "padded to multiples of 8": ["trainer.pad_to_multiple_of=8"],
     "padded to multiples of 16": ["trainer.pad_to_multiple_of=16"],
     "fp32": ["trainer.precision=32-true"],
     "scaled dot product attention": ["model.attention=sdpa"],
@@ -43,7 +44,7 @@ ABLATIONS = {
     "no clipping": ["trainer.gradient_clip_val=null"],
     "no display": ["~callback.progress"],
     "nothing of all this": [
-        "trainer.fast_encoder=false",
+        "trainer.encoder=transformers",
         "trainer.rowwise_embeddings=false",
         "trainer.keep_freed_memory=false",
         "trainer.pad_to_multiple_of=1",

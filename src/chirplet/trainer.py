@@ -22,8 +22,8 @@ class TrainerSettings(Settings):
     `precision: auto` is bf16 mixed precision where the device computes bf16 natively (CPU with AVX512-BF16 or
     AMX, GPU from Ampere on), fp32 elsewhere. `threads: null` leaves torch's own choice.
 
-    The last four keys are for speed. `fast_encoder` computes the layers of BERT and RoBERTa as
-    `chirplet.module.encoder` does; other architectures are computed as `transformers` does.
+    The last four keys are for speed. `encoder` says who computes the layers of BERT and RoBERTa in training:
+    `chirplet.module.encoder`, on tokens alone or on padded batches, or `transformers`, which computes all others.
     `rowwise_embeddings` moves only the word embeddings that a batch has used (`RowwiseAdamW`).
     """
 
@@ -40,7 +40,7 @@ class TrainerSettings(Settings):
     limit_train_batches: Count | Annotated[float, Field(gt=0, le=1)]
     limit_val_batches: Count | Annotated[float, Field(gt=0, le=1)]
     num_sanity_val_steps: Index
-    fast_encoder: bool
+    encoder: Literal["packed", "padded", "transformers"]
     pad_to_multiple_of: Count
     rowwise_embeddings: bool
     keep_freed_memory: bool
@@ -65,6 +65,21 @@ class TrainerSettings(Settings):
             raise ConfigError(f"trainer.limit_train_batches: got {limit}, which leaves none of {batches} batches")
         steps = -(-used // self.accumulate_grad_batches) * self.max_epochs
         return steps if self.max_steps == -1 else min(steps, self.max_steps)
+
+    def check_validated(self, batches: int) -> None:
+        """See that a run over a loader of this many batches comes as far as its first validation.
+
+        Raises:
+            ConfigError: `max_steps` ends it before, so that nothing could be chosen by validation.
+        """
+        limit = self.limit_train_batches
+        used = min(limit, batches) if isinstance(limit, int) else int(batches * limit)
+        first = -(-max(int(used * self.val_check_interval), 1) // self.accumulate_grad_batches)
+        if self.max_steps != -1 and self.max_steps < first:
+            raise ConfigError(
+                f"trainer.max_steps: got {self.max_steps}, which ends before the first validation, after step {first}; "
+                "should be more, or lower trainer.val_check_interval, or callback=none"
+            )
 
     def resolved_precision(self) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
         """`precision` with `auto` decided for this machine's device.

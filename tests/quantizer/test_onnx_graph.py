@@ -43,11 +43,11 @@ def test_logits_are_those_of_transformers(model, shape):
     np.testing.assert_allclose(answers(graph, ids, mask), expected, atol=1e-5)
 
 
-def test_all_layers_kept_differ_by_the_rounding_of_fp16_alone(model):
+def test_all_layers_kept_differ_by_the_rounding_of_their_weights_alone(model):
     ids, mask = rectangle(model, 4, 12)
     exact = answers(classifier_graph(model, Arithmetic(), {}), ids, mask)
     kept = answers(classifier_graph(model, Int8(layer_names(model), 127), {}), ids, mask)
-    assert 0 < np.abs(kept - exact).max() < 1e-3
+    assert 0 < np.abs(kept - exact).max() < 0.02 * np.abs(exact).max()
 
 
 def test_an_unknown_activation_is_refused(model):

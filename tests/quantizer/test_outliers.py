@@ -85,7 +85,9 @@ class Case:
 
     def quality(self, logits: np.ndarray) -> Quality:
         loss = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(self.labels))
-        return Quality(loss.item(), float((logits.argmax(axis=1) == self.labels).mean()))
+        before, after = (torch.from_numpy(one).log_softmax(dim=1) for one in (self.after, logits))
+        divergence = torch.nn.functional.kl_div(after, before, reduction="batchmean", log_target=True)
+        return Quality(loss.item(), float((logits.argmax(axis=1) == self.labels).mean()), divergence.item())
 
     def quantized(self, quantizer: Quantizer, kept: Collection[str] | None = None) -> tuple[Quality, list[str]]:
         """Its quality, with the fewest layers kept where none are given."""

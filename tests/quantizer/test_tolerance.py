@@ -11,9 +11,15 @@ LAYERS = list("abcdefghij")
 
 def test_rises_by_hand():
     cost = {"a": 0.01, "b": 0.3, "c": 0.0}
-    found = sensitivities(cost, FP32, lambda kept: Quality(0.5 + sum(cost[name] for name in cost.keys() - kept), 0.9))
+
+    def judge(kept):
+        (alone,) = cost.keys() - kept
+        return Quality(0.5 - cost[alone], 0.9, cost[alone])
+
+    found = sensitivities(cost, FP32, judge)
     assert list(found) == ["b", "a", "c"]
-    assert found == pytest.approx(cost)
+    assert {name: told["divergence"] for name, told in found.items()} == cost
+    assert found["b"]["loss_rise"] == pytest.approx(-0.3)
 
 
 @pytest.mark.parametrize("needed", range(11))

@@ -198,6 +198,7 @@ def test_final_leaves_out_what_also_stands_in_test(finetune, tmp_path):
         (["callback=early_stopping"], "callback: early_stopping without checkpoint"),
         (["trainer.precision=16-mixed", "trainer=cpu"], "trainer.precision: got '16-mixed', which needs a GPU"),
         (["trainer.limit_train_batches=0.001"], "trainer.limit_train_batches: got 0.001, which leaves none of"),
+        (["trainer.max_steps=3"], "trainer.max_steps: got 3, which ends before the first validation, after step"),
     ],
 )
 def test_what_cannot_work_is_told_before_training(finetune, overrides, line):

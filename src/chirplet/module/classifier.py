@@ -22,7 +22,7 @@ from transformers import (
 from chirplet.data.batches import Batch, ResumableLoader
 from chirplet.metric.classification import evaluate, scalars
 from chirplet.model.structure import head_logits
-from chirplet.module.encoder import POST_NORM, first_token_states
+from chirplet.module.encoder import POST_NORM, Encoder, first_token_states
 from chirplet.module.optimizer import RowwiseAdamW, clip_gradients
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class Classifier(pl.LightningModule):
         optimization: parameter groups and schedule.
         label_smoothing: mass spread over the other classes, in [0, 1) (Szegedy et al. 2016, arXiv 1512.00567).
         class_weights: weight of each class in the loss, shape (classes,), or None.
-        fast_encoder: compute the encoder as `chirplet.module.encoder` does, where that knows the architecture; else as
-            `transformers` does.
+        encoder: who computes the encoder. `chirplet.module.encoder` does where it knows the architecture; other ones
+            are always computed as `transformers` does.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Classifier(pl.LightningModule):
         optimization: Optimization,
         label_smoothing: float,
         class_weights: Tensor | None,
-        fast_encoder: bool,
+        encoder: Encoder,
     ) -> None:
         super().__init__()
         self.model = model
@@ -76,17 +76,18 @@ class Classifier(pl.LightningModule):
         self.label_smoothing = label_smoothing
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self.fast_encoder = fast_encoder and model.config.model_type in POST_NORM
+        self.encoder: Encoder = encoder if model.config.model_type in POST_NORM else "transformers"
         self.evaluated: list[tuple[Tensor, Tensor]] = []
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits, shape (batch, classes), float32."""
         input_ids, mask = batch["input_ids"], batch["attention_mask"]
         logits: Tensor
-        if self.fast_encoder:
-            logits = head_logits(self.model, first_token_states(self.model, input_ids, mask))
-        else:
+        if self.encoder == "transformers":
             logits = self.model(input_ids=input_ids, attention_mask=mask).logits
+        else:
+            states = first_token_states(self.model, input_ids, mask, packed=self.encoder == "packed")
+            logits = head_logits(self.model, states)
         return logits.float()
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:

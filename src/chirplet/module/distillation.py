@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from chirplet.data.batches import Batch
 from chirplet.module.classifier import Classifier, Optimization
+from chirplet.module.encoder import Encoder
 from chirplet.module.imitation import Imitation, Signals, observe, soft_loss
 
 if TYPE_CHECKING:
@@ -50,12 +51,12 @@ class Distilled(Classifier):
         optimization: Optimization,
         label_smoothing: float,
         class_weights: Tensor | None,
-        fast_encoder: bool,
+        encoder: Encoder,
         *,
         alpha: float,
         temperature: float,
     ) -> None:
-        super().__init__(model, labels, optimization, label_smoothing, class_weights, fast_encoder)
+        super().__init__(model, labels, optimization, label_smoothing, class_weights, encoder)
         self.alpha = alpha
         self.temperature = temperature
 
@@ -74,7 +75,7 @@ class Student(Classifier):
         optimization: see there; the imitations' own weights are in its groups too.
         label_smoothing: see there.
         class_weights: see there.
-        fast_encoder: see there; where a teacher is watched, both are computed as `transformers` does.
+        encoder: see there; where a teacher is watched, both are computed as `transformers` does.
         alpha: the labels' share of the loss, 0 to 1.
         imitations: by name.
         weights: of each imitation in the sum.
@@ -88,14 +89,14 @@ class Student(Classifier):
         optimization: Optimization,
         label_smoothing: float,
         class_weights: Tensor | None,
-        fast_encoder: bool,
+        encoder: Encoder,
         *,
         alpha: float,
         imitations: Mapping[str, Imitation],
         weights: Mapping[str, float],
         teacher: "PreTrainedModel | None",
     ) -> None:
-        super().__init__(model, labels, optimization, label_smoothing, class_weights, fast_encoder)
+        super().__init__(model, labels, optimization, label_smoothing, class_weights, encoder)
         self.alpha = alpha
         self.imitations = nn.ModuleDict(imitations)
         self.weights = dict(weights)

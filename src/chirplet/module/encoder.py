@@ -11,7 +11,7 @@ What it computes is what `transformers` computes for BERT and RoBERTa (the tests
 - A weight's gradient is computed in the weight's own layout.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ from transformers import PreTrainedModel
 
 from chirplet.model.structure import encoder_layers
 from chirplet.module.packing import Layout, Packed, Padded
+
+Encoder = Literal["packed", "padded", "transformers"]
+"""Who computes the encoder: this module, on tokens alone or on the padded batch, or `transformers`."""
 
 POST_NORM = frozenset({"bert", "roberta", "xlm-roberta", "camembert"})
 """Architectures whose layers are those that `first_token_states` computes."""

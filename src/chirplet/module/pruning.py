@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from chirplet.data.batches import Batch
 from chirplet.module.classifier import Classifier, Optimization
 from chirplet.module.distillation import TEACHER_LOGITS, Distilled
+from chirplet.module.encoder import Encoder
 from chirplet.pruner.mask import Ramp, apply_masks, check_alive, lowest_of_all
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ class Recovery(Distilled):
         optimization: Optimization,
         label_smoothing: float,
         class_weights: Tensor | None,
-        fast_encoder: bool,
+        encoder: Encoder,
         *,
         alpha: float,
         temperature: float,
@@ -181,7 +182,7 @@ class Recovery(Distilled):
             optimization,
             label_smoothing,
             class_weights,
-            fast_encoder,
+            encoder,
             alpha=alpha,
             temperature=temperature,
         )

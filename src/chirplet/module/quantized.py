@@ -6,6 +6,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.nn.functional import kl_div
 
 from chirplet.data.batches import Batch
 from chirplet.metric.classification import evaluate, scalars
@@ -18,13 +19,16 @@ class Quantized(pl.LightningModule):
     Args:
         runtime: the opened model.
         labels: class names in order.
+        reference: logits of the model as it was, shape (n, classes), in the order of the tweets; then `val/divergence`
+            is logged too, the mean KL(reference ‖ runtime) in nats.
     """
 
-    def __init__(self, runtime: Runtime, labels: Sequence[str]) -> None:
+    def __init__(self, runtime: Runtime, labels: Sequence[str], reference: Tensor | None = None) -> None:
         super().__init__()
         self.runtime = runtime
         self.class_names = tuple(labels)
-        self.evaluated: list[tuple[Tensor, Tensor]] = []
+        self.reference = reference
+        self.evaluated: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits, shape (batch, classes), float32, on the CPU."""
@@ -33,11 +37,14 @@ class Quantized(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Keep the logits; metrics are of the whole split, not means over batches."""
-        self.evaluated.append((self(batch), batch["labels"].cpu()))
+        self.evaluated.append((self(batch), batch["labels"].cpu(), batch["position"].cpu()))
 
     def on_validation_epoch_end(self) -> None:
         """Log every scalar metric as `val/NAME`."""
-        logits, target = (torch.cat(part) for part in zip(*self.evaluated, strict=True))
+        logits, target, position = (torch.cat(part) for part in zip(*self.evaluated, strict=True))
         self.evaluated.clear()
         metrics = scalars(evaluate(logits, target, self.class_names))
+        if self.reference is not None:
+            said, before = (scores.log_softmax(dim=1) for scores in (logits, self.reference[position]))
+            metrics["divergence"] = kl_div(said, before, reduction="batchmean", log_target=True).item()
         self.log_dict({f"val/{name}": value for name, value in metrics.items()}, batch_size=len(target))

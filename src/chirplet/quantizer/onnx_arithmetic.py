@@ -1,7 +1,8 @@
 """The nodes by which ONNX Runtime computes a classifier in int8.
 
-Tables of embeddings have one scale a row. Layers that are kept stand in fp16 and are computed in fp32: half the bytes
-that fp32 takes, and a rounding that is a sixteenth of int8's or less.
+Tables of embeddings have one scale a row; those that are kept stand in fp16. It is what comes into a layer that int8
+rounds too roughly, by one scale for a batch; so layers that are kept are computed in fp32. Their weights stand in int8
+all the same, with a scale for each input beside that for each output.
 """
 
 from collections.abc import Collection
@@ -52,9 +53,14 @@ class Int8(Arithmetic):
         self.steps = steps
 
     def weight(self, name: str, values: NDArray[np.float32]) -> str:
-        half = self.constant(f"{name}.weight", values.astype(np.float16))
-        single: str = self.node("Cast", half, to=TensorProto.FLOAT)
-        return single
+        """A matrix (in, out) of a kept layer."""
+        balance = scales(values, axis=1)
+        whole, steps = rounded(values / balance, STEPS, axis=0)
+        # Of constants alone: the runtime does this once, when it opens the file.
+        single = self.node("Cast", self.constant(f"{name}.weight", whole), to=TensorProto.FLOAT)
+        scaled = self.node("Mul", single, self.constant(f"{name}.weight_scale", steps))
+        matrix: str = self.node("Mul", scaled, self.constant(f"{name}.input_scale", balance))
+        return matrix
 
     def rows(self, name: str, table: NDArray[np.float32], operation: str, *which: str) -> str:
         if name in self.kept:
@@ -108,7 +114,11 @@ class Int8(Arithmetic):
 
 def rounded(weight: NDArray[np.float32], steps: int, axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Whole numbers within ±`steps` and their scales along `axis`, which is kept with length 1."""
-    largest = np.abs(weight).max(axis=axis, keepdims=True)
-    # What is all zero needs no steps, but may not be divided by one of size zero.
-    scale = np.maximum(largest / steps, np.float32(2.0**-120)).astype(np.float32)
+    scale = scales(weight / np.float32(steps), axis)
     return np.rint(weight / scale).astype(np.int8), scale
+
+
+def scales(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """The largest magnitude along `axis`, which is kept with length 1; hardly anything, but not zero, where all are."""
+    largest: NDArray[np.float32] = np.abs(values).max(axis=axis, keepdims=True)
+    return np.maximum(largest, np.float32(2.0**-120)).astype(np.float32)

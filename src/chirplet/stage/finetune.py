@@ -110,4 +110,4 @@ class Finetune(TrainingStage):
         word_embeddings(model).sparse = trainer.rowwise_embeddings
         weights = self.loss_weights(train, labels)
         optimization = self.optimization(model, steps)
-        return Classifier(model, labels, optimization, self.label_smoothing, weights, trainer.fast_encoder)
+        return Classifier(model, labels, optimization, self.label_smoothing, weights, trainer.encoder)

@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from torch.utils.data import DataLoader
 
+from chirplet.callback.base import CallbackSettings
 from chirplet.callback.checkpoint import CheckpointSettings
 from chirplet.callback.durable import Interruption, RandomState
 from chirplet.callback.early_stopping import EarlyStoppingSettings
@@ -58,11 +59,14 @@ def fit(
         resumed, precision, device, threads, and which epoch was best by what.
 
     Raises:
-        ConfigError: `resume` is no checkpoint of such a run, or early stopping has no checkpoint to go back to.
+        ConfigError: `resume` is no checkpoint of such a run, early stopping has no checkpoint to go back to, or the
+            steps end before the first validation.
         Interrupted: Ctrl-C or SIGTERM came; a checkpoint was saved.
     """
     if run.trainer.keep_freed_memory:
         keep_freed_memory()
+    if val_loader is not None and any(_watches_validation(entry) for entry in run.callbacks.values()):
+        run.trainer.check_validated(len(train_loader))
     checkpoint = None if resume is None else str(_checked(Path(resume).expanduser(), module))
     trial = current() if reported else None
     interruption = Interruption(checkpoint_folder(run, resume))
@@ -90,6 +94,10 @@ def fit(
         account |= {"best_epoch": state["epoch"] + 1, "monitor": best.monitor}
         account["best_score"] = None if best.best_model_score is None else float(best.best_model_score)
     return account
+
+
+def _watches_validation(entry: CallbackSettings | Foreign) -> bool:
+    return isinstance(entry, CallbackSettings) and entry.needs_validation
 
 
 def _callbacks(run: Run, folder: Path, validates: bool) -> list[pl.Callback]:

@@ -1,11 +1,14 @@
 """Validation of saved models one after the other, by Lightning's loop."""
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from chirplet.data.batches import evaluation_loader
+from chirplet.data.corpus import Tweets
 from chirplet.module.quantized import Quantized
 from chirplet.quantizer.tolerance import Quality
-from chirplet.runtime.base import Runtime
+from chirplet.runtime.base import Runtime, predict_logits
 from chirplet.stage.base import Run
 from chirplet.stage.outcome import Prepared
 
@@ -19,12 +22,21 @@ class Judge:
         self.batch_size = batch_size
         self.trainer = run.trainer.build([], [], run.deterministic, run.output_dir)
 
-    def __call__(self, runtime: Runtime, tweets: int | None) -> Quality:
-        """The quality on so many tweets; None is all."""
-        val = self.data.corpus.val
-        if tweets is not None and tweets < len(val):
-            val = val.take(np.linspace(0, len(val) - 1, tweets).round().astype(np.int64))
+    def __call__(self, runtime: Runtime, tweets: int | None, reference: Tensor | None = None) -> Quality:
+        """The quality on so many tweets; None is all. `reference`: logits that its divergence is measured from."""
+        val = self._sample(tweets)
         loader = evaluation_loader(self.data.tokens(val), val.label, self.data.pad_id, self.batch_size)
-        module = Quantized(runtime, self.data.corpus.labels)
+        module = Quantized(runtime, self.data.corpus.labels, reference)
         (found,) = self.trainer.validate(module, loader, verbose=False)
-        return Quality(found["val/loss"], found["val/accuracy"])
+        return Quality(found["val/loss"], found["val/accuracy"], found.get("val/divergence", 0.0))
+
+    def logits(self, runtime: Runtime, tweets: int | None) -> Tensor:
+        """What the model says of those tweets, shape (n, classes)."""
+        tokens = self.data.tokens(self._sample(tweets))
+        return torch.from_numpy(predict_logits(runtime, tokens, self.data.pad_id, self.batch_size))
+
+    def _sample(self, tweets: int | None) -> Tweets:
+        val = self.data.corpus.val
+        if tweets is None or tweets >= len(val):
+            return val
+        return val.take(np.linspace(0, len(val) - 1, tweets).round().astype(np.int64))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from chirplet.artifact import Ancestor, Artifact, Record, check_free
 from chirplet.data.corpus import Corpus
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 WEIGHTS = "model.safetensors"
+ATTENTION: Literal["eager"] = "eager"
+"""The backward pass of scaled dot product attention is slow on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,20 @@ def open_parent(run: Run, folder: str | None) -> Parent:
         )
     corpus = prepare(run.data, run.cache_dir)
     check_data(artifact, corpus, run)
-    model = load_model(artifact.folder).float().eval()
-    return Parent(artifact, model, prepared(artifact, corpus, run.cache_dir), lineage_from(artifact))
+    return Parent(
+        artifact, trainable(artifact.folder), prepared(artifact, corpus, run.cache_dir), lineage_from(artifact)
+    )
+
+
+def trainable(folder: Path) -> "PreTrainedModel":
+    """The model in `folder` in fp32 on the CPU, in evaluation mode, with attention as `conf/model` has it for training.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    model = load_model(folder).float().eval()
+    model.set_attn_implementation(ATTENTION)
+    return model
 
 
 def open_artifact(folder: str | None) -> Artifact:
@@ -90,7 +104,7 @@ def settings_of(artifact: Artifact) -> Pretrained:
         max_length=artifact.record.max_length,
         dropout=0.0,
         classifier_dropout=0.0,
-        attention="eager",
+        attention=ATTENTION,
     )
 
 
@@ -112,8 +126,7 @@ def check_data(artifact: Artifact, corpus: Corpus, run: Run, key: str = "artifac
         names = [name for name in own if own[name] != given.get(name)]
         differs = " ".join(f"data.{name}={own[name]}" for name in names) or "the files it was made from"
     raise ArtifactError(
-        f"{key}: {str(artifact.folder)!r} was made from other tweets than data={corpus.name} gives; "
-        f"should be {differs}"
+        f"{key}: {str(artifact.folder)!r} was made from other tweets than data={corpus.name} gives; should be {differs}"
     )
 
 

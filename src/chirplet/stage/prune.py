@@ -185,7 +185,7 @@ class Prune(TrainingStage):
             optimization,
             self.label_smoothing,
             self.loss_weights(data.corpus.train, labels),
-            run.trainer.fast_encoder,
+            run.trainer.encoder,
             alpha=self.alpha,
             temperature=self.temperature,
             masking=masking,

@@ -13,6 +13,8 @@ from chirplet.quantizer.qat import QAT
 from chirplet.stage.base import Run, Stage
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from chirplet.data.corpus import Split
     from chirplet.quantizer.base import Quantization
     from chirplet.quantizer.tolerance import Quality
@@ -119,19 +121,20 @@ class Quantize(Stage):
         from chirplet.quantizer.tolerance import fewest_kept, sensitivities
         from chirplet.runtime.pytorch import PyTorchRuntime
 
-        def quantized(kept: Collection[str], tweets: int | None = None) -> "Quality":
+        def quantized(kept: Collection[str], tweets: int | None = None, reference: "Tensor | None" = None) -> "Quality":
             with tempfile.TemporaryDirectory(dir=workspace) as folder:
                 quantization.write(Path(folder), kept)
-                return judge(_opened(run, Path(folder)), tweets)
+                return judge(_opened(run, Path(folder)), tweets, reference)
 
-        rises: dict[str, float] = {}
+        found: dict[str, dict[str, float]] = {}
         few = self.sensitivity_tweets
         if quantization.layers and few and len(parent.data.corpus.val):
-            fp32 = judge(PyTorchRuntime(parent.model, bf16=False), few)
-            rises = sensitivities(quantization.layers, fp32, lambda kept: quantized(kept, few))
-        account: dict[str, Any] = {"kept": [], "sensitivity": rises}
+            fp32 = PyTorchRuntime(parent.model, bf16=False)
+            said = judge.logits(fp32, few)
+            found = sensitivities(quantization.layers, judge(fp32, few), lambda kept: quantized(kept, few, said))
+        account: dict[str, Any] = {"kept": [], "sensitivity": found}
         if before is not None and self.tolerance is not None:
-            kept, tried = fewest_kept(rises, before, self.tolerance, quantized)
+            kept, tried = fewest_kept(found, before, self.tolerance, quantized)
             account |= {"kept": kept, "tried": tried, "fp32_val_accuracy": before.accuracy}
         return account
 

@@ -36,7 +36,7 @@ def train_rounded(run: Run, settings: QAT, parent: Parent, loggers: Sequence[Log
     optimization = Optimization(groups, "linear", settings.warmup_fraction, steps)
     model.train()
     with QuantizationAware(model):
-        module = Classifier(model, corpus.labels, optimization, 0.0, None, fast_encoder=False)
+        module = Classifier(model, corpus.labels, optimization, 0.0, None, encoder="transformers")
         account = fit(run, module, train_loader, val_loader, loggers, resume=None)
     model.float().cpu().eval()
     return account

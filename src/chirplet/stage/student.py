@@ -10,11 +10,10 @@ from chirplet.model.checkpoint import Origin
 from chirplet.model.cutting import Cut, cut_down
 from chirplet.model.loading import LoadedModel, load_model, load_tokenizer
 from chirplet.model.pretrained import Pretrained
-from chirplet.runtime import pytorch
 from chirplet.runtime.base import runtime_of
 from chirplet.stage.base import Run
 from chirplet.stage.outcome import Prepared, artifact_folder, lineage_of
-from chirplet.stage.parent import lineage_from, prepared
+from chirplet.stage.parent import lineage_from, prepared, trainable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -71,5 +70,4 @@ def open_inside(teacher: Artifact, why: str) -> "PreTrainedModel":
     kind = runtime_of(teacher.folder)
     if kind != "pytorch":
         raise ArtifactError(f"teacher: {str(teacher.folder)!r} is for {kind}, should be for pytorch where {why}")
-    model: PreTrainedModel = pytorch.load_model(teacher.folder).float().eval()
-    return model
+    return trainable(teacher.folder)

@@ -16,6 +16,7 @@ from chirplet.data.corpus import Tweets
 from chirplet.model.structure import word_embeddings
 from chirplet.module.classifier import Classifier, Optimization
 from chirplet.module.distillation import TEACHER_LOGITS, Student
+from chirplet.module.encoder import Encoder
 from chirplet.stage.base import Run
 from chirplet.stage.control import FOLDER, as_many, control_run
 from chirplet.stage.fitting import fit, seed_everything
@@ -98,13 +99,13 @@ def student_of(stage: "Distill", start: Start, lesson: Lesson, teachers: Teacher
 
 def _classifier_arguments(
     stage: "Distill", model: "PreTrainedModel", start: Start, run: Run, optimization: Optimization
-) -> tuple["PreTrainedModel", tuple[str, ...], Optimization, float, Tensor | None, bool]:
+) -> tuple["PreTrainedModel", tuple[str, ...], Optimization, float, Tensor | None, Encoder]:
     """The arguments that the student's module and its control's share."""
     corpus = start.data.corpus
     model.train()  # Lightning keeps the mode it finds
     word_embeddings(model).sparse = run.trainer.rowwise_embeddings
     weights = stage.loss_weights(corpus.train, corpus.labels)
-    return model, corpus.labels, optimization, stage.label_smoothing, weights, run.trainer.fast_encoder
+    return model, corpus.labels, optimization, stage.label_smoothing, weights, run.trainer.encoder
 
 
 def _steps(stage: "Distill", lesson: Lesson, run: Run) -> int:
