@@ -26,6 +26,8 @@ from chirplet.pruner.vocabulary import Vocabulary
 VOCABULARY = 64_001  # tokens, <mask> last
 SPECIAL = 4
 UNCUT = 2**20
+COMPARED = 64
+"""Tweets whose logits before and after are compared."""
 
 
 def vocabulary_saving(corpus: Corpus, tweets: int | None) -> dict[str, Any]:
@@ -49,7 +51,13 @@ def vocabulary_saving(corpus: Corpus, tweets: int | None) -> dict[str, Any]:
             torch.default_generator.manual_seed(0)
             model = RobertaForSequenceClassification(config).eval()
         tokens = tokenize(texts, tokenizer, "bertweet", UNCUT)
-        known = [i for i in range(256) if tokenizer.unk_token_id not in tokens[i] and len(tokens[i]) <= 128][:8]
+        known = [i for i in range(len(tokens)) if tokenizer.unk_token_id not in tokens[i] and len(tokens[i]) <= 128]
+        if len(known) < COMPARED:
+            raise SystemExit(
+                f"vocabulary, BERTweet's shape: {len(known)} of {len(tokens)} train tweets have known tokens alone, "
+                f"128 at most; should be {COMPARED} to compare logits on"
+            )
+        del known[COMPARED:]
         before = [_logits(model, tokens[i]) for i in known]
         bytes_before = _bytes(model, Path(name) / "before")
         evidence = Evidence(tokens, corpus.train.label[:tweets], 1, tokenizer, lambda: tokens)

@@ -33,7 +33,11 @@ from chirplet.stage.parent import prepared, settings_of
 
 ROOT = Path(__file__).resolve().parents[1]
 HALF, WHOLE = 500, 1700
-"""Optimizer steps of 32 tweets; each recovery within ten minutes on two cores that train 95 tweets/s."""
+"""Optimizer steps of 32 tweets."""
+MINUTES = 10
+"""That a recovery may take."""
+OVERRIDES = "overrides.json"
+"""Beside a run: what it was made with."""
 RECOVERY = ["stage.recovery=distill", "stage.learning_rate=2e-4", "trainer.max_epochs=3"]
 SPARSE = {40: HALF, 50: HALF, 70: WHOLE, 90: HALF}
 GOALS = {40: 0.3, 50: 0.5, 70: 1.5, 90: None}
@@ -54,18 +58,17 @@ class Bench:
 
     def run(self, name: str, *overrides: str, steps: int | None = None) -> Artifact:
         """One run's artifact; `steps` of training."""
-        made = self.folder / name / "artifact"
-        if made.is_dir():
-            return Artifact.open(made)
+        made, told = self.folder / name / "artifact", self.folder / name / OVERRIDES
         limit = [] if steps is None else [f"trainer.max_steps={4 if self.quick else steps}"]
-        shared = [
-            f"cache_dir={self.folder}/cache",
-            f"hydra.run.dir={self.folder}/{name}",
-            "logger=none",
-            "stage.measure_cost=false",
-        ]
-        command = [sys.executable, "run.py", *self.data, *shared, *overrides, *limit, "stage.evaluate_train=false"]
-        subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
+        fixed = ["logger=none", "stage.measure_cost=false", "stage.evaluate_train=false"]
+        asked = [*self.data, *overrides, *limit, *fixed]
+        if made.is_dir():
+            if not told.is_file() or json.loads(told.read_text(encoding="utf-8")) != asked:
+                raise SystemExit(f"--folder: {str(made.parent)!r} was not made with {' '.join(asked)}; remove it")
+            return Artifact.open(made)
+        places = [f"cache_dir={self.folder}/cache", f"hydra.run.dir={made.parent}"]
+        subprocess.run([sys.executable, "run.py", *asked, *places], cwd=ROOT, check=True, stdout=sys.stderr)
+        told.write_text(json.dumps(asked), encoding="utf-8")
         return Artifact.open(made)
 
     def prepared(self, artifact: Artifact) -> Prepared:
@@ -88,6 +91,11 @@ def points(parent: Artifact, artifact: Artifact) -> float:
     return 100 * (before - after)
 
 
+def recovery_time(name: str, artifact: Artifact) -> dict[str, Any]:
+    """How long the training took."""
+    return figure(name, artifact.record.training["seconds"] / 60, "min", at_most=MINUTES)
+
+
 def sparse_figures(bench: Bench, parent: Artifact, controls: dict[int, Artifact]) -> Figures:
     """Global magnitude over the body, by sparsity."""
     found = []
@@ -98,6 +106,7 @@ def sparse_figures(bench: Bench, parent: Artifact, controls: dict[int, Artifact]
         )
         drop = points(parent, artifact)
         found.append(figure(f"drop of test accuracy at {per_cent}%", drop, "points", at_most=GOALS[per_cent]))
+        found.append(recovery_time(f"recovery at {per_cent}%", artifact))
         beside = drop - points(parent, controls[steps])
         found.append(figure(f"beside the control of as many steps, at {per_cent}%", beside, "points"))
         weights, size = count_parameters(artifact.folder), count_bytes(artifact.folder)
@@ -126,6 +135,7 @@ def structured_figures(bench: Bench, parent: Artifact, data: Prepared, controls:
         found.append(
             figure(f"structured, {kept}: drop of test accuracy", points(parent, artifact), "points", at_most=at_most)
         )
+        found.append(recovery_time(f"structured, {kept}: recovery", artifact))
         beside = points(parent, artifact) - points(parent, controls[WHOLE])
         found.append(figure(f"structured, {kept}: beside the control", beside, "points"))
     return found

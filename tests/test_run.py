@@ -17,7 +17,7 @@ def run(*arguments: str, cwd=ROOT) -> subprocess.CompletedProcess[str]:
     ("arguments", "line"),
     [
         (["stage.learnin_rate=1"], "error: stage.learnin_rate: no such key; did you mean 'learning_rate'?"),
-        (["stage=finetun"], "error: stage: got 'finetun', should be one of explore, finetune, predict; did you mean"),
+        (["stage=finetun"], "error: stage: got 'finetun', should be one of distill, explore, finetune, predict, prune"),
         (["stge=finetune"], "error: stge: no such key; did you mean 'stage'?"),
         (["nonsense"], "error: nonsense: is not KEY=VALUE"),
         (["stage.learning_rate=fast"], "error: stage.learning_rate: got 'fast', should be a valid number"),
@@ -37,7 +37,10 @@ def test_help_explains_groups_and_overrides():
     assert done.returncode == 0
     options = [
         (group, path.stem)
-        for group in ("stage", "model", "data", "trainer", "callback", "logger", "experiment", "search")
+        for group in (
+            *("stage", "model", "data", "distiller", "pruner", "quantizer"),
+            *("trainer", "callback", "logger", "experiment", "search"),
+        )
         for path in (CONF / group).glob("[!_]*.yaml")
     ]
     for group, name in options:

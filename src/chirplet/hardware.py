@@ -39,6 +39,11 @@ def cpu_has_vnni() -> bool:
     return not cpu_flags().isdisjoint({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 
 
+def cpu_saturates_int8() -> bool:
+    """Whether the CPU is known to add products of int8 up in 16 bits: x86 without VNNI."""
+    return "sse2" in cpu_flags() and not cpu_has_vnni()
+
+
 def cpu_cores() -> int:
     """How many CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

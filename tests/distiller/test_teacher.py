@@ -47,6 +47,16 @@ def test_other_tweets_and_another_teacher_have_other_files(artifact, tmp_path):
     assert len(list(tmp_path.glob("logits/*.npy"))) == 3
 
 
+def test_what_computes_otherwise_has_other_files(artifact, tmp_path, monkeypatch):
+    """Batches of other sizes, and a machine with other numbers."""
+    teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)
+    teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK | {"batch_size": 8})
+    native = distiller.teacher.bf16_is_native
+    monkeypatch.setattr(distiller.teacher, "bf16_is_native", lambda device: not native(device))
+    teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)
+    assert len(list(tmp_path.glob("logits/*.npy"))) == 3
+
+
 def test_a_damaged_file_is_made_again(artifact, tmp_path, caplog):
     first = np.array(teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK))
     (file,) = tmp_path.glob("logits/*.npy")

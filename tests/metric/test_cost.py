@@ -1,5 +1,7 @@
 """Costs are counted from the files and timed in another process."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,10 @@ from transformers import AutoModelForSequenceClassification
 from checkpoints import tiny_bert
 from chirplet.data.tokens import Tokens
 from chirplet.error import ArtifactError
+from chirplet.metric import fresh
 from chirplet.metric.cost import count_bytes, time_by_turns
 from chirplet.metric.parameters import count_parameters
+from chirplet.runtime.base import Runtime
 
 TOKENS = Tokens(np.full(60, 7, dtype=np.int32), np.arange(0, 61, 6))
 
@@ -38,6 +42,34 @@ def test_the_saved_folder_is_timed_in_a_process_of_its_own(tmp_path):
     assert timed["mean_tokens"] == 6.0
     assert 0 < timed["latency_ms"]["p50"] <= timed["latency_ms"]["p95"]
     assert timed["tweets_per_s"] > 0
+
+
+class SlowToStart(Runtime):
+    """Takes half a second to prepare for batches of a size that it did not meet before."""
+
+    name, precision, device, threads = "pytorch", "fp32", "cpu", 1
+
+    def __init__(self) -> None:
+        self.met: list[bool] = []
+        self.lengths: set[int] = set()
+
+    def logits(self, input_ids, attention_mask):
+        large = len(input_ids) > 1
+        if large not in self.met:
+            time.sleep(0.5)
+        self.met.append(large)
+        if large:
+            self.lengths.add(input_ids.shape[1])
+        return np.zeros((len(input_ids), 3), np.float32)
+
+
+def test_what_a_runtime_prepares_once_is_not_timed():
+    runtime = SlowToStart()
+    lengths = np.repeat([2, 4, 6], fresh.BATCH_SIZE)
+    tokens = Tokens(np.full(lengths.sum(), 7, np.int32), np.cumsum([0, *lengths]))
+    timed = fresh.timed(runtime, tokens, pad_id=0)
+    assert timed["tweets_per_s"] > 10 * len(lengths) and timed["latency_ms"]["p95"] < 100
+    assert runtime.lengths == {2, 4, 6}
 
 
 def test_a_folder_that_does_not_open_is_told(tmp_path):

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chirplet.module.classifier import Optimization
-from chirplet.module.distillation import TEACHER_LOGITS, Distilled, Student, blend, soft_loss
-from chirplet.module.imitation import LogitImitation
+from chirplet.module.distillation import TEACHER_LOGITS, Student, blend
+from chirplet.module.imitation import LogitImitation, soft_loss
 
 LN2, LN3 = math.log(2), math.log(3)
 
@@ -52,15 +52,27 @@ def test_a_tweet_without_label_adds_nothing_to_the_labels_share(labelled, unlabe
     assert loss.item() == pytest.approx(LN2 * labelled / count)
 
 
-def test_distilled_and_a_student_of_logits_alone_have_the_same_loss(student_batch):
+def test_the_loss_of_a_student_by_its_parts(student_batch):
     model, batch = student_batch
-    arguments = (model, ["a", "b", "c"], Optimization([], "constant", 0.0, 1), 0.1, torch.tensor([1.0, 2.0, 3.0]), True)
-    distilled = Distilled(*arguments, alpha=0.3, temperature=2.0)
+    weights = torch.tensor([1.0, 2.0, 3.0])
     student = Student(
-        *arguments, alpha=0.3, imitations={"logits": LogitImitation(2.0)}, weights={"logits": 1.0}, teacher=None
+        model,
+        ["a", "b", "c"],
+        Optimization([], "constant", 0.0, 1),
+        0.1,
+        weights,
+        "transformers",
+        alpha=0.3,
+        imitations={"logits": LogitImitation(2.0)},
+        weights={"logits": 1.0},
+        teacher=None,
     )
     student.log_dict = lambda *_, **__: None
-    torch.testing.assert_close(student.training_step(batch, 0), distilled.loss(distilled(batch), batch))
+    logits = student(batch)
+    hard = torch.nn.functional.cross_entropy(logits, batch["labels"], weight=weights, label_smoothing=0.1)
+    soft = soft_loss(logits, batch[TEACHER_LOGITS], 2.0)
+    # Three of the four tweets have a label.
+    torch.testing.assert_close(student.training_step(batch, 0), 0.3 * 0.75 * hard + 0.7 * soft)
 
 
 def test_weights_multiply_what_they_are_of(student_batch):

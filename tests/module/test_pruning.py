@@ -8,6 +8,7 @@ from checkpoints import tiny_bert
 from chirplet.model.parameters import parameter_groups
 from chirplet.module.classifier import Optimization
 from chirplet.module.distillation import TEACHER_LOGITS
+from chirplet.module.imitation import soft_loss
 from chirplet.module.pruning import Masking, Moving, Recovery, Rising, ScoredWeight
 from chirplet.pruner.mask import Ramp, lowest_of_all, prunable, sparsity_of
 from chirplet.runtime.pytorch import load_model
@@ -51,12 +52,16 @@ def test_a_scored_weight_by_hand():
 
 def test_the_loss_is_the_labels_alone_where_there_is_no_teacher(model, batch):
     module = recovery(model, Masking(model, {}), alpha=0.25).eval()
+    module.log = module.log_dict = lambda *_, **__: None
     logits = module(batch)
     hard = torch.nn.functional.cross_entropy(logits, batch["labels"])
-    torch.testing.assert_close(module.loss(logits, batch), hard)
+    torch.testing.assert_close(module.training_step(batch, 0), hard)
     # A teacher of one mind has nothing to add.
-    taught = module.loss(logits, batch | {TEACHER_LOGITS: logits.detach()})
+    taught = module.training_step(batch | {TEACHER_LOGITS: logits.detach()}, 0)
     torch.testing.assert_close(taught, 0.25 * hard)
+    other = torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
+    taught = module.training_step(batch | {TEACHER_LOGITS: other}, 0)
+    torch.testing.assert_close(taught, 0.25 * hard + 0.75 * soft_loss(logits, other, 2.0))
 
 
 def test_masks_are_saved_with_a_checkpoint(model, folder):

@@ -28,7 +28,10 @@ def test_the_lowest_of_all_by_hand():
 
 def test_the_lowest_of_each_row_by_hand():
     score = torch.tensor([[0.1, 0.9, 0.5, 0.2], [9.0, 8.0, 7.0, 6.0]])
-    assert lowest_of_rows(score, 0.5).tolist() == [[False, True, True, False], [True, True, False, False]]
+    present = torch.ones_like(score, dtype=torch.bool)
+    assert lowest_of_rows(score, present, 0.5).tolist() == [[False, True, True, False], [True, True, False, False]]
+    present[0, :2] = False  # of the two left one goes
+    assert lowest_of_rows(score, present, 0.5).tolist() == [[False, False, True, False], [True, True, False, False]]
 
 
 def test_of_equal_scores_the_last_go_and_no_more_than_asked():

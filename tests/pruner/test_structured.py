@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from chirplet.error import PruningError
+from chirplet.model.narrowing import narrowed
 from chirplet.pruner.importance import importances
-from chirplet.pruner.narrowing import narrowed
 from chirplet.pruner.structured import Structured
 
 IDS = torch.tensor([[2, 40, 50, 60, 70, 3], [2, 41, 51, 61, 71, 3]])
@@ -64,6 +64,15 @@ def test_importance_is_what_a_finite_change_of_the_loss_says(model, evidence):
 def _loss(model, evidence, i: int) -> float:
     ids = torch.tensor(evidence.tokens[i][None].astype("int64"))
     return float(model.double()(input_ids=ids, labels=torch.tensor([evidence.labels[i]])).loss)
+
+
+def test_of_a_layer_that_does_nothing_all_is_kept(model, evidence):
+    """Not an undefined share, which JSON has no word for."""
+    with torch.no_grad():
+        model.bert.encoder.layer[0].output.dense.weight.zero_()
+    facts = Structured(layers=None, feed_forward=8, heads=None).prune(model, evidence).facts
+    assert facts["importance_kept"]["0"] == 1.0
+    assert 0 < facts["importance_kept"]["1"] < 1
 
 
 def test_heads_that_do_not_divide_the_width_are_refused(model):

@@ -1,15 +1,19 @@
 """A smaller tokenizer reads a tweet as the larger one did, if it kept every token of it: of all three kinds."""
 
+import json
 import string
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from checkpoints import TWEETS, settings_of, tiny_bert, tiny_bertweet, tiny_roberta
+from chirplet.error import PruningError
 from chirplet.model.tokenizer import load_tokenizer
-from chirplet.pruner.tokenizer import closure, keep_tokens
+from chirplet.pruner.tokenizer import check_kind, closure, keep_tokens
 
 KINDS = {"wordpiece": tiny_bert, "bytes": tiny_roberta, "bertweet": tiny_bertweet}
 WORDS = sorted({word for tweet in TWEETS for word in tweet.split()})
@@ -66,3 +70,19 @@ def test_the_closure_by_hand():
     needed, left = closure({"abc"}, merges)
     assert needed == {"abc", "ab", "bc", "a", "b", "c"}
     assert left == [("a", "b"), ("b", "c"), ("ab", "c"), ("a", "bc")]
+
+
+def test_a_tokenizer_that_puts_nothing_around_a_tweet_is_known():
+    trained = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1, "b": 2, "ab": 3}, unk_token="[UNK]"))
+    assert json.loads(trained.to_str())["post_processor"] is None
+    smaller, kept = keep_tokens(PreTrainedTokenizerFast(tokenizer_object=trained, unk_token="[UNK]"), [1])
+    assert kept.tolist() == [0, 1, 2]
+    assert ids(smaller, "b") == [2]
+
+
+def test_other_tokenizers_are_refused():
+    unigram = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.Unigram([("a", 0.0)], 0)))
+    with pytest.raises(PruningError, match="knows WordPiece and BPE, but the tokenizer is Unigram"):
+        check_kind(unigram)
+    with pytest.raises(PruningError, match=r"rewrites a tokenizer\.json, which a PreTrainedTokenizerBase has not"):
+        check_kind(PreTrainedTokenizerBase())

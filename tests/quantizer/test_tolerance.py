@@ -1,5 +1,6 @@
 """The fewest layers are kept that bring the drop of accuracy within the tolerance."""
 
+import numpy as np
 import pytest
 
 from chirplet.error import QuantizationError
@@ -36,6 +37,9 @@ def test_the_fewest_layers_are_found(needed):
 
 def test_a_drop_of_just_the_tolerance_is_within():
     assert fewest_kept(LAYERS, FP32, 0.125, lambda _: Quality(0.5, 0.9 - 0.125))[0] == []
+    single = [float(np.float32(accuracy)) for accuracy in (0.503, 0.5)]
+    assert single[0] - single[1] > 0.003, "as Lightning logs them"
+    assert fewest_kept(LAYERS, Quality(0.5, single[0]), 0.003, lambda _: Quality(0.5, single[1]))[0] == []
 
 
 def test_what_never_is_within_is_refused():

@@ -43,6 +43,18 @@ def test_it_says_how_to_use_it_and_what_was_done_to_the_text():
     assert "errs on 50 of 100 tweets of the test split" in card
 
 
+def test_a_quantized_model_is_not_said_to_run_by_transformers():
+    assert 'pipeline("text-classification"' in model_card(make_record())
+    found = {"layer.0": {"divergence": 0.25, "loss_rise": 0.125}}
+    training = {"runtime": "onnxruntime", "kept": [], "sensitivity": found, "tried": [{"kept": 0}], "seconds": 41.25}
+    card = model_card(make_record(stage="quantize", method="onnx_int8", training=training))
+    assert "pipeline(" not in card and "onnxruntime runs it" in card
+    assert 'chirplet.load("DIR")(["a tweet"]).labels' in card
+    assert ModelCard(card).data.library_name == "chirplet"
+    rows = [row[0] for row in tables(card)]
+    assert "seconds" in rows and "tried" not in rows and not any("sensitivity" in row for row in rows)
+
+
 def test_without_test_figures_it_does_not_pretend():
     only_val = {"val": make_record().metrics["val"]}
     card = model_card(make_record(metrics=only_val))

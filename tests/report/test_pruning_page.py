@@ -14,9 +14,9 @@ SPARSITY = {
 }
 
 
-def pruned(sparsity: float, identity: str, **pruning):
-    told = {"sparsity": SPARSITY} | pruning
-    settings = {"recovery": "distill", "curve_tweets": 100, "pruner": {"sparsity": sparsity, "scope": "body"}}
+def pruned(sparsity: float, identity: str, recovery: str = "distill", **pruning):
+    told = {"sparsity": SPARSITY, "reached": sparsity + 0.01} | pruning
+    settings = {"recovery": recovery, "curve_tweets": 100, "pruner": {"sparsity": sparsity, "scope": "body"}}
     cost = {"params_total": 10, "params_nonzero": 4, "bytes_compressed": 2_000_000, "bytes_on_disk": 4_000_000}
     cost |= {"tweets_per_s": 100.0, "beside": {"times_tweets_per_s": 0.99}}
     training = {"steps": 300, "pruning": told}
@@ -34,7 +34,7 @@ CURVE = {
 
 def test_zeros_stand_by_layer_and_matrix_and_padding_is_not_told_of():
     columns, rows = sparsity_rows(pruned(0.5, "a"))
-    assert columns[1] == "query"
+    assert (columns[1], columns[-1]) == ("query", "down")
     assert rows == [
         ("layer 0", [0.25, None, None, None, None, 0.5]),
         ("layer 1", [None, None, None, None, None, 0.75]),
@@ -47,6 +47,17 @@ def test_the_page_has_every_run_the_curve_and_the_layer_that_breaks_first():
     for told in ("sparsity 0.5", "sparsity 0.9", "layer 0 breaks first", "20% 0.800, 60% 0.400", "+0.5000", "0.99"):
         assert told in html
     assert "<svg" in html
+    assert "recovery\nfrom the parent,\n300 steps" in html
+    # Where they are, not where they were to be.
+    assert "these runs: 51% 0.750, 91% 0.750" in html
+
+
+def test_a_page_without_recovery_and_losses_does_not_speak_of_them():
+    html = page(pruned(0.5, "a", recovery="none"), make_record(), [])
+    assert "· no recovery</p>" in html
+    assert "loss" not in html.partition("Where the zeros are")[2]
+    (table,) = tables(pruned(0.5, "a"))
+    assert table.title == "Zeros in each matrix"
 
 
 @pytest.mark.parametrize("pruning", [{}, CURVE], ids=["without a curve", "with one"])

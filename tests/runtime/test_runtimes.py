@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
 from artifacts import tiny_artifact
 from checkpoints import TWEETS, tiny_bert
+from chirplet import hardware
 from chirplet.data.tokens import tokenize
 from chirplet.error import ConfigError, ModelError
 from chirplet.quantizer.base import Calibration
@@ -12,6 +14,7 @@ from chirplet.quantizer.onnx_int8 import OnnxInt8
 from chirplet.quantizer.openvino_int8_weights import OpenVinoInt8Weights
 from chirplet.quantizer.torch_int8 import TorchInt8
 from chirplet.runtime.base import MODEL_FILES, open_runtime, predict_logits, runtime_of
+from chirplet.runtime.parts import PART
 from chirplet.runtime.pytorch import load_model
 from chirplet.runtime.tokenizer import open_tokenizer
 
@@ -58,8 +61,9 @@ def test_a_folder_says_what_runs_it(folder, tmp_path):
         runtime_of(tmp_path)
 
 
-def test_threads_and_parts_change_no_label(folder, tokens):
-    one, two = (predict_logits(opened(folder, threads), *tokens, batch_size=40) for threads in (1, 2))
+def test_a_batch_for_two_threads_is_what_its_parts_are_for_one(folder, tokens):
+    part = 40 if runtime_of(folder) == "pytorch_int8" else PART
+    one, two = (predict_logits(opened(folder, threads), *tokens, size) for threads, size in ((1, part), (2, 40)))
     assert one.shape == (len(tokens[0]), 3)
     np.testing.assert_allclose(one, two, atol=0.02 * np.abs(one).max())
 
@@ -75,6 +79,28 @@ def test_what_cannot_be_is_refused(folder):
     if runtime_of(folder) != "openvino":
         with pytest.raises(ConfigError, match=r"precision: got 'bf16-mixed', should be auto"):
             opened(folder, precision="bf16-mixed")
+
+
+def test_autocast_around_it_changes_nothing(folder, tokens):
+    alone = predict_logits(opened(folder), *tokens, batch_size=8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        within = predict_logits(opened(folder), *tokens, batch_size=8)
+    np.testing.assert_array_equal(alone, within)
+
+
+@pytest.mark.parametrize("reduced", [True, False])
+def test_weights_of_eight_bits_are_not_run_where_they_would_overflow(reduced, parent, tokens, tmp_path, monkeypatch):
+    quantizer = OnnxInt8(reduce_range=reduced)
+    quantizer.prepare(load_model(parent).eval(), Calibration(*tokens), tmp_path).write(tmp_path, ())
+    for flags in ({"sse2", "avx512_vnni"}, {"asimddp"}, set()):
+        monkeypatch.setattr(hardware, "cpu_flags", lambda flags=flags: frozenset(flags))
+        opened(tmp_path)
+    monkeypatch.setattr(hardware, "cpu_flags", lambda: frozenset({"sse2", "avx2"}))
+    if reduced:
+        opened(tmp_path)
+    else:
+        with pytest.raises(ModelError, match=r"has weights of 8 bits, .* with quantizer.reduce_range=true$"):
+            opened(tmp_path)
 
 
 def test_a_damaged_file_is_told_in_one_line(folder, tmp_path):

@@ -19,9 +19,13 @@ from checkpoints import tiny_bert, tiny_roberta
 from chirplet.artifact import CONTROL_PREDICTIONS, Artifact
 from chirplet.callback.checkpoint import LAST
 from chirplet.config import ConfigError
+from chirplet.data.prepare import prepare
 from chirplet.error import ArtifactError, Interrupted
-from chirplet.experiment import execute
+from chirplet.experiment import execute, parse
+from chirplet.stage.base import Run
+from chirplet.stage.teachers import EVERYONE, Teachers, _weights, open_teachers
 from places import ROOT, SAMPLE
+from records import make_record
 from runs import small_run
 
 Distill = Callable[..., Artifact]
@@ -148,6 +152,23 @@ def test_a_student_of_another_family_reads_its_own_tokens(distill, school):
     assert model.config.vocab_size == len(tokenizers[1])
 
 
+def test_a_control_takes_the_steps_of_a_student_that_was_stopped_early(distill):
+    """The student's loss is too small to move it, so that nothing improves; its control goes on improving."""
+    artifact = distill(
+        "stage.alpha=0",
+        "stage.cut.pretrained=false",
+        "stage.learning_rate=3e-4",
+        "distiller.logits.weight=1e-14",
+        "callback.early_stopping.monitor=val/loss",
+        "callback.early_stopping.min_delta=1e-3",
+        "callback.early_stopping.patience_validations=1",
+        "trainer.max_epochs=6",
+    )
+    training = artifact.record.training
+    assert training["epochs"] == 2
+    assert training["control"]["training"]["steps"] == training["steps"]
+
+
 def test_the_same_seed_gives_the_same_student(distill):
     first, again, other = distill(), distill(), distill("seed=8")
     assert first.record.id == again.record.id != other.record.id
@@ -158,7 +179,9 @@ def test_random_weights_are_recorded_as_such(distill, school):
     cut = distill("stage.cut.pretrained=false", "stage.control=false")
     assert cut.record.pretrained is False
     assert cut.record.parent is None
+    assert cut.record.settings["cut"]["pretrained"] is False
     own = distill(*own_student(school), "student.pretrained=false", "stage.control=false")
+    assert "cut" not in own.record.settings
     assert own.record.pretrained is False
     assert "control" not in own.record.training
     assert not (own.folder / CONTROL_PREDICTIONS).exists()
@@ -188,6 +211,18 @@ def test_layers_are_imitated_with_a_teacher_of_the_same_tokens_alone(distill, sc
         distill(*same, "distiller=attention")
     record = distill(*same, "student.cleaning=twitter_roberta", "distiller=attention").record
     assert record.method == "attention"
+
+
+def test_what_cannot_be_taught_is_refused_before_the_teacher_is_asked(distill, school, tmp_path):
+    empty = f"cache_dir={tmp_path}/cache"
+    with pytest.raises(ConfigError, match="their vocabularies differ"):
+        distill(empty, *own_student(school), "distiller=hidden")
+    with pytest.raises(ConfigError, match=r"distiller\.attention\.heads: got 3"):
+        distill(empty, "distiller=attention", "distiller.attention.heads=3")
+    with pytest.raises(ConfigError, match=r"stage\.class_weights: got 1 weights"):
+        distill(empty, "stage.class_weights=[1.0]")
+    assert (tmp_path / "cache" / "tokens").is_dir()
+    assert not (tmp_path / "cache" / "logits").exists()
 
 
 def test_tweets_without_labels_are_learnt_from_the_teacher(distill, tmp_path):
@@ -226,24 +261,38 @@ def test_logits_out_of_fold_come_from_teachers_that_had_the_tweet_in_validation(
     both = f"teacher=[{folds[0]},{folds[1]}]"
     with pytest.raises(ArtifactError, match=r"teacher: .* was made from other tweets than data=csv gives"):
         distill(both)
-    artifact = distill(both, "stage.out_of_fold=true", "stage.control=false")
+    run = plain_run(compose_config, school, tmp_path)
+    corpus = prepare(run.data, run.cache_dir)
+    teachers = open_teachers([str(folder) for folder in folds], corpus, run, "mean", True, False)
+    parts = [prepare(run.data.model_copy(update={"folds": 2, "fold": fold}), run.cache_dir) for fold in range(2)]
+    assert set(teachers.folds.tolist()) == {0, 1}
+    for row, owner in zip(corpus.train.row_id, teachers.folds.tolist(), strict=True):
+        assert row in parts[owner].val.row_id
+        assert row not in parts[owner].train.row_id
+    artifact = distill(both, *own_student(school), "stage.out_of_fold=true", "stage.control=false")
     assert len(artifact.record.training["teachers"]) == 2
+    # Cut from a teacher that knows them, a student could not be chosen by its val tweets.
+    with pytest.raises(ArtifactError, match=r"teacher: .* has learnt from \d+ of \d+ val tweets"):
+        distill(both, "stage.out_of_fold=true")
+    distill(both, "stage.out_of_fold=true", "stage.control=false", "data.folds=2", "data.fold=0")
     with pytest.raises(ArtifactError, match=r"teacher: \d+ of 5\d\d train tweets were in validation of none of these"):
         distill(f"teacher=[{folds[0]},{folds[0]}]", "stage.out_of_fold=true")
     with pytest.raises(ArtifactError, match=r"was not made with data.folds and data.fold"):
         distill(f"teacher=[{folds[0]},{school.teacher}]", "stage.out_of_fold=true")
 
 
+def test_weights_by_validation_are_in_proportion_to_accuracy(tmp_path):
+    teachers = [Artifact(tmp_path, make_record(metrics={"val": {"accuracy": accuracy}})) for accuracy in (0.6, 0.9)]
+    assert _weights(teachers, "validation") == pytest.approx((0.4, 0.6))
+    assert _weights(teachers, "mean") == (0.5, 0.5)
+
+
 def test_each_tweet_gets_the_logits_of_its_own_fold(compose_config, school, tmp_path):
     """Asked one by one, the teachers say of a tweet what stands in the lesson, and the one that knew it says other."""
-    from chirplet.data.prepare import prepare
-    from chirplet.experiment import parse
-    from chirplet.stage.teachers import EVERYONE, Teachers
-
     teacher = Artifact.open(school.teacher)
     other = Artifact.open(other_teacher(compose_config, school, tmp_path))
-    corpus = prepare(parse(compose_config(*small_run(school.bert, school.folder))).data, school.folder / "cache")
     run = plain_run(compose_config, school, tmp_path)
+    corpus = prepare(run.data, run.cache_dir)
     both = Teachers((teacher, other), (0.25, 0.75), None)
     one, two = (Teachers((artifact,), (1.0,), None).logits(corpus.val, None, run, 8) for artifact in (teacher, other))
     np.testing.assert_allclose(both.logits(corpus.val, None, run, 8), 0.25 * one + 0.75 * two, atol=1e-5)
@@ -262,9 +311,6 @@ def other_teacher(compose_config, school: School, folder: Path) -> Path:
 
 def plain_run(compose_config, school: School, folder: Path):
     """A run as `execute` makes it."""
-    from chirplet.experiment import parse
-    from chirplet.stage.base import Run
-
     experiment = parse(compose_config(*small_run(school.bert, school.folder)))
     return Run(
         model=experiment.model,
@@ -312,6 +358,22 @@ def test_a_teacher_with_other_labels_or_tweets_is_refused(distill, tmp_path):
         distill("data.split_seed=1")
     record = distill("data.split_seed=1", "stage.other_data=true", "stage.control=false").record
     assert [teacher["accuracy"] for teacher in record.training["teachers"].values()] == [{}]
+
+
+def test_a_student_that_knows_held_out_tweets_is_refused(distill, compose_config, school, tmp_path):
+    """Also one whose own weights come from an artifact."""
+    execute(compose_config(*small_run(school.bert, school.folder), "data.split_seed=1"), tmp_path / "other")
+    read_alike = ["student.max_length=40", "student.cleaning=twitter_roberta"]
+    student = ["model@student=local", f"student.name_or_path={tmp_path}/other/artifact", *read_alike]
+    with pytest.raises(ArtifactError, match=r"student: .* made from other tweets .* should be data.split_seed=1"):
+        distill(*student)
+    record = distill(*student, "stage.other_data=true", "stage.control=false").record
+    assert record.parent == Artifact.open(tmp_path / "other" / "artifact").record.id
+
+
+def test_a_student_is_cut_from_its_teacher_or_one_of_its_own(distill, school):
+    with pytest.raises(ConfigError, match=r"^stage\.cut: got layers='lower' depth=1 .*, but model@student is no cut"):
+        distill(*own_student(school), "stage.cut.depth=1")
 
 
 def test_an_interrupted_student_goes_on(distill, compose_config, overrides, tmp_path):

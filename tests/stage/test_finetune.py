@@ -222,7 +222,7 @@ def test_a_second_run_into_the_same_folder_is_refused_at_once(compose_config, ov
 
 
 def test_training_that_diverges_is_told(finetune):
-    with pytest.raises(ModelError, match=r"not finite: training diverged; lower stage\.learning_rate"):
+    with pytest.raises(ModelError, match=r"not finite: training diverged \(lower its learning rate\)"):
         finetune("stage.learning_rate=1e30", "trainer.gradient_clip_val=null", "stage.warmup_fraction=0")
 
 

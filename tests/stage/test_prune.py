@@ -148,6 +148,45 @@ def test_the_curve_and_the_layer_that_breaks_first_are_recorded_and_nothing_is_l
     assert pruning["layer_losses"][pruning["breaks_first"]] == max(pruning["layer_losses"])
 
 
+def test_the_curve_is_of_validation_tweets_from_everywhere_in_the_file(prune, parent):
+    options = ["pruner.schedule=one_shot", "stage.recovery=none", "stage.curve=[0.0]", "stage.curve_tweets=30"]
+    artifact = prune(*options, "seed=3")
+    val = parent.predictions("val")
+    drawn = np.sort(np.random.default_rng(3).choice(len(val.label), 30, replace=False))
+    logits = val.logits[drawn]
+    losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(30), val.label[drawn]]
+    (point,) = artifact.record.training["pruning"]["curve"]
+    assert point["loss"] == pytest.approx(losses.mean(), abs=1e-4)
+
+
+def test_the_curve_has_no_sparsity_that_the_parent_is_past(prune):
+    options = ["pruner.schedule=one_shot", "stage.recovery=none"]
+    first = prune(*options, "pruner.sparsity=0.5")
+    second = prune(*options, "pruner.sparsity=0.75", f"artifact={first.folder}", "stage.curve=[0.25,0.5,0.75]")
+    pruning = second.record.training["pruning"]
+    assert [point["sparsity"] for point in pruning["curve"]] == [0.5, 0.75]
+    assert pruning["reached"] == pytest.approx(0.75, abs=1e-3)
+
+
+@pytest.mark.parametrize("schedule", ["one_shot", "cubic"])
+def test_wanda_ends_at_its_sparsity_whatever_the_parents_rows_have_left(prune, schedule):
+    first = prune("pruner.sparsity=0.5", "pruner.schedule=one_shot", "stage.recovery=none")
+    options = ["pruner=wanda", "pruner.sparsity=0.6", f"pruner.schedule={schedule}", "stage.recovery=labels"]
+    second = prune(*options, f"artifact={first.folder}")
+    assert zeros(body(second)) == pytest.approx(0.6, abs=0.01)
+
+
+def test_zeros_are_saved_without_a_sign(prune):
+    saved = body(prune("pruner=movement", "pruner.sparsity=0.5"))
+    assert not any(bool(torch.signbit(weight[weight == 0]).any()) for weight in saved.values())
+
+
+def test_what_cannot_recover_is_refused_before_the_parent_is_asked(prune, tmp_path):
+    with pytest.raises(ConfigError, match=r"stage\.class_weights: got 1 weights"):
+        prune("stage.class_weights=[1.0]", f"cache_dir={tmp_path}/cache")
+    assert not (tmp_path / "cache" / "logits").exists()
+
+
 def test_runs_beside_it_from_the_same_parent_stand_on_its_page(prune):
     one_shot = ["pruner.schedule=one_shot", "stage.recovery=none"]
     prune("pruner.sparsity=0.25", *one_shot)
@@ -162,6 +201,11 @@ def test_runs_beside_it_from_the_same_parent_stand_on_its_page(prune):
         (["pruner.sparsity=1.0"], ConfigError, "pruner.sparsity: got 1.0, should be less than 1"),
         (["pruner.sparsity=-0.1"], ConfigError, "pruner.sparsity: got -0.1, should be greater than or equal to 0"),
         (["stage.recovery=none"], ConfigError, "stage.recovery: got 'none', but this pruner prunes while it recovers"),
+        (
+            ["pruner=movement", "pruner.sparsity=0.9999"],
+            PruningError,
+            "pruner.sparsity: got 0.9999, which leaves 2 of 16,384 numbers for 12 matrices; should be less",
+        ),
         (
             ["pruner.sparsity=0.9999", "pruner.schedule=one_shot"],
             PruningError,
@@ -184,3 +228,10 @@ def test_what_cannot_be_is_told_in_one_line(prune, options, error, line):
         prune(*options)
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
+
+
+def test_a_schedule_is_advised_to_pruners_that_have_one_alone(prune):
+    with pytest.raises(ConfigError, match=r"should be labels or distill, or pruner\.schedule=one_shot$"):
+        prune("stage.recovery=none")
+    with pytest.raises(ConfigError, match=r"should be labels or distill$"):
+        prune("pruner=movement", "stage.recovery=none")

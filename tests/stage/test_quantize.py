@@ -1,6 +1,8 @@
 """Quantizing from configuration to a proven artifact, on real tweets and a small BERT."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +14,10 @@ from transformers import AutoModelForSequenceClassification
 import chirplet
 from checkpoints import tiny_bert
 from chirplet.artifact import Artifact
-from chirplet.error import ArtifactError, ConfigError
+from chirplet.error import ArtifactError, ConfigError, Interrupted
 from chirplet.experiment import execute, parse
 from chirplet.metric import fresh
+from chirplet.module.classifier import Classifier
 from runs import small_run
 
 PLAIN = ("stage.sensitivity_tweets=0", "stage.tolerance=null")
@@ -63,11 +66,14 @@ def test_the_default_is_small_and_as_right_and_says_so(quantize, parent, tmp_pat
     record, account = artifact.record, artifact.record.training
     assert (record.stage, record.method, record.parent) == ("quantize", "onnx_int8", parent.record.id)
     assert len(record.lineage) == len(parent.record.lineage) + 1
-    assert account["fp32_val_accuracy"] - record.metrics["val"]["accuracy"] <= 0.003
+    assert record.settings["quantizer"] == {"reduce_range": "auto"} and "artifact" not in record.settings
+    assert account["fp32_val_accuracy"] - record.metrics["val"]["accuracy"] <= 0.003 + 1e-6
     assert len(account["sensitivity"]) == 16  # two tables, two layers of six, pooler and head
     divergences = [told["divergence"] for told in account["sensitivity"].values()]
     assert divergences == sorted(divergences, reverse=True) and divergences[0] > 0
     assert account["verified"]["tweets"] == record.metrics["val"]["n"] + record.metrics["test"]["n"]
+    assert account["runtime"] == record.cost["runtime"]
+    assert 'chirplet.load("DIR")' in (artifact.folder / "README.md").read_text()
     assert account["verified"]["largest_difference"] <= account["verified"]["tolerance"]
     assert 0.9 <= account["batch_composition"]["same_labels"] <= 1
     assert record.cost["runtime"] == "onnxruntime" and record.cost["beside"]["runtime"] == "pytorch"
@@ -78,6 +84,8 @@ def test_the_default_is_small_and_as_right_and_says_so(quantize, parent, tmp_pat
     assert (tmp_path / "run1" / "sensitivity.svg").read_text().count("word_embeddings") == 1
     told = capsys.readouterr().out
     assert "Each layer quantized alone (16 layers" in told and "stage=predict artifact=" in told
+    assert f"proven    {account['verified']['tweets']:,} tweets labelled the same again, in a new process; " in told
+    assert f" ({record.cost['beside']['times_tweets_per_s']:.1f} times the parent's); " in told
 
 
 @pytest.mark.parametrize(
@@ -97,6 +105,16 @@ def test_any_artifact_predicts_by_its_runtime(name, runtime, quantize, compose_c
     assert [json.loads(line)["label"] for line in lines] == found.labels
 
 
+def test_a_trainer_for_bf16_does_not_touch_how_layers_are_judged(quantize):
+    """PyTorch's int8 layers refuse bf16; and few batches of validation would be a drop on few tweets."""
+    plain = ("quantizer=torch_int8", "stage.tolerance=0.05", "stage.evaluate_test=false")
+    expected = quantize(*plain)
+    found = quantize(*plain, "trainer.precision=bf16-mixed", "trainer.limit_val_batches=1")
+    assert found.record.id == expected.record.id
+    for name in ("kept", "sensitivity", "tried", "fp32_val_accuracy"):
+        assert found.record.training[name] == expected.record.training[name]
+
+
 def test_the_recorded_predictions_are_those_of_the_folder(quantize, parent):
     artifact = quantize("quantizer=torch_int8", *PLAIN)
     predictions = artifact.predictions("test")
@@ -113,6 +131,26 @@ def test_training_under_roundings_moves_the_weights(quantize, parent):
     assert artifact.record.method == "qat" and artifact.record.training["epochs"] == 1
     assert artifact.record.id != plain.record.id
     assert (artifact.folder / "model.onnx").is_file()
+    assert artifact.record.settings["quantizer"]["learning_rate"] == 1e-3
+
+
+def test_training_under_roundings_goes_on_where_it_was_interrupted(quantize, monkeypatch):
+    options = ("quantizer=qat", "quantizer.epochs=2", *PLAIN, "stage.evaluate_test=false")
+    whole = quantize(*options)
+    step = Classifier.training_step
+
+    def interrupted(self, batch, batch_index):
+        if self.global_step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batch, batch_index)
+
+    with monkeypatch.context() as patched, pytest.raises(Interrupted, match="resume=") as caught:
+        patched.setattr(Classifier, "training_step", interrupted)
+        quantize(*options)
+    checkpoint = str(caught.value).partition("resume=")[2].split()[0]
+    resumed = quantize(*options, f"resume={checkpoint}")
+    assert resumed.record.training["resumed"] is True and resumed.record.training["epochs"] == 2
+    assert resumed.record.id == whole.record.id
 
 
 def test_a_folder_that_answers_otherwise_is_not_left_there(quantize, tmp_path, monkeypatch):
@@ -133,3 +171,23 @@ def test_wrong_settings_are_told_under_their_own_names(compose_config):
         parse(compose_config("stage=quantize", "quantizer=torch_int8", "quantizer.weights=per_row"))
     with pytest.raises(ConfigError, match=r"^stage\.tolerance: got -1"):
         parse(compose_config("stage=quantize", "stage.tolerance=-1"))
+    with pytest.raises(ConfigError, match=r"^stage\.sensitivity_tweets: got 0, .* or set stage\.tolerance=null$"):
+        parse(compose_config("stage=quantize", "stage.sensitivity_tweets=0"))
+    with pytest.raises(ConfigError, match=r"^stage\.artifact: no artifact at '/nowhere': no such folder"):
+        parse(compose_config("stage=quantize", "artifact=/nowhere"))
+    with pytest.raises(ConfigError, match=r"^stage\.resume: got '\S+\.py', but onnx_int8 does not train"):
+        parse(compose_config("stage=quantize", f"resume={__file__}"))
+    with pytest.raises(ConfigError, match=r"^stage\.resume: got 'no\.ckpt', which is no file"):
+        parse(compose_config("stage=quantize", "quantizer=qat", "resume=no.ckpt"))
+
+
+@pytest.mark.parametrize(
+    ("missing", "remedy"), [("val", r"stage\.tolerance=null"), ("test", r"stage\.evaluate_test=false")]
+)
+def test_splits_without_tweets_are_told_before_the_work(missing, remedy, overrides, compose_config, tmp_path):
+    split = f"data.{missing}_fraction=0"
+    quick = ["trainer.max_steps=1", "stage.final=true", "stage.evaluate_test=false", "stage.evaluate_train=false"]
+    execute(compose_config(*overrides, *quick, split), tmp_path / "parent")
+    made = ["stage=quantize", f"artifact={tmp_path}/parent/artifact", split]
+    with pytest.raises(ConfigError, match=rf"data\.{missing}_fraction: leaves no tweets .* set {remedy}$"):
+        execute(compose_config(*overrides, *made), tmp_path / "quantized")

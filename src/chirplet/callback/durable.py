@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from chirplet.error import ArtifactError, Interrupted
@@ -61,6 +62,15 @@ class RandomState(pl.Callback):
             torch.set_rng_state(self._loaded["cpu"].cpu())
             torch.cuda.set_rng_state_all([state.cpu() for state in self._loaded["cuda"]])
             self._loaded = None
+
+
+class DurableEarlyStopping(EarlyStopping):
+    """Also ends a run that is resumed from where it had ended: Lightning forgets that when it starts."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take no step more."""
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
 
 
 class Interruption(pl.Callback):

@@ -23,10 +23,10 @@ class EarlyStoppingSettings(CallbackSettings):
         return True
 
     def build(self, folder: Path) -> "EarlyStopping":
-        """Lightning's own early stopping."""
-        from pytorch_lightning.callbacks import EarlyStopping
+        """Lightning's own early stopping, which stays stopped when a run is resumed."""
+        from chirplet.callback.durable import DurableEarlyStopping
 
-        return EarlyStopping(
+        return DurableEarlyStopping(
             monitor=self.monitor,
             mode=monitor_mode(self.monitor),
             patience=self.patience_validations,

@@ -13,7 +13,8 @@ from chirplet.data import cleaning
 from chirplet.data.corpus import Tweets
 from chirplet.data.storage import locked_folder, write_whole
 from chirplet.data.tokens import tokenize
-from chirplet.runtime.base import open_runtime, predict_logits
+from chirplet.hardware import bf16_is_native, device_of
+from chirplet.runtime.base import open_runtime, predict_logits, runtime_of
 from chirplet.runtime.tokenizer import open_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -26,17 +27,21 @@ def teacher_logits(
 ) -> NDArray[np.float32]:
     """What the artifact says of `tweets`, after its own cleaning and by its own tokens; shape (n, classes).
 
-    The file is keyed by the artifact's id, its cleaning and length, and the texts. Texts are taken as the corpus has
-    them, that is repaired.
+    The file is keyed by the artifact's id, its cleaning and length, the texts, and what changes the last digits: the
+    runtime, what it computes on and in, how many tweets at once. Texts are taken as the corpus has them, that is
+    repaired.
 
     Raises:
+        ConfigError: the accelerator asked for is not there.
         ModelError: the artifact's model or tokenizer is damaged, or its runtime is not installed.
     """
     record = artifact.record
     texts = hashlib.sha256()
     for text in tweets.text:
         texts.update(text.encode("utf-8", "surrogatepass") + b"\0")
-    parts = (str(FORMAT_VERSION), record.id, cleaning.fingerprint(record.cleaning), str(record.max_length))
+    device = device_of(accelerator)
+    computed = (runtime_of(artifact.folder), device.type, f"bf16={bf16_is_native(device)}", str(batch_size))
+    parts = (str(FORMAT_VERSION), record.id, cleaning.fingerprint(record.cleaning), str(record.max_length), *computed)
     key = hashlib.sha256("\n".join((*parts, texts.hexdigest())).encode()).hexdigest()
     with locked_folder(cache_dir / "logits") as folder:
         path = folder / f"{key}.npy"

@@ -15,13 +15,14 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from chirplet.data.padding import padded
+from chirplet.data.padding import by_length, padded
 from chirplet.data.tokens import Tokens
 from chirplet.error import ArtifactError
 from chirplet.runtime.base import Precision, Runtime, open_runtime, predict_logits
 
 LATENCY_TWEETS = 200
 WARMUP_BATCHES = 5
+"""Of single tweets and of `BATCH_SIZE` each; runtimes may prepare for large batches when the first one comes."""
 BATCH_SIZE = 32
 
 
@@ -63,7 +64,8 @@ def threads_of(threads: int | None) -> tuple[str, ...]:
     return () if threads is None else ("--threads", str(threads))
 
 
-def _time(runtime: Runtime, tokens: Tokens, pad_id: int) -> dict[str, Any]:
+def timed(runtime: Runtime, tokens: Tokens, pad_id: int) -> dict[str, Any]:
+    """Latency of single tweets and tweets a second of all `tokens`, each once the runtime is warm."""
     singles = np.linspace(0, len(tokens) - 1, min(LATENCY_TWEETS, len(tokens))).round().astype(int)
     milliseconds = []
     for i, position in enumerate(np.concatenate([singles[:WARMUP_BATCHES], singles])):
@@ -72,6 +74,9 @@ def _time(runtime: Runtime, tokens: Tokens, pad_id: int) -> dict[str, Any]:
         runtime.logits(*single)
         if i >= WARMUP_BATCHES:
             milliseconds.append(1000 * (time.perf_counter() - start))
+    batches = list(by_length(tokens.lengths, BATCH_SIZE))
+    for place in np.linspace(0, len(batches) - 1, WARMUP_BATCHES).round().astype(int):
+        runtime.logits(*padded(tokens, batches[place], pad_id))
     start = time.perf_counter()
     predict_logits(runtime, tokens, pad_id, BATCH_SIZE)
     seconds = time.perf_counter() - start
@@ -107,7 +112,7 @@ def main() -> None:
         arguments.folder, accelerator="cpu", threads=arguments.threads, precision=arguments.precision
     )
     if arguments.time:
-        sys.stdout.write(json.dumps(_time(runtime, tokens, arguments.pad_id)) + "\n")
+        sys.stdout.write(json.dumps(timed(runtime, tokens, arguments.pad_id)) + "\n")
     else:
         np.save(arguments.logits, predict_logits(runtime, tokens, arguments.pad_id, arguments.batch_size))
 

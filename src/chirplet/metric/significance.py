@@ -1,6 +1,5 @@
 """How sure a difference between two classifiers is that labelled the same tweets; numpy alone."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +66,10 @@ def mcnemar_p(first: Right, second: Right) -> float:
     """
     found = _discordant(first, second)
     total = found.first + found.second
-    tail = sum(math.comb(total, k) for k in range(min(found.first, found.second) + 1))
+    tail, term = 0, 1  # binomial coefficients, each from the one before
+    for k in range(min(found.first, found.second) + 1):
+        tail += term
+        term = term * (total - k) // (k + 1)
     # Whole numbers to the last: 2**total alone is beyond the range of floats at a thousand tweets.
     return min(1.0, float(2 * tail / 2**total))
 

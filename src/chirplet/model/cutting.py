@@ -1,6 +1,5 @@
 """A smaller encoder cut from a larger one: some of its layers, narrower feed-forward parts, all else as it was."""
 
-import copy
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,6 +8,7 @@ from chirplet.config import Count, Index, Settings
 from chirplet.error import ConfigError
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 
@@ -32,6 +32,11 @@ class Cut(Settings):
             if self.depth is not None:
                 raise ValueError(f"depth: got {self.depth}, should be null where layers are named")
         return self
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the lower half of the layers, as where nothing is said."""
+        return self == Cut(layers="lower", depth=None, feed_forward=None, pretrained=True)
 
     def kept(self, depth: int) -> list[int]:
         """The layers kept of so many, from 0, ascending.
@@ -64,39 +69,26 @@ def cut_down(model: "PreTrainedModel", cut: Cut, seed: int) -> "PreTrainedModel"
         ConfigError: the model has fewer layers or narrower feed-forward parts than are to be kept.
     """
     import torch
-    from torch import nn
 
+    from chirplet.model.narrowing import narrowed
     from chirplet.model.structure import encoder_layers
 
     width: int = model.config.intermediate_size
     if cut.feed_forward is not None and cut.feed_forward > width:
         raise ConfigError(f"stage.cut.feed_forward: got {cut.feed_forward}, should be at most {width}, the teacher's")
     kept = cut.kept(len(encoder_layers(model)))
-    student: PreTrainedModel = copy.deepcopy(model)
-    encoder: Any = student.base_model.encoder
-    encoder.layer = nn.ModuleList(encoder.layer[layer] for layer in kept)
-    student.config.num_hidden_layers = len(kept)
-    if cut.feed_forward is not None:
-        student.config.intermediate_size = cut.feed_forward
-        for layer in encoder_layers(student):
-            _narrow(layer, cut.feed_forward)
+    heads: int = model.config.num_attention_heads
+    units = [_strongest(encoder_layers(model)[layer], cut.feed_forward or width) for layer in kept]
+    student = narrowed(model, kept, [torch.arange(heads)] * len(kept), units)
     if not cut.pretrained:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            student = type(model)(student.config)
-    student.eval()
+            student = type(model)(student.config).eval()
     return student
 
 
-def _narrow(layer: Any, width: int) -> None:
-    """Keep `width` units of a layer's feed-forward part, in their order."""
-    import torch
-    from torch import nn
-
-    up, down = layer.intermediate.dense, layer.output.dense
-    with torch.no_grad():
-        weight = up.weight.norm(dim=1) * down.weight.norm(dim=0)
-        units = weight.topk(width).indices.sort().values
-        up.weight, up.bias = nn.Parameter(up.weight[units]), nn.Parameter(up.bias[units])
-        down.weight = nn.Parameter(down.weight[:, units].contiguous())
-    up.out_features = down.in_features = width
+def _strongest(layer: Any, width: int) -> "Tensor":
+    """The `width` units of a layer's feed-forward part that stay, in their order."""
+    up, down = layer.intermediate.dense.weight.detach(), layer.output.dense.weight.detach()
+    units: Tensor = (up.norm(dim=1) * down.norm(dim=0)).topk(width).indices.sort().values
+    return units

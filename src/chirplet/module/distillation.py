@@ -11,12 +11,10 @@ from torch.nn.functional import cross_entropy
 from chirplet.data.batches import Batch
 from chirplet.module.classifier import Classifier, Optimization
 from chirplet.module.encoder import Encoder
-from chirplet.module.imitation import Imitation, Signals, observe, soft_loss
+from chirplet.module.imitation import Imitation, Signals, observe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-__all__ = ["TEACHER_LOGITS", "Distilled", "Student", "blend", "soft_loss"]
 
 TEACHER_LOGITS = "teacher_logits"
 """Where a batch holds what the teacher says of its tweets, shape (batch, classes)."""
@@ -37,37 +35,11 @@ def blend(
     return alpha * labelled.float().mean() * hard + (1 - alpha) * soft
 
 
-class Distilled(Classifier):
-    """A classifier trained on α · cross-entropy + (1 − α) · `soft_loss`; other arguments as `Classifier`.
+class Student(Classifier):
+    """A classifier trained on α · cross-entropy + (1 − α) · the weighted sum of imitations.
 
     Batches hold `teacher_logits` beside the labels. A label of -100 is none: that tweet is learnt from the teacher
     alone.
-    """
-
-    def __init__(
-        self,
-        model: "PreTrainedModel",
-        labels: Sequence[str],
-        optimization: Optimization,
-        label_smoothing: float,
-        class_weights: Tensor | None,
-        encoder: Encoder,
-        *,
-        alpha: float,
-        temperature: float,
-    ) -> None:
-        super().__init__(model, labels, optimization, label_smoothing, class_weights, encoder)
-        self.alpha = alpha
-        self.temperature = temperature
-
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Mean loss of one batch, in nats."""
-        soft = soft_loss(logits, batch[TEACHER_LOGITS].float(), self.temperature)
-        return blend(logits, batch["labels"], soft, self.alpha, self.class_weights, self.label_smoothing)
-
-
-class Student(Classifier):
-    """A classifier trained on α · cross-entropy + (1 − α) · the weighted sum of imitations; batches as `Distilled`'s.
 
     Args:
         model: as `Classifier`, and the arguments after it.

@@ -1,6 +1,7 @@
 """Recovery after pruning, or while it goes on: masks that hold exactly, sparsity that rises, scores that are learnt."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,8 +12,9 @@ from torch.optim import Optimizer
 
 from chirplet.data.batches import Batch
 from chirplet.module.classifier import Classifier, Optimization
-from chirplet.module.distillation import TEACHER_LOGITS, Distilled
+from chirplet.module.distillation import TEACHER_LOGITS, Student
 from chirplet.module.encoder import Encoder
+from chirplet.module.imitation import LogitImitation
 from chirplet.pruner.mask import Ramp, apply_masks, check_alive, lowest_of_all
 
 if TYPE_CHECKING:
@@ -122,8 +124,11 @@ class Moving(Masking):
         """Nothing: what is left out may still come back."""
 
     def finish(self) -> None:
+        masks = self.masks()
         for module in self.modules_by_name.values():
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+        # Products with a mask have signs, zeros that are to be saved have none.
+        apply_masks({name: module.get_parameter("weight") for name, module in self.modules_by_name.items()}, masks)
 
 
 class ScoredWeight(nn.Module):
@@ -157,10 +162,10 @@ class _Straight(Function):
         return gradient * mask, gradient * weight, None
 
 
-class Recovery(Distilled):
+class Recovery(Student):
     """A pruned classifier that learns again, from labels or, where batches hold them, a teacher's logits too.
 
-    Args as `Distilled`; `masking` says what is zero, and by when.
+    Args as `Student`, whose one imitation is of logits at `temperature`; `masking` says what is zero, and by when.
     """
 
     def __init__(
@@ -184,13 +189,16 @@ class Recovery(Distilled):
             class_weights,
             encoder,
             alpha=alpha,
-            temperature=temperature,
+            imitations={"logits": LogitImitation(temperature)},
+            weights={"logits": 1.0},
+            teacher=None,
         )
         self.masking = masking
 
-    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Mean loss of one batch, in nats."""
-        return super().loss(logits, batch) if TEACHER_LOGITS in batch else Classifier.loss(self, logits, batch)
+        learn = super().training_step if TEACHER_LOGITS in batch else partial(Classifier.training_step, self)
+        return learn(batch, batch_index)
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Renew the masks where that is due."""

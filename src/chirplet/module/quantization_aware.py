@@ -4,7 +4,6 @@ Jacob et al. 2018 (arXiv 1712.05877), with the scales that dynamic int8 takes: w
 symmetric, activations one a batch and asymmetric.
 """
 
-from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -14,12 +13,16 @@ from torch.utils.hooks import RemovableHandle
 
 
 class RoundedWeight(nn.Module):
-    """A weight (out, in) as int8 would have it, 127 steps to the largest of each output; gradients pass unchanged."""
+    """A weight (out, in) as int8 has it, `steps` to the largest of each output; gradients pass unchanged."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps = steps
 
     def forward(self, weight: Tensor) -> Tensor:
-        scale = (weight.detach().abs().amax(dim=1) / 127).clamp(min=1e-12)
+        scale = (weight.detach().abs().amax(dim=1) / self.steps).clamp(min=1e-12)
         zeros = torch.zeros_like(scale, dtype=torch.int32)
-        return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -127, 127)
+        return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -self.steps, self.steps)
 
 
 def round_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -34,17 +37,16 @@ def round_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, 
 
 
 class QuantizationAware:
-    """Turns the rounding of a model's linear layers on, and off again."""
+    """Turns the rounding of a model's linear layers on, and off again; `steps` as `RoundedWeight` takes them."""
 
-    def __init__(self, model: nn.Module, kept: Collection[str] = ()) -> None:
-        self.linears = [
-            module for name, module in model.named_modules() if isinstance(module, nn.Linear) and name not in kept
-        ]
+    def __init__(self, model: nn.Module, steps: int) -> None:
+        self.linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
+        self.steps = steps
         self.handles: list[RemovableHandle] = []
 
     def __enter__(self) -> "QuantizationAware":
         for linear in self.linears:
-            parametrize.register_parametrization(linear, "weight", RoundedWeight())
+            parametrize.register_parametrization(linear, "weight", RoundedWeight(self.steps))
             self.handles.append(linear.register_forward_pre_hook(round_input))
         return self
 

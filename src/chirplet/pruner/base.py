@@ -57,12 +57,16 @@ class Pruner(Settings, ABC):
         """Whether pruning goes on during the recovery, which there has to be then."""
         return False
 
-    def check(self, model: "PreTrainedModel") -> None:
-        """See that `model` can be pruned so, before anything is computed.
+    def check(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+        """See that model and tokenizer can be pruned so, before anything is computed.
 
         Raises:
             PruningError: it cannot.
         """
+
+    def reached(self, model: "PreTrainedModel") -> float | None:
+        """The share of zeros among the weights in scope, where single ones are pruned."""
+        return None
 
     @abstractmethod
     def prune(self, model: "PreTrainedModel", evidence: Evidence) -> Pruned:

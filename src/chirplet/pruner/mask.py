@@ -49,11 +49,12 @@ def lowest_of_all(scores: Mapping[str, Tensor], sparsity: float) -> dict[str, Te
     return {name: part.view_as(score) for (name, score), part in zip(scores.items(), parts, strict=True)}
 
 
-def lowest_of_rows(score: Tensor, sparsity: float) -> Tensor:
-    """A mask (rows, columns) that leaves out each row's lowest scores, as many as `sparsity` says, rounded."""
-    dropped = round(sparsity * score.shape[1])
-    lowest = score.argsort(dim=1)[:, :dropped]
-    return torch.ones_like(score, dtype=torch.bool).scatter_(1, lowest, False)
+def lowest_of_rows(score: Tensor, present: Tensor, share: float) -> Tensor:
+    """A mask (rows, columns) of what is `present` but for each row's lowest scores, a `share` of these, rounded."""
+    left = present.sum(dim=1, keepdim=True)
+    gone = score.shape[1] - left + (share * left.double()).round()
+    rank = score.masked_fill(~present, float("-inf")).argsort(dim=1).argsort(dim=1)
+    return rank >= gone
 
 
 def zeros_of(model: PreTrainedModel) -> dict[str, Tensor]:
@@ -67,17 +68,37 @@ def sparsity_of(weights: Mapping[str, Tensor]) -> float:
     return 1 - sum(int(weight.count_nonzero()) for weight in weights.values()) / total
 
 
+def takes_back(weights: Mapping[str, Tensor], sparsity: float) -> bool:
+    """Whether more of the weights are zero already; the few that are zero by chance do not count."""
+    present = sparsity_of(weights)
+    return sparsity < present and round(present, 4) > sparsity
+
+
 def check_sparsity(weights: Mapping[str, Tensor], sparsity: float) -> None:
     """See that pruning to `sparsity` takes nothing back.
 
     Raises:
         PruningError: more of the weights are zero already.
     """
-    present = sparsity_of(weights)
-    if sparsity < present and round(present, 4) > sparsity:
+    if takes_back(weights, sparsity):
         raise PruningError(
-            f"pruner.sparsity: got {sparsity:g}, but {present:.4g} of these weights are zero already and stay so; "
-            f"should be more than that"
+            f"pruner.sparsity: got {sparsity:g}, but {sparsity_of(weights):.4g} of these weights are zero already and "
+            "stay so; should be more than that"
+        )
+
+
+def check_room(weights: Mapping[str, Tensor], sparsity: float) -> None:
+    """See that at `sparsity` each weight can keep one of its numbers, where nobody knows yet which.
+
+    Raises:
+        PruningError: fewer are left than there are weights.
+    """
+    total = sum(weight.numel() for weight in weights.values())
+    left = total - round(sparsity * total)
+    if left < len(weights):
+        raise PruningError(
+            f"pruner.sparsity: got {sparsity:g}, which leaves {left} of {total:,} numbers for {len(weights)} matrices; "
+            "should be less"
         )
 
 

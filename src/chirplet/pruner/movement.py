@@ -10,7 +10,7 @@ from chirplet.config import Count, Fraction, Positive
 from chirplet.pruner.base import Evidence, Pruned, Pruner
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from chirplet.module.pruning import Masking
 
@@ -32,10 +32,16 @@ class Movement(Pruner):
         """Scores are learnt by training and by nothing else."""
         return True
 
-    def check(self, model: "PreTrainedModel") -> None:
-        from chirplet.pruner.mask import check_sparsity, prunable
+    def check(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+        from chirplet.pruner.mask import check_room, check_sparsity, prunable
 
         check_sparsity(prunable(model, self.scope), self.sparsity)
+        check_room(prunable(model, self.scope), self.sparsity)
+
+    def reached(self, model: "PreTrainedModel") -> float | None:
+        from chirplet.pruner.mask import prunable, sparsity_of
+
+        return sparsity_of(prunable(model, self.scope))
 
     def prune(self, model: "PreTrainedModel", evidence: Evidence) -> Pruned:
         from chirplet.pruner.mask import prunable

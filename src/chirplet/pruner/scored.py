@@ -8,7 +8,7 @@ from chirplet.config import Count, Fraction
 from chirplet.pruner.base import Evidence, Masks, Pruned, Pruner
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from chirplet.module.pruning import Masking
 
@@ -31,10 +31,15 @@ class ScoredPruner(Pruner, ABC):
         """With a schedule."""
         return self.schedule == "cubic"
 
-    def check(self, model: "PreTrainedModel") -> None:
+    def check(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
         from chirplet.pruner.mask import check_sparsity, prunable
 
         check_sparsity(prunable(model, self.scope), self.sparsity)
+
+    def reached(self, model: "PreTrainedModel") -> float | None:
+        from chirplet.pruner.mask import prunable, sparsity_of
+
+        return sparsity_of(prunable(model, self.scope))
 
     @abstractmethod
     def masks(self, model: "PreTrainedModel", evidence: Evidence, sparsity: float) -> Masks:

@@ -9,7 +9,8 @@ from chirplet.error import PruningError
 from chirplet.pruner.base import Evidence, Pruned, Pruner
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from torch import Tensor
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 ARCHITECTURES = ("bert", "roberta", "xlm-roberta", "camembert")
 
@@ -32,13 +33,13 @@ class Structured(Pruner):
             raise ValueError(f"got {layers}, should be in ascending order, each once")
         return layers
 
-    def check(self, model: "PreTrainedModel") -> None:
+    def check(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
         self.kept(model.config)
 
     def prune(self, model: "PreTrainedModel", evidence: Evidence) -> Pruned:
+        from chirplet.model.narrowing import narrowed
         from chirplet.pruner.importance import importances
         from chirplet.pruner.mask import zeros_of
-        from chirplet.pruner.narrowing import narrowed
 
         config = model.config
         layers, heads, neurons = self.kept(config)
@@ -51,8 +52,7 @@ class Structured(Pruner):
             "feed_forward": neurons,
             "heads": heads,
             "importance_kept": {
-                str(layer): float(of_neurons[layer, kept].sum() / of_neurons[layer].sum())
-                for layer, kept in zip(layers, keep_neurons, strict=True)
+                str(layer): _share(of_neurons[layer], kept) for layer, kept in zip(layers, keep_neurons, strict=True)
             },
         }
         return Pruned(smaller, evidence.tokenizer, zeros_of(smaller), facts)
@@ -93,3 +93,9 @@ class Structured(Pruner):
                 f"pruner: keeps all there is ({told}); give less of pruner.layers or pruner.feed_forward"
             )
         return layers, heads, neurons
+
+
+def _share(importance: "Tensor", kept: "Tensor") -> float:
+    """What is kept of a layer's importance; all of it where no neuron has any."""
+    total = float(importance.sum())
+    return float(importance[kept].sum()) / total if total else 1.0

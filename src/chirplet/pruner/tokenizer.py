@@ -18,16 +18,37 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from chirplet.data.tokens import save_tokenizer
 from chirplet.error import PruningError
 from chirplet.model.bertweet import BertweetTokenizer, open_bertweet
 
 Merge = tuple[str, str]
+KINDS = ("WordPiece", "BPE")
+"""Models of a `tokenizer.json` that are known here."""
+
 END_OF_WORD = "</w>"
 CONTINUES = "@@"
 """How BERTweet's vocabulary ends a piece that goes on; its merges mark pieces that end a word instead."""
+
+
+def check_kind(tokenizer: PreTrainedTokenizerBase) -> None:
+    """See that `keep_tokens` knows the tokenizer.
+
+    Raises:
+        PruningError: it is neither WordPiece, BPE nor BERTweet's.
+    """
+    if isinstance(tokenizer, BertweetTokenizer):
+        return
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise PruningError(
+            f"pruner: vocabulary rewrites a tokenizer.json, which a {type(tokenizer).__name__} has not; "
+            "should be a fast tokenizer or BERTweet's"
+        )
+    kind = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"]
+    if kind not in KINDS:
+        raise PruningError(f"pruner: vocabulary knows {' and '.join(KINDS)}, but the tokenizer is {kind}")
 
 
 def keep_tokens(
@@ -39,8 +60,9 @@ def keep_tokens(
         A new tokenizer, and the ids kept, ascending: token i of the new one was token kept[i].
 
     Raises:
-        PruningError: it is neither WordPiece, BPE nor BERTweet's.
+        PruningError: as `check_kind`.
     """
+    check_kind(tokenizer)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         save_tokenizer(tokenizer, folder)
@@ -76,10 +98,8 @@ def _keep_in_file(path: Path, used: set[int]) -> NDArray[np.int64]:
     if model["type"] == "WordPiece":
         prefix = model["continuing_subword_prefix"]
         singles = {token for token in vocabulary if len(token.removeprefix(prefix)) == 1}
-    elif model["type"] == "BPE":
-        singles = {token for token in vocabulary if len(token) == 1}
     else:
-        raise PruningError(f"pruner: vocabulary knows WordPiece and BPE, but the tokenizer is {model['type']}")
+        singles = {token for token in vocabulary if len(token) == 1}
     special = {token["content"]: token["id"] for token in content["added_tokens"]}
     needed = {token for token, number in vocabulary.items() if number in used} | singles
     if model["type"] == "BPE":
@@ -91,7 +111,7 @@ def _keep_in_file(path: Path, used: set[int]) -> NDArray[np.int64]:
     model["vocab"] = {token: renumbered[old] for token, old in vocabulary.items() if old in renumbered}
     for token in content["added_tokens"]:
         token["id"] = renumbered[token["id"]]
-    _renumber(content["post_processor"], renumbered)
+    _renumber(content["post_processor"] or {}, renumbered)
     path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     return kept
 

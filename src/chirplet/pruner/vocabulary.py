@@ -10,13 +10,18 @@ from chirplet.config import Count
 from chirplet.pruner.base import Evidence, Pruned, Pruner
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 class Vocabulary(Pruner):
     """Keeps tokens that stand `min_count` times or more in train tweets, uncut."""
 
     min_count: Count
+
+    def check(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+        from chirplet.pruner.tokenizer import check_kind
+
+        check_kind(tokenizer)
 
     def prune(self, model: "PreTrainedModel", evidence: Evidence) -> Pruned:
         import numpy as np

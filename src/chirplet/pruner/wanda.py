@@ -23,12 +23,14 @@ class Wanda(ScoredPruner):
     scope: Literal["body", "linear"]
 
     def masks(self, model: "PreTrainedModel", evidence: Evidence, sparsity: float) -> Masks:
-        from chirplet.pruner.mask import lowest_of_rows, prunable
+        from chirplet.pruner.mask import lowest_of_rows, prunable, sparsity_of
 
         weights = {name: weight.detach() for name, weight in prunable(model, self.scope).items()}
+        # Of a parent whose rows are not equally sparse each one gives the same share of what it has left.
+        share = max(1 - (1 - sparsity) / (1 - sparsity_of(weights)), 0.0)
         norms = input_norms(model, evidence, [name.removesuffix(".weight") for name in weights])
         return {
-            name: lowest_of_rows(weight.abs() * norms[name.removesuffix(".weight")], sparsity) & (weight != 0)
+            name: lowest_of_rows(weight.abs() * norms[name.removesuffix(".weight")], weight != 0, share)
             for name, weight in weights.items()
         }
 

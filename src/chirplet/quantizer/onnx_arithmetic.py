@@ -28,18 +28,19 @@ STEPS, REDUCED_STEPS = 127, 63
 class OnnxQuantization(Quantization):
     """Writes the graph anew for each set of layers that is kept: that takes a fraction of a second."""
 
-    def __init__(self, model: "PreTrainedModel", reduce_range: bool) -> None:
+    def __init__(self, model: "PreTrainedModel", steps: int) -> None:
         self.model = model
-        self.steps = REDUCED_STEPS if reduce_range else STEPS
+        self.steps = steps
         self.layers = layer_names(model)
         self.facts: dict[str, Any] = {
             "weights": "int8, one scale an output or row",
             "activations": "uint8, one scale a batch",
-            "reduce_range": reduce_range,
+            "reduce_range": steps == REDUCED_STEPS,
         }
 
     def write(self, folder: Path, kept: Collection[str]) -> None:
-        graph = classifier_graph(self.model, Int8(kept, self.steps), {"precision": "int8/fp32"})
+        metadata = {"precision": "int8/fp32", "weight_bits": "7" if self.steps == REDUCED_STEPS else "8"}
+        graph = classifier_graph(self.model, Int8(kept, self.steps), metadata)
         onnx.save(graph, folder / "model.onnx")
         self.model.config.save_pretrained(folder)
 

@@ -16,8 +16,14 @@ class OnnxInt8(Quantizer):
     reduce_range: Literal["auto"] | bool
 
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
-        from chirplet.hardware import cpu_has_vnni
         from chirplet.quantizer.onnx_arithmetic import OnnxQuantization
 
+        return OnnxQuantization(model, self.steps())
+
+    def steps(self) -> int:
+        """Steps from zero to the largest weight."""
+        from chirplet.hardware import cpu_has_vnni
+        from chirplet.quantizer.onnx_arithmetic import REDUCED_STEPS, STEPS
+
         reduced = not cpu_has_vnni() if self.reduce_range == "auto" else self.reduce_range
-        return OnnxQuantization(model, reduced)
+        return REDUCED_STEPS if reduced else STEPS

@@ -28,7 +28,8 @@ class OpenVinoWeights(Quantization):
         self.group_size = group_size
         with _nncf() as (_, openvino):
             self.converted = openvino.convert_model(write_graph(model, workspace))
-        self.layers = layer_names(model)
+        # Positions are cut out of their table, not looked up; NNCF leaves such a table as it is.
+        self.layers = tuple(name for name in layer_names(model) if _compressed(self.converted, name))
         activations = f"int8, one scale for {group_size} channels of a token" if group_size else "not quantized"
         self.facts: dict[str, Any] = {"weights": "int8, one scale an output or row", "activations": activations}
 
@@ -108,6 +109,10 @@ def _operations(model: Any, layer: str) -> list[Any]:
     """The product of a linear layer, or the lookup in a table."""
     wanted = {f"{layer}.product", f"{layer}.lookup"}
     return [operation for operation in model.get_ops() if operation.get_friendly_name() in wanted]
+
+
+def _compressed(model: Any, layer: str) -> bool:
+    return any(operation.get_type_name() in {"MatMul", "Gather"} for operation in _operations(model, layer))
 
 
 def _save(model: Any, folder: Path, config: Any) -> None:

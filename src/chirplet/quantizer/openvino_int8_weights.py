@@ -5,21 +5,51 @@ token alone their steps.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from chirplet.config import Index
+from chirplet.error import QuantizationError
 from chirplet.quantizer.base import Calibration, Quantization, Quantizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class OpenVinoInt8Weights(Quantizer):
-    """`group_size` channels of a token share a scale; 0 leaves activations in floating point."""
+GROUP_SIZE = 384
+"""Channels of a token: what `auto` takes where layers have as many inputs."""
+LANES = 16
+"""Channels that OpenVINO rounds at once; groups of no multiple of it stay in floating point without a word."""
 
-    group_size: Index
+
+class OpenVinoInt8Weights(Quantizer):
+    """`group_size` channels of a token share a scale; 0 leaves activations in floating point.
+
+    `auto` is 384, or what the narrowest layer has, and 0 where OpenVINO cannot: on a CPU without VNNI.
+    """
+
+    group_size: Literal["auto"] | Index
 
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
         from chirplet.quantizer.openvino_graph import OpenVinoWeights
 
-        return OpenVinoWeights(model, self.group_size, workspace)
+        return OpenVinoWeights(model, self._checked(_largest_group(model)), workspace)
+
+    def _checked(self, largest: int) -> int:
+        """The group size for a model whose layers all can have groups of up to `largest` channels."""
+        if self.group_size == "auto":
+            return min(GROUP_SIZE, largest)
+        if self.group_size % LANES or self.group_size > largest:
+            should = f"auto, 0 or a multiple of {LANES} up to {largest}" if largest else "auto or 0 for it on this CPU"
+            raise QuantizationError(f"quantizer.group_size: got {self.group_size}, should be {should}")
+        return self.group_size
+
+
+def _largest_group(model: "PreTrainedModel") -> int:
+    from torch import nn
+
+    from chirplet.hardware import cpu_flags
+
+    if cpu_flags().isdisjoint({"avx512_vnni", "avx_vnni"}):
+        return 0
+    narrowest = min(module.in_features for module in model.modules() if isinstance(module, nn.Linear))
+    return narrowest - narrowest % LANES

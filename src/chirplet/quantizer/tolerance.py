@@ -6,6 +6,9 @@ from typing import Any
 
 from chirplet.error import QuantizationError
 
+ROUNDING = 1e-6
+"""Accuracies are logged in fp32; one tweet of a million weighs as much."""
+
 
 @dataclass(frozen=True)
 class Quality:
@@ -58,7 +61,7 @@ def fewest_kept(
     def within(count: int) -> bool:
         quality = judge(order[:count])
         tried.append({"kept": count, "accuracy": quality.accuracy, "loss": quality.loss})
-        return fp32.accuracy - quality.accuracy <= tolerance
+        return fp32.accuracy - quality.accuracy <= tolerance + ROUNDING
 
     failed, count = -1, 0
     while not within(count):

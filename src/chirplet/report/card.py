@@ -22,6 +22,10 @@ CLEANING = {
 }
 
 
+LONG = frozenset({"sensitivity", "tried"})
+"""What a record tells of quantizing layer by layer: a card would hold nothing else."""
+
+
 def model_card(record: Record) -> str:
     """Markdown with the hub's YAML metadata on top; says nothing that the record does not.
 
@@ -37,7 +41,8 @@ def model_card(record: Record) -> str:
         metric_names=METRICS,
         per_class=PER_CLASS,
         cleaning=CLEANING[record.cleaning],
-        training=_flat(record.training),
+        runtime=_runtime(record),
+        training=_flat({name: value for name, value in record.training.items() if name not in LONG}),
         settings=_flat(record.settings),
         cost=_flat(record.cost),
         found={kind: count for kind, count in record.data.report.get("found", {}).items() if count},
@@ -69,13 +74,19 @@ def _metadata(record: Record) -> ModelCardData:
         base_model=base.name if base.pretrained and "/" in base.name else None,
         datasets=[dataset] if dataset else None,
         language="en" if record.data.source in _ENGLISH else None,
-        library_name="transformers",
+        library_name="transformers" if _runtime(record) == "pytorch" else "chirplet",
         pipeline_tag="text-classification",
         tags=["sentiment", "tweets", "chirplet"],
         metrics=sorted(set(_METRIC_TYPES.values())) if results else None,
         model_name=f"{record.stage} ({record.method}) on {record.data.source}",
         eval_results=results or None,
     )
+
+
+def _runtime(record: Record) -> str:
+    """What runs the model: only a quantized one may have another than PyTorch, and its record says so."""
+    found: str = record.training.get("runtime", "pytorch")
+    return found
 
 
 def _base(record: Record) -> Ancestor:

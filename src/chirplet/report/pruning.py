@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from markupsafe import Markup
 from rich.table import Table
@@ -29,17 +28,17 @@ def tables(record: Record) -> list[Table]:
     pruning = record.training["pruning"]
     found = []
     columns, rows = sparsity_rows(record)
+    losses = pruning.get("layer_losses", [])
     if any(share for _, shares in rows for share in shares if share is not None):
-        table = Table(title="Zeros in each matrix, and what pruning this layer alone adds to the loss on val (nats)")
-        table.title_justify = "left"
+        alone = ", and what pruning this layer alone adds to the loss on val (nats)" if losses else ""
+        table = Table(title=f"Zeros in each matrix{alone}", title_justify="left")
         for column in columns:
             table.add_column(column, justify="left" if column == columns[0] else "right")
-        losses = pruning.get("layer_losses", [])
         for place, (name, shares) in enumerate(rows):
-            loss = f"{losses[place]:+.4f}" if place < len(losses) else ""
-            table.add_row(name, *("" if share is None else f"{share:.1%}" for share in shares), loss)
+            loss = [f"{losses[place]:+.4f}"] if place < len(losses) else []
+            table.add_row(name, *("" if share is None else f"{share:.1%}" for share in shares), *loss)
         found.append(table)
-    if "curve" in pruning:
+    if pruning.get("curve"):
         table = Table(title="Pruned at once, without recovery, on val", title_justify="left")
         for column in ("sparsity", "accuracy", "loss (nats)"):
             table.add_column(column, justify="right")
@@ -50,7 +49,10 @@ def tables(record: Record) -> list[Table]:
 
 
 def sparsity_rows(record: Record) -> tuple[list[str], list[tuple[str, list[float | None]]]]:
-    """Headings, and a row for each layer, lowest first, and for all other modules with zeros; shares of zeros."""
+    """Headings, and a row for each layer, lowest first, and for all other modules with zeros; shares of zeros.
+
+    The last heading is of the loss, where the record has it.
+    """
     layers: dict[int, dict[str, float]] = {}
     others: dict[str, float] = {}
     for name, share in record.training["pruning"]["sparsity"].items():
@@ -63,7 +65,8 @@ def sparsity_rows(record: Record) -> tuple[list[str], list[tuple[str, list[float
         (f"layer {layer}", [parts.get(part) for part in PARTS]) for layer, parts in sorted(layers.items())
     ]
     rows += [(name, [share, *([None] * (len(PARTS) - 1))]) for name, share in others.items()]
-    return ["module", *PARTS.values(), "loss alone"], rows
+    loss = ["loss alone"] if "layer_losses" in record.training["pruning"] else []
+    return ["module", *PARTS.values(), *loss], rows
 
 
 def cost_line(record: Record) -> str:
@@ -86,7 +89,7 @@ def page(own: Record, parent: Record, beside: Sequence[Record]) -> str:
     """
     pruning = own.training["pruning"]
     columns, rows = sparsity_rows(own)
-    runs = sorted([own, *beside], key=_sparsity)
+    runs = sorted([own, *beside], key=lambda record: _reached(record) or 0.0)
     return render_page(
         "pruning.html.j2",
         own=own,
@@ -103,11 +106,12 @@ def page(own: Record, parent: Record, beside: Sequence[Record]) -> str:
 def _curve(own: Record, parent: Record, runs: Sequence[Record]) -> Markup | None:
     """Accuracy on validation against sparsity: pruning alone, and each run after its recovery."""
     series: dict[str, list[tuple[float, float]]] = {}
-    if "curve" in own.training["pruning"]:
+    if own.training["pruning"].get("curve"):
         points = [(point["sparsity"], point["accuracy"]) for point in own.training["pruning"]["curve"]]
         series["at once, no recovery"] = points
-    after = [(_sparsity(record), record.metrics["val"]["accuracy"]) for record in runs if "val" in record.metrics]
-    if after and all("sparsity" in record.settings["pruner"] for record in runs):
+    judged = [(_reached(record), record.metrics["val"]["accuracy"]) for record in runs if "val" in record.metrics]
+    after = [(reached, accuracy) for reached, accuracy in judged if reached is not None]
+    if after:
         series["these runs"] = after
     if not series:
         return None
@@ -142,9 +146,10 @@ def _run_row(name: str, record: Record) -> tuple[str, list[str]]:
     return name, ["" if accuracy is None else f"{accuracy:.4f}" for accuracy in accuracies] + figures
 
 
-def _sparsity(record: Record) -> float:
-    value: Any = record.settings["pruner"].get("sparsity", 0.0)
-    return float(value)
+def _reached(record: Record) -> float | None:
+    """The share of zeros as it was measured; None where no single weights were pruned."""
+    value: float | None = record.training["pruning"].get("reached")
+    return value
 
 
 def _title(record: Record) -> str:

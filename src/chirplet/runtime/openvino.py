@@ -11,14 +11,11 @@ from chirplet.error import ConfigError, ModelError
 from chirplet.hardware import cpu_cores
 from chirplet.runtime.base import Precision, Runtime, RuntimeName
 from chirplet.runtime.extra import needs
+from chirplet.runtime.parts import parts
 
 MODEL = "openvino_model.xml"
 REMEDY = 'pip install "chirplet[openvino]"'
 HINTS = {"bf16-mixed": "bf16", "32-true": "f32"}
-
-PART = 8
-"""Tweets that one thread computes at a time where there are enough for all: threads that share a product wait for each
-other at each, and what passes between the layers of so few stays in the cache."""
 
 
 class OpenVinoRuntime(Runtime):
@@ -59,37 +56,22 @@ class OpenVinoRuntime(Runtime):
             raise ModelError(f"artifact: {str(folder / MODEL)!r} cannot be opened ({reason})") from error
 
     def logits(self, input_ids: Ids, attention_mask: Ids) -> NDArray[np.float32]:
-        if self.threads == 1 or len(input_ids) < 2 * PART:
-            found = self.request.infer(_feed(input_ids, attention_mask), share_inputs=True)
+        feeds = parts(input_ids, attention_mask, self.threads)
+        if len(feeds) == 1:
+            found = self.request.infer(feeds[0], share_inputs=True)
             return np.array(found["logits"], dtype=np.float32)
-        starts = range(0, len(input_ids), PART)
-        return np.concatenate(
-            [
-                part
-                for first in range(0, len(starts), self.threads)
-                for part in self._at_once(input_ids, attention_mask, starts[first : first + self.threads])
-            ]
-        )
+        turns = (feeds[i : i + self.threads] for i in range(0, len(feeds), self.threads))
+        return np.concatenate([logits for turn in turns for logits in self._at_once(turn)])
 
-    def _at_once(self, input_ids: Ids, attention_mask: Ids, starts: range) -> list[NDArray[np.float32]]:
-        """Logits of the parts that begin there, one thread each."""
+    def _at_once(self, feeds: list[dict[str, Ids]]) -> list[NDArray[np.float32]]:
+        """Logits of the parts, one thread each."""
         if not self.requests:
             apart = {"NUM_STREAMS": self.threads, "INFERENCE_NUM_THREADS": self.threads}
             compiled = self.core.compile_model(self.model, "CPU", self.settings | apart)
             self.requests = [compiled.create_infer_request() for _ in range(self.threads)]
-        busy = list(zip(self.requests, starts, strict=False))
-        for request, start in busy:
-            part = slice(start, start + PART)
-            request.start_async(_feed(input_ids[part], attention_mask[part]), share_inputs=True)
-        for request, _ in busy:
+        busy = self.requests[: len(feeds)]
+        for request, feed in zip(busy, feeds, strict=True):
+            request.start_async(feed, share_inputs=True)
+        for request in busy:
             request.wait()
-        return [np.array(request.get_tensor("logits").data, dtype=np.float32) for request, _ in busy]
-
-
-def _feed(input_ids: Ids, attention_mask: Ids) -> dict[str, Ids]:
-    """Without the columns that are padding in all of these tweets."""
-    longest = int(attention_mask.sum(axis=1).max())
-    return {
-        name: np.ascontiguousarray(values[:, :longest])
-        for name, values in (("input_ids", input_ids), ("attention_mask", attention_mask))
-    }
+        return [np.array(request.get_tensor("logits").data, dtype=np.float32) for request in busy]

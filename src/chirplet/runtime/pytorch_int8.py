@@ -54,7 +54,9 @@ class PyTorchInt8Runtime(Runtime):
 
     @torch.inference_mode()
     def logits(self, input_ids: Ids, attention_mask: Ids) -> NDArray[np.float32]:
-        output = self.model(input_ids=torch.from_numpy(input_ids), attention_mask=torch.from_numpy(attention_mask))
+        # Packed layers take fp32 alone, whatever the caller's autocast makes of what comes before them.
+        with torch.autocast("cpu", enabled=False):
+            output = self.model(input_ids=torch.from_numpy(input_ids), attention_mask=torch.from_numpy(attention_mask))
         values: NDArray[np.float32] = output.logits.numpy()
         return values
 

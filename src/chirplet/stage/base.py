@@ -3,14 +3,33 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import AfterValidator
+
+from chirplet.artifact import check_folder
 from chirplet.callback.base import CallbackSettings
-from chirplet.config import Foreign, Settings
+from chirplet.config import Foreign, Settings, existing_file
 from chirplet.data.source import Source
+from chirplet.error import ArtifactError
 from chirplet.logger.base import LoggerSettings
 from chirplet.model.pretrained import Pretrained
 from chirplet.trainer import TrainerSettings
+
+
+def _with_record(folder: str) -> str:
+    try:
+        return str(check_folder(Path(folder).expanduser()))
+    except ArtifactError as error:
+        raise ValueError(str(error)) from None
+
+
+ArtifactFolder = Annotated[str, AfterValidator(_with_record)]
+"""The folder of an artifact."""
+Checkpoint = Annotated[
+    str, AfterValidator(lambda path: existing_file(path, "a checkpoint (.ckpt) of an interrupted run"))
+]
+"""The file of a checkpoint."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from chirplet.artifact import CONTROL_PREDICTIONS, write_predictions
 from chirplet.callback.checkpoint import LAST
+from chirplet.callback.early_stopping import EarlyStoppingSettings
 from chirplet.data.corpus import Split, Tweets
 from chirplet.error import ConfigError
 from chirplet.metric.classification import evaluate, scalars
@@ -27,9 +28,19 @@ LEVEL = 0.95
 RESAMPLES = 10_000
 
 
-def control_run(run: Run, resume: str | None) -> Run:
-    """The run whose checkpoints are the control's: below the student's, also where that is resumed elsewhere."""
-    return replace(run, output_dir=checkpoint_folder(run, resume).parent / FOLDER)
+def control_run(run: Run, resume: str | None, steps: int) -> Run:
+    """The run of a control that ends after the student's `steps`, wherever its own validation would have stopped it.
+
+    Its checkpoints are below the student's, also where that is resumed elsewhere.
+    """
+    return replace(
+        run,
+        output_dir=checkpoint_folder(run, resume).parent / FOLDER,
+        trainer=run.trainer.model_copy(update={"max_steps": steps}),
+        callbacks={
+            name: entry for name, entry in run.callbacks.items() if not isinstance(entry, EarlyStoppingSettings)
+        },
+    )
 
 
 def resumed_phases(resume: str | None) -> tuple[str | None, str | None]:

@@ -82,6 +82,8 @@ class Distill(TrainingStage):
             raise ValueError(
                 f"views and word_drop: got {self.views} and {self.word_drop:g}, should both be 0 or neither"
             )
+        if self.student is not None and not self.cut.is_default:
+            raise ValueError(f"cut: got {self.cut}, but model@student is no cut teacher; should be one of the two")
         return self
 
     @property
@@ -105,7 +107,7 @@ class Distill(TrainingStage):
         from chirplet.stage.loggers import open_loggers
         from chirplet.stage.outcome import tell_opening, tell_result
         from chirplet.stage.student import cut_start, own_start
-        from chirplet.stage.teachers import open_teachers
+        from chirplet.stage.teachers import check_val_unseen, open_teachers
         from chirplet.stage.teaching import student_of, teach
 
         seed_everything(run)
@@ -114,13 +116,15 @@ class Distill(TrainingStage):
         self.check_splits(corpus)
         teachers = open_teachers(_listed(self.teacher), corpus, run, self.combine, self.out_of_fold, self.other_data)
         if self.student is None:
+            if self.out_of_fold:
+                check_val_unseen(teachers.artifacts[0], corpus, run)
             start = cut_start(teachers.artifacts[0], self.cut, corpus, run)
         else:
-            start = own_start(self.student, corpus, run)
+            start = own_start(self.student, corpus, run, self.other_data)
         tell_opening(corpus, start.loaded, run)
         lesson = make_lesson(self, _listed(self.transfer), corpus, teachers, run)
         untaught = copy.deepcopy(start.loaded.model) if self.control else None
-        student = student_of(self, start, lesson, teachers, run)
+        student = student_of(self, start, lesson, run)
         with open_loggers(run) as loggers:
             training = teach(self, student, start, lesson, run, loggers, resume)
             training |= {"tweets": lesson.account, "teachers": teachers.account(corpus)}
@@ -149,10 +153,10 @@ class Distill(TrainingStage):
         resume, control_resume = resumed
         last = checkpoint_folder(run, resume) / LAST
         if untaught is not None:
-            told = teach_control(self, untaught, start, lesson, run, resumed)
+            told = teach_control(self, untaught, start, lesson, run, training["steps"], resumed)
             account = control_account(run, untaught, told, start.data, splits, self.eval_batch_size)
-            last = checkpoint_folder(control_run(run, resume), control_resume) / LAST
-        settings = self.model_dump(exclude=LOCAL_KEYS)
+            last = checkpoint_folder(control_run(run, resume, training["steps"]), control_resume) / LAST
+        settings = self.model_dump(exclude=LOCAL_KEYS if self.student is None else {*LOCAL_KEYS, "cut"})
         settings["distiller"] = {name: distiller.model_dump() for name, distiller in self.distillers.items()}
         outcome = Outcome("distill", self.method, settings, start.lineage, training)
         save = save_trained(run, start.loaded.model)

@@ -20,7 +20,9 @@ class Judge:
         self.run = run
         self.data = data
         self.batch_size = batch_size
-        self.trainer = run.trainer.build([], [], run.deterministic, run.output_dir)
+        # The runtime computes, on the CPU and in a precision of its own; the trainer only goes through the tweets.
+        loop = {"accelerator": "cpu", "precision": "32-true", "limit_val_batches": 1.0}
+        self.trainer = run.trainer.model_copy(update=loop).build([], [], run.deterministic, run.output_dir)
 
     def __call__(self, runtime: Runtime, tweets: int | None, reference: Tensor | None = None) -> Quality:
         """The quality on so many tweets; None is all. `reference`: logits that its divergence is measured from."""

@@ -1,4 +1,4 @@
-"""What a student is taught: tweets with and without labels, and what the teachers say of each."""
+"""What a student is taught: tweets with and without labels, and who says something of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from chirplet.model.bundled import sha256
 from chirplet.stage.base import Run
 from chirplet.stage.outcome import Prepared
 from chirplet.stage.parent import prepared
-from chirplet.stage.teachers import EVERYONE, Teachers
+from chirplet.stage.teachers import EVERYONE, Folds, Teachers
 
 if TYPE_CHECKING:
     from chirplet.stage.distill import Distill
@@ -25,25 +25,42 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lesson:
-    """`tweets`, those with labels first, and the teachers' `logits` of them, shape (n, classes).
+    """The first `plain` of `tweets` are as they were written, those with labels before the others; then come views.
 
-    `teachers` names them in a line; `account` tells for the record what the tweets are.
+    `folds` says whom each is learnt from, None that it is from all `teachers`; `account` tells for the record what the
+    tweets are.
     """
 
     tweets: Tweets
-    logits: NDArray[np.float32]
-    teachers: str
+    plain: int
+    folds: Folds | None
+    teachers: Teachers
     account: dict[str, Any]
+
+    def logits(self, run: Run, batch_size: int) -> NDArray[np.float32]:
+        """What the teachers say of the tweets, shape (n, classes); views apart, since others may share the plain ones.
+
+        Raises:
+            ModelError: a teacher's model cannot be run.
+        """
+        rows = np.arange(len(self.tweets))
+        parts = [
+            self.teachers.logits(
+                self.tweets.take(part), None if self.folds is None else self.folds[part], run, batch_size
+            )
+            for part in (rows[: self.plain], rows[self.plain :])
+            if len(part)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def make_lesson(stage: "Distill", files: Sequence[str], corpus: Corpus, teachers: Teachers, run: Run) -> Lesson:
-    """The train tweets, those of `files` without labels, and views of both, with what the teachers say.
+    """The train tweets, those of `files` without labels, and views of both.
 
     A view is learnt from whoever teaches the tweet that it is of; tweets of files from all teachers together.
 
     Raises:
         DataError: a file cannot be read.
-        ModelError: a teacher's model cannot be run.
     """
     train = corpus.train
     read = (
@@ -56,16 +73,12 @@ def make_lesson(stage: "Distill", files: Sequence[str], corpus: Corpus, teachers
     if teachers.folds is not None:
         own = np.concatenate([teachers.folds, np.full(len(more), EVERYONE)])
         folds = np.concatenate([own, np.tile(own, stage.views)])
-    logits = teachers.logits(plain, None if folds is None else folds[: len(plain)], run, stage.eval_batch_size)
-    if stage.views:
-        seen = teachers.logits(views, None if folds is None else folds[len(plain) :], run, stage.eval_batch_size)
-        logits = np.concatenate([logits, seen])
     account: dict[str, Any] = {"labelled": len(train), "transfer": len(more), "views": len(views)}
     if files:
         account["transfer_left_out"] = len(read) - len(more)
         paths = [Path(file).expanduser() for file in files]
         account["transfer_files"] = {name: sha256(path) for name, path in zip(row_names(paths), paths, strict=True)}
-    return Lesson(plain.joined(views), logits, teachers.title(), account)
+    return Lesson(plain.joined(views), len(plain), folds, teachers, account)
 
 
 def check_shared_tokens(name: str, lesson: Lesson, student: Prepared, teacher: Artifact) -> None:

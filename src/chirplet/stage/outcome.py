@@ -177,7 +177,10 @@ def judge(runtime: Runtime, data: Prepared, splits: Sequence[Split], batch_size:
         judged[split] = tweets, predict_logits(runtime, data.tokens(tweets), data.pad_id, batch_size)
     for split, (_, logits) in judged.items():
         if not np.isfinite(logits).all():
-            raise ModelError(f"logits on {split} are not finite: training diverged; lower stage.learning_rate")
+            raise ModelError(
+                f"logits on {split} are not finite: training diverged (lower its learning rate), or the model's type "
+                "cannot hold its numbers (take one with more range)"
+            )
     return judged
 
 

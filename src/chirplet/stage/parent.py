@@ -71,7 +71,7 @@ def trainable(folder: Path) -> "PreTrainedModel":
     Raises:
         ModelError: it is damaged.
     """
-    model = load_model(folder).float().eval()
+    model: PreTrainedModel = load_model(folder).float().eval()
     model.set_attn_implementation(ATTENTION)
     return model
 

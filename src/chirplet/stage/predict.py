@@ -15,12 +15,12 @@ from typing import Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from chirplet.artifact import Artifact, check_folder
+from chirplet.artifact import Artifact
 from chirplet.config import Count, existing_file
 from chirplet.data.files import Format, format_of
 from chirplet.data.lines import STDIN, check_encoding
-from chirplet.error import ArtifactError, ConfigError, DataError
-from chirplet.stage.base import Run, Stage
+from chirplet.error import ConfigError, DataError
+from chirplet.stage.base import ArtifactFolder, Run, Stage
 
 STDOUT = "-"
 DECIMALS = 8
@@ -48,7 +48,7 @@ class Predict(Stage):
     input's when writing. Text is written as UTF-8. An existing output is replaced once the new one is whole.
     """
 
-    artifact: str | None
+    artifact: ArtifactFolder | None
     input: str | None
     output: str | None
     text_column: str
@@ -60,16 +60,6 @@ class Predict(Stage):
     batch_size: Count
     chunk_rows: Count
     precision: Literal["auto", "32-true", "bf16-mixed"]
-
-    @field_validator("artifact")
-    @classmethod
-    def _artifact_exists(cls, artifact: str | None) -> str | None:
-        if artifact is None:
-            return None
-        try:
-            return str(check_folder(Path(artifact).expanduser()))
-        except ArtifactError as error:
-            raise ValueError(str(error)) from None
 
     @field_validator("input")
     @classmethod

@@ -20,8 +20,9 @@ def prove(run: Run, folder: Path, data: Prepared, judged: Judged, batch_size: in
     """Predict again in new processes, where the same batches must give the same labels; then in other batches.
 
     Returns:
-        `verified` (tweets, largest difference of logits, the tolerance) and `batch_composition`: of some tweets, each
-        alone and among others, the share whose label is the same, and the largest difference of logits.
+        `runtime`, which opened the folder; `verified` (tweets, largest difference of logits, the tolerance) and
+        `batch_composition`: of some tweets, each alone and among others, the share whose label is the same, and the
+        largest difference of logits.
 
     Raises:
         ArtifactError: a label differs from that in the record, or a logit by more than `LOGIT_TOLERANCE`.
@@ -43,6 +44,7 @@ def prove(run: Run, folder: Path, data: Prepared, judged: Judged, batch_size: in
     runtime = open_runtime(folder, accelerator="cpu", threads=threads, precision="stored")
     alone, among = (predict_logits(runtime, some, data.pad_id, size) for size in (1, batch_size))
     return {
+        "runtime": runtime.name,
         "verified": {"tweets": count, "largest_difference": largest, "tolerance": LOGIT_TOLERANCE},
         "batch_composition": {
             "tweets": len(spread),

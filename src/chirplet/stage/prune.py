@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from chirplet.config import Count, Fraction, Positive, Probability
 from chirplet.error import ArtifactError, ConfigError
 from chirplet.pruner.base import Evidence, Pruned, Pruner
-from chirplet.stage.base import Run
+from chirplet.pruner.scored import ScoredPruner
+from chirplet.stage.base import ArtifactFolder, Run
 from chirplet.stage.training import TrainingStage
 
 if TYPE_CHECKING:
@@ -33,10 +34,11 @@ class Prune(TrainingStage):
     `recovery` is from `labels`, from the dense parent's logits too (`distill`: `alpha` times the cross-entropy, the
     rest from the parent at `temperature`), or `none`; its last weights are kept, nothing is chosen by validation.
     `evidence_tweets` of train are looked at by pruners that need some. `curve` lists sparsities that are tried on
-    `curve_tweets` of validation, all at once and without recovery; for pruners of single weights by scores.
+    `curve_tweets` drawn from validation, all at once and without recovery, but for those that the parent is past; for
+    pruners of single weights by scores.
     """
 
-    artifact: str | None
+    artifact: ArtifactFolder | None
     pruner: Pruner
     recovery: Literal["none", "labels", "distill"]
     alpha: Probability
@@ -53,9 +55,10 @@ class Prune(TrainingStage):
     def run(self, run: Run) -> float | None:
         """Prune, recover, judge on test once at the end, write the artifact and a page of what was seen."""
         if self.pruner.trained and self.recovery == "none":
+            other = ", or pruner.schedule=one_shot" if isinstance(self.pruner, ScoredPruner) else ""
             raise ConfigError(
                 "stage.recovery: got 'none', but this pruner prunes while it recovers; "
-                "should be labels or distill, or pruner.schedule=one_shot"
+                f"should be labels or distill{other}"
             )
         from chirplet.pruner.sensitivity import module_sparsity
         from chirplet.stage.fitting import seed_everything
@@ -66,7 +69,7 @@ class Prune(TrainingStage):
         seed_everything(run)
         parent = open_parent(run, self.artifact)
         self.check_splits(parent.data.corpus)
-        self.pruner.check(parent.model)
+        self.pruner.check(parent.model, parent.data.tokenizer)
         self._tell_opening(parent)
         evidence = self._evidence(parent, run.seed)
         seen = self._look(parent, evidence, run)
@@ -76,7 +79,8 @@ class Prune(TrainingStage):
             training: dict[str, Any] = {"steps": 0}
             if self.recovery != "none":
                 training = self._recover(pruned, evidence, data, parent, run, loggers)
-            training["pruning"] = pruned.facts | seen | {"sparsity": module_sparsity(pruned.model)}
+            reached = {"sparsity": module_sparsity(pruned.model), "reached": self.pruner.reached(pruned.model)}
+            training["pruning"] = pruned.facts | seen | reached
             settings = self.model_dump(exclude={"resume", "artifact"}) | {"pruner": self.pruner.model_dump()}
             artifact = write_outcome(
                 run,
@@ -113,21 +117,25 @@ class Prune(TrainingStage):
 
     def _look(self, parent: "Parent", evidence: Evidence, run: Run) -> dict[str, Any]:
         """What pruning at once does to validation tweets, for the record; nothing is chosen by it."""
-        from chirplet.pruner.scored import ScoredPruner
-        from chirplet.pruner.sensitivity import Judges, curve, layer_losses
-
         if not (isinstance(self.pruner, ScoredPruner) and self.curve):
             return {}
         import numpy as np
 
+        from chirplet.pruner.mask import prunable, takes_back
+        from chirplet.pruner.sensitivity import Judges, curve, layer_losses
+
         data, model = parent.data, parent.model
-        val = data.corpus.val.take(np.arange(min(self.curve_tweets, len(data.corpus.val))))
+        # Drawn, since a file may be sorted.
+        count = min(self.curve_tweets, len(data.corpus.val))
+        drawn = np.random.default_rng(run.seed).choice(len(data.corpus.val), count, replace=False)
+        val = data.corpus.val.take(np.sort(drawn))
         bf16 = run.trainer.resolved_precision() == "bf16-mixed"
         judges = Judges(data.tokens(val), val.label, data.corpus.labels, data.pad_id, self.eval_batch_size, bf16)
         masks_at = partial(self.pruner.masks, model, evidence)
         rises = layer_losses(model, self.pruner.sound_masks(model, evidence, self.pruner.sparsity), judges)
+        weights = prunable(model, self.pruner.scope)
         return {
-            "curve": curve(model, masks_at, self.curve, judges),
+            "curve": curve(model, masks_at, [share for share in self.curve if not takes_back(weights, share)], judges),
             "layer_losses": rises,
             "breaks_first": int(np.argmax(rises)),
         }
@@ -148,6 +156,9 @@ class Prune(TrainingStage):
         from chirplet.stage.fitting import fit
 
         train, multiple = data.corpus.train, run.trainer.pad_to_multiple_of
+        steps = run.trainer.optimizer_steps(-(-len(train) // self.batch_size))
+        # Before the parent is asked, since it refuses what cannot be.
+        recovery = self._module(pruned, evidence, data, steps, run)
         beside = {}
         if self.recovery == "distill":
             beside[TEACHER_LOGITS] = teacher_logits(
@@ -161,8 +172,6 @@ class Prune(TrainingStage):
         loader = training_loader(
             data.tokens(train), train.label, data.pad_id, self.batch_size, run.seed, multiple, beside
         )
-        steps = run.trainer.optimizer_steps(len(loader))
-        recovery = self._module(pruned, evidence, data, steps, run)
         # While sparsity rises, the best epoch would be the least pruned one: the last is kept, of all pruners alike.
         account = fit(run, recovery, loader, None, loggers, self.resume)
         recovery.masking.finish()

@@ -4,13 +4,15 @@ import tempfile
 from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import model_validator
 
 from chirplet.config import Count, Index, NonNegative
-from chirplet.error import ConfigError
 from chirplet.quantizer.base import Calibration, Quantizer
 from chirplet.quantizer.qat import QAT
-from chirplet.stage.base import Run, Stage
+from chirplet.stage.base import ArtifactFolder, Checkpoint, Run, Stage
+from chirplet.stage.training import check_filled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +30,7 @@ PLOT = "sensitivity.svg"
 class Quantize(Stage):
     """How much accuracy may be lost, and how that is found out; `conf/stage/quantize.yaml` tells of each key."""
 
-    artifact: str | None
+    artifact: ArtifactFolder | None
     quantizer: Quantizer
     tolerance: NonNegative | None
     sensitivity_tweets: Index
@@ -36,10 +38,24 @@ class Quantize(Stage):
     evaluate_train: bool
     evaluate_test: bool
     measure_cost: bool
+    resume: Checkpoint | None
+
+    @model_validator(mode="after")
+    def _settings_fit(self) -> Self:
+        if self.tolerance is not None and self.sensitivity_tweets == 0:
+            raise ValueError(
+                "sensitivity_tweets: got 0, which finds no layers to keep; should be more, or set stage.tolerance=null"
+            )
+        if self.resume is not None and not isinstance(self.quantizer, QAT):
+            raise ValueError(
+                f"resume: got {self.resume!r}, but {_method(self.quantizer)} does not train; quantizer=qat does"
+            )
+        return self
 
     def run(self, run: Run) -> float | None:
         """Quantize, keep what is too sensitive, write, and verify what was written in a new process."""
         from chirplet.console import console
+        from chirplet.report.gain import gain
         from chirplet.report.sensitivity import save_sensitivity, sensitivity_table
         from chirplet.runtime.pytorch import PyTorchRuntime
         from chirplet.stage.fitting import seed_everything
@@ -62,7 +78,7 @@ class Quantize(Stage):
             if isinstance(self.quantizer, QAT):
                 from chirplet.stage.rounding import train_rounded
 
-                training = train_rounded(run, self.quantizer, parent, loggers)
+                training = train_rounded(run, self.quantizer, parent, loggers, self.resume)
             calibration = Calibration(parent.data.tokens(parent.data.corpus.train), parent.data.pad_id)
             quantization = self.quantizer.prepare(parent.model, calibration, workspace)
             training |= {"arithmetic": quantization.facts} | self._kept(
@@ -73,9 +89,9 @@ class Quantize(Stage):
                 quantization.write(folder, training["kept"])
                 return _opened(run, folder)
 
-            outcome = Outcome(
-                "quantize", _method(self.quantizer), self.model_dump(exclude={"artifact"}), parent.lineage, training
-            )
+            # pydantic would write of the quantizer what its base class declares: nothing.
+            settings = self.model_dump(exclude={"artifact", "resume"}) | {"quantizer": self.quantizer.model_dump()}
+            outcome = Outcome("quantize", _method(self.quantizer), settings, parent.lineage, training)
             artifact = write_outcome(
                 run,
                 outcome,
@@ -93,14 +109,14 @@ class Quantize(Stage):
             console().print(sensitivity_table(artifact.record))
             save_sensitivity(artifact.record, run.output_dir / PLOT)
         tell_result(artifact)
+        console().print(gain(artifact.record), highlight=False)
         return artifact.metric(run.objective)
 
     def _splits(self, parent: "Parent") -> "list[Split]":
         corpus = parent.data.corpus
-        if self.tolerance is not None and len(corpus.val) == 0:
-            raise ConfigError(
-                "data.val_fraction: leaves no tweets to validate on; make it more, or set stage.tolerance=null"
-            )
+        check_filled(
+            corpus, val=self.tolerance is not None, test=self.evaluate_test, without_val="set stage.tolerance=null"
+        )
         wanted: dict[Split, bool] = {
             "train": self.evaluate_train,
             "val": len(corpus.val) > 0,

@@ -16,8 +16,10 @@ from chirplet.stage.fitting import fit
 from chirplet.stage.parent import Parent
 
 
-def train_rounded(run: Run, settings: QAT, parent: Parent, loggers: Sequence[Logger]) -> dict[str, Any]:
-    """Train the parent's model in place, on the labels; the account of the training.
+def train_rounded(
+    run: Run, settings: QAT, parent: Parent, loggers: Sequence[Logger], resume: str | None
+) -> dict[str, Any]:
+    """Train the parent's model in place, on the labels; the account of the training, which may go on from a checkpoint.
 
     `transformers` computes it, since chirplet's own encoder does not come by the modules whose inputs are rounded.
     """
@@ -35,8 +37,8 @@ def train_rounded(run: Run, settings: QAT, parent: Parent, loggers: Sequence[Log
     steps = run.trainer.optimizer_steps(len(train_loader))
     optimization = Optimization(groups, "linear", settings.warmup_fraction, steps)
     model.train()
-    with QuantizationAware(model):
+    with QuantizationAware(model, settings.steps()):
         module = Classifier(model, corpus.labels, optimization, 0.0, None, encoder="transformers")
-        account = fit(run, module, train_loader, val_loader, loggers, resume=None)
+        account = fit(run, module, train_loader, val_loader, loggers, resume)
     model.float().cpu().eval()
     return account

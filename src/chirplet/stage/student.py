@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from chirplet.artifact import Ancestor, Artifact, check_free
+from chirplet.artifact import RECORD, Ancestor, Artifact, check_free
 from chirplet.data.corpus import Corpus
 from chirplet.error import ArtifactError
 from chirplet.model.checkpoint import Origin
@@ -13,7 +13,7 @@ from chirplet.model.pretrained import Pretrained
 from chirplet.runtime.base import runtime_of
 from chirplet.stage.base import Run
 from chirplet.stage.outcome import Prepared, artifact_folder, lineage_of
-from chirplet.stage.parent import lineage_from, prepared, trainable
+from chirplet.stage.parent import check_data, lineage_from, prepared, trainable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -28,12 +28,15 @@ class Start:
     lineage: list[Ancestor]
 
 
-def own_start(settings: Pretrained, corpus: Corpus, run: Run) -> Start:
+def own_start(settings: Pretrained, corpus: Corpus, run: Run, other_data: bool) -> Start:
     """A student that `model@student` names, with its own cleaning and tokenizer.
 
     Raises:
+        ArtifactError: it is an artifact that was made from other tweets, and may not be (`other_data`).
         ModelError: it cannot be had, is damaged or incomplete.
     """
+    if settings.pretrained and settings.is_folder and (settings.folder / RECORD).is_file() and not other_data:
+        check_data(Artifact.open(settings.folder), corpus, run, key="student")
     loaded = load_model(settings, corpus.labels, run.seed)
     tokenizer = load_tokenizer(settings)
     data = Prepared(corpus, tokenizer, settings.cleaning, settings.max_length, run.cache_dir)

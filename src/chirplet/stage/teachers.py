@@ -112,6 +112,21 @@ def open_teachers(
     return Teachers(artifacts, _weights(artifacts, combine), folds)
 
 
+def check_val_unseen(artifact: Artifact, corpus: Corpus, run: Run) -> None:
+    """See that a teacher of a fold, of which a student is cut, learnt from no tweet that the student is chosen by.
+
+    Raises:
+        ArtifactError: it did.
+    """
+    unseen = set(_fold_of(artifact, run).val.row_id)
+    seen = sum(row not in unseen for row in corpus.val.row_id)
+    if seen:
+        raise ArtifactError(
+            f"teacher: {str(artifact.folder)!r} has learnt from {seen:,} of {len(corpus.val):,} val tweets, and the "
+            "student is cut from it; should be the teacher of data's own fold, or give model@student=NAME"
+        )
+
+
 def _check_labels(artifact: Artifact, corpus: Corpus) -> None:
     labels = artifact.record.labels
     if labels != list(corpus.labels):
@@ -144,20 +159,7 @@ def _folds(artifacts: Sequence[Artifact], corpus: Corpus, run: Run) -> Folds:
     """
     owner: dict[str, int] = {}
     for number, artifact in enumerate(artifacts):
-        settings = artifact.record.config.get("data", {})
-        count, index = settings.get("folds"), settings.get("fold")
-        if count is None or index is None:
-            raise ArtifactError(
-                f"teacher: {str(artifact.folder)!r} was not made with data.folds and data.fold; "
-                "stage.out_of_fold=true needs teachers of several folds"
-            )
-        own = prepare(run.data.model_copy(update={"folds": count, "fold": index}), run.cache_dir)
-        if artifact.record.data.fingerprint != own.fingerprint:
-            raise ArtifactError(
-                f"teacher: {str(artifact.folder)!r} was made from other tweets than data={corpus.name} gives with "
-                f"data.folds={count} data.fold={index}; give the data settings that it was made with, but for these two"
-            )
-        owner |= dict.fromkeys(own.val.row_id, number)
+        owner |= dict.fromkeys(_fold_of(artifact, run).val.row_id, number)
     missing = sum(row not in owner for row in corpus.train.row_id)
     if missing:
         raise ArtifactError(
@@ -165,3 +167,25 @@ def _folds(artifacts: Sequence[Artifact], corpus: Corpus, run: Run) -> Folds:
             "stage.out_of_fold=true needs a teacher for each fold (data.folds=K data.fold=0 to K-1)"
         )
     return np.array([owner[row] for row in corpus.train.row_id], np.int64)
+
+
+def _fold_of(artifact: Artifact, run: Run) -> Corpus:
+    """The tweets and splits that the artifact was made from, a fold of what the run's `data` gives.
+
+    Raises:
+        ArtifactError: it was made otherwise.
+    """
+    settings = artifact.record.config.get("data", {})
+    count, index = settings.get("folds"), settings.get("fold")
+    if count is None or index is None:
+        raise ArtifactError(
+            f"teacher: {str(artifact.folder)!r} was not made with data.folds and data.fold; "
+            "stage.out_of_fold=true needs teachers of several folds"
+        )
+    own = prepare(run.data.model_copy(update={"folds": count, "fold": index}), run.cache_dir)
+    if artifact.record.data.fingerprint != own.fingerprint:
+        raise ArtifactError(
+            f"teacher: {str(artifact.folder)!r} was made from other tweets than data={own.name} gives with "
+            f"data.folds={count} data.fold={index}; give the data settings that it was made with, but for these two"
+        )
+    return own

@@ -24,7 +24,6 @@ from chirplet.stage.lesson import Lesson, check_shared_tokens
 from chirplet.stage.loggers import open_loggers
 from chirplet.stage.outcome import Prepared
 from chirplet.stage.student import Start, open_inside
-from chirplet.stage.teachers import Teachers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,9 +40,10 @@ def teach(
     loggers: Sequence[Logger],
     resume: str | None,
 ) -> dict[str, Any]:
-    """Train the student; an account for the record, as `fit` gives it."""
-    console().print(f"student: {len(lesson.tweets):,} tweets, {stage.method} of {lesson.teachers}", highlight=False)
-    beside = {TEACHER_LOGITS: lesson.logits}
+    """Ask the teachers and train the student; an account for the record, as `fit` gives it."""
+    title = lesson.teachers.title()
+    console().print(f"student: {len(lesson.tweets):,} tweets, {stage.method} of {title}", highlight=False)
+    beside = {TEACHER_LOGITS: lesson.logits(run, stage.eval_batch_size)}
     return fit(run, student, *_loaders(stage, start.data, lesson.tweets, run, beside), loggers, resume)
 
 
@@ -53,11 +53,13 @@ def teach_control(
     start: Start,
     lesson: Lesson,
     run: Run,
+    steps: int,
     resumed: tuple[str | None, str | None],
 ) -> dict[str, Any]:
-    """Train `model`, the student as it started, on labels alone for as many steps; an account as `fit` gives it.
+    """Train `model`, the student as it started, on labels alone for its `steps`; an account as `fit` gives it.
 
-    It has loggers of its own, and a sweep is not told of it. `resumed` is what `resumed_phases` gave.
+    Its schedule is the student's, also where that one was stopped early. It has loggers of its own, and a sweep is not
+    told of it. `resumed` is what `resumed_phases` gave.
     """
     console().print("control: the same student and steps, labels alone", highlight=False)
     seed_everything(run)
@@ -67,21 +69,22 @@ def teach_control(
     control = Classifier(*_classifier_arguments(stage, model, start, run, optimization))
     resume, control_resume = resumed
     with open_loggers(replace(run, output_dir=run.output_dir / FOLDER)) as loggers:
-        return fit(control_run(run, resume), control, *loaders, loggers, control_resume, reported=False)
+        return fit(control_run(run, resume, steps), control, *loaders, loggers, control_resume, reported=False)
 
 
-def student_of(stage: "Distill", start: Start, lesson: Lesson, teachers: Teachers, run: Run) -> Student:
-    """The module that learns the lesson.
+def student_of(stage: "Distill", start: Start, lesson: Lesson, run: Run) -> Student:
+    """The module that learns the lesson; what cannot be is refused here, before the teachers are asked.
 
     Raises:
-        ConfigError: a distiller looks inside a teacher that reads other tokens, or cannot be between these two.
+        ConfigError: a distiller looks inside a teacher that reads other tokens, or cannot be between these two, or
+            class weights are not one a label.
         ArtifactError: it looks inside a teacher that is for another runtime than PyTorch.
     """
-    model, teacher = start.loaded.model, None
+    model, teacher, teachers = start.loaded.model, None, lesson.teachers.artifacts
     inside = [name for name, distiller in stage.distillers.items() if distiller.looks_inside]
     if inside:
-        check_shared_tokens(inside[0], lesson, start.data, teachers.artifacts[0])
-        teacher = open_inside(teachers.artifacts[0], f"distiller={inside[0]} looks at its layers")
+        check_shared_tokens(inside[0], lesson, start.data, teachers[0])
+        teacher = open_inside(teachers[0], f"distiller={inside[0]} looks at its layers")
     told = None if teacher is None else teacher.config
     imitations = {name: distiller.imitation(model.config, told) for name, distiller in stage.distillers.items()}
     optimization = stage.optimization(model, _steps(stage, lesson, run))

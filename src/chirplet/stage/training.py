@@ -3,12 +3,12 @@
 from abc import ABC
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from chirplet.config import Count, Fraction, NonNegative, Positive, existing_file
+from chirplet.config import Count, Fraction, NonNegative, Positive
 from chirplet.data.corpus import Corpus, Split, Tweets
 from chirplet.error import ConfigError
-from chirplet.stage.base import Stage
+from chirplet.stage.base import Checkpoint, Stage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,12 +37,7 @@ class TrainingStage(Stage, ABC):
     evaluate_train: bool
     evaluate_test: bool
     measure_cost: bool
-    resume: str | None
-
-    @field_validator("resume")
-    @classmethod
-    def _checkpoint_exists(cls, resume: str | None) -> str | None:
-        return resume if resume is None else existing_file(resume, "a checkpoint (.ckpt) of an interrupted run")
+    resume: Checkpoint | None
 
     def optimization(self, model: "PreTrainedModel", steps: int) -> "Optimization":
         """Parameter groups of what is not frozen in `model`, and the schedule over so many optimizer steps."""
@@ -86,11 +81,18 @@ class TrainingStage(Stage, ABC):
         Raises:
             ConfigError: a split that is wanted is empty.
         """
-        if validated and len(corpus.val) == 0:
-            raise ConfigError(
-                "data.val_fraction: leaves no tweets to validate on; make it more, or finetune with stage.final=true"
-            )
-        if self.evaluate_test and len(corpus.test) == 0:
-            raise ConfigError(
-                "data.test_fraction: leaves no tweets to test on; make it more, or set stage.evaluate_test=false"
-            )
+        check_filled(corpus, val=validated, test=self.evaluate_test, without_val="finetune with stage.final=true")
+
+
+def check_filled(corpus: Corpus, *, val: bool, test: bool, without_val: str) -> None:
+    """See that the splits that are wanted have tweets; `without_val` says how to do without validation.
+
+    Raises:
+        ConfigError: one is empty.
+    """
+    if val and len(corpus.val) == 0:
+        raise ConfigError(f"data.val_fraction: leaves no tweets to validate on; make it more, or {without_val}")
+    if test and len(corpus.test) == 0:
+        raise ConfigError(
+            "data.test_fraction: leaves no tweets to test on; make it more, or set stage.evaluate_test=false"
+        )

@@ -1,0 +1,56 @@
+"""A batch is cut where there is enough for all threads, in order, and each part has its own padding alone."""
+
+import numpy as np
+import onnx
+import pytest
+from transformers import AutoModelForSequenceClassification
+
+from checkpoints import tiny_bert
+from chirplet.quantizer.onnx_graph import Arithmetic, classifier_graph
+from chirplet.runtime.base import open_runtime
+from chirplet.runtime.parts import PART, parts
+
+
+def batch(tweets, tokens=17):
+    lengths = 1 + np.arange(tweets) * (tokens - 1) // max(tweets - 1, 1)
+    mask = (np.arange(tokens) < lengths[:, None]).astype(np.int64)
+    return np.random.default_rng(0).integers(5, 100, size=(tweets, tokens)) * mask, mask
+
+
+@pytest.mark.parametrize(
+    ("tweets", "threads", "sizes"),
+    [
+        (1, 2, [1]),
+        (15, 2, [15]),
+        (16, 2, [8, 8]),
+        (19, 2, [8, 8, 3]),
+        (64, 1, [64]),
+        (63, 8, [63]),
+        (64, 8, [8] * 8),
+    ],
+)
+def test_parts_by_hand(tweets, threads, sizes):
+    found = parts(*batch(tweets), threads)
+    assert [len(part["input_ids"]) for part in found] == sizes
+
+
+def test_parts_hold_all_tokens_and_no_column_of_padding():
+    ids, mask = batch(2 * PART)
+    first, second = parts(ids, mask, 2)
+    assert first["input_ids"].shape == first["attention_mask"].shape == (PART, mask[:PART].sum(axis=1).max())
+    assert second["input_ids"].shape == (PART, 17)
+    for place, part in ((slice(PART), first), (slice(PART, None), second)):
+        np.testing.assert_array_equal(part["input_ids"], ids[place, : part["input_ids"].shape[1]])
+        assert part["attention_mask"].sum() == mask[place].sum()
+        assert all(values.flags.c_contiguous for values in part.values())
+
+
+def test_onnx_parts_are_what_the_whole_is(tmp_path):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert(tmp_path / "base"), num_labels=3).eval()
+    onnx.save(classifier_graph(model, Arithmetic(), {}), tmp_path / "model.onnx")
+    one, three = (open_runtime(tmp_path, accelerator="cpu", threads=n, precision="stored") for n in (1, 3))
+    for tweets in (1, 23, 24, 61):
+        whole = one.logits(*batch(tweets))
+        assert whole.shape == (tweets, 3)
+        np.testing.assert_allclose(three.logits(*batch(tweets)), whole, atol=1e-5)
+    assert "_apart" in vars(three) and "_apart" not in vars(one)
