@@ -98,7 +98,7 @@ def page(own: Record, parent: Record, beside: Sequence[Record]) -> str:
         columns=columns,
         rows=rows,
         losses=pruning.get("layer_losses", []),
-        runs=[_run_row("parent", parent), *(_run_row(_title(record), record) for record in runs)],
+        runs=[_run_row("parent", parent), *map(_run_row, _titles(runs), runs)],
         curve=_curve(own, parent, runs),
     )
 
@@ -152,6 +152,9 @@ def _reached(record: Record) -> float | None:
     return value
 
 
-def _title(record: Record) -> str:
-    settings = {name: value for name, value in record.settings["pruner"].items() if value is not None}
-    return f"{record.method}: " + ", ".join(f"{name} {value}" for name, value in settings.items())
+def _titles(runs: Sequence[Record]) -> list[str]:
+    """What tells each run from the others: the settings of the pruner that differ; of a run alone, its method."""
+    settings = [record.settings["pruner"] for record in runs]
+    differ = [name for name in settings[0] if len({str(one.get(name)) for one in settings}) > 1]
+    told = [", ".join(f"{name} {one.get(name)}" for name in differ) for one in settings]
+    return [title or record.method for title, record in zip(told, runs, strict=True)]
