@@ -14,6 +14,15 @@ os.environ["WANDB_MODE"] = "offline"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
+WITH_NNCF = ("tests/quantizer/", "tests/runtime/", "tests/stage/test_quantize.py", "tests/test_predictor.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that import NNCF come last: it changes logging for the whole process, and what a sweep's workers do to
+    standard output after that closes pytest's own files."""
+    items.sort(key=lambda item: item.nodeid.startswith(WITH_NNCF))
+
+
 @pytest.fixture(scope="session")
 def compose_config() -> Callable[..., DictConfig]:
     """Compose `conf/config.yaml` with overrides, as `run.py` does."""
