@@ -103,7 +103,7 @@ def tweets_per_s(folders: list[Path], bench: Bench, data: list[str]) -> list[flo
     from chirplet.data.prepare import prepare
     from chirplet.data.tokens import tokenize
     from chirplet.experiment import parse
-    from chirplet.metric.cost import time_by_turns
+    from chirplet.metric.cost import Timed, time_by_turns
     from chirplet.runtime.tokenizer import open_tokenizer
 
     with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
@@ -113,7 +113,8 @@ def tweets_per_s(folders: list[Path], bench: Bench, data: list[str]) -> list[flo
     texts = prepare(source, bench.folder / "cache").val.text
     tokens = tokenize(texts, tokenizer, record["cleaning"], record["max_length"])
     rounds = 1 if bench.quick else 3
-    return [timing["tweets_per_s"] for timing in time_by_turns(folders, tokens, pad_id, None, rounds)]
+    models = [Timed(folder, tokens, pad_id) for folder in folders]
+    return [timing["tweets_per_s"] for timing in time_by_turns(models, None, rounds)]
 
 
 def vocabulary(bench: Bench) -> tuple[Figures, dict[str, Any]]:
@@ -122,7 +123,7 @@ def vocabulary(bench: Bench) -> tuple[Figures, dict[str, Any]]:
     from checkpoints import tiny_roberta
 
     roberta = tiny_roberta(bench.folder / "roberta")
-    teacher = bench.run("data=vader_tweets", "stage.measure_cost=false")
+    teacher = bench.run("stage=finetune", "data=vader_tweets", "stage.measure_cost=false")
     student = ["model@student=local", f"student.name_or_path={roberta}", "student.max_length=60"]
     options = ["stage=distill", f"teacher={teacher}", "data=vader_tweets", "trainer.max_epochs=10"]
     record = read(bench.run(*options, *student, "stage.learning_rate=2e-3", "stage.measure_cost=false"))
@@ -180,7 +181,7 @@ def main() -> None:
         teacher = None if arguments.teacher is None else arguments.teacher.resolve()
         if teacher is None and set(parts) - {"vocabulary"}:
             experiment = [] if arguments.data is None else ["experiment=corona_minilm"]
-            teacher = bench.run(*data, *experiment, "stage.measure_cost=false")
+            teacher = bench.run("stage=finetune", *data, *experiment, "stage.measure_cost=false")
         for part in parts:
             if part == "vocabulary":
                 found, told = vocabulary(bench)

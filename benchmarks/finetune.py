@@ -1,6 +1,6 @@
 """The main job: how right the fine-tuned model is, and how long it takes from the command to the printed metrics.
 
-`python benchmarks/finetune.py` runs `python run.py` as it is; `--data DIR` runs `experiment=corona_minilm` on the two
+`python benchmarks/finetune.py` runs `stage=finetune` as it is; `--data DIR` runs `experiment=corona_minilm` on the two
 Corona CSVs in DIR. `--quick` trains a few steps only, so its accuracy means nothing.
 """
 
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("overrides", nargs="*", help="further overrides for run.py")
     arguments = parser.parse_args()
-    overrides = [*arguments.overrides, *(["trainer=debug"] if arguments.quick else [])]
+    overrides = ["stage=finetune", *arguments.overrides, *(["trainer=debug"] if arguments.quick else [])]
     if arguments.data is not None:
         overrides = ["data=corona_nlp", f"data.dir={arguments.data.resolve()}", "experiment=corona_minilm", *overrides]
     before = matrix_product_rate()

@@ -24,7 +24,7 @@ from chirplet.data.corpus import Corpus, Split
 from chirplet.data.tokens import tokenize
 from chirplet.experiment import parse
 from chirplet.hardware import cpu_cores, cpu_name
-from chirplet.metric.cost import Timing, count_bytes, time_by_turns
+from chirplet.metric.cost import Timed, Timing, count_bytes, time_by_turns
 from chirplet.metric.fresh import BATCH_SIZE, logits_of
 from chirplet.runtime.tokenizer import open_tokenizer
 
@@ -140,7 +140,9 @@ def main() -> None:
         scratch = Path(folder)
         parent_folder = arguments.teacher
         if parent_folder is None:
-            run(*data, *([] if arguments.data is None else [TUNED]), f"hydra.run.dir={scratch}/parent")
+            run(
+                "stage=finetune", *data, *([] if arguments.data is None else [TUNED]), f"hydra.run.dir={scratch}/parent"
+            )
             parent_folder = scratch / "parent" / "artifact"
         parent = Artifact.open(parent_folder.resolve())
         data += [f"data.val_fraction={parent.record.config['data']['val_fraction']}"]
@@ -154,7 +156,8 @@ def main() -> None:
         tokenizer, pad_id = open_tokenizer(parent.folder, record.max_length)
         tokens = tokenize(texts, tokenizer, record.cleaning, record.max_length)
         rounds = 1 if arguments.quick else 5
-        fp32, *timings = time_by_turns([parent.folder, *folders.values()], tokens, pad_id, cpu_cores(), rounds)
+        models = [Timed(folder, tokens, pad_id) for folder in (parent.folder, *folders.values())]
+        fp32, *timings = time_by_turns(models, cpu_cores(), rounds)
         accuracy = fp32_accuracy(parent, data)
         figures: Figures = []
         for (name, made), own in zip(folders.items(), timings, strict=True):

@@ -25,21 +25,24 @@ from chirplet.artifact import Artifact
 from chirplet.data.prepare import prepare
 from chirplet.experiment import parse
 from chirplet.metric import fresh
-from chirplet.metric.cost import count_bytes, time_by_turns
+from chirplet.metric.cost import Timed, count_bytes, time_by_turns
 from chirplet.metric.parameters import count_parameters
 from chirplet.model.tokenizer import load_tokenizer
 from chirplet.stage.outcome import Prepared
 from chirplet.stage.parent import prepared, settings_of
 
 ROOT = Path(__file__).resolve().parents[1]
-HALF, WHOLE = 500, 1700
-"""Optimizer steps of 32 tweets."""
+Training = tuple[int, float]
+
+SHORT, LONG = (1000, 1e-4), (1500, 2e-4)
+"""Optimizer steps of 32 tweets, and the peak of their learning rate; chosen on validation. Where little was taken away, a
+high rate costs more than it mends."""
 MINUTES = 10
 """That a recovery may take."""
 OVERRIDES = "overrides.json"
 """Beside a run: what it was made with."""
-RECOVERY = ["stage.recovery=distill", "stage.learning_rate=2e-4", "trainer.max_epochs=3"]
-SPARSE = {40: HALF, 50: HALF, 70: WHOLE, 90: HALF}
+RECOVERY = ["stage.recovery=distill", "trainer.max_epochs=3"]
+SPARSE = {40: SHORT, 50: SHORT, 70: LONG, 90: SHORT}
 GOALS = {40: 0.3, 50: 0.5, 70: 1.5, 90: None}
 """Largest drop in points of test accuracy, by per cent of zeros."""
 STRUCTURED = {
@@ -78,9 +81,10 @@ class Bench:
         cache = self.folder / "cache"
         return prepared(artifact, prepare(source, cache), cache)
 
-    def prune(self, parent: Artifact, name: str, *overrides: str, steps: int | None = None) -> Artifact:
+    def prune(self, parent: Artifact, name: str, *overrides: str, training: Training | None = None) -> Artifact:
         """As `run`, from a parent."""
-        return self.run(name, "stage=prune", f"artifact={parent.folder.absolute()}", *overrides, steps=steps)
+        steps, rate = (None, []) if training is None else (training[0], [f"stage.learning_rate={training[1]}"])
+        return self.run(name, "stage=prune", f"artifact={parent.folder.absolute()}", *overrides, *rate, steps=steps)
 
 
 def points(parent: Artifact, artifact: Artifact) -> float:
@@ -96,18 +100,18 @@ def recovery_time(name: str, artifact: Artifact) -> dict[str, Any]:
     return figure(name, artifact.record.training["seconds"] / 60, "min", at_most=MINUTES)
 
 
-def sparse_figures(bench: Bench, parent: Artifact, controls: dict[int, Artifact]) -> Figures:
+def sparse_figures(bench: Bench, parent: Artifact, controls: dict[Training, Artifact]) -> Figures:
     """Global magnitude over the body, by sparsity."""
     found = []
-    for per_cent, steps in ({50: HALF} if bench.quick else SPARSE).items():
+    for per_cent, training in ({50: SHORT} if bench.quick else SPARSE).items():
         share = f"pruner.sparsity={per_cent / 100}"
         artifact = bench.prune(
-            parent, f"sparse{per_cent}", "pruner.schedule=cubic", share, "stage.curve=[]", *RECOVERY, steps=steps
+            parent, f"sparse{per_cent}", "pruner.schedule=cubic", share, "stage.curve=[]", *RECOVERY, training=training
         )
         drop = points(parent, artifact)
         found.append(figure(f"drop of test accuracy at {per_cent}%", drop, "points", at_most=GOALS[per_cent]))
         found.append(recovery_time(f"recovery at {per_cent}%", artifact))
-        beside = drop - points(parent, controls[steps])
+        beside = drop - points(parent, controls[training])
         found.append(figure(f"beside the control of as many steps, at {per_cent}%", beside, "points"))
         weights, size = count_parameters(artifact.folder), count_bytes(artifact.folder)
         found.append(figure(f"weights that are not zero, at {per_cent}%", weights["params_nonzero"] / 1e6, "million"))
@@ -115,15 +119,16 @@ def sparse_figures(bench: Bench, parent: Artifact, controls: dict[int, Artifact]
     return found
 
 
-def structured_figures(bench: Bench, parent: Artifact, data: Prepared, controls: dict[int, Artifact]) -> Figures:
+def structured_figures(bench: Bench, parent: Artifact, data: Prepared, controls: dict[Training, Artifact]) -> Figures:
     """Fewer layers and neurons, timed beside the parent in turns, in PyTorch and fp32."""
     made = {
-        name: bench.prune(parent, f"structured{name}", "pruner=structured", *kept, *RECOVERY, steps=WHOLE)
+        name: bench.prune(parent, f"structured{name}", "pruner=structured", *kept, *RECOVERY, training=LONG)
         for name, kept in STRUCTURED.items()
         if name == "2x" or not bench.quick
     }
-    folders = [parent.folder, *(artifact.folder for artifact in made.values())]
-    dense, *others = time_by_turns(folders, data.sample(), data.pad_id, None, rounds=1 if bench.quick else 3)
+    sample = data.sample()
+    models = [Timed(artifact.folder, sample, data.pad_id) for artifact in (parent, *made.values())]
+    dense, *others = time_by_turns(models, None, rounds=1 if bench.quick else 3)
     found = []
     for (name, artifact), timing in zip(made.items(), others, strict=True):
         at_least, at_most = (2.0, 1.0) if name == "2x" else (None, None)
@@ -136,7 +141,7 @@ def structured_figures(bench: Bench, parent: Artifact, data: Prepared, controls:
             figure(f"structured, {kept}: drop of test accuracy", points(parent, artifact), "points", at_most=at_most)
         )
         found.append(recovery_time(f"structured, {kept}: recovery", artifact))
-        beside = points(parent, artifact) - points(parent, controls[WHOLE])
+        beside = points(parent, artifact) - points(parent, controls[LONG])
         found.append(figure(f"structured, {kept}: beside the control", beside, "points"))
     return found
 
@@ -194,7 +199,7 @@ def main() -> None:
         else:
             experiment = [] if arguments.data is None else ["experiment=corona_minilm"]
             few = ["callback=none"] if arguments.quick else []
-            parent = bench.run("parent", *experiment, *few, steps=4 if arguments.quick else None)
+            parent = bench.run("parent", "stage=finetune", *experiment, *few, steps=4 if arguments.quick else None)
         figures, context = _figures(bench, parent, arguments.only)
     print(json.dumps({"figures": figures, "context": context | {"quick": arguments.quick}}))
 
@@ -215,12 +220,15 @@ def _figures(bench: Bench, parent: Artifact, only: str | None) -> tuple[Figures,
         found, told = vocabulary_figures(bench, parent, data)
         figures += found
         context |= told
-    controls: dict[int, Artifact] = {}
-    for steps in {None: (HALF, WHOLE), "sparse": (HALF, WHOLE), "structured": (WHOLE,)}.get(only, ()):
+    controls: dict[Training, Artifact] = {}
+    for training in {None: (SHORT, LONG), "sparse": (SHORT, LONG), "structured": (LONG,)}.get(only, ()):
         dense = ["pruner.schedule=one_shot", "pruner.sparsity=0.0", "stage.curve=[]"]
-        control = controls[steps] = bench.prune(parent, f"control{steps}", *dense, *RECOVERY, steps=steps)
-        context[f"control{steps}"] = control.record.training["seconds"]
-        figures.append(figure(f"control, {steps} steps: drop of test accuracy", points(parent, control), "points"))
+        name = f"control, {training[0]} steps at {training[1]:g}"
+        control = controls[training] = bench.prune(
+            parent, f"control{training[0]}", *dense, *RECOVERY, training=training
+        )
+        context[f"{name}, s"] = control.record.training["seconds"]
+        figures.append(figure(f"{name}: drop of test accuracy", points(parent, control), "points"))
     if only in {None, "sparse"}:
         figures += sparse_figures(bench, parent, controls)
     if only in {None, "structured"}:

@@ -61,7 +61,8 @@ def main() -> None:
         best = (sweep / "experiment" / "best.yaml").read_text()
         scores: dict[str, list[float]] = {"default": [], "best": []}
         for seed in seeds:
-            for way, chosen in {"default": [], "best": ["--config-dir", str(sweep), "experiment=best"]}.items():
+            ways = {"default": ["stage=finetune"], "best": ["--config-dir", str(sweep), "experiment=best"]}
+            for way, chosen in ways.items():
                 scores[way].append(validated([*chosen, f"seed={seed}"], folder / f"{way}_{seed}"))
     gains = [best - default for best, default in zip(scores["best"], scores["default"], strict=True)]
     figures = [

@@ -20,9 +20,9 @@ COMMANDS = {
     "import hydra": (["-c", "import hydra"], 0, None),
     "run.py --help": (["run.py", "--help"], 0, 0.7),
     "run.py --cfg job": (["run.py", "--cfg", "job"], 0, 0.7),
-    "misspelt key": (["run.py", "stage.learnin_rate=1"], 2, 2.0),
-    "wrong type": (["run.py", "stage.learning_rate=fast"], 2, 2.0),
-    "out of range": (["run.py", "stage.warmup_fraction=2"], 2, 2.0),
+    "misspelt key": (["run.py", "stage=finetune", "stage.learnin_rate=1"], 2, 2.0),
+    "wrong type": (["run.py", "stage=finetune", "stage.learning_rate=fast"], 2, 2.0),
+    "out of range": (["run.py", "stage=finetune", "stage.warmup_fraction=2"], 2, 2.0),
     "missing file": (["run.py", "stage=predict", "artifact=nowhere", "input=none.csv", "output=out.csv"], 2, 2.0),
 }
 

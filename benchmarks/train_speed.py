@@ -132,7 +132,7 @@ def started(overrides: list[str]) -> tuple[Figures, dict[str, Any]]:
             fetched = Path(os.environ.get("CHIRPLET_CACHE", "~/.cache/chirplet")).expanduser() / "vader_tweets"
             shutil.copytree(fetched, Path(folder) / "vader_tweets")
         first, again = (measured("tokens", cached, 0) for _ in range(2))
-        short = ["trainer.max_steps=1", "stage.final=true", "stage.measure_cost=false", "logger=none"]
+        short = ["stage=finetune", "trainer.max_steps=1", "stage.final=true", "stage.measure_cost=false", "logger=none"]
         short += ["stage.evaluate_train=false", "stage.evaluate_test=false"]
         for place in range(2):  # the first one fills the cache
             seconds = first_step_s([*cached, *short, f"hydra.run.dir={folder}/run_{place}"])

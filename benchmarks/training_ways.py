@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def composed(overrides: list[str]) -> Any:
 
     quiet = ["logger=none", "stage.evaluate_train=false", "stage.evaluate_test=false", "stage.measure_cost=false"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        return parse(compose("config", [*quiet, f"stage.batch_size={BATCH_SIZE}", *overrides]))
+        return parse(compose("config", ["stage=finetune", *quiet, f"stage.batch_size={BATCH_SIZE}", *overrides]))
 
 
 def prepared(experiment: Any) -> Any:
@@ -70,7 +71,7 @@ def chirplet(overrides: list[str], steps: int, seed: int, judged: bool) -> dict[
     import pytorch_lightning as pl
 
     from chirplet.callback.base import CallbackSettings
-    from chirplet.stage.base import Run
+    from chirplet.experiment import run_of
 
     clock = Clock()
 
@@ -88,19 +89,8 @@ def chirplet(overrides: list[str], steps: int, seed: int, judged: bool) -> dict[
             limits.append("stage.final=true")
         experiment = composed([*limits, *overrides, f"seed={seed}"])
         callbacks = {name: one for name, one in experiment.callback.items() if name != "checkpoint"}
-        run = Run(
-            model=experiment.model,
-            data=experiment.data,
-            trainer=experiment.trainer,
-            loggers={},
-            callbacks=callbacks | {"clock": Ticks()},
-            seed=seed,
-            deterministic=False,
-            objective=experiment.objective,
-            output_dir=Path(folder),
-            cache_dir=Path(experiment.cache_dir).expanduser(),
-            config={},
-        )
+        own = run_of(experiment, Path(folder), {})
+        run = replace(own, loggers={}, callbacks=callbacks | {"clock": Ticks()})
         experiment.stage.run(run)
         record = json.loads((Path(folder) / "artifact" / "artifact.json").read_text())
     account = clock.account()

@@ -25,10 +25,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def compose_config() -> Callable[..., DictConfig]:
-    """Compose `conf/config.yaml` with overrides, as `run.py` does."""
+    """Compose `conf/config.yaml` with overrides, as `run.py` does; with `stage=finetune` where they name no stage."""
 
     def composed(*overrides: str) -> DictConfig:
+        named = any(override.startswith("stage=") for override in overrides)
         with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-            return compose("config", overrides=list(overrides))
+            return compose("config", overrides=[*([] if named else ["stage=finetune"]), *overrides])
 
     return composed

@@ -8,6 +8,7 @@ from chirplet.experiment import parse
 from places import CONF
 
 GROUPS = (
+    "chain",
     "pruner",
     "quantizer",
     "callback",
@@ -28,6 +29,7 @@ NEEDED = {
     "model/local": ["model.name_or_path={folder}"],
     "stage/predict": ["artifact={folder}", "input={folder}/tweets.csv", "output={folder}/labelled.csv"],
     "experiment/corona_minilm": ["data.dir={folder}"],
+    "experiment/seed": ["data.dir={folder}"],
 }
 
 
@@ -53,7 +55,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_count_of_options():
-    assert len(option_files()) == 48
+    assert len(option_files()) == 55
     extra = {"config", "hydra/help/chirplet", "hydra/job_logging/chirplet"}
     everything = {path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml")}
     bases = {name for name in everything if name.rpartition("/")[2].startswith("_")}

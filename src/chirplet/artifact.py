@@ -72,8 +72,9 @@ class DataRecord(Settings):
 class Record(Settings):
     """What `artifact.json` holds. It names no absolute path, no user and no key.
 
-    `metrics[split]` is what `chirplet.metric.classification.evaluate` returns; `cost` what
-    `chirplet.metric.cost.measure` returns. `lineage` starts at the base model and ends at the direct parent.
+    `overrides` are those of the command line, None in records from before they were kept. `metrics[split]` is what
+    `chirplet.metric.classification.evaluate` returns; `cost` what `chirplet.metric.cost.measure` returns. `lineage`
+    starts at the base model and ends at the direct parent.
     """
 
     schema_version: Literal[1]
@@ -89,6 +90,7 @@ class Record(Settings):
     cleaning: Cleaning
     max_length: int
     config: dict[str, Any]
+    overrides: list[str] | None = None
     versions: dict[str, str]
     cpu: dict[str, Any]
     seed: int

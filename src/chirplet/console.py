@@ -1,5 +1,7 @@
 """Where people read what a run says."""
 
+from pathlib import Path
+
 from rich.console import Console
 
 PIPE_WIDTH = 240
@@ -16,3 +18,9 @@ def console(stderr: bool = False) -> Console:
         target.soft_wrap = True
         target.width = PIPE_WIDTH
     return target
+
+
+def shown_path(path: Path) -> str:
+    """Relative where it lies below the working directory, since that is how people type it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -4,10 +4,15 @@ import logging
 import os
 import re
 import warnings
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+from hydra import compose
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pydantic import Field
@@ -21,7 +26,8 @@ from chirplet.logger.base import LoggerSettings
 from chirplet.model.pretrained import Pretrained
 from chirplet.pruner.base import Pruner
 from chirplet.quantizer.base import Quantizer
-from chirplet.stage.base import Run, Stage
+from chirplet.stage.base import Composed, Run, Stage
+from chirplet.stage.chain import ChainSettings
 from chirplet.trainer import TrainerSettings
 
 
@@ -47,8 +53,11 @@ class Experiment(Objective):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     deterministic: bool
     cache_dir: str
+    chain: ChainSettings | None
     artifact: str | None
-    teacher: str | list[str] | None
+    artifacts: str | list[str] | None
+    baseline: str | None
+    teacher: Pretrained | str | list[str] | None
     transfer: str | list[str] | None
     input: str | None
     output: str | None
@@ -99,16 +108,25 @@ def run(cfg: DictConfig) -> float | None:
     search = hydra.runtime.choices.get("search")
     if search is not None and hydra.mode != RunMode.MULTIRUN:
         raise ConfigError(f"search: got {search!r}, which is for sweeps; python run.py -m search={search} starts one")
-    return execute(cfg, Path(hydra.runtime.output_dir))
+    return execute(cfg, Path(hydra.runtime.output_dir), hydra.overrides.task)
 
 
-def execute(cfg: DictConfig, output_dir: Path) -> float | None:
-    """As `run`, writing to `output_dir`; what notebooks and tests call with a configuration of their own composing."""
+def execute(cfg: DictConfig, output_dir: Path, overrides: Sequence[str] = ()) -> float | None:
+    """As `run`, writing to `output_dir`; what notebooks and tests call with a configuration of their own composing.
+
+    `overrides` are what it was composed of: a chain composes its steps of them, within Hydra's
+    `initialize_config_dir`.
+    """
     experiment = parse(cfg)
     _quiet()
     if experiment.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    run = Run(
+    return experiment.stage.run(run_of(experiment, output_dir, _for_record(cfg), overrides))
+
+
+def run_of(experiment: Experiment, output_dir: Path, config: dict[str, Any], overrides: Sequence[str] = ()) -> Run:
+    """What the stage is given: the experiment's parts, where it writes, and what its record says of them."""
+    return Run(
         model=experiment.model,
         data=experiment.data,
         trainer=experiment.trainer,
@@ -119,13 +137,72 @@ def execute(cfg: DictConfig, output_dir: Path) -> float | None:
         objective=experiment.objective,
         output_dir=output_dir,
         cache_dir=Path(experiment.cache_dir).expanduser(),
-        config=_for_record(cfg),
+        config=config,
+        overrides=shown(overrides),
+        compose=partial(_composed, tuple(overrides)),
     )
-    return experiment.stage.run(run)
 
 
-LOCAL_KEYS = ("cache_dir", "artifact", "teacher", "transfer", "input", "output", "resume")
+def _composed(own: Sequence[str], added: Sequence[str]) -> Composed:
+    """A run with `own` overrides, but for those of its stage and of files, and `added` ones.
+
+    Raises:
+        ConfigError: it is not valid, or Hydra was not initialised.
+    """
+    if not GlobalHydra.instance().is_initialized():
+        raise ConfigError(
+            "stage: further runs are composed by Hydra; should be run by run.py or in initialize_config_dir"
+        )
+    name = HydraConfig.get().job.config_name if HydraConfig.initialized() else "config"
+    overrides = [*inherited(own), *added]
+    cfg = compose(name, overrides=overrides)
+    return Composed(_for_record(cfg), parse(cfg).data, partial(execute, cfg, overrides=overrides))
+
+
+LOCAL_KEYS = ("cache_dir", "artifact", "artifacts", "baseline", "teacher", "transfer", "input", "output", "resume")
 """Where things lie on one machine; no part of what makes a result."""
+
+OWN_KEYS = ("stage", "chain", *LOCAL_KEYS[1:])
+"""What a run says of itself alone, and no further run takes over."""
+
+
+def inherited(overrides: Sequence[str]) -> list[str]:
+    """Those of a run's overrides that a further run of the same data, model and trainer takes over.
+
+    `model@teacher=NAME` names the model that a chain starts from: of its steps it is the model.
+    """
+    kept = []
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if key == "model@teacher" or key.startswith("teacher."):
+            kept.append(override.replace(key, key.replace("model@teacher", "model").replace("teacher.", "model."), 1))
+        elif key.partition(".")[0] not in OWN_KEYS:
+            kept.append(override)
+    return kept
+
+
+def unswept(overrides: Sequence[str]) -> list[str]:
+    """Those of a multirun's overrides that hold for all its runs and that a comparison of them takes over."""
+    kept = inherited(overrides)
+    parsed = OverridesParser.create().parse_overrides(kept)
+    return [override for override, one in zip(kept, parsed, strict=True) if not one.is_sweep_override()]
+
+
+def shown(overrides: Sequence[str]) -> list[str]:
+    """Overrides as they may be recorded: without secrets, folders of artifacts, and the way to files."""
+    told = []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        name = key.lstrip("+~")
+        if SECRET.search(name.rpartition(".")[2]) or name in {"cache_dir", "resume", "output"}:
+            continue
+        place = name in LOCAL_KEYS and value not in {"null", "-"}
+        told.append(f"{key}=DIR" if place else f"{key}{equals}{_WAY.sub('', value)}")
+    return told
+
+
+_WAY = re.compile(r"(?<![\w.:/~-])[~/][^\s,\[\]{}'\"=]*/")
+"""An absolute path or one from home, up to its last part."""
 
 
 SECRET = re.compile(r"(^|_)(key|token|secret|password|credentials?)$", re.IGNORECASE)
@@ -135,7 +212,7 @@ SECRET = re.compile(r"(^|_)(key|token|secret|password|credentials?)$", re.IGNORE
 def _for_record(cfg: DictConfig) -> dict[str, Any]:
     resolved, raw = (OmegaConf.to_container(cfg, resolve=resolve) for resolve in (True, False))
     assert isinstance(resolved, dict) and isinstance(raw, dict)
-    return {str(key): _public(value, raw[key]) for key, value in resolved.items() if key not in LOCAL_KEYS}
+    return {str(key): _public(value, raw[key]) for key, value in resolved.items() if key not in (*LOCAL_KEYS, "chain")}
 
 
 def _public(value: Any, raw: Any) -> Any:

@@ -11,9 +11,8 @@ import pytest
 from checkpoints import tiny_bert
 from chirplet.artifact import Artifact
 from chirplet.error import ConfigError
-from chirplet.experiment import execute, parse
+from chirplet.experiment import execute, parse, run_of
 from chirplet.logger.wandb import has_key
-from chirplet.stage.base import Run
 from chirplet.stage.loggers import open_loggers
 from runs import small_run
 
@@ -90,19 +89,7 @@ def test_loggers_are_closed_as_failed_after_an_error(compose_config, tmp_path, m
     told = []
     monkeypatch.setattr(CSVLogger, "finalize", lambda self, status: told.append(status))
     experiment = parse(compose_config("logger=csv"))
-    run = Run(
-        model=experiment.model,
-        data=experiment.data,
-        trainer=experiment.trainer,
-        loggers=experiment.logger,
-        callbacks={},
-        seed=0,
-        deterministic=False,
-        objective=experiment.objective,
-        output_dir=tmp_path,
-        cache_dir=tmp_path,
-        config={},
-    )
+    run = run_of(experiment, tmp_path, {})
     with pytest.raises(KeyError), open_loggers(run):
         raise KeyError
     assert told == ["failed"]

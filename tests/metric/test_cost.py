@@ -12,7 +12,7 @@ from checkpoints import tiny_bert
 from chirplet.data.tokens import Tokens
 from chirplet.error import ArtifactError
 from chirplet.metric import fresh
-from chirplet.metric.cost import count_bytes, time_by_turns
+from chirplet.metric.cost import Timed, count_bytes, time_by_turns
 from chirplet.metric.parameters import count_parameters
 from chirplet.runtime.base import Runtime
 
@@ -36,7 +36,7 @@ def test_bytes_leave_out_what_does_not_run_the_model(tmp_path):
 
 def test_the_saved_folder_is_timed_in_a_process_of_its_own(tmp_path):
     AutoModelForSequenceClassification.from_pretrained(tiny_bert(tmp_path / "base")).save_pretrained(tmp_path / "out")
-    (timed,) = time_by_turns([tmp_path / "out"], TOKENS, pad_id=0, threads=1, rounds=1)
+    (timed,) = time_by_turns([Timed(tmp_path / "out", TOKENS, pad_id=0)], threads=1, rounds=1)
     assert timed["threads"] == 1
     assert timed["tweets_timed"] == 10
     assert timed["mean_tokens"] == 6.0
@@ -74,4 +74,4 @@ def test_what_a_runtime_prepares_once_is_not_timed():
 
 def test_a_folder_that_does_not_open_is_told(tmp_path):
     with pytest.raises(ArtifactError, match="could not run the saved model"):
-        time_by_turns([tmp_path], TOKENS, pad_id=0, threads=None, rounds=1)
+        time_by_turns([Timed(tmp_path, TOKENS, pad_id=0)], threads=None, rounds=1)

@@ -1,7 +1,5 @@
 """The page opens anywhere, and tweets cannot do anything on it."""
 
-from html.parser import HTMLParser
-
 import numpy as np
 import pytest
 
@@ -9,9 +7,9 @@ from chirplet.console import console
 from chirplet.data.corpus import Corpus, DataReport, Tweets
 from chirplet.data.exploration import Exploration, explore
 from chirplet.report.exploration import histogram_shares, page, tables
+from pages import Reader
 
 HOSTILE = "<script>alert(1)</script>"
-VOID = {"meta", "br", "link", "img"}
 
 
 def corpus(dated: bool = True) -> Corpus:
@@ -34,30 +32,6 @@ def corpus(dated: bool = True) -> Corpus:
 def seen(dated: bool = True) -> Exploration:
     lengths = np.array([5, 40, 7])
     return explore(corpus(dated), {"train": lengths, "val": lengths, "test": lengths}, 32, 5, 2)
-
-
-class Reader(HTMLParser):
-    """Notes every tag with its attributes, and complains of tags that do not close in order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 @pytest.fixture

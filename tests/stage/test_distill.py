@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,7 @@ from chirplet.callback.checkpoint import LAST
 from chirplet.config import ConfigError
 from chirplet.data.prepare import prepare
 from chirplet.error import ArtifactError, Interrupted
-from chirplet.experiment import execute, parse
-from chirplet.stage.base import Run
+from chirplet.experiment import execute, parse, run_of
 from chirplet.stage.teachers import EVERYONE, Teachers, _weights, open_teachers
 from places import ROOT, SAMPLE
 from records import make_record
@@ -312,19 +311,7 @@ def other_teacher(compose_config, school: School, folder: Path) -> Path:
 def plain_run(compose_config, school: School, folder: Path):
     """A run as `execute` makes it."""
     experiment = parse(compose_config(*small_run(school.bert, school.folder)))
-    return Run(
-        model=experiment.model,
-        data=experiment.data,
-        trainer=experiment.trainer,
-        loggers={},
-        callbacks={},
-        seed=1,
-        deterministic=True,
-        objective=experiment.objective,
-        output_dir=folder,
-        cache_dir=school.folder / "cache",
-        config={},
-    )
+    return replace(run_of(experiment, folder, {}), loggers={}, callbacks={}, seed=1)
 
 
 @pytest.mark.parametrize(

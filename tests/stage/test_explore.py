@@ -1,5 +1,6 @@
 """Exploring from configuration to page."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from checkpoints import tiny_bert
 from chirplet.data.corpus import SPLITS
 from chirplet.data.exploration import Exploration
 from chirplet.data.prepare import prepare
-from chirplet.experiment import parse
+from chirplet.experiment import parse, run_of
 from chirplet.model.tokenizer import load_tokenizer
 from chirplet.stage.base import Run
 from chirplet.stage.explore import PAGE, Explore
@@ -42,19 +43,7 @@ def run(compose_config: Any, encoder: Path, tmp_path: Path) -> tuple[Explore, Ru
     assert isinstance(experiment.stage, Explore)
     output = tmp_path / "output"
     output.mkdir()
-    return experiment.stage, Run(
-        model=experiment.model,
-        data=experiment.data,
-        trainer=experiment.trainer,
-        loggers={},
-        callbacks={},
-        seed=experiment.seed,
-        deterministic=True,
-        objective=experiment.objective,
-        output_dir=output,
-        cache_dir=tmp_path / "cache",
-        config={},
-    )
+    return experiment.stage, replace(run_of(experiment, output, {}), cache_dir=tmp_path / "cache")
 
 
 def test_tables_and_a_page_come_out(run, capsys):

@@ -326,7 +326,14 @@ def test_a_file_that_cannot_be_resumed_from_is_told_in_one_line(finetune, tmp_pa
 
 
 def test_the_command_line_prints_the_table_and_the_next_command(overrides, tmp_path):
-    command = [sys.executable, "run.py", *overrides, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/out"]
+    command = [
+        sys.executable,
+        "run.py",
+        "stage=finetune",
+        *overrides,
+        "trainer.max_epochs=1",
+        f"hydra.run.dir={tmp_path}/out",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "accuracy" in done.stdout
     assert f"stage=predict artifact={tmp_path}/out/artifact" in done.stdout

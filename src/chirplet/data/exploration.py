@@ -14,8 +14,8 @@ QUANTILES = (0.05, 0.50, 0.95, 0.99)
 
 # Twitter's own rules: a hashtag needs a letter, a user name has at most 15 ASCII characters, and neither starts
 # inside a word, as it would in an e-mail address.
-_HASHTAG = re.compile(r"(?<!\w)#(?=\w*[^\W\d_])\w+")
-_MENTION = re.compile(r"(?<!\w)@[A-Za-z0-9_]{1,15}(?!\w)")
+HASHTAG = re.compile(r"(?<!\w)#(?=\w*[^\W\d_])\w+")
+MENTION = re.compile(r"(?<!\w)@[A-Za-z0-9_]{1,15}(?!\w)")
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,8 @@ def explore(
         tokens={split: Lengths(token_lengths[split]) for split in splits},
         max_length=max_length,
         days=count_days({split: tweets.date for split, tweets in splits.items()}),
-        hashtags=count_names(_HASHTAG, texts, top),
-        mentions=count_names(_MENTION, texts, top),
+        hashtags=count_names(HASHTAG, texts, top),
+        mentions=count_names(MENTION, texts, top),
         samples=first_of_each(corpus.train, corpus.labels, samples_per_class),
         report=corpus.report,
     )

@@ -5,6 +5,8 @@ Counts are read from the artifact's files. Times are taken in a fresh process th
 """
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -43,10 +45,11 @@ def measure(
     Raises:
         ArtifactError: the fresh process could not open or run the model.
     """
+    itself = Timed(folder, tokens, pad_id)
     if beside is None:
-        (timing,) = time_by_turns([folder], tokens, pad_id, threads, rounds=1)
+        (timing,) = time_by_turns([itself], threads, rounds=1)
         return count_parameters(folder) | count_bytes(folder) | timing
-    timing, other = time_by_turns([folder, beside], tokens, pad_id, threads, rounds=ROUNDS)
+    timing, other = time_by_turns([itself, Timed(beside, tokens, pad_id)], threads, rounds=ROUNDS)
     own: dict[str, Any] = count_parameters(folder) | count_bytes(folder) | timing
     other |= count_bytes(beside)
     compared = {
@@ -65,8 +68,17 @@ def count_bytes(folder: Path) -> dict[str, int]:
     return {"bytes_on_disk": sum(path.stat().st_size for path in files), "bytes_compressed": compressed}
 
 
-def time_by_turns(folders: list[Path], tokens: Tokens, pad_id: int, threads: int | None, rounds: int) -> list[Timing]:
-    """Latency and throughput of each saved model on a sample of `tokens`.
+@dataclass(frozen=True)
+class Timed:
+    """A saved model, and tweets in tokens of its own to time it on."""
+
+    folder: Path
+    tokens: Tokens
+    pad_id: int
+
+
+def time_by_turns(models: Sequence[Timed], threads: int | None, rounds: int) -> list[Timing]:
+    """Latency and throughput of each saved model on a sample of its tokens.
 
     Each is timed in a fresh process, one after the other and over again, so that a slow moment of the machine is no
     model's alone; medians of the rounds.
@@ -74,11 +86,11 @@ def time_by_turns(folders: list[Path], tokens: Tokens, pad_id: int, threads: int
     Raises:
         ArtifactError: a fresh process could not open or run its model.
     """
-    sample = _sample(tokens)
-    found: list[list[Timing]] = [[] for _ in folders]
+    samples = [_sample(model.tokens) for model in models]
+    found: list[list[Timing]] = [[] for _ in models]
     for _ in range(rounds):
-        for folder, timings in zip(folders, found, strict=True):
-            told = fresh.run(folder, sample, "--pad-id", str(pad_id), *fresh.threads_of(threads), "--time")
+        for model, sample, timings in zip(models, samples, found, strict=True):
+            told = fresh.run(model.folder, sample, "--pad-id", str(model.pad_id), *fresh.threads_of(threads), "--time")
             timings.append(json.loads(told))
     return [_median(timings) for timings in found]
 

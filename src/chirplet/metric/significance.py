@@ -10,6 +10,9 @@ from chirplet.config import Settings
 Right = NDArray[np.bool_]
 """Which tweets a classifier labelled rightly, shape (n,)."""
 
+Share = NDArray[np.float64]
+"""How many of several classifiers, such as one of each seed, labelled a tweet rightly, as a share; shape (n,)."""
+
 
 class Difference(Settings):
     """`value` is accuracy minus accuracy, `low` to `high` its interval at `level`, `mcnemar_p` a two-sided p-value."""
@@ -44,17 +47,18 @@ def accuracy_difference(first: Right, second: Right, *, level: float, resamples:
     return Difference(value=value, low=low, high=high, level=level, mcnemar_p=mcnemar_p(first, second))
 
 
-def paired_bootstrap(first: Right, second: Right, *, level: float, resamples: int, seed: int) -> tuple[float, float]:
+def paired_bootstrap(
+    first: Right | Share, second: Right | Share, *, level: float, resamples: int, seed: int
+) -> tuple[float, float]:
     """The percentile interval of the accuracy difference when tweets are drawn again with replacement, pair by pair.
 
-    Efron 1979, "Bootstrap methods: another look at the jackknife". A tweet's difference is 1, 0 or -1, so all that a
-    resample amounts to are three counts, and those of n draws are multinomial: they are drawn at once.
+    Efron 1979, "Bootstrap methods: another look at the jackknife". A tweet's difference takes few values (1, 0 or -1
+    where there is one classifier on each side), so all that a resample amounts to is how often it draws each, and
+    those counts are multinomial: they are drawn at once.
     """
-    found = _discordant(first, second)
-    shares = np.array([found.first, found.second, found.n - found.first - found.second]) / found.n
-    drawn = np.random.default_rng(seed).multinomial(found.n, shares, size=resamples)
-    differences = (drawn[:, 0] - drawn[:, 1]) / found.n
-    low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])
+    values, counts = np.unique(first.astype(np.float64) - second.astype(np.float64), return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(first), counts / len(first), size=resamples)
+    low, high = np.quantile(drawn @ values / len(first), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

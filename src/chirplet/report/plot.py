@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from io import StringIO
 from typing import Any, Literal
@@ -10,9 +11,11 @@ from typing import Any, Literal
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, StrMethodFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, StrMethodFormatter
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 SIZE = (5.2, 3.1)
@@ -22,7 +25,7 @@ FONT_SIZE = 11
 
 # Colours that stand for CSS variables until the SVG is text: matplotlib has no `var()`, pages have two themes.
 INK, MUTED, GRID = "#010101", "#020202", "#030303"
-SERIES = ("#040404", "#050505", "#060606")
+SERIES = ("#040404", "#050505", "#060606", "#070707")
 _VARIABLES = {
     INK: "var(--ink)",
     MUTED: "var(--muted)",
@@ -30,7 +33,21 @@ _VARIABLES = {
     SERIES[0]: "var(--series-1)",
     SERIES[1]: "var(--series-2)",
     SERIES[2]: "var(--series-3)",
+    SERIES[3]: "var(--series-4)",
 }
+
+MARKERS = ("o", "s", "^", "D")
+_BESIDE = (
+    ((7, 0), "left", "center"),
+    ((-7, 0), "right", "center"),
+    ((0, 6), "center", "bottom"),
+    ((0, -6), "center", "top"),
+    ((6, 5), "left", "bottom"),
+    ((-6, 5), "right", "bottom"),
+    ((6, -5), "left", "top"),
+    ((-6, -5), "right", "top"),
+)
+"""Where a point's name may stand: offset in printer's points, and how the text is aligned there."""
 
 _PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.3g}%")
 
@@ -126,6 +143,95 @@ def share_lines(
         return _svg(figure, alt)
 
 
+@dataclass(frozen=True)
+class Point:
+    """A named place in a scatter plot; `shown` says whether its name stands beside it."""
+
+    name: str
+    x: float
+    y: float
+    shown: bool
+
+
+def scatter(
+    groups: Mapping[str, Sequence[Point]],
+    front: Sequence[tuple[float, float]],
+    x_label: str,
+    y_label: str,
+    alt: str,
+) -> str:
+    """Points by group, one colour and shape each, over a logarithmic x axis; y are shares (0 to 1).
+
+    `front` are the corners of a line, in the order of x.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, axes = _axes(x_label=x_label, y_label=y_label)
+        axes.set_xscale("log")
+        axes.plot(*zip(*front, strict=True), color=MUTED, linewidth=1.2, linestyle="--", zorder=1)
+        for (name, points), colour, marker in zip(groups.items(), SERIES, MARKERS, strict=False):
+            x, y = zip(*((point.x, point.y) for point in points), strict=True)
+            axes.scatter(x, y, label=name, color=colour, marker=marker, s=36, zorder=2)
+        axes.margins(x=0.18, y=0.14)
+        axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(_PERCENT)
+        _name_points(figure, axes, [point for points in groups.values() for point in points])
+        return _svg(figure, alt)
+
+
+def _name_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
+    """Write names where they hide no other point and no other name; a name for which there is no room is left out."""
+    _add_legend(figure)  # it takes room
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]  # the places of things are known from here on
+    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
+    places = [axes.transData.transform((point.x, point.y)) for point in points]
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in places]
+    for i, point in enumerate(points):
+        if not point.shown:
+            continue
+        for offset, across, along in _BESIDE:
+            text = axes.annotate(
+                point.name,
+                (point.x, point.y),
+                offset,
+                textcoords="offset points",
+                ha=across,
+                va=along,
+                fontsize=FONT_SIZE - 2.5,
+                annotation_clip=False,
+            )
+            text.set_in_layout(False)
+            box = text.get_window_extent(renderer)
+            inside = axes.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and box.y0 >= axes.bbox.y0
+            if inside and not any(box.overlaps(other) for j, other in enumerate(taken) if j != i):
+                taken.append(box)
+                break
+            text.remove()
+
+
+def intervals(
+    names: Sequence[str], values: Sequence[tuple[float, float, float]], x_label: str, alt: str, mark: float
+) -> str:
+    """A dot with a line from its low to its high end for each name, from the top down, and an upright line at `mark`.
+
+    `values` are (value, low, high) in the unit of `x_label`.
+    """
+    with mpl.rc_context(_STYLE):
+        figure, axes = _axes(x_label=x_label, grid="x")
+        figure.set_size_inches(SIZE[0], max(1.6, 0.9 + 0.26 * len(names)))
+        places = np.arange(len(names))
+        middle, low, high = (np.array(part) for part in zip(*values, strict=True))
+        axes.axvline(mark, color=MUTED, linewidth=1.2, linestyle="--")
+        axes.hlines(places, low, high, color=SERIES[0], linewidth=2)
+        axes.plot(middle, places, "o", color=SERIES[0], markersize=5)
+        axes.set_yticks(places, list(names))
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+        return _svg(figure, alt)
+
+
 def time_series(days: NDArray[np.datetime64], series: Mapping[str, Sequence[int]], y_label: str, alt: str) -> str:
     """One line a series over days; every series has one value a day."""
     with mpl.rc_context(_STYLE):
@@ -156,11 +262,14 @@ def _axes(x_label: str = "", y_label: str = "", grid: Literal["x", "y"] = "y") -
     return figure, axes
 
 
+def _add_legend(figure: Figure) -> None:
+    if not figure.legends and len(figure.axes[0].get_legend_handles_labels()[0]) > 1:
+        figure.legend(loc="outside upper left", ncols=4, handlelength=1.2, columnspacing=1.2)
+
+
 def _svg(figure: Figure, alt: str) -> str:
     """The figure as one `<svg>` element that scales with its surroundings and says in words what it shows."""
-    axes = figure.axes[0]
-    if len(axes.get_legend_handles_labels()[0]) > 1:
-        figure.legend(loc="outside upper left", ncols=4, handlelength=1.2, columnspacing=1.2)
+    _add_legend(figure)
     target = StringIO()
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
     # The salt makes ids the same in every run, and different between the figures of one page.

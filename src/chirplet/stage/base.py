@@ -1,6 +1,7 @@
 """What a stage is, and what it is given."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,7 +38,8 @@ class Run:
     """One run: the parts its configuration describes, and where it may write.
 
     `output_dir` is the folder Hydra made for this run, `cache_dir` is shared between runs. `config` is the resolved
-    configuration as plain data, for the record.
+    configuration as plain data, for the record; `overrides` are what it was composed of, as the record shows them.
+    `compose` gives a further run of the same data, model and trainer, with other overrides on top.
     """
 
     model: Pretrained
@@ -51,6 +53,17 @@ class Run:
     output_dir: Path
     cache_dir: Path
     config: dict[str, Any]
+    overrides: list[str]
+    compose: "Callable[[Sequence[str]], Composed]"
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A configuration that was found valid, and may be carried out in a folder."""
+
+    config: dict[str, Any]
+    data: Source
+    run: Callable[[Path], float | None]
 
 
 class Stage(Settings, ABC):

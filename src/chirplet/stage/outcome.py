@@ -25,7 +25,7 @@ from chirplet.artifact import (
     write_predictions,
     write_record,
 )
-from chirplet.console import console
+from chirplet.console import console, shown_path
 from chirplet.data.cleaning import Cleaning
 from chirplet.data.corpus import Corpus, Split, Tweets
 from chirplet.data.tokens import Tokens, cached_tokens, save_tokenizer
@@ -218,7 +218,7 @@ def _millions(model: "PreTrainedModel") -> str:
 
 def tell_result(artifact: Artifact) -> None:
     """The table of metrics, where the artifact is, and the command that uses it next."""
-    shown = _shown(artifact.folder)
+    shown = shown_path(artifact.folder)
     out = console()
     if artifact.record.metrics:
         out.print(metrics_table(artifact.record))
@@ -229,12 +229,6 @@ def tell_result(artifact: Artifact) -> None:
         out.print(control_table(artifact.record))
     out.print(f"artifact  {shown}", highlight=False)
     out.print(f"next      python run.py stage=predict artifact={shown} input=FILE output=FILE", highlight=False)
-
-
-def _shown(folder: Path) -> str:
-    """Relative where the folder lies below the working directory, since that is how people type it."""
-    here = Path.cwd()
-    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
 
 def _record(
@@ -265,7 +259,8 @@ def _record(
         cleaning=data.cleaning,
         max_length=data.max_length,
         config=run.config,
-        versions=_versions(),
+        overrides=run.overrides,
+        versions=versions(),
         cpu={"name": cpu_name(), "flags": sorted(cpu_flags())},
         seed=run.seed,
         training=outcome.training,
@@ -276,7 +271,8 @@ def _record(
 
 
 @cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of what a result may depend on: Python, the libraries, and chirplet's own commit in a checkout."""
     found = {"python": platform.python_version()}
     commit = _commit()
     if commit is not None:

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,7 +15,7 @@ from omegaconf import OmegaConf, open_dict
 from optuna.trial import TrialState
 
 from chirplet.config import bind, validate
-from chirplet.console import console
+from chirplet.console import console, shown_path
 from chirplet.error import Interrupted, SweepError, UserError
 from chirplet.sweep.best import best_trial, experiment_text, front, write_best
 from chirplet.sweep.claim import FAILURE, Claims, too_many_failed
@@ -136,8 +135,8 @@ def _write_results(plan: Plan, job: Job, claims: Claims, figures: bool) -> None:
         name, value = plan.objectives[0], chosen.value
         heading = [f"Trial {chosen.number} of {plan.study_name}: {name} {value:.4f}"]
         write_best(plan.folder, _experiment(plan, job, chosen.params, heading))
-        out.print(f"best      python run.py --config-dir {_shown(plan.folder)} experiment=best", highlight=False)
-    out.print(f"sweep     {_shown(plan.folder)}", highlight=False)
+        out.print(f"best      python run.py --config-dir {shown_path(plan.folder)} experiment=best", highlight=False)
+    out.print(f"sweep     {shown_path(plan.folder)}", highlight=False)
 
 
 def _overrides(plan: Plan, parameters: Mapping[str, Any]) -> list[str]:
@@ -197,8 +196,3 @@ def _displayed(plan: Plan) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-
-
-def _shown(folder: Path) -> str:
-    here = Path.cwd()
-    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)

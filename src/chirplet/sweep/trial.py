@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-_current: list["RunningTrial"] = []
+_current: list["RunningTrial | None"] = []
 
 
 class Pruned(Exception):
@@ -32,6 +32,16 @@ def current() -> RunningTrial | None:
 def running(trial: RunningTrial) -> Iterator[None]:
     """Make `trial` the current one within this block."""
     _current.append(trial)
+    try:
+        yield
+    finally:
+        _current.pop()
+
+
+@contextmanager
+def unreported() -> Iterator[None]:
+    """Within this block there is no current trial: what is trained there is not what a trial is about."""
+    _current.append(None)
     try:
         yield
     finally:

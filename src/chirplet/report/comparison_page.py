@@ -1,0 +1,232 @@
+"""A comparison on one page that opens anywhere: report.html."""
+
+import base64
+import hashlib
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from chirplet.report import plot
+from chirplet.report.comparison import Advice, Candidate, Comparison, Row, front, parent_id
+from chirplet.report.comparison_table import TEXTS, columns, how
+from chirplet.report.page import render_page
+from chirplet.report.slices import most_divided, slices
+
+SCRIPT = files("chirplet.report").joinpath("sort.js").read_text(encoding="utf-8")
+COSTS = (
+    ("cost/mb", "million bytes on disk", False),
+    ("cost/latency_ms", "milliseconds for one tweet (median)", False),
+    ("cost/tweets_per_s", "tweets a second", True),
+)
+"""What accuracy is drawn against: figure, its name, and whether more is better."""
+
+KINDS = {"finetune": "fine-tuned", "distill": "distilled", "prune": "pruned", "quantize": "quantized"}
+"""Stages in the order of their colours."""
+
+DETAILED = 8
+"""Rows that confusions and parts are shown of: the baseline, those that no other beats, then the others."""
+NAMED = 24
+"""Rows up to which each has its name in a figure; of more, only those that no other beats."""
+DIVIDED = 12
+"""Tweets shown."""
+BINS = 10
+"""Bins of confidence in the figure of calibration."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The tweets of the split that is compared, in the order of the predictions, and how many tokens each has."""
+
+    texts: Sequence[str]
+    tokens: NDArray[np.int64]
+
+
+def page(comparison: Comparison, advice: Advice | None, texts: Texts | None) -> str:
+    """The page.
+
+    Args:
+        comparison: what is shown.
+        advice: what the first line says.
+        texts: without them nothing is said of single tweets and of parts of the split.
+    """
+    shown = columns(comparison)
+    detailed = _detailed(comparison)
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    return render_page(
+        "comparison.html.j2",
+        comparison=comparison,
+        record=comparison.record,
+        count=len(comparison.base.candidates[0].predictions.label),
+        advice=advice,
+        columns=shown,
+        texts_columns=TEXTS,
+        machines=_machines(comparison),
+        costs=_cost_figures(comparison),
+        drops=_drop_figure(comparison),
+        calibration=_calibration_figure(detailed, comparison.split),
+        detailed=detailed,
+        confusions=[(row, _confusion(row)) for row in detailed],
+        by_class=_by_class(detailed, comparison.split),
+        parts=None if texts is None else _parts(detailed, texts),
+        divided=None if texts is None else _divided(detailed, texts, comparison.record.labels),
+        lineages=[(row, _lineage(row, comparison), _command(row)) for row in comparison.rows],
+        script=Markup(SCRIPT),
+        digest=digest,
+    )
+
+
+def _detailed(comparison: Comparison) -> list[Row]:
+    fronts = [
+        row
+        for cost, _, more in COSTS
+        for row in front(comparison.rows, cost, f"{comparison.split}/accuracy", more_is_better=more)
+    ]
+    chosen = dict.fromkeys(row.name for row in [comparison.base, *fronts, *comparison.rows])
+    few = list(chosen)[:DETAILED]
+    return [row for row in comparison.rows if row.name in few]
+
+
+def _machines(comparison: Comparison) -> list[str]:
+    """The machines that speeds were measured on; of several, speeds cannot be compared."""
+    told = {
+        f"{record.cpu['name']}, {record.cost['threads']} threads"
+        for row in comparison.rows
+        for record in (candidate.record for candidate in row.candidates)
+        if "threads" in record.cost
+    }
+    return sorted(told)
+
+
+def _cost_figures(comparison: Comparison) -> list[tuple[Markup, str]]:
+    score = f"{comparison.split}/accuracy"
+    figures = []
+    for cost, name, more in COSTS:
+        known = [row for row in comparison.rows if cost in row.figures]
+        if not known:
+            continue
+        best = front(known, cost, score, more_is_better=more)
+        named = {row.name for row in (known if len(known) <= NAMED else best)}
+        groups: dict[str, list[plot.Point]] = {}
+        for stage, kind in KINDS.items():
+            points = [
+                plot.Point(row.name, row.figures[cost], row.figures[score], row.name in named)
+                for row in known
+                if row.record.stage == stage
+            ]
+            if points:
+                groups[kind] = points
+        corners = sorted((row.figures[cost], row.figures[score]) for row in best)
+        told = "; ".join(f"{row.name} {row.figures[cost]:,.4g}, {row.figures[score]:.1%}" for row in known)
+        x_label, y_label = f"{name}, logarithmic", f"accuracy on {comparison.split}"
+        svg = plot.scatter(groups, corners, x_label, y_label, f"Points: accuracy against {name}. {told}.")
+        figures.append((Markup(svg), f"Accuracy against {name}; the dashed line joins those that no other beats."))
+    return figures
+
+
+def _drop_figure(comparison: Comparison) -> Markup | None:
+    others = [row for row in comparison.rows if row.name != comparison.baseline]
+    if not others:
+        return None
+    values = [_points(row) for row in others]
+    told = "; ".join(
+        f"{row.name} {value:.2f} ({low:.2f} to {high:.2f})"
+        for row, (value, low, high) in zip(others, values, strict=True)
+    )
+    alt = f"Intervals: drop of accuracy from {comparison.baseline}, in points. {told}."
+    label = f"drop of accuracy on {comparison.split}, points"
+    return Markup(plot.intervals([row.name for row in others], values, label, alt, mark=0.0))
+
+
+def _points(row: Row) -> tuple[float, float, float]:
+    drop = row.from_baseline
+    return 100 * drop.value, 100 * drop.low, 100 * drop.high
+
+
+def _calibration_figure(rows: Sequence[Row], split: str) -> Markup:
+    """How often the label is right, by how sure the model is of it: the first four of `rows`."""
+    few = rows[: len(plot.SERIES)]
+    series = {row.name: _reliability(row.candidates[0]) for row in few}
+    told = "; ".join(f"{row.name} {row.figures[f'{split}/calibration_error']:.3f}" for row in few)
+    alt = f"Lines: share of right labels by confidence. Expected calibration errors: {told}."
+    return Markup(plot.share_lines(series, "probability of the label given", "share that is right", alt))
+
+
+def _reliability(candidate: Candidate) -> list[tuple[float, float]]:
+    logits = candidate.predictions.logits.astype(np.float64)
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    confidence = (raised / raised.sum(axis=1, keepdims=True)).max(axis=1)
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    right = candidate.right
+    filled = [bins == i for i in range(BINS) if (bins == i).sum() >= BINS]
+    return [(float(confidence[mask].mean()), float(right[mask].mean())) for mask in filled]
+
+
+def _confusion(row: Row) -> list[tuple[str, list[tuple[int, float]]]]:
+    """True label, and for each predicted one the number of tweets and their share of the row; seeds added up."""
+    labels = row.record.labels
+    table = np.zeros((len(labels), len(labels)), np.int64)
+    for candidate in row.candidates:
+        np.add.at(table, (candidate.predictions.label, candidate.predictions.logits.argmax(axis=1)), 1)
+    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    return [
+        (label, list(zip(counts, parts, strict=True)))
+        for label, counts, parts in zip(labels, table.tolist(), shares.tolist(), strict=True)
+    ]
+
+
+def _by_class(rows: Sequence[Row], split: str) -> list[tuple[str, int, list[float]]]:
+    """Label, its tweets, and each row's mean F1."""
+    per_class = [[candidate.record.metrics[split]["per_class"] for candidate in row.candidates] for row in rows]
+    return [
+        (
+            label,
+            per_class[0][0][label]["support"],
+            [float(np.mean([seed[label]["f1"] for seed in seeds])) for seeds in per_class],
+        )
+        for label in rows[0].record.labels
+    ]
+
+
+def _parts(rows: Sequence[Row], texts: Texts) -> list[tuple[str, list[tuple[str, int, list[float]]]]]:
+    """What tweets are told apart by; each part, its tweets, and each row's accuracy on it."""
+    right = [np.mean([candidate.right for candidate in row.candidates], axis=0) for row in rows]
+    return [
+        (what, [(name, int(mask.sum()), [float(one[mask].mean()) for one in right]) for name, mask in parts.items()])
+        for what, parts in slices(texts.texts, texts.tokens).items()
+    ]
+
+
+def _divided(rows: Sequence[Row], texts: Texts, labels: Sequence[str]) -> list[tuple[str, str, list[tuple[str, bool]]]]:
+    """Tweet, its label, and what each row says and whether that is right."""
+    said = [row.candidates[0].predictions.logits.argmax(axis=1) for row in rows]
+    true = rows[0].candidates[0].predictions.label
+    return [
+        (texts.texts[i], labels[true[i]], [(labels[one[i]], bool(one[i] == true[i])) for one in said])
+        for i in most_divided(said, true, DIVIDED)
+    ]
+
+
+def _lineage(row: Row, comparison: Comparison) -> list[str]:
+    """From the base model to the artifact, each step as the comparison calls it where it is in it."""
+    known = {candidate.record.id: other for other in comparison.rows for candidate in other.candidates}
+    steps = []
+    for ancestor in row.record.lineage:
+        other = None if ancestor.artifact is None else known.get(ancestor.artifact)
+        named = ancestor.name if ancestor.stage is None else f"{ancestor.stage} {(ancestor.artifact or '')[:12]}"
+        steps.append(named if other is None else other.name)
+    taught = parent_id(row.record)
+    if row.record.parent is None and taught is not None:
+        teachers = [other.name for identity, other in known.items() if identity.startswith(taught)]
+        steps.append(f"taught by {(teachers or [taught])[0]}")
+    return [*steps, f"{row.name} ({how(row)})"]
+
+
+def _command(row: Row) -> str:
+    """What made the row's first candidate; empty for artifacts whose records do not tell."""
+    overrides = row.record.overrides
+    return "" if overrides is None else shlex.join(["python", "run.py", *overrides])

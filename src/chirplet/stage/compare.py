@@ -1,0 +1,125 @@
+"""Put artifacts side by side: a table, every figure as CSV, and one page."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from chirplet.config import Count, Fraction
+from chirplet.error import ArtifactError, ConfigError
+from chirplet.stage.base import Run, Stage
+
+if TYPE_CHECKING:
+    from chirplet.data.corpus import Corpus
+    from chirplet.report.comparison import Candidate, Comparison
+    from chirplet.report.comparison_page import Texts
+
+CSV, MARKDOWN, PAGE = "comparison.csv", "comparison.md", "report.html"
+
+
+class Compare(Stage):
+    """Which artifacts, and what is asked of them; `conf/stage/compare.yaml` tells of each key.
+
+    Figures, intervals and p-values come from the artifacts alone. `data=` is asked for the tweets' texts (`tweets`) and
+    for what speed is measured on (`measure`), and must be what the artifacts were made from.
+    """
+
+    artifacts: str | list[str] | None
+    baseline: str | None
+    split: Literal["val", "test"] | None
+    acceptable_drop: Fraction
+    tweets: bool
+    measure: bool
+    rounds: Count
+
+    def run(self, run: Run) -> float | None:
+        """Read, compare, write `comparison.csv`, `comparison.md` and `report.html`, and print the table."""
+        from chirplet.report.comparison import compare, find_artifacts, open_candidates
+
+        if self.artifacts is None:
+            raise ConfigError(
+                "artifacts: is missing; give artifacts=[DIR,DIR], or a pattern: artifacts='outputs/**/artifact'"
+            )
+        folders = find_artifacts([self.artifacts] if isinstance(self.artifacts, str) else self.artifacts)
+        candidates, split = open_candidates(folders, self.split)
+        corpus = self._corpus(candidates, run) if self.tweets or self.measure else None
+        if self.measure and corpus is not None:
+            candidates = _measured(candidates, corpus, run, self.rounds)
+        comparison = compare(candidates, split, self._baseline(candidates), run.seed)
+        texts = _texts(comparison, corpus, run) if self.tweets and corpus is not None else None
+        self._finish(comparison, texts, run.output_dir)
+        return None
+
+    def _baseline(self, candidates: "Sequence[Candidate]") -> str | None:
+        """The name of the candidate that `baseline` names, by its folder or as the table does."""
+        if self.baseline is None:
+            return None
+        folder = Path(self.baseline).expanduser().resolve()
+        return next((one.name for one in candidates if one.artifact.folder.resolve() == folder), self.baseline)
+
+    def _corpus(self, candidates: "Sequence[Candidate]", run: Run) -> "Corpus":
+        from chirplet.data.prepare import prepare
+        from chirplet.stage.parent import check_data
+
+        corpus = prepare(run.data, run.cache_dir)
+        try:
+            check_data(candidates[0].artifact, corpus, run, key="artifacts")
+        except ArtifactError as error:
+            without = "" if self.measure else ", or stage.tweets=false for a report without the tweets' texts"
+            raise ArtifactError(f"{error}{without}") from None
+        return corpus
+
+    def _finish(self, comparison: "Comparison", texts: "Texts | None", folder: Path) -> None:
+        """Write the files, print the table and where they are."""
+        from chirplet.console import console, shown_path
+        from chirplet.report.comparison import advise
+        from chirplet.report.comparison_page import page
+        from chirplet.report.comparison_table import advice_line, as_csv, comparison_table, markdown
+        from chirplet.whole import whole_file
+
+        advice = advise(comparison, self.acceptable_drop)
+        contents = {CSV: as_csv(comparison), MARKDOWN: markdown(comparison), PAGE: page(comparison, advice, texts)}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in contents.items():
+                with whole_file(folder / name) as stream:
+                    stream.write(text.encode("utf-8"))
+        except OSError as error:
+            raise ArtifactError(f"could not write to {str(folder)!r}: {error.strerror}") from error
+        out = console()
+        out.print(comparison_table(comparison))
+        if advice is not None:
+            out.print(advice_line(comparison, advice))
+        out.print(f"table     {shown_path(folder / CSV)}")
+        out.print(f"report    {shown_path(folder / PAGE)}")
+
+
+def _measured(candidates: "Sequence[Candidate]", corpus: "Corpus", run: Run, rounds: int) -> "list[Candidate]":
+    """The candidates with their times taken again, by turns on this machine."""
+    from chirplet.hardware import cpu_name
+    from chirplet.metric.cost import Timed, count_bytes, time_by_turns
+    from chirplet.metric.parameters import count_parameters
+    from chirplet.stage.parent import prepared
+
+    models = []
+    for candidate in candidates:
+        data = prepared(candidate.artifact, corpus, run.cache_dir)
+        models.append(Timed(candidate.artifact.folder, data.sample(), data.pad_id))
+    timings = time_by_turns(models, run.trainer.threads, rounds)
+    measured = []
+    for candidate, timing in zip(candidates, timings, strict=True):
+        cost = count_parameters(candidate.artifact.folder) | count_bytes(candidate.artifact.folder) | timing
+        record = candidate.record.model_copy(update={"cost": cost, "cpu": {"name": cpu_name()}})
+        measured.append(replace(candidate, artifact=replace(candidate.artifact, record=record)))
+    return measured
+
+
+def _texts(comparison: "Comparison", corpus: "Corpus", run: Run) -> "Texts":
+    from chirplet.report.comparison_page import Texts
+    from chirplet.stage.parent import prepared
+
+    tweets = corpus.val if comparison.split == "val" else corpus.test
+    base = comparison.base.candidates[0]
+    if tweets.row_id != base.predictions.row_id:
+        raise ArtifactError(f"artifacts: {base.name!r} has other {comparison.split} tweets than data= gives")
+    return Texts(tweets.text, prepared(base.artifact, corpus, run.cache_dir).tokens(tweets).lengths)

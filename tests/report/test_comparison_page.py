@@ -1,0 +1,124 @@
+"""The page of a comparison: it opens anywhere, sorts, and nothing in it can do anything."""
+
+import base64
+import hashlib
+import re
+
+import numpy as np
+import pytest
+
+from chirplet.report.comparison import advise, compare, open_candidates
+from chirplet.report.comparison_page import SCRIPT, Texts, page
+from comparisons import N, TEXTS, family, write_artifact
+from pages import Reader, browser_dom
+
+HOSTILE = "<script>alert(1)</script> <img src=x onerror=alert(2)>"
+COUNTS = np.arange(N)
+
+
+@pytest.fixture
+def html(tmp_path) -> str:
+    return made(family(tmp_path), Texts([*TEXTS[:30], HOSTILE, *TEXTS[31:]], COUNTS))
+
+
+def made(folders, texts=None) -> str:
+    candidates, split = open_candidates(folders, None)
+    comparison = compare(candidates, split, None, seed=0)
+    return page(comparison, advise(comparison, 0.1), texts)
+
+
+def read(html: str) -> Reader:
+    parsed = Reader()
+    parsed.feed(html)
+    assert parsed.open == []
+    return parsed
+
+
+def test_it_says_what_to_take_and_why(html):
+    assert "take <b>int8</b>: 4.0 times the\ntweets a second, 4.0 times smaller, 85.0%" in html
+    assert "right on test against 87.5%" in html
+
+
+def test_everything_that_was_asked_for_is_there(html):
+    reader = read(html)
+    for told in (
+        "All of them",
+        "Accuracy and what it costs",
+        "Calibration",
+        "Kinds of tweets",
+        "with hashtags",
+        "without URLs",
+        "0 to 15",
+        "Where they part ways",
+        "python run.py seed=1",
+        "all-MiniLM-L6-v2 → teacher → int8 (quantize onnx_int8)",
+        "another/base → taught by teacher → student (distill logits)",
+        "17.50 (7.50 to ",
+    ):
+        assert told in reader.text, told
+
+
+def test_every_figure_has_a_caption_and_words_for_who_does_not_see_it(html):
+    reader = read(html)
+    figures = [attributes for tag, attributes in reader.tags if tag == "svg"]
+    assert len(figures) == 5 == sum(tag == "figcaption" for tag, _ in reader.tags)
+    assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in figures)
+    assert any("int8 22.5, 85.0%" in (attributes["aria-label"] or "") for attributes in figures)
+    tables = sum(tag == "table" for tag, _ in reader.tags)
+    assert tables == sum(tag == "caption" for tag, _ in reader.tags) > 8
+
+
+def test_only_its_own_script_may_run_and_nothing_is_fetched(html):
+    reader = read(html)
+    scripts = [attributes for tag, attributes in reader.tags if tag == "script"]
+    digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    assert scripts == [{}] and f"script-src 'sha256-{digest}'" in html
+    assert f"<script>{SCRIPT}</script>" in html
+    assert not any(name.startswith("on") for _, attributes in reader.tags for name in attributes)
+    assert not {tag for tag, _ in reader.tags} & {"img", "iframe", "link", "object", "a"}
+    assert HOSTILE in reader.text
+    ids = [attributes["id"] for _, attributes in reader.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_confusions_are_counted(html):
+    cells = re.findall(r'<td style="--share: (\d+)%">(\d+)</td>', html)
+    assert len(cells) == 3 * 9
+    assert sum(int(count) for _, count in cells) == 3 * N
+
+
+def test_without_texts_nothing_is_said_of_tweets(tmp_path):
+    html = made(family(tmp_path))
+    assert "Kinds of tweets" not in html and "Where they part ways" not in html
+    assert "stage.tweets=false" in html
+
+
+def test_without_costs_there_is_no_advice_and_no_figure_of_them(tmp_path):
+    folders = [write_artifact(tmp_path / name, name, {"test": count}) for name, count in (("a", 30), ("b", 31))]
+    html = made(folders)
+    assert "Accuracy and what it costs" not in html and 'class="answer"' not in html
+    assert html.count("<svg") == 2
+
+
+def test_of_one_artifact_there_is_no_drop(tmp_path):
+    assert "Drop of accuracy" not in made([write_artifact(tmp_path / "a", "a", {"test": 30})])
+
+
+def test_a_real_browser_runs_the_script_and_complains_of_nothing(html, tmp_path):
+    (tmp_path / "report.html").write_text(html)
+    dom, complaints = browser_dom(tmp_path / "report.html")
+    assert complaints == ""
+    assert dom.count('class="ready"') == html.count('<button type="button">')
+
+
+def test_a_real_browser_sorts(tmp_path):
+    """A press sorts upwards, another one downwards; gaps come last both times."""
+    rows = "".join(f'<tr><td data-value="{value}">{value}</td></tr>' for value in ("10", "", "9", "-1.5"))
+    head = '<table class="sortable"><thead><tr><th><button>x</button></th></tr></thead>'
+    press = "<script>document.querySelector('button').click();</script>"
+    orders = []
+    for presses in (1, 2):
+        place = tmp_path / f"{presses}.html"
+        place.write_text(f"{head}<tbody>{rows}</tbody></table><script>{SCRIPT}</script>{press * presses}")
+        orders.append(re.findall(r'<td data-value="([^"]*)">', browser_dom(place)[0]))
+    assert orders == [["-1.5", "9", "10", ""], ["10", "9", "-1.5", ""]]

@@ -1,0 +1,196 @@
+"""Chains of real small stages: in one folder, taken up where they broke, and nothing carried out twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from checkpoints import tiny_bert
+from chirplet.artifact import Artifact
+from chirplet.error import ConfigError
+from chirplet.experiment import execute, inherited, parse, shown, unswept
+from chirplet.stage.compare import CSV, PAGE
+from places import CONF, ROOT
+from runs import small_run
+from sweeps import wait_until
+
+NONE = "'stage.recovery=none','stage.measure_cost=false'"
+STEPS = (
+    "stage.steps={teacher: {stage: finetune, overrides: ['stage.measure_cost=false']},"
+    f"sparse: {{stage: prune, of: teacher, overrides: ['pruner.schedule=one_shot','stage.curve=[]',{NONE}]}},"
+    "student: {stage: distill, of: teacher, overrides: ['stage.cut.depth=1','stage.measure_cost=false']},"
+    f"last: {{stage: prune, overrides: ['pruner=vocabulary',{NONE}]}}}}"
+)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("chaining")
+
+
+@pytest.fixture(scope="module")
+def overrides(base) -> list[str]:
+    few = ["trainer.max_epochs=1", "logger=none", "stage=chain", STEPS]
+    return [*small_run(tiny_bert(base / "encoder"), base)[:-1], *few]
+
+
+def chained(overrides: list[str], folder: Path) -> Path:
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        execute(compose("config", overrides=overrides), folder, overrides)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first(base, overrides) -> Path:
+    return chained(overrides, base / "first")
+
+
+def opened(folder: Path) -> dict[str, Artifact]:
+    return {path.parent.name: Artifact.open(path) for path in folder.glob("*/artifact")}
+
+
+def test_each_step_is_the_stage_itself_and_starts_from_the_one_it_names(first):
+    made = opened(first)
+    assert set(made) == {"teacher", "sparse", "student", "last"}
+    records = {name: artifact.record for name, artifact in made.items()}
+    assert [records[name].stage for name in ("teacher", "sparse", "student", "last")] == [
+        "finetune",
+        "prune",
+        "distill",
+        "prune",
+    ]
+    assert records["sparse"].parent == records["student"].parent == records["teacher"].id
+    assert records["last"].parent == records["student"].id
+    assert "chain" not in records["teacher"].config
+    assert records["student"].overrides[-2:] == ["stage.measure_cost=false", "teacher=DIR"]
+    assert (first / CSV).is_file() and "student" in (first / PAGE).read_text()
+
+
+def test_steps_that_were_made_before_are_taken_from_there(first, base, overrides, tmp_path, capsys):
+    changed = [override.replace("'pruner=vocabulary'", "'pruner=vocabulary','seed=5'") for override in overrides]
+    again = opened(chained(changed, tmp_path / "again"))
+    told = capsys.readouterr().out
+    assert told.count("as before, from") == 3
+    before = opened(first)
+    for name in ("teacher", "sparse", "student"):
+        assert again[name].record == before[name].record
+    assert again["last"].record.seed == 5 != before["last"].record.seed
+
+
+def test_what_was_changed_or_is_gone_is_made_again(base, overrides, tmp_path, capsys):
+    own = [*overrides, f"cache_dir={tmp_path}/cache"]
+    own.remove(
+        next(override for override in own if override.startswith("cache_dir=") and str(tmp_path) not in override)
+    )
+    once = chained(own, tmp_path / "once")
+    (once / "student" / "artifact" / "config.json").write_text("{}")
+    capsys.readouterr()
+    chained(own, tmp_path / "twice")
+    told = capsys.readouterr().out
+    assert told.count("as before, from") == 3  # the student came out the same, so the last is still its child
+    assert "prune of student" in told
+
+
+def test_other_data_make_every_step_again(first, overrides, tmp_path, capsys):
+    capsys.readouterr()
+    chained([*overrides, "data.split_seed=3", "stage.compare=false"], tmp_path / "other")
+    assert "as before" not in capsys.readouterr().out
+    assert not (tmp_path / "other" / CSV).exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ("stage.steps=[prune]", "stage.steps.prune: prune needs an artifact; should come after another step"),
+        (
+            "stage.steps={a: {stage: finetune}, b: {stage: prune, of: c}}",
+            "steps.b.of: got 'c', should be an earlier step: a",
+        ),
+        ("stage.steps={a: {stage: finetune}, b: {stage: finetune, of: a}}", "but finetune starts from a model"),
+        ("stage.steps={a: {stage: finetune}, b: {stage: prune, of: [a, a]}}", "got 2 steps, should be one for prune"),
+        ("stage.steps=[]", "stage.steps: is empty"),
+        ("stage.steps={../a: {stage: finetune}}", "stage.steps"),
+        ("stage.steps=[finetune,predict]", "should be 'finetune', 'distill', 'prune' or 'quantize'"),
+        (
+            "stage.steps={a: {stage: finetune, overrides: ['stage.learnin_rate=1']}}",
+            "step a: .*did you mean 'learning_rate'",
+        ),
+        ("stage.steps={a: {stage: finetune, overrides: ['data=none']}}", "step a: data: got 'none'"),
+        ("stage.steps=null", "chain: is missing"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_runs(overrides, tmp_path, changed, told):
+    with pytest.raises(ConfigError, match=told):
+        chained([*overrides[:-1], changed], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_chain_that_was_killed_goes_on_at_the_step_that_broke(base, overrides, tmp_path):
+    where = [f"cache_dir={tmp_path}/cache"]
+    kept = [override for override in overrides if not override.startswith("cache_dir=")]
+    command = [sys.executable, "run.py", *kept, *where]
+    process = subprocess.Popen([*command, f"hydra.run.dir={tmp_path}/killed"], cwd=ROOT, stdout=subprocess.DEVNULL)
+    wait_until(lambda: (tmp_path / "killed" / "sparse" / "artifact").is_dir(), 120)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = subprocess.run(
+        [*command, f"hydra.run.dir={tmp_path}/next"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.count("as before, from") >= 1
+    ids = {name: artifact.record.id for name, artifact in opened(tmp_path / "next").items()}
+    assert ids["teacher"] == Artifact.open(tmp_path / "killed" / "teacher" / "artifact").record.id
+    assert len(ids) == 4
+
+
+def test_the_model_of_the_teacher_is_the_model_of_the_steps():
+    own = ["model@teacher=bertweet", "teacher.max_length=64", "stage=chain", "stage.compare=false", "chain=best"]
+    own += ["chain.settings.layers=2", "data.dir=/a/b", "+trainer.own=1", "~logger.csv", "artifacts=x", "seed=1,2"]
+    assert inherited(own) == [
+        "model=bertweet",
+        "model.max_length=64",
+        "data.dir=/a/b",
+        "+trainer.own=1",
+        "~logger.csv",
+        "seed=1,2",
+    ]
+    assert "seed=1,2" not in unswept(own)
+
+
+def test_overrides_are_shown_without_secrets_and_ways():
+    given = ["data.dir=/a/b/c", "data.train=[/a/b.csv,~/c/d.csv]", "logger.wandb.api_key=s3cret", "artifact=/x/y"]
+    given += ["model.name_or_path=org/name", "teacher=[/a,/b]", "cache_dir=/home/me", "artifact=null"]
+    assert shown(given) == [
+        "data.dir=c",
+        "data.train=[b.csv,d.csv]",
+        "artifact=DIR",
+        "model.name_or_path=org/name",
+        "teacher=DIR",
+        "artifact=null",
+    ]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["experiment=seed", "data=vader_tweets", "model@teacher=minilm", "~model@student"],
+        ["experiment=best"],
+        [],
+    ],
+)
+def test_every_step_of_the_chains_that_come_along_is_valid(options):
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        stage = parse(compose("config", overrides=options)).stage
+        for step in stage.named.values():
+            parse(compose("config", overrides=[*inherited(options), f"stage={step.stage}", *step.overrides]))
+    assert len(stage.named) > 3
+
+
+def test_the_way_to_an_artifact_is_all_that_is_kept(first, base):
+    entries = list((base / "cache" / "chain").glob("*.json"))
+    assert entries
+    assert set(json.loads(entries[0].read_text())) == {"folder", "id"}

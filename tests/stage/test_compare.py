@@ -1,0 +1,114 @@
+"""Comparing artifacts of real small runs, from the configuration to the files."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from checkpoints import tiny_bert
+from chirplet.artifact import Artifact
+from chirplet.error import ArtifactError, ConfigError
+from chirplet.experiment import execute
+from chirplet.stage.compare import CSV, MARKDOWN, PAGE
+from places import ROOT
+from runs import small_run
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("comparing")
+
+
+@pytest.fixture(scope="module")
+def overrides(base) -> list[str]:
+    few = ["trainer.max_epochs=2", "logger=none"]
+    return [*small_run(tiny_bert(base / "encoder"), base)[:-1], *few]
+
+
+@pytest.fixture(scope="module")
+def made(base, overrides, compose_config) -> list[Path]:
+    """A model of each of two seeds, and a pruned one."""
+    costly = "stage.measure_cost=false"
+    for seed in (1, 2):
+        fast = ["stage.learning_rate=3e-3", costly, f"seed={seed}"]
+        execute(compose_config(*overrides, *fast), base / "runs" / f"teacher{seed}")
+    teacher = base / "runs" / "teacher1" / "artifact"
+    pruning = ["stage=prune", f"artifact={teacher}", "stage.recovery=none", "stage.curve=[]", "seed=1"]
+    execute(compose_config(*overrides, costly, *pruning, "pruner.schedule=one_shot"), base / "runs" / "pruned")
+    return [teacher, base / "runs" / "teacher2" / "artifact", base / "runs" / "pruned" / "artifact"]
+
+
+@pytest.fixture
+def comparing(compose_config, overrides, base, made, tmp_path):
+    """Compare with further overrides; the folder of what came out."""
+
+    def run(*more: str) -> Path:
+        kept = [override for override in overrides if not override.startswith("stage.")]
+        given = [] if any(one.startswith("artifacts=") for one in more) else [f"artifacts={base}/runs/**/artifact"]
+        execute(compose_config(*kept, "stage=compare", *given, *more), tmp_path / "out")
+        return tmp_path / "out"
+
+    return run
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / CSV).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_table_csv_markdown_and_page_come_out(comparing, made, capsys):
+    folder = comparing()
+    told = capsys.readouterr().out
+    assert {path.name for path in folder.iterdir()} == {CSV, MARKDOWN, PAGE}
+    assert f"report    {folder / PAGE}" in told
+    found = rows(folder)
+    assert [row["run"] for row in found] == ["pruned", "teacher1+teacher2"]
+    assert found[1]["seed"] == "1 2"
+    pruned, teacher = Artifact.open(made[2]), Artifact.open(made[0])
+    drop = teacher.metric("test/accuracy") - pruned.metric("test/accuracy")
+    assert float(found[0]["drop_from_parent"]) == pytest.approx(drop)
+    html = (folder / PAGE).read_text(encoding="utf-8")
+    assert "Where they part ways" in html and "with mentions" in html
+
+
+def test_other_tweets_than_the_artifacts_are_told_and_not_needed_without_texts(comparing):
+    with pytest.raises(ArtifactError, match=r"artifacts: .* or stage.tweets=false for a report without the tweets"):
+        comparing("data.split_seed=1")
+    assert "Where they part ways" not in (comparing("data.split_seed=1", "stage.tweets=false") / PAGE).read_text()
+
+
+def test_costs_are_taken_again_by_turns(comparing, made):
+    folder = comparing("stage.measure=true", "stage.rounds=1", f"artifacts=[{made[0]},{made[2]}]")
+    for row in rows(folder):
+        assert float(row["cost/tweets_per_s"]) > 0 and float(row["cost/mb"]) > 0.01 and row["threads"] != ""
+    assert int(float(rows(folder)[1]["cost/params_nonzero"])) < int(float(rows(folder)[0]["cost/params_nonzero"]))
+
+
+def test_the_baseline_may_be_a_folder(comparing, made):
+    found = rows(comparing(f"baseline={made[2]}"))
+    assert float(found[0]["drop_from_baseline"]) == 0.0 != float(found[1]["drop_from_baseline"])
+
+
+def test_nothing_to_compare_is_told(compose_config, tmp_path):
+    with pytest.raises(ConfigError, match="artifacts: is missing; give artifacts="):
+        execute(compose_config("stage=compare"), tmp_path)
+
+
+def test_a_multirun_ends_with_the_comparison_of_what_it_made(overrides, made, base, tmp_path):
+    kept = [override for override in overrides if not override.startswith("stage.")]
+    pruning = [
+        "stage=prune",
+        f"artifact={made[0]}",
+        "stage.recovery=none",
+        "stage.curve=[]",
+        "stage.measure_cost=false",
+    ]
+    swept = ["pruner.schedule=one_shot", "pruner.sparsity=0.2,0.6", f"hydra.sweep.dir={tmp_path}/sweep"]
+    command = [sys.executable, "run.py", "-m", *kept, *pruning, *swept]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [row["run"] for row in rows(tmp_path / "sweep")] == ["0", "1"]
+    assert f"report    {tmp_path}/sweep/report.html" in done.stdout
+    assert "pruner.sparsity=0.6" in (tmp_path / "sweep" / PAGE).read_text()
+    assert done.stderr == ""
