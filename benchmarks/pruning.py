@@ -35,8 +35,8 @@ ROOT = Path(__file__).resolve().parents[1]
 Training = tuple[int, float]
 
 SHORT, LONG = (1000, 1e-4), (1500, 2e-4)
-"""Optimizer steps of 32 tweets, and the peak of their learning rate; chosen on validation. Where little was taken away, a
-high rate costs more than it mends."""
+"""Optimizer steps of 32 tweets, and the peak of their learning rate; chosen on validation. Where little was taken away,
+a high rate costs more than it mends."""
 MINUTES = 10
 """That a recovery may take."""
 OVERRIDES = "overrides.json"

@@ -58,10 +58,10 @@ def main() -> None:
         seconds = command(search)
         with (sweep / "trials.csv").open(newline="", encoding="utf-8") as file:
             trials = list(csv.DictReader(file))
-        best = (sweep / "experiment" / "best.yaml").read_text()
+        best = (sweep / "experiment" / "tuned.yaml").read_text()
         scores: dict[str, list[float]] = {"default": [], "best": []}
         for seed in seeds:
-            ways = {"default": ["stage=finetune"], "best": ["--config-dir", str(sweep), "experiment=best"]}
+            ways = {"default": ["stage=finetune"], "best": ["--config-dir", str(sweep), "experiment=tuned"]}
             for way, chosen in ways.items():
                 scores[way].append(validated([*chosen, f"seed={seed}"], folder / f"{way}_{seed}"))
     gains = [best - default for best, default in zip(scores["best"], scores["default"], strict=True)]

@@ -28,7 +28,7 @@ def compose_config() -> Callable[..., DictConfig]:
     """Compose `conf/config.yaml` with overrides, as `run.py` does; with `stage=finetune` where they name no stage."""
 
     def composed(*overrides: str) -> DictConfig:
-        named = any(override.startswith("stage=") for override in overrides)
+        named = any(override.startswith("stage=") and "{" not in override for override in overrides)
         with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
             return compose("config", overrides=[*([] if named else ["stage=finetune"]), *overrides])
 

@@ -16,12 +16,13 @@ def run(*arguments: str, cwd=ROOT) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["stage.learnin_rate=1"], "error: stage.learnin_rate: no such key; did you mean 'learning_rate'?"),
-        (["stage=finetun"], "error: stage: got 'finetun', should be one of distill, explore, finetune, predict, prune"),
+        (["stage=finetune", "stage.learnin_rate=1"], "error: stage.learnin_rate: no such key; did you mean 'learning_rate'?"),
+        (["stage.learning_rate=1"], "error: stage.learning_rate: no such key of stage=chain; stage=finetune and others have"),
+        (["stage=finetun"], "error: stage: got 'finetun', should be one of chain, compare, distill, explore, finetune"),
         (["stge=finetune"], "error: stge: no such key; did you mean 'stage'?"),
         (["nonsense"], "error: nonsense: is not KEY=VALUE"),
-        (["stage.learning_rate=fast"], "error: stage.learning_rate: got 'fast', should be a valid number"),
-        (["-m", "seed=1", "stage.learning_rate=fast"], "error: stage.learning_rate: got 'fast'"),
+        (["stage=finetune", "stage.learning_rate=fast"], "error: stage.learning_rate: got 'fast', should be a valid number"),
+        (["-m", "seed=1", "stage=finetune", "stage.learning_rate=fast"], "error: stage.learning_rate: got 'fast'"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, line, tmp_path):
@@ -39,7 +40,7 @@ def test_help_explains_groups_and_overrides():
         (group, path.stem)
         for group in (
             *("stage", "model", "data", "distiller", "pruner", "quantizer"),
-            *("trainer", "callback", "logger", "experiment", "search"),
+            *("chain", "trainer", "callback", "logger", "experiment", "search"),
         )
         for path in (CONF / group).glob("[!_]*.yaml")
     ]

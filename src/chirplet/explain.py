@@ -30,6 +30,9 @@ def _configuration(error: BaseException) -> str:
         known = [str(key) for key in cause.parent_node]
         # Hydra's own settings share the root with chirplet's and are no help here.
         shown = ", ".join(key for key in known if key not in {"hydra", "_target_"})
+        if cause.parent_node.get("_target_") == "chirplet.stage.chain.Chain" and not near(str(cause.key), known):
+            others = "stage=finetune and others have their own, a chain's steps have overrides"
+            return f"{cause.full_key}: no such key of stage=chain; {others}; known here: {shown}"
         return f"{cause.full_key}: no such key{near(str(cause.key), known)}; known here: {shown}"
     return _line(error) if cause is None or cause is error else f"{_line(error)}: {_line(cause)}"
 

@@ -12,7 +12,7 @@ from chirplet.error import ArtifactError
 from chirplet.metric.significance import mcnemar_p
 from chirplet.report.comparison import advise, compare, find_artifacts, front, names_of, open_candidates
 from chirplet.report.comparison_table import as_csv, comparison_table, markdown
-from comparisons import N, TRUTH, TWEETS, ancestor, family, write_artifact
+from comparisons import TRUTH, TWEETS, N, ancestor, family, write_artifact
 from records import make_record
 
 
@@ -70,7 +70,7 @@ def test_drops_and_lineage_by_hand(tmp_path):
 def test_the_baseline_may_be_chosen_and_must_be_there(tmp_path):
     folders = family(tmp_path)
     assert by_name(compared(folders, "student"))["int8"].from_baseline.value == pytest.approx((28 - 34) / N)
-    with pytest.raises(ArtifactError, match="got 'studnt', should be one of .*; did you mean 'student'"):
+    with pytest.raises(ArtifactError, match=r"got 'studnt', should be one of .*; did you mean 'student'"):
         compared(folders, "studnt")
 
 
@@ -119,7 +119,7 @@ def test_what_differs_is_told_and_nothing_is_compared(tmp_path):
     with pytest.raises(ArtifactError, match=r"'first' was made from data=vader_tweets data.repair=True, 'other' from"):
         compared([first, other])
     labels = write_artifact(tmp_path / "labels", "c", {"test": 30}, labels=["x", "y", "z"])
-    with pytest.raises(ArtifactError, match="'first' has the labels Negative, .* 'labels' has x, y, z"):
+    with pytest.raises(ArtifactError, match=r"'first' has the labels Negative, .* 'labels' has x, y, z"):
         compared([first, labels])
     fewer = Tweets(TWEETS.row_id[:-1], TWEETS.text[:-1], TRUTH[:-1].astype(np.int64), TWEETS.date[:-1])
     write_artifact(tmp_path / "fewer", "d", {"val": 30})

@@ -9,7 +9,7 @@ import pytest
 
 from chirplet.report.comparison import advise, compare, open_candidates
 from chirplet.report.comparison_page import SCRIPT, Texts, page
-from comparisons import N, TEXTS, family, write_artifact
+from comparisons import TEXTS, N, family, write_artifact
 from pages import Reader, browser_dom
 
 HOSTILE = "<script>alert(1)</script> <img src=x onerror=alert(2)>"

@@ -23,7 +23,7 @@ def base(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def overrides(base) -> list[str]:
-    few = ["trainer.max_epochs=2", "logger=none"]
+    few = ["trainer.max_epochs=1", "logger=none"]
     return [*small_run(tiny_bert(base / "encoder"), base)[:-1], *few]
 
 
@@ -32,7 +32,7 @@ def made(base, overrides, compose_config) -> list[Path]:
     """A model of each of two seeds, and a pruned one."""
     costly = "stage.measure_cost=false"
     for seed in (1, 2):
-        fast = ["stage.learning_rate=3e-3", costly, f"seed={seed}"]
+        fast = ["stage.learning_rate=5e-3", "trainer.max_epochs=6", costly, f"seed={seed}"]
         execute(compose_config(*overrides, *fast), base / "runs" / f"teacher{seed}")
     teacher = base / "runs" / "teacher1" / "artifact"
     pruning = ["stage=prune", f"artifact={teacher}", "stage.recovery=none", "stage.curve=[]", "seed=1"]

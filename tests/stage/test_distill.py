@@ -55,7 +55,7 @@ def school(tmp_path_factory) -> School:
         "stage.evaluate_test=true",
     ]
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        execute(compose("config", overrides=overrides), folder / "finetune")
+        execute(compose("config", overrides=["stage=finetune", *overrides]), folder / "finetune")
     return School(folder, folder / "finetune" / "artifact", roberta, bert)
 
 

@@ -106,7 +106,7 @@ def text_of(*overrides: str, heading=()) -> str:
 def compose_with(folder: Path, *overrides: str):
     """Compose the real configuration with a further folder of it, as `--config-dir` does."""
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        return compose("config", overrides=[*overrides, f"hydra.searchpath=[file://{folder}]"])
+        return compose("config", overrides=["stage=finetune", *overrides, f"hydra.searchpath=[file://{folder}]"])
 
 
 def typed(value):
@@ -135,10 +135,10 @@ COMMANDS = {
     "the later counts": ["stage.batch_size=8", "model=bertweet", "stage.batch_size=16", "model=roberta_tiny"],
     "groups": ["model=roberta_tiny", "data=tweet_eval", "callback=[early_stopping,checkpoint]", "model.dropout=0.2"],
     "parts switched off": ["~logger", "logger=tensorboard", "~trainer=default", "callback.early_stopping=null"],
-    "an added group": ["+model@teacher=bertweet", "+teacher.extra=1", "teacher.dropout=0.3", "model@teacher=minilm"],
+    "an added group": ["+model@other=bertweet", "+other.extra=1", "other.dropout=0.3", "model@other=minilm"],
     "an experiment to build on": ["experiment=corona_minilm", "stage.label_smoothing=0.2"],
     "another choice than its own": ["experiment=[corona_minilm]", "data=csv", "data.train=a.csv"],
-    "an experiment and an added group": ["+model@teacher=minilm", "experiment=corona_minilm"],
+    "an experiment and an added group": ["+model@other=minilm", "experiment=corona_minilm"],
 }
 
 
@@ -147,11 +147,11 @@ class TestExperimentText:
     def test_it_composes_to_what_the_overrides_do(self, command, compose_config, tmp_path):
         overrides = COMMANDS[command]
         write_best(tmp_path, text_of(*overrides))
-        assert plain(compose_with(tmp_path, "experiment=best")) == plain(compose_config(*overrides))
+        assert plain(compose_with(tmp_path, "experiment=tuned")) == plain(compose_config(*overrides))
 
     def test_it_says_nothing_where_there_is_nothing_to_say(self, compose_config, tmp_path):
         write_best(tmp_path, text_of())
-        assert compose_with(tmp_path, "experiment=best") == compose_config()
+        assert compose_with(tmp_path, "experiment=tuned") == compose_config()
 
     def test_it_reads_well(self):
         overrides = ["+stage.extra=[a,1]", "stage.learning_rate=1e-5", "seed=1", "~logger", "model=bertweet"]
@@ -178,7 +178,7 @@ class TestExperimentText:
     def test_a_heading_is_only_read_by_people(self, compose_config, tmp_path):
         heading = ["@package model", "two\n@lines: [", "bell \x07, line\x85break"]
         write_best(tmp_path, text_of("seed=7", heading=heading))
-        assert compose_with(tmp_path, "experiment=best") == compose_config("seed=7")
+        assert compose_with(tmp_path, "experiment=tuned") == compose_config("seed=7")
 
     @pytest.mark.parametrize(
         ("override", "told"),
@@ -186,7 +186,7 @@ class TestExperimentText:
             ("~stage.final", "~stage.final: an experiment file cannot delete a key; stage.final=null may do instead"),
             ("data.sizes.0=3", "data.sizes.0=3: an experiment file cannot set one item of a list; set all of them"),
             ("seed=1,2", "seed=1,2: an experiment file holds one value for each key, not a sweep"),
-            ("experiment=best", "experiment=best: best is the name of the file to write; copy it to another name"),
+            ("experiment=tuned", "experiment=tuned: tuned is the name of the file to write; copy it to another name"),
         ],
     )
     def test_what_it_cannot_say_is_told(self, override, told):
@@ -197,7 +197,7 @@ class TestExperimentText:
     def test_an_option_that_is_not_there_is_still_an_error(self, tmp_path):
         write_best(tmp_path, text_of("+model@teacher=bertweet", "~data"))
         with pytest.raises(ConfigCompositionException):
-            compose_with(tmp_path, "experiment=best", "model@pupil=minilm")
+            compose_with(tmp_path, "experiment=tuned", "model@pupil=minilm")
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.from_regex(r"\A[-+0-9._:eE~]+\Z")
@@ -244,11 +244,11 @@ class TestValues:
 class TestWriteBest:
     def test_the_place_is_where_hydra_looks(self, tmp_path):
         path = write_best(tmp_path, "seed: 1\n")
-        assert path == tmp_path / "experiment" / "best.yaml"
+        assert path == tmp_path / "experiment" / "tuned.yaml"
         assert path.read_text() == "seed: 1\n"
 
     def test_a_former_one_is_replaced_and_nothing_else_left(self, tmp_path):
         write_best(tmp_path, "seed: 1\n")
         path = write_best(tmp_path, "größe: 2\n")
         assert path.read_text(encoding="utf-8") == "größe: 2\n"
-        assert [found.name for found in path.parent.iterdir()] == ["best.yaml"]
+        assert [found.name for found in path.parent.iterdir()] == ["tuned.yaml"]

@@ -54,7 +54,7 @@ def test_each_trial_is_a_line_and_the_best_are_a_table(first):
     assert [line.partition(":")[0] for line in lines] == [f"[{n + 1}/6] trial {n}" for n in range(6)]
     assert lines[0].startswith("[1/6] trial 0: complete, value 1.019 (best so far), ")
     assert "best trials (of 6) by value (minimize)" in first.printed
-    assert f"best      python run.py --config-dir {first.folder} experiment=best" in first.printed
+    assert f"best      python run.py --config-dir {first.folder} experiment=tuned" in first.printed
     assert first.printed[-1] == f"sweep     {first.folder}"
 
 
@@ -73,7 +73,7 @@ def test_the_best_settings_are_an_experiment_that_gives_the_best_value(first, tm
         str(APP),
         "--config-dir",
         str(first.folder),
-        "+experiment=best",
+        "+experiment=tuned",
         f"hydra.run.dir={tmp_path}",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

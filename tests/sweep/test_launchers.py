@@ -67,7 +67,7 @@ def test_two_workers_of_a_launcher_share_the_trials(launcher, launched):
     assert sorted((folder / "ledger").read_text().split()) == list("012345")
     assert [float(row["value"]) for row in table(folder / "sweep")] == [trial.value for trial in trials]
     assert all((folder / f"sweep/{number}/output.log").read_text().startswith("x=") for number in range(N_TRIALS))
-    assert (folder / "sweep" / "experiment" / "best.yaml").exists()
+    assert (folder / "sweep" / "experiment" / "tuned.yaml").exists()
 
 
 def test_a_launched_worker_that_is_killed_ends_the_command_in_a_line_that_says_how_to_go_on(launched):

@@ -19,7 +19,7 @@ from chirplet.whole import whole_file
 
 GROUP = "experiment"
 """The config group of what is written."""
-NAME = "best"
+NAME = "tuned"
 
 OF_THE_SWEEP = ("hydra", "search")
 """What says how runs are launched and searched, and is no part of one of them."""
@@ -97,7 +97,7 @@ def experiment_text(overrides: Sequence[Override], is_group: Callable[[str], boo
 
 
 def write_best(folder: Path, text: str) -> Path:
-    """Write `folder/experiment/best.yaml`, whole or not at all; `--config-dir FOLDER experiment=best` takes it.
+    """Write `folder/experiment/tuned.yaml`, whole or not at all; `--config-dir FOLDER experiment=tuned` takes it.
 
     Raises:
         OSError: the disk is full or the place cannot be written.

@@ -135,7 +135,7 @@ def _write_results(plan: Plan, job: Job, claims: Claims, figures: bool) -> None:
         name, value = plan.objectives[0], chosen.value
         heading = [f"Trial {chosen.number} of {plan.study_name}: {name} {value:.4f}"]
         write_best(plan.folder, _experiment(plan, job, chosen.params, heading))
-        out.print(f"best      python run.py --config-dir {shown_path(plan.folder)} experiment=best", highlight=False)
+        out.print(f"best      python run.py --config-dir {shown_path(plan.folder)} experiment=tuned", highlight=False)
     out.print(f"sweep     {shown_path(plan.folder)}", highlight=False)
 
 
