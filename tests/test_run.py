@@ -16,12 +16,21 @@ def run(*arguments: str, cwd=ROOT) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["stage=finetune", "stage.learnin_rate=1"], "error: stage.learnin_rate: no such key; did you mean 'learning_rate'?"),
-        (["stage.learning_rate=1"], "error: stage.learning_rate: no such key of stage=chain; stage=finetune and others have"),
+        (
+            ["stage=finetune", "stage.learnin_rate=1"],
+            "error: stage.learnin_rate: no such key; did you mean 'learning_rate'?",
+        ),
+        (
+            ["stage.learning_rate=1"],
+            "error: stage.learning_rate: no such key of stage=chain; stage=finetune and others have",
+        ),
         (["stage=finetun"], "error: stage: got 'finetun', should be one of chain, compare, distill, explore, finetune"),
         (["stge=finetune"], "error: stge: no such key; did you mean 'stage'?"),
         (["nonsense"], "error: nonsense: is not KEY=VALUE"),
-        (["stage=finetune", "stage.learning_rate=fast"], "error: stage.learning_rate: got 'fast', should be a valid number"),
+        (
+            ["stage=finetune", "stage.learning_rate=fast"],
+            "error: stage.learning_rate: got 'fast', should be a valid number",
+        ),
         (["-m", "seed=1", "stage=finetune", "stage.learning_rate=fast"], "error: stage.learning_rate: got 'fast'"),
     ],
 )

@@ -35,7 +35,7 @@ def base(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def overrides(base) -> list[str]:
-    few = ["trainer.max_epochs=1", "logger=none", "stage=chain", STEPS]
+    few = ["trainer.max_epochs=1", "logger=none", "stage=chain", "stage.compare_overrides=[]", STEPS]
     return [*small_run(tiny_bert(base / "encoder"), base)[:-1], *few]
 
 
@@ -69,6 +69,14 @@ def test_each_step_is_the_stage_itself_and_starts_from_the_one_it_names(first):
     assert "chain" not in records["teacher"].config
     assert records["student"].overrides[-2:] == ["stage.measure_cost=false", "teacher=DIR"]
     assert (first / CSV).is_file() and "student" in (first / PAGE).read_text()
+
+
+def test_a_chain_may_start_from_an_artifact(first, overrides, tmp_path):
+    teacher = first / "teacher" / "artifact"
+    steps = f"stage.steps={{one: {{stage: prune, overrides: ['pruner.schedule=one_shot','stage.curve=[]',{NONE}]}}}}"
+    folder = chained([*overrides[:-1], steps, f"artifact={teacher}"], tmp_path / "out")
+    assert opened(folder)["one"].record.parent == Artifact.open(teacher).record.id
+    assert "teacher" in (folder / CSV).read_text()
 
 
 def test_steps_that_were_made_before_are_taken_from_there(first, base, overrides, tmp_path, capsys):
@@ -106,7 +114,10 @@ def test_other_data_make_every_step_again(first, overrides, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ("stage.steps=[prune]", "stage.steps.prune: prune needs an artifact; should come after another step"),
+        (
+            "stage.steps=[prune]",
+            "stage.steps.prune: prune needs an artifact; should come after a step, or give artifact=DIR",
+        ),
         (
             "stage.steps={a: {stage: finetune}, b: {stage: prune, of: c}}",
             "steps.b.of: got 'c', should be an earlier step: a",

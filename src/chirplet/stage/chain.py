@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from chirplet.config import Settings, near
 from chirplet.error import ArtifactError, ConfigError, UserError
-from chirplet.stage.base import Checkpoint, Composed, Run, Stage
+from chirplet.stage.base import ArtifactFolder, Checkpoint, Composed, Run, Stage
 
 if TYPE_CHECKING:
     from chirplet.artifact import Artifact
@@ -22,12 +22,15 @@ StageName = Literal["finetune", "distill", "prune", "quantize"]
 
 FIRST: StageName = "finetune"
 """The stage that starts from a model, not from a step."""
+START = "artifact"
+"""What the artifact that was given is called, beside the steps."""
 
 
 class Step(Settings):
     """One step: a stage with `overrides` as on the command line, `of` the artifact of an earlier step.
 
-    `of: null` is the step before, for `distill` its teacher; a list is several teachers.
+    `of: null` is the step before, or `artifact=DIR` for the first one; for `distill` it is the teacher, and a list is
+    several of them.
     """
 
     stage: StageName
@@ -49,15 +52,17 @@ Steps = Annotated[dict[Name, Step] | list[StageName], AfterValidator(_some)]
 
 
 class ChainSettings(Settings):
-    """A file of `conf/chain`: its steps, and `settings` of its own that their overrides refer to."""
+    """A file of `conf/chain`: its steps, `settings` of its own that their overrides refer to, and the comparison's."""
 
     settings: dict[str, str | int | float | bool | None]
     steps: Steps
+    compare_overrides: list[str]
 
 
 class Chain(Stage):
     """The steps, and whether their artifacts are compared at the end; `conf/stage/chain.yaml` tells of each key."""
 
+    artifact: ArtifactFolder | None
     steps: Steps | None
     compare: bool
     compare_overrides: list[str]
@@ -65,9 +70,11 @@ class Chain(Stage):
 
     @model_validator(mode="after")
     def _steps_follow(self) -> Self:
-        before: list[str] = []
+        before = [] if self.artifact is None else [START]
         for name, step in self.named.items():
             parents = _listed(step.of)
+            if name == START:
+                raise ValueError(f"steps.{name}: should have another name; artifact=DIR is called that")
             for parent in parents:
                 if parent not in before:
                     raise ValueError(
@@ -77,7 +84,9 @@ class Chain(Stage):
             if step.stage == FIRST and parents:
                 raise ValueError(f"steps.{name}.of: got {step.of!r}, but finetune starts from a model")
             if step.stage != FIRST and not before:
-                raise ValueError(f"steps.{name}: {step.stage} needs an artifact; should come after another step")
+                raise ValueError(
+                    f"steps.{name}: {step.stage} needs an artifact; should come after a step, or give artifact=DIR"
+                )
             if len(parents) > 1 and step.stage != "distill":
                 raise ValueError(f"steps.{name}.of: got {len(parents)} steps, should be one for {step.stage}")
             before.append(name)
@@ -117,7 +126,7 @@ class Walk:
         from chirplet.console import console
         from chirplet.sweep.trial import unreported
 
-        out, done = console(), dict[str, "Artifact"]()
+        out, done = console(), self._start()
         resume = self.chain.resume
         for number, (name, step) in enumerate(self.steps.items(), start=1):
             parents = self._parents(name)
@@ -141,9 +150,16 @@ class Walk:
             self._compare(list(done.values()))
         return artifact.metric(self.run.objective)
 
+    def _start(self) -> "dict[str, Artifact]":
+        """The artifact that the first step starts from, where it is no training of a model."""
+        from chirplet.artifact import Artifact
+
+        folder = self.chain.artifact
+        return {} if folder is None else {START: Artifact.open(Path(folder))}
+
     def _parents(self, name: str) -> list[str]:
         """The steps that a step starts from: those it names, else the one before."""
-        step, names = self.steps[name], list(self.steps)
+        step, names = self.steps[name], [START, *self.steps]
         if step.stage == FIRST:
             return []
         return _listed(step.of) or [names[names.index(name) - 1]]
