@@ -1,33 +1,48 @@
 """What it comes to in the end: the quickstart, the smallest model that is right enough, and a comparison of many.
 
-`--part quickstart` is `python run.py` with nothing cached but the tweets; `--part best` is `experiment=best`, on the two
+`--part quickstart` is `python run.py` with nothing cached but the tweets. `--part best` is `experiment=best` on the two
 Corona CSVs in `--data DIR`, from the teacher `--teacher ARTIFACT` where it is given (else it is fine-tuned first, 25
-minutes); `--part many` compares 200 artifacts. `--quick` takes a few steps of each, so its accuracies mean nothing.
+minutes). `--part many` compares 200 artifacts. `--quick` takes a few steps of each, so its accuracies mean nothing.
 """
 
 import argparse
 import csv
 import json
-import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 from measuring import Figures, figure
 
 ROOT = Path(__file__).resolve().parents[1]
 MANY = 200
 
 
-def run(*overrides: str) -> float:
-    """Run chirplet; seconds from the command to its end."""
-    started = time.perf_counter()
-    subprocess.run([sys.executable, "run.py", *overrides], cwd=ROOT, check=True, stdout=sys.stderr)
-    return time.perf_counter() - started
+def run(*overrides: str) -> tuple[float, float]:
+    """Run chirplet; seconds from the command to its end, and the most memory that it and its children held, in GB."""
+    started, peak = time.perf_counter(), 0
+    process = psutil.Popen([sys.executable, "run.py", *overrides], cwd=ROOT, stdout=sys.stderr)
+    while process.poll() is None:
+        peak = max(peak, held(process))
+        time.sleep(0.2)
+    if process.returncode != 0:
+        raise SystemExit(f"run.py {' '.join(overrides)}: exit {process.returncode}")
+    return time.perf_counter() - started, peak / 1e9
+
+
+def held(process: psutil.Process) -> int:
+    """Bytes of a process and all that it started, as they are now."""
+    total = 0
+    try:
+        for one in [process, *process.children(recursive=True)]:
+            total += one.memory_info().rss
+    except psutil.NoSuchProcess:
+        pass  # it ended meanwhile
+    return total
 
 
 def rows(folder: Path) -> dict[str, dict[str, str]]:
@@ -36,19 +51,14 @@ def rows(folder: Path) -> dict[str, dict[str, str]]:
         return {row["run"]: row for row in csv.DictReader(file)}
 
 
-def peak_gb() -> float:
-    """The most memory that a finished command has held."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-
-
 def quickstart(folder: Path, quick: bool) -> tuple[Figures, dict[str, Any]]:
     """`python run.py` as it is."""
     short = ["trainer=debug"] if quick else []
-    seconds = run(*short, f"cache_dir={folder}/cache", f"hydra.run.dir={folder}/out")
+    seconds, memory = run(*short, f"cache_dir={folder}/cache", f"hydra.run.dir={folder}/out")
     found = rows(folder / "out")
     figures = [
         figure("python run.py, nothing cached", seconds / 60, "min", at_most=5.0),
-        figure("python run.py: peak memory", peak_gb(), "GB", at_most=3.0),
+        figure("python run.py: peak memory", memory, "GB", at_most=3.0),
         *(figure(f"{name}: test accuracy", float(row["test/accuracy"]), "share") for name, row in found.items()),
     ]
     return figures, {"quickstart": found}
@@ -58,7 +68,7 @@ def best(folder: Path, data: Path | None, teacher: Path | None, overrides: list[
     """`experiment=best`, its last step beside its first."""
     tweets = [] if data is None else ["data=corona_nlp", f"data.dir={data.resolve()}"]
     start = [] if teacher is None else ["~chain.steps.teacher", f"artifact={teacher.resolve()}"]
-    seconds = run("experiment=best", *tweets, *start, *overrides, f"hydra.run.dir={folder}/out")
+    seconds, _ = run("experiment=best", *tweets, *start, *overrides, f"hydra.run.dir={folder}/out")
     found = rows(folder / "out")
     first, last = next(iter(found.values())), list(found.values())[-1]
     times = float(last["cost/tweets_per_s"]) / float(first["cost/tweets_per_s"])
@@ -69,6 +79,17 @@ def best(folder: Path, data: Path | None, teacher: Path | None, overrides: list[
         figure("experiment=best: times smaller on disk", smaller, "times", at_least=8.0),
         figure("experiment=best: drop of test accuracy", drop, "points", at_most=1.0),
         figure("experiment=best: the whole chain", seconds / 60, "min"),
+    ]
+    student = found["student"]
+    figures += [
+        figure("its student: drop of test accuracy", 100 * float(student["drop_from_baseline"]), "points", at_most=0.3),
+        figure("its student: lower end of the gain over its control", 100 * float(student["control_low"]), "points"),
+        figure(
+            "its student: tweets/s, of its teacher's",
+            float(student["cost/tweets_per_s"]) / float(first["cost/tweets_per_s"]),
+            "times",
+            at_least=1.9,
+        ),
     ]
     return figures, {"best": found}
 
@@ -93,7 +114,7 @@ def many(folder: Path) -> tuple[Figures, dict[str, Any]]:
         noise = pa.array(list(logits + random.normal(size=logits.shape).astype(np.float32)), pa.list_(pa.float32()))
         place = table.column_names.index("logits")
         pq.write_table(table.set_column(place, "logits", noise), own / "predictions.parquet")
-    seconds = run("stage=compare", f"artifacts={folder}/many/**/artifact", f"hydra.run.dir={folder}/out")
+    seconds, _ = run("stage=compare", f"artifacts={folder}/many/**/artifact", f"hydra.run.dir={folder}/out")
     assert len(rows(folder / "out")) == MANY
     return [figure(f"stage=compare of {MANY} artifacts", seconds, "s", at_most=10.0)], {}
 

@@ -2,9 +2,9 @@
 
 `python benchmarks/distillation.py --data DIR --teacher ARTIFACT` cuts students of three, two and one layers from
 a teacher tuned with `experiment=corona_minilm` (without --teacher it is tuned first, in 23 minutes), teaches each
-for twenty minutes at most, and trains the control of the first for as long. `--part` does some of it: `three`, `two`, `one`,
-`vocabulary` (a RoBERTa learns from a BERT, on `vader_tweets`), `cost` (of teaching, once the teacher's logits are
-cached). Keys for run.py, such as `cache_dir=DIR` to keep the teacher's logits between parts, go to every run.
+for twenty minutes at most, and trains the control of the first for as long. `--part` does some of it: `three`, `two`,
+`one`, `vocabulary` (a RoBERTa learns from a BERT, on `vader_tweets`), `cost` (of teaching, once the teacher's logits
+are cached). Keys for run.py, such as `cache_dir=DIR` to keep the teacher's logits between parts, go to every run.
 `--quick` trains a few steps only, so its figures mean nothing.
 """
 

@@ -16,9 +16,9 @@ TEXTS = [f"tweet {i} " + "#tag " * (i % 2) + "@user " * (i % 3) + "http://t.co/x
 TWEETS = Tweets([f"tweets.csv:{i + 1}" for i in range(N)], TEXTS, TRUTH.astype(np.int64), [None] * N)
 
 
-def logits(right: int) -> np.ndarray:
+def logits(right: int, truth: np.ndarray) -> np.ndarray:
     """Logits that label the first `right` tweets rightly and the others as the next class."""
-    predicted = np.where(np.arange(N) < right, TRUTH, (TRUTH + 1) % 3)
+    predicted = np.where(np.arange(len(truth)) < right, truth, (truth + 1) % 3)
     return 3 * np.eye(3, dtype=np.float32)[predicted]
 
 
@@ -45,7 +45,7 @@ def cost(mb: float, ms: float, tweets_per_s: float) -> dict[str, Any]:
 def write_artifact(folder: Path, identity: str, right: dict[str, int], tweets: Tweets = TWEETS, **changes: Any) -> Path:
     """An artifact whose id begins with `identity`, with so many tweets right on each split."""
     folder.mkdir(parents=True)
-    judged = {split: (tweets, logits(count)) for split, count in right.items()}
+    judged = {split: (tweets, logits(count, tweets.label)) for split, count in right.items()}
     write_predictions(folder, judged)
     metrics = {split: evaluate(pair[1], tweets.label, LABELS) for split, pair in judged.items()}
     write_record(folder, make_record(id=identity.ljust(64, "0"), metrics=metrics, **({"cost": {}} | changes)))

@@ -72,7 +72,18 @@ def test_an_own_method(checkout):
 
 def test_every_option_is_named():
     table = TEXT.partition("## What there is")[2].partition("## ")[0]
-    for group in ("stage", "chain", "model", "data", "distiller", "pruner", "quantizer", "trainer", "experiment", "search"):
+    for group in (
+        "stage",
+        "chain",
+        "model",
+        "data",
+        "distiller",
+        "pruner",
+        "quantizer",
+        "trainer",
+        "experiment",
+        "search",
+    ):
         row = next(line for line in table.splitlines() if line.startswith(f"| `{group}` |"))
         for path in (CONF / group).glob("[!_]*.yaml"):
             assert f"`{path.stem}`" in row, (group, path.stem)

@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from pydantic import Field
 
 from chirplet.callback.base import CallbackSettings
@@ -83,6 +83,7 @@ def parse(cfg: DictConfig) -> Experiment:
     validate(Objective, {"objective": plain.get("objective")})
     for group in REPEATED:
         bind(plain.get(group), group)
+    _check_steps(cfg)
     bound = bind(plain)
     groups = {group: bound.get(group) for group in ("logger", "callback")}
     bare = [
@@ -92,6 +93,15 @@ def parse(cfg: DictConfig) -> Experiment:
         raise ConfigError("\n".join(f"{key}: has no _target_, which names its class" for key in bare))
     experiment: Experiment = validate(Experiment, bound)
     return experiment
+
+
+def _check_steps(cfg: DictConfig) -> None:
+    """See that no step of a chain holds what came from the environment: it would be recorded as it is."""
+    for key in ("chain", "stage"):
+        node = cfg.get(key)
+        steps = OmegaConf.to_container(node) if isinstance(node, DictConfig) and "steps" in node else None
+        if isinstance(steps, dict) and re.search(r"(?<!\\)\$\{oc\.env:", str(steps["steps"])):
+            raise ConfigError(f"{key}.steps: got ${{oc.env:NAME}}, should be \\${{oc.env:NAME}}: the step resolves it")
 
 
 def _is_bare(part: Any) -> bool:
@@ -140,29 +150,51 @@ def run_of(experiment: Experiment, output_dir: Path, config: dict[str, Any], ove
         config=config,
         overrides=shown(overrides),
         compose=partial(_composed, tuple(overrides)),
+        compose_comparison=partial(comparison_of, tuple(overrides)),
     )
 
 
-def _composed(own: Sequence[str], added: Sequence[str]) -> Composed:
-    """A run with `own` overrides, but for those of its stage and of files, and `added` ones.
+def _composed(own: Sequence[str], added: Sequence[str], start: Sequence[str]) -> Composed:
+    """A run with `added` overrides, on top of them the `own` ones, but for those of its stage and of files.
+
+    `start` names what it starts from.
 
     Raises:
         ConfigError: it is not valid, or Hydra was not initialised.
     """
+    overrides = [*added, *inherited(own), *start]
+    cfg = _compose(overrides)
+    experiment = parse(cfg)
+    models = [model for model in (experiment.model, experiment.student) if model is not None and model.is_folder]
+    transfer = experiment.transfer or []
+    files = [Path(file).expanduser() for file in ([transfer] if isinstance(transfer, str) else transfer)]
+    inputs = [*(model.folder for model in models), *files]
+    return Composed(_for_record(cfg), experiment.data, inputs, partial(execute, cfg, overrides=overrides))
+
+
+def comparison_of(own: Sequence[str], folders: Sequence[Path], added: Sequence[str]) -> Composed:
+    """A comparison of artifacts with the data, trainer and cache of `own` overrides, whatever their stage is."""
+    comparing = ["stage=compare", *added]
+    stage = _compose(comparing).stage
+    cfg = _compose([*inherited(own), *(override for override in added if not override.startswith("stage."))])
+    with open_dict(cfg):
+        # An experiment may have settings of another stage, which are none of this one's.
+        cfg.stage = stage
+        cfg.artifacts = [str(folder) for folder in folders]
+    return Composed(_for_record(cfg), parse(cfg).data, [], partial(execute, cfg, overrides=comparing))
+
+
+def _compose(overrides: Sequence[str]) -> DictConfig:
     if not GlobalHydra.instance().is_initialized():
-        raise ConfigError(
-            "stage: further runs are composed by Hydra; should be run by run.py or in initialize_config_dir"
-        )
+        raise ConfigError("stage: Hydra composes further runs; start this one by run.py or in initialize_config_dir")
     name = HydraConfig.get().job.config_name if HydraConfig.initialized() else "config"
-    overrides = [*inherited(own), *added]
-    cfg = compose(name, overrides=overrides)
-    return Composed(_for_record(cfg), parse(cfg).data, partial(execute, cfg, overrides=overrides))
+    return compose(name, overrides=list(overrides))
 
 
 LOCAL_KEYS = ("cache_dir", "artifact", "artifacts", "baseline", "teacher", "transfer", "input", "output", "resume")
 """Where things lie on one machine; no part of what makes a result."""
 
-OWN_KEYS = ("stage", "chain", *LOCAL_KEYS[1:])
+OWN_KEYS = ("stage", "chain", "artifact", "artifacts", "teacher", "input", "output", "resume")
 """What a run says of itself alone, and no further run takes over."""
 
 
@@ -182,10 +214,9 @@ def inherited(overrides: Sequence[str]) -> list[str]:
 
 
 def unswept(overrides: Sequence[str]) -> list[str]:
-    """Those of a multirun's overrides that hold for all its runs and that a comparison of them takes over."""
-    kept = inherited(overrides)
-    parsed = OverridesParser.create().parse_overrides(kept)
-    return [override for override, one in zip(kept, parsed, strict=True) if not one.is_sweep_override()]
+    """Those of a multirun's overrides that hold for all its runs."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return [override for override, one in zip(overrides, parsed, strict=True) if not one.is_sweep_override()]
 
 
 def shown(overrides: Sequence[str]) -> list[str]:
@@ -196,14 +227,20 @@ def shown(overrides: Sequence[str]) -> list[str]:
         name = key.lstrip("+~")
         if SECRET.search(name.rpartition(".")[2]) or name in {"cache_dir", "resume", "output"}:
             continue
-        place = name in LOCAL_KEYS and value not in {"null", "-"}
-        told.append(f"{key}=DIR" if place else f"{key}{equals}{_WAY.sub('', value)}")
+        if name in LOCAL_KEYS and value not in {"null", "-"}:
+            told.append(f"{key}=DIR")
+        elif _SECRET_INSIDE.search(value):
+            told.append(f"{key}=HIDDEN")
+        else:
+            told.append(f"{key}{equals}{_WAY.sub(lambda match: Path(match[0].strip()).name, value)}")
     return told
 
 
-_WAY = re.compile(r"(?<![\w.:/~-])[~/][^\s,\[\]{}'\"=]*/")
-"""An absolute path or one from home, up to its last part."""
+_SECRET_INSIDE = re.compile(r"(key|token|secret|password|credentials?)[\"']?\s*:", re.IGNORECASE)
+"""A mapping with a key that `SECRET` would leave out."""
 
+_WAY = re.compile(r"(?<![\w.:/~-])(?:file:/+)?[~/][^,\[\]{}'\"=]*")
+"""An absolute path or one from home, spaces included."""
 
 SECRET = re.compile(r"(^|_)(key|token|secret|password|credentials?)$", re.IGNORECASE)
 """Keys whose values stay out of records and logs."""

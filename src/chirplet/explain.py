@@ -13,6 +13,8 @@ def explain(error: BaseException) -> tuple[str, int] | None:
     """The message and the exit code for an error of the user's, or None for one of ours."""
     if isinstance(error, UserError):
         return str(error), error.exit_code
+    if isinstance(error, ValueError) and str(error).startswith("Config group override"):
+        return "a group got null, should be one of its options; ~GROUP leaves it out", CONFIG_EXIT_CODE
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _configuration(error), CONFIG_EXIT_CODE
     return None

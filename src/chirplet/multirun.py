@@ -11,28 +11,33 @@ class CompareRuns(Callback):
     """Hydra's callback; sweeps with Optuna have results of their own."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Compare the artifacts below the multirun's folder, where there are several."""
+        """Compare the artifacts below the multirun's folder, where there are several, with what they started from."""
         if config.hydra.runtime.choices.get("hydra/sweeper") == "optuna":
             return
         from chirplet.artifact import RECORD
 
         folder = Path(config.hydra.sweep.dir)
-        if len(list(folder.glob(f"**/artifact/{RECORD}"))) > 1:
-            _compare(config, folder)
+        made = sorted(path.parent for path in folder.glob(f"**/artifact/{RECORD}"))
+        if len(made) > 1:
+            _compare(list(config.hydra.overrides.task), made, folder)
 
 
-def _compare(config: DictConfig, folder: Path) -> None:
+def _compare(overrides: list[str], made: list[Path], folder: Path) -> None:
     from hydra import compose
 
+    from chirplet.artifact import Artifact
     from chirplet.console import console
-    from chirplet.experiment import execute, unswept
+    from chirplet.experiment import comparison_of, unswept
     from chirplet.explain import explain
-    from chirplet.sweep.composing import quoted
 
-    pattern = quoted(f"{folder}/**/artifact")
-    overrides = [*unswept(config.hydra.overrides.task), "stage=compare", f"artifacts={pattern}"]
+    fixed = unswept(overrides)
     try:
-        execute(compose(config.hydra.job.config_name, overrides=overrides), folder, overrides)
+        given = compose("config", overrides=[one for one in fixed if one.startswith(("artifact=", "teacher="))])
+        parents = [given.artifact, *([given.teacher] if isinstance(given.teacher, str) else given.teacher or [])]
+        started = [Path(parent).expanduser() for parent in parents if parent is not None]
+        data = Artifact.open(made[0]).record.data.fingerprint
+        known = [parent for parent in started if Artifact.open(parent).record.data.fingerprint == data]
+        comparison_of(fixed, [*known, *made], []).run(folder)
     except Exception as error:
         # The runs are done, and their artifacts stay; Hydra would tell this in a warning of several lines.
         told = explain(error)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from chirplet.artifact import Artifact
 from chirplet.data.corpus import Tweets
 from chirplet.error import ArtifactError
 from chirplet.metric.significance import mcnemar_p
-from chirplet.report.comparison import advise, compare, find_artifacts, front, names_of, open_candidates
-from chirplet.report.comparison_table import as_csv, comparison_table, markdown
-from comparisons import TRUTH, TWEETS, N, ancestor, family, write_artifact
+from chirplet.report.candidates import find_artifacts, names_of, open_candidates
+from chirplet.report.comparison import advise, compare, front
+from chirplet.report.comparison_table import as_csv, comparison_table, markdown, notes
+from comparisons import TWEETS, N, ancestor, cost, family, write_artifact
 from records import make_record
 
 
@@ -25,12 +27,23 @@ def by_name(comparison):
     return {row.name: row for row in comparison.rows}
 
 
-def test_patterns_find_each_artifact_once(tmp_path):
+def test_patterns_find_each_artifact_once_and_none_that_is_being_written(tmp_path):
     folders = family(tmp_path / "out")
-    (tmp_path / "out" / ".artifact.1.tmp").mkdir()
-    assert find_artifacts([f"{tmp_path}/out/**/artifact"]) == sorted(folders)
+    shutil.copytree(folders[0], folders[0].with_name(".artifact.1.tmp"))
+    assert find_artifacts([f"{tmp_path}/out/*/*"]) == find_artifacts([f"{tmp_path}/out/**/artifact"]) == sorted(folders)
     assert find_artifacts([str(folders[0]), f"{tmp_path}/*/*/artifact"])[0] == folders[0]
     assert len(find_artifacts([str(folders[0]), f"{tmp_path}/*/*/artifact"])) == 3
+
+
+def test_a_folder_with_signs_of_patterns_in_its_name_is_a_folder(tmp_path):
+    (folder,) = [write_artifact(tmp_path / "out[1]", "a", {"test": 30})]
+    assert find_artifacts([str(folder)]) == [folder]
+
+
+def test_a_copy_is_the_same_artifact(tmp_path):
+    folders = family(tmp_path)
+    shutil.copytree(folders[0], tmp_path / "copy")
+    assert [row.name for row in compared([*folders, tmp_path / "copy"]).rows] == ["teacher", "int8", "student"]
 
 
 @pytest.mark.parametrize(
@@ -48,8 +61,16 @@ def test_what_is_not_there_is_told(tmp_path, pattern, told):
 
 
 def test_names_are_the_shortest_ends_that_tell_folders_apart(tmp_path):
-    folders = [tmp_path / "a" / "x" / "artifact", tmp_path / "b" / "x" / "artifact", tmp_path / "b" / "y"]
-    assert names_of(folders) == ["a/x", "b/x", "y"]
+    places = [("a/x/artifact", {}), ("b/x/artifact", {}), ("b/y", {}), *_jobs("0", "1")]
+    artifacts = [Artifact(tmp_path / place, make_record(**changes)) for place, changes in places]
+    assert names_of(artifacts) == ["a/x", "b/x", "y", "sparsity=0.0/one", "sparsity=0.1/one"]
+
+
+def _jobs(*numbers):
+    """What a multirun makes: jobs that differ in one override."""
+    return [
+        (f"m/{number}/one/artifact", {"overrides": ["data=csv", f"pruner.sparsity=0.{number}"]}) for number in numbers
+    ]
 
 
 def test_drops_and_lineage_by_hand(tmp_path):
@@ -121,11 +142,13 @@ def test_what_differs_is_told_and_nothing_is_compared(tmp_path):
     labels = write_artifact(tmp_path / "labels", "c", {"test": 30}, labels=["x", "y", "z"])
     with pytest.raises(ArtifactError, match=r"'first' has the labels Negative, .* 'labels' has x, y, z"):
         compared([first, labels])
-    fewer = Tweets(TWEETS.row_id[:-1], TWEETS.text[:-1], TRUTH[:-1].astype(np.int64), TWEETS.date[:-1])
-    write_artifact(tmp_path / "fewer", "d", {"val": 30})
-    with pytest.raises(ArtifactError, match="'fewer' was not judged on test, and others were"):
+    write_artifact(tmp_path / "untested", "d", {"val": 30})
+    with pytest.raises(ArtifactError, match="'untested' was not judged on test, and others were"):
+        compared([first, tmp_path / "untested"])
+    fewer = Tweets(TWEETS.row_id[:-1], TWEETS.text[:-1], TWEETS.label[:-1], TWEETS.date[:-1])
+    write_artifact(tmp_path / "fewer", "e", {"test": 30}, tweets=fewer)
+    with pytest.raises(ArtifactError, match=r"'first' and 'fewer' were judged on different test tweets .*40 and 39"):
         compared([first, tmp_path / "fewer"])
-    assert len(fewer) == N - 1
 
 
 def test_validation_is_what_is_compared_where_none_was_tested(tmp_path):
@@ -145,12 +168,52 @@ def test_the_front_is_what_no_other_beats(tmp_path):
 
 
 def test_the_advice_is_the_fastest_that_is_right_enough_on_validation(tmp_path):
-    comparison = compared(family(tmp_path))
+    comparison = compared(family(tmp_path / "a"))
     advice = advise(comparison, 0.0)
-    assert (advice.row.name, advice.split) == ("int8", "val")  # no drop on val, though there is one on test
+    assert advice.row.name == "int8"  # no drop on val, though there is one on test
     assert (advice.times_tweets_per_s, advice.times_smaller) == (4.0, 4.0)
-    unmeasured = write_artifact(tmp_path / "unmeasured", "e", {"val": 36, "test": 35}, seed=9)
-    assert advise(compared([*family(tmp_path / "again"), unmeasured]), 0.01) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"right": {"val": 36, "test": 35}},
+        {"right": {"test": 35}, "cost": cost(10, 1, 1000)},
+        {"right": {"val": 36, "test": 35}, "cost": cost(10, 1, 1000), "cpu": {"name": "another", "flags": []}},
+    ],
+    ids=["speed unknown", "not judged on val", "another machine"],
+)
+def test_there_is_no_advice_where_it_would_rest_on_nothing(tmp_path, changes):
+    other = write_artifact(tmp_path / "other", "e", changes.pop("right"), settings={"other": 1}, **changes)
+    comparison = compared([*family(tmp_path / "a"), other])
+    assert advise(comparison, 0.01) is None
+    assert ("times faster" in markdown(comparison)) == ("cpu" not in changes)
+    assert len(notes(comparison)) == 1
+
+
+def test_students_count_as_their_teacher_s_descendants(tmp_path):
+    teacher, _, student = family(tmp_path)
+    assert compared([student, teacher]).baseline == "teacher"
+
+
+def test_folded_rows_that_would_be_called_alike_have_all_their_names(tmp_path):
+    folders = []
+    for number, (seed, rate) in enumerate([(1, 0.1), (2, 0.1), (1, 0.2), (2, 0.2)]):
+        place = tmp_path / str(number) / "teacher"
+        folders.append(write_artifact(place, f"a{number}", {"test": 30 + number}, seed=seed, settings={"rate": rate}))
+    comparison = compared(folders)
+    assert [row.name for row in comparison.rows] == ["0/teacher+1/teacher", "2/teacher+3/teacher"]
+    assert compared(folders, "2/teacher+3/teacher").base.seeds == [1, 2]
+    assert compared(folders, "3/teacher").base is not comparison.base
+
+
+def test_where_parents_lay_makes_no_other_run(tmp_path):
+    folders = []
+    for seed in (1, 2):
+        config = {"seed": seed, "stage": {"artifact": f"outputs/{seed}/artifact", "resume": None}}
+        place = tmp_path / str(seed) / "q"
+        folders.append(write_artifact(place, f"a{seed}", {"test": 30 + seed}, seed=seed, config=config))
+    assert [row.seeds for row in compared(folders).rows] == [[1, 2]]
 
 
 def test_markdown_csv_and_the_terminal_say_the_same(tmp_path):
@@ -158,7 +221,11 @@ def test_markdown_csv_and_the_terminal_say_the_same(tmp_path):
     lines = list(csv.DictReader(io.StringIO(as_csv(comparison))))
     assert [line["run"] for line in lines] == ["teacher", "int8", "student"]
     assert float(lines[1]["test/accuracy"]) == 34 / N and float(lines[1]["cost/mb"]) == 22.5
-    assert lines[1]["parent"].startswith("bbb"[:0] + "aaa") and lines[0]["drop_from_parent"] == ""
+    assert (
+        lines[1]["parent"].startswith("aaa")
+        and lines[2]["parent"].startswith("aaa")
+        and lines[0]["drop_from_parent"] == ""
+    )
     for name in ("val/f1_weighted", "test/recall_macro", "cost/params_nonzero", "cost/latency_ms_p95", "control_gain"):
         assert name in lines[0]
     text = markdown(comparison)

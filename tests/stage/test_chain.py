@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,6 +113,51 @@ def test_other_data_make_every_step_again(first, overrides, tmp_path, capsys):
     assert not (tmp_path / "other" / CSV).exists()
 
 
+def test_the_command_line_wins_over_the_steps(overrides, tmp_path, capsys):
+    steps = "stage.steps={one: {stage: finetune, overrides: ['stage.measure_cost=false','trainer.max_epochs=2']}}"
+    folder = chained([*overrides[:-1], steps, "seed=9"], tmp_path / "out")
+    assert opened(folder)["one"].record.training["epochs"] == 1
+
+
+def test_another_model_by_the_same_name_is_another_model(base, overrides, tmp_path, capsys):
+    encoder = tmp_path / "other" / "encoder"
+    shutil.copytree(base / "encoder", encoder)
+    steps = "stage.steps={one: {stage: finetune, overrides: ['stage.measure_cost=false']}}"
+    own = [*overrides[:-1], steps, "seed=21"]
+    chained(own, tmp_path / "first")
+    moved = [override.replace(str(base / "encoder"), str(encoder)) for override in own]
+    capsys.readouterr()
+    chained(moved, tmp_path / "moved")
+    assert "as before" in capsys.readouterr().out  # the same weights elsewhere
+    (encoder / "note.txt").write_text("changed")
+    chained(moved, tmp_path / "changed")
+    assert "as before" not in capsys.readouterr().out
+
+
+def test_a_checkpoint_is_of_the_first_step_that_is_not_done(overrides, first, tmp_path, capsys):
+    """The student is interrupted in its first step; the same command with the checkpoint that it left goes on."""
+    kept = [override for override in overrides if not override.startswith("cache_dir=")]
+    own = [*kept, f"cache_dir={tmp_path}/cache", "callback=default", "trainer.log_every_n_steps=1"]
+    command = [sys.executable, "run.py", *own]
+    process = subprocess.Popen(
+        [*command, "trainer.max_epochs=40", f"hydra.run.dir={tmp_path}/cut"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until(lambda: (tmp_path / "cut" / "student" / "checkpoints").is_dir(), 120)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    (checkpoint,) = re.findall(r"resume=(\S+)", told)
+    assert "/cut/student/" in checkpoint
+    capsys.readouterr()
+    chained([*own, "trainer.max_epochs=40", f"resume={checkpoint}"], tmp_path / "next")
+    assert capsys.readouterr().out.count("as before, from") == 2
+    assert opened(tmp_path / "next")["student"].record.training["resumed"]
+
+
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
@@ -133,11 +180,17 @@ def test_other_data_make_every_step_again(first, overrides, tmp_path, capsys):
         ),
         ("stage.steps={a: {stage: finetune, overrides: ['data=none']}}", "step a: data: got 'none'"),
         ("stage.steps=null", "chain: is missing"),
+        ("teacher=somewhere", r"stage.teacher: got 'somewhere', but the teacher of a step is an earlier step"),
+        ("stage.compare_overrides=[stage.mesure=true]", "stage.mesure: no such key|Could not override"),
+        (
+            "+stage.steps.one={stage: finetune, overrides: ['model.revision=${oc.env:HOME}']}",
+            "got .*the step resolves it",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_runs(overrides, tmp_path, changed, told):
     with pytest.raises(ConfigError, match=told):
-        chained([*overrides[:-1], changed], tmp_path / "out")
+        chained([*overrides[: -1 if "steps=" in changed else None], changed], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -152,7 +205,7 @@ def test_a_chain_that_was_killed_goes_on_at_the_step_that_broke(base, overrides,
     done = subprocess.run(
         [*command, f"hydra.run.dir={tmp_path}/next"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert done.stdout.count("as before, from") >= 1
+    assert done.stdout.count("as before, from") >= 2  # the next one may have been finished by then
     ids = {name: artifact.record.id for name, artifact in opened(tmp_path / "next").items()}
     assert ids["teacher"] == Artifact.open(tmp_path / "killed" / "teacher" / "artifact").record.id
     assert len(ids) == 4
@@ -175,6 +228,8 @@ def test_the_model_of_the_teacher_is_the_model_of_the_steps():
 def test_overrides_are_shown_without_secrets_and_ways():
     given = ["data.dir=/a/b/c", "data.train=[/a/b.csv,~/c/d.csv]", "logger.wandb.api_key=s3cret", "artifact=/x/y"]
     given += ["model.name_or_path=org/name", "teacher=[/a,/b]", "cache_dir=/home/me", "artifact=null"]
+    given += ["data.dir='/home/john doe/x'", "data.dir=/data/corona/", "data.dir=file:///home/me/x", "data.dir=~"]
+    given += ["+logger.comet={_target_: x.Y, api_key: s3cret}", "x=https://a.b/c/d"]
     assert shown(given) == [
         "data.dir=c",
         "data.train=[b.csv,d.csv]",
@@ -182,6 +237,12 @@ def test_overrides_are_shown_without_secrets_and_ways():
         "model.name_or_path=org/name",
         "teacher=DIR",
         "artifact=null",
+        "data.dir='x'",
+        "data.dir=corona",
+        "data.dir=x",
+        "data.dir=~",
+        "+logger.comet=HIDDEN",
+        "x=https://a.b/c/d",
     ]
 
 

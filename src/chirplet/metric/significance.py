@@ -7,6 +7,10 @@ from numpy.typing import NDArray
 
 from chirplet.config import Settings
 
+LEVEL = 0.95
+RESAMPLES = 10_000
+"""What intervals are reported with."""
+
 Right = NDArray[np.bool_]
 """Which tweets a classifier labelled rightly, shape (n,)."""
 

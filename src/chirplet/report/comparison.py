@@ -7,41 +7,21 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from chirplet.artifact import RECORD, Artifact, Predictions, Record, check_folder
+from chirplet.artifact import Record
 from chirplet.config import near
 from chirplet.error import ArtifactError
-from chirplet.metric.significance import mcnemar_p, paired_bootstrap
+from chirplet.metric.significance import LEVEL, RESAMPLES, mcnemar_p, paired_bootstrap
+from chirplet.report.candidates import Candidate
 
-RESAMPLES = 10_000
-LEVEL = 0.95
+PLACES = ("artifact", "teacher", "transfer", "resume")
+"""Keys of a stage that say where things lay; what was made of what is in the lineage."""
+
 TEACHER_ID = 12
 """Characters of a teacher's id that a student's record keeps."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One artifact with its predictions on the tweets that all are compared on."""
-
-    name: str
-    artifact: Artifact
-    predictions: Predictions
-
-    @property
-    def record(self) -> Record:
-        """The artifact's record."""
-        return self.artifact.record
-
-    @property
-    def right(self) -> NDArray[np.bool_]:
-        """Which tweets it labelled rightly, shape (n,)."""
-        found: NDArray[np.bool_] = self.predictions.logits.argmax(axis=1) == self.predictions.label
-        return found
 
 
 @dataclass(frozen=True)
@@ -83,133 +63,37 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows in the order of their artifacts, judged on `split`; `baseline` is the name of one of them."""
+    """Rows in the order of their artifacts, judged on `split`; drops are from `base`, one of them.
+
+    `by_turns` tells that speeds were taken for this comparison, all in one go.
+    """
 
     rows: list[Row]
     split: str
-    baseline: str
+    base: Row
+    by_turns: bool
 
     @property
-    def base(self) -> Row:
-        """The row that all drops are from."""
-        return next(row for row in self.rows if row.name == self.baseline)
+    def baseline(self) -> str:
+        """The name of the row that drops are from."""
+        return self.base.name
 
     @property
     def record(self) -> Record:
         """A record that tells of data and labels, which all share."""
         return self.rows[0].record
 
-
-def find_artifacts(patterns: Sequence[str]) -> list[Path]:
-    """The folders of artifacts that paths and glob patterns (`**` for any depth) name, each once, in order.
-
-    Raises:
-        ArtifactError: a path is no artifact, or a pattern finds none.
-    """
-    found: dict[Path, Path] = {}
-    for pattern in patterns:
-        path = Path(pattern).expanduser()
-        parts = path.parts
-        wild = next((place for place, part in enumerate(parts) if any(sign in part for sign in "*?[")), None)
-        if wild is None:
-            folders = [check_folder(path)]
-        else:
-            root, rest = Path(*parts[:wild]), "/".join(parts[wild:])
-            folders = sorted(
-                folder for folder in root.glob(rest) if (folder / RECORD).is_file() and not folder.name.startswith(".")
-            )
-            if not folders:
-                raise ArtifactError(f"artifacts: got {pattern!r}, which finds no artifact{_closest(root)}")
-        for folder in folders:
-            found.setdefault(folder.resolve(), folder)
-    return list(found.values())
+    @property
+    def machines(self) -> list[str]:
+        """Where speeds were measured; those of several cannot be compared."""
+        records = [candidate.record for row in self.rows for candidate in row.candidates]
+        timed = [record for record in records if "threads" in record.cost]
+        return sorted({f"{record.cpu['name']}, {record.cost['threads']} threads" for record in timed})
 
 
-def _closest(root: Path) -> str:
-    """Why a pattern may have found nothing."""
-    if root.is_dir():
-        return ""
-    siblings = [path.name for path in root.parent.iterdir()] if root.parent.is_dir() else []
-    return f": no folder {str(root)!r}{near(root.name, siblings)}"
-
-
-def names_of(folders: Sequence[Path]) -> list[str]:
-    """What tells each folder from the others: the shortest end of its path that no other has.
-
-    Stages write to a folder called `artifact`, which says nothing and is left out.
-    """
-    paths = [folder.absolute().parts for folder in folders]
-    paths = [parts[:-1] if parts[-1] == "artifact" else parts for parts in paths]
-    names = []
-    for parts in paths:
-        length = next(
-            (n for n in range(1, len(parts)) if sum(other[-n:] == parts[-n:] for other in paths) == 1), len(parts)
-        )
-        names.append("/".join(parts[-length:]))
-    return names
-
-
-def open_candidates(folders: Sequence[Path], split: str | None) -> tuple[list[Candidate], str]:
-    """The artifacts with their predictions on `split`; null takes test where all were judged on it, else val.
-
-    Raises:
-        ArtifactError: they are not of the same tweets and labels, or were not all judged on one split.
-    """
-    artifacts = [Artifact.open(folder) for folder in folders]
-    names = names_of(folders)
-    _check_same(names, [artifact.record for artifact in artifacts])
-    chosen = _judged_split(names, [artifact.record for artifact in artifacts], split)
-    candidates = [
-        Candidate(name, artifact, artifact.predictions(chosen)) for name, artifact in zip(names, artifacts, strict=True)
-    ]
-    first = candidates[0]
-    for other in candidates[1:]:
-        same = other.predictions.row_id == first.predictions.row_id
-        if not same or not np.array_equal(other.predictions.label, first.predictions.label):
-            raise ArtifactError(
-                f"artifacts: {first.name!r} and {other.name!r} were judged on different {chosen} tweets or labels of "
-                f"theirs ({len(first.predictions.label):,} and {len(other.predictions.label):,} tweets)"
-            )
-    return candidates, chosen
-
-
-def _check_same(names: Sequence[str], records: Sequence[Record]) -> None:
-    first = records[0]
-    for name, record in zip(names[1:], records[1:], strict=True):
-        if record.labels != first.labels:
-            raise ArtifactError(
-                f"artifacts: {names[0]!r} has the labels {', '.join(first.labels)}, {name!r} has "
-                f"{', '.join(record.labels)}; only artifacts of the same labels are compared"
-            )
-        if record.data.fingerprint != first.data.fingerprint:
-            raise ArtifactError(
-                f"artifacts: {names[0]!r} was made from {_data(first, record)}, {name!r} from {_data(record, first)}; "
-                "only artifacts of the same tweets and splits are compared"
-            )
-
-
-def _data(record: Record, other: Record) -> str:
-    """The data of `record`, with the settings in which `other` differs."""
-    settings, others = (one.config.get("data", {}) for one in (record, other))
-    differ = [name for name in settings if name != "_target_" and settings[name] != others.get(name)]
-    told = [f"data={record.data.source}", *(f"data.{name}={settings[name]}" for name in differ)]
-    if record.data.source == other.data.source and not differ:
-        told.append(f"with the fingerprint {record.data.fingerprint[:12]}")
-    return " ".join(told)
-
-
-def _judged_split(names: Sequence[str], records: Sequence[Record], wanted: str | None) -> str:
-    for split in ("test", "val") if wanted is None else (wanted,):
-        if all(split in record.metrics for record in records):
-            return split
-    missing = [name for name, record in zip(names, records, strict=True) if (wanted or "test") not in record.metrics]
-    raise ArtifactError(
-        f"artifacts: {missing[0]!r} was not judged on {wanted or 'test'}, and others were; "
-        "should all have been judged on one split"
-    )
-
-
-def compare(candidates: Sequence[Candidate], split: str, baseline: str | None, seed: int) -> Comparison:
+def compare(
+    candidates: Sequence[Candidate], split: str, baseline: str | None, seed: int, by_turns: bool = False
+) -> Comparison:
     """Rows of every candidate, those of the same run with several seeds folded into one.
 
     Args:
@@ -217,14 +101,15 @@ def compare(candidates: Sequence[Candidate], split: str, baseline: str | None, s
         split: what their predictions are on.
         baseline: the name of a candidate; null is the one that most others were made from.
         seed: of the bootstrap.
+        by_turns: whether the records' times were taken for this comparison.
 
     Raises:
         ArtifactError: no candidate is called `baseline`.
     """
     groups = _folded(candidates)
-    base = _baseline(groups, baseline)
+    names = _row_names(groups)
+    base = groups[_baseline(groups, names, baseline)]
     by_id = {candidate.record.id[:TEACHER_ID]: candidate for candidate in candidates}
-    names = ["/".join(_common(group)) for group in groups]
     rows = []
     for name, group in zip(names, groups, strict=True):
         parents = [by_id.get(parent_id(candidate.record) or "") for candidate in group]
@@ -237,11 +122,11 @@ def compare(candidates: Sequence[Candidate], split: str, baseline: str | None, s
                 figures=figures,
                 spread=spread,
                 from_parent=_drop(known, group, seed) if len(known) == len(group) else None,
-                from_baseline=_drop(_same_seed(base, group), group, seed),
+                from_baseline=_drop(base, group, seed),
                 control=_control(group, split),
             )
         )
-    return Comparison(rows, split, names[groups.index(base)])
+    return Comparison(rows, split, rows[groups.index(base)], by_turns)
 
 
 def parent_id(record: Record) -> str | None:
@@ -272,30 +157,48 @@ def _kin(record: Record, by_id: Mapping[str, Candidate]) -> str:
     before = by_id.get(parent or "")
     origin = parent if before is None or parent is None else _kin(before.record, by_id)
     config = {name: value for name, value in record.config.items() if name != "seed"}
+    if isinstance(config.get("stage"), dict):
+        config["stage"] = {name: value for name, value in config["stage"].items() if name not in PLACES}
     base = record.lineage[0]
     told = [record.stage, record.method, record.settings, config, base.name, base.weights_sha256, origin]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def _baseline(groups: Sequence[list[Candidate]], wanted: str | None) -> list[Candidate]:
+def _baseline(groups: Sequence[list[Candidate]], names: Sequence[str], wanted: str | None) -> int:
+    """The position of the group that is called so; null: that from which, or by which, most others came."""
     if wanted is not None:
-        for group in groups:
-            if any(candidate.name == wanted for candidate in group):
-                return group
-        names = [candidate.name for group in groups for candidate in group]
+        for place, (name, group) in enumerate(zip(names, groups, strict=True)):
+            if wanted == name or any(candidate.name == wanted for candidate in group):
+                return place
         raise ArtifactError(
             f"baseline: got {wanted!r}, should be one of the artifacts: {', '.join(names)}{near(wanted, names)}"
         )
+    by_id = {candidate.record.id[:TEACHER_ID]: candidate for group in groups for candidate in group}
 
     def descendants(group: list[Candidate]) -> int:
-        ids = {candidate.record.id for candidate in group}
-        return sum(
-            any(ancestor.artifact in ids for ancestor in candidate.record.lineage)
-            for other in groups
-            for candidate in other
-        )
+        ids = {candidate.record.id[:TEACHER_ID] for candidate in group}
+        return sum(bool(ids & _ancestors(candidate.record, by_id)) for other in groups for candidate in other)
 
-    return max(groups, key=descendants)  # the first of those that have as many
+    return max(range(len(groups)), key=lambda place: descendants(groups[place]))  # the first of those that have as many
+
+
+def _ancestors(record: Record, by_id: Mapping[str, Candidate]) -> set[str]:
+    """The beginnings of the ids of all that it was made from or learnt from, as far as they are known."""
+    found = {ancestor.artifact[:TEACHER_ID] for ancestor in record.lineage if ancestor.artifact is not None}
+    parent = parent_id(record)
+    while parent is not None and parent not in found:
+        found.add(parent)
+        parent = parent_id(by_id[parent].record) if parent in by_id else None
+    return found
+
+
+def _row_names(groups: Sequence[list[Candidate]]) -> list[str]:
+    """What rows are called: a candidate's name, or what those of a folded one have in common where that is enough."""
+    names = ["/".join(_common(group)) for group in groups]
+    return [
+        name if names.count(name) == 1 else "+".join(candidate.name for candidate in group)
+        for name, group in zip(names, groups, strict=True)
+    ]
 
 
 def _common(group: Sequence[Candidate]) -> list[str]:
@@ -319,14 +222,6 @@ def _figures(group: Sequence[Candidate]) -> tuple[dict[str, float], dict[str, fl
     if len(group) == 1:
         return means, {}
     return means, dict(zip(shared, table.std(axis=0, ddof=1).tolist(), strict=True))
-
-
-def _same_seed(base: list[Candidate], group: Sequence[Candidate]) -> list[Candidate]:
-    """The baseline's candidate of each seed, or all of them where seeds do not pair."""
-    seeds = {candidate.record.seed: candidate for candidate in base}
-    paired = [seeds.get(candidate.record.seed) for candidate in group]
-    known = [candidate for candidate in paired if candidate is not None]
-    return known if len(known) == len(group) else base
 
 
 def _drop(before: Sequence[Candidate], after: Sequence[Candidate], seed: int) -> Drop:
@@ -366,30 +261,27 @@ def front(rows: Sequence[Row], cost: str, score: str, more_is_better: bool) -> l
 
 @dataclass(frozen=True)
 class Advice:
-    """The fastest row whose accuracy on `split` is within `acceptable` of the baseline's."""
+    """The fastest row whose accuracy on validation is within `acceptable` of the baseline's."""
 
     row: Row
-    split: str
     acceptable: float
     times_tweets_per_s: float
     times_smaller: float
 
 
 def advise(comparison: Comparison, acceptable: float) -> Advice | None:
-    """What to take where accuracy may drop by so much; chosen on validation where all were judged on it.
+    """What to take where accuracy may drop by so much, chosen on validation.
 
-    None where the speed of some was not measured.
+    None where some were not judged on it, or where speeds are not known or are of different machines.
     """
-    base = comparison.base
-    split = "val" if all("val/accuracy" in row.figures for row in comparison.rows) else comparison.split
-    if not all("cost/tweets_per_s" in row.figures for row in comparison.rows):
+    base, score = comparison.base, "val/accuracy"
+    known = all("cost/tweets_per_s" in row.figures and score in row.figures for row in comparison.rows)
+    if not known or len(comparison.machines) > 1:
         return None
-    score = f"{split}/accuracy"
     within = [row for row in comparison.rows if base.figures[score] - row.figures[score] <= acceptable + 1e-12]
     best = max(within, key=lambda row: row.figures["cost/tweets_per_s"])
     return Advice(
         best,
-        split,
         acceptable,
         best.figures["cost/tweets_per_s"] / base.figures["cost/tweets_per_s"],
         base.figures["cost/mb"] / best.figures["cost/mb"],

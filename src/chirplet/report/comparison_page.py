@@ -12,8 +12,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from chirplet.report import plot
-from chirplet.report.comparison import Advice, Candidate, Comparison, Row, front, parent_id
-from chirplet.report.comparison_table import TEXTS, columns, how
+from chirplet.report.candidates import Candidate
+from chirplet.report.comparison import Advice, Comparison, Row, front, parent_id
+from chirplet.report.comparison_table import TEXTS, columns, drop_text, how
 from chirplet.report.page import render_page
 from chirplet.report.slices import most_divided, slices
 
@@ -65,10 +66,10 @@ def page(comparison: Comparison, advice: Advice | None, texts: Texts | None) -> 
         advice=advice,
         columns=shown,
         texts_columns=TEXTS,
-        machines=_machines(comparison),
+        advised_drop="" if advice is None else drop_text(advice.row.from_baseline),
         costs=_cost_figures(comparison),
         drops=_drop_figure(comparison),
-        calibration=_calibration_figure(detailed, comparison.split),
+        calibration=_calibration_figure(sorted(detailed, key=lambda row: row is not comparison.base), comparison.split),
         detailed=detailed,
         confusions=[(row, _confusion(row)) for row in detailed],
         by_class=_by_class(detailed, comparison.split),
@@ -86,20 +87,12 @@ def _detailed(comparison: Comparison) -> list[Row]:
         for cost, _, more in COSTS
         for row in front(comparison.rows, cost, f"{comparison.split}/accuracy", more_is_better=more)
     ]
-    chosen = dict.fromkeys(row.name for row in [comparison.base, *fronts, *comparison.rows])
-    few = list(chosen)[:DETAILED]
+    chosen: list[Row] = []
+    for row in [comparison.base, *fronts, *comparison.rows]:
+        if row not in chosen:
+            chosen.append(row)
+    few = [row.name for row in chosen[:DETAILED]]
     return [row for row in comparison.rows if row.name in few]
-
-
-def _machines(comparison: Comparison) -> list[str]:
-    """The machines that speeds were measured on; of several, speeds cannot be compared."""
-    told = {
-        f"{record.cpu['name']}, {record.cost['threads']} threads"
-        for row in comparison.rows
-        for record in (candidate.record for candidate in row.candidates)
-        if "threads" in record.cost
-    }
-    return sorted(told)
 
 
 def _cost_figures(comparison: Comparison) -> list[tuple[Markup, str]]:
@@ -129,7 +122,7 @@ def _cost_figures(comparison: Comparison) -> list[tuple[Markup, str]]:
 
 
 def _drop_figure(comparison: Comparison) -> Markup | None:
-    others = [row for row in comparison.rows if row.name != comparison.baseline]
+    others = [row for row in comparison.rows if row is not comparison.base]
     if not others:
         return None
     values = [_points(row) for row in others]
@@ -147,10 +140,16 @@ def _points(row: Row) -> tuple[float, float, float]:
     return 100 * drop.value, 100 * drop.low, 100 * drop.high
 
 
-def _calibration_figure(rows: Sequence[Row], split: str) -> Markup:
-    """How often the label is right, by how sure the model is of it: the first four of `rows`."""
+def _calibration_figure(rows: Sequence[Row], split: str) -> Markup | None:
+    """How often the label is right, by how sure the model is of it: the first four of `rows`, their first seeds.
+
+    None where tweets are too few for that.
+    """
     few = rows[: len(plot.SERIES)]
-    series = {row.name: _reliability(row.candidates[0]) for row in few}
+    curves = {row.name: _reliability(row.candidates[0]) for row in few}
+    series = {name: points for name, points in curves.items() if points}
+    if not series:
+        return None
     told = "; ".join(f"{row.name} {row.figures[f'{split}/calibration_error']:.3f}" for row in few)
     alt = f"Lines: share of right labels by confidence. Expected calibration errors: {told}."
     return Markup(plot.share_lines(series, "probability of the label given", "share that is right", alt))

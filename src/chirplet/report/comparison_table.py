@@ -10,61 +10,97 @@ from rich.table import Table
 
 from chirplet.artifact import COSTS, Ancestor
 from chirplet.data.corpus import SPLITS
-from chirplet.report.comparison import Advice, Comparison, Drop, Row
+from chirplet.report.comparison import Advice, Comparison, Drop, Row, parent_id
 
 SCORES = ("accuracy", *(f"{score}_{mean}" for mean in ("macro", "weighted") for score in ("f1", "precision", "recall")))
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of what people read: `value` sorts it (a text where it is one), `shown` is how it reads."""
+    """One column of what people read.
+
+    `value` sorts it (a text where it is one), `shown` is how it reads, `narrow` whether a terminal has room for it.
+    """
 
     heading: str
     value: Callable[[Row], float | str | None]
     shown: Callable[[Row], str]
     meaning: str
+    narrow: bool = True
 
 
 def columns(comparison: Comparison) -> list[Column]:
     """What people are shown, in order; columns that no row has anything for are left out."""
-    split, base = comparison.split, comparison.base
-
-    def figure(heading: str, name: str, form: str, meaning: str, unit: float = 1.0) -> Column:
-        return Column(heading, lambda row: row.figures.get(name), lambda row: _spread(row, name, form, unit), meaning)
-
-    def drop(heading: str, of: Callable[[Row], Drop | None], meaning: str) -> Column:
-        return Column(heading, lambda row: _of(of(row)), lambda row: _interval(of(row)), meaning)
-
-    def times(heading: str, name: str, inverted: bool, meaning: str) -> Column:
-        def value(row: Row) -> float | None:
-            if name not in row.figures or name not in base.figures:
-                return None
-            ratio = row.figures[name] / base.figures[name]
-            return 1 / ratio if inverted else ratio
-
-        return Column(heading, value, lambda row: _formed(value(row), "{:.2f}"), meaning)
-
-    several = any(len(row.candidates) > 1 for row in comparison.rows)
+    split, baseline = comparison.split, comparison.baseline
+    interval = "accuracy, points, 95% interval over tweets"
     found = [
         Column("run", lambda row: row.name, lambda row: row.name, "the folder that tells it from the others"),
         Column("how", how, how, "stage and method"),
-        Column("model", model, model, "the base model"),
-        figure("accuracy", f"{split}/accuracy", "{:.4f}", f"on {split}"),
-        figure("F1", f"{split}/f1_macro", "{:.4f}", f"macro, on {split}"),
-        drop(f"drop from {comparison.baseline}", lambda row: row.from_baseline, "accuracy, points, 95% interval"),
-        drop("drop from parent", lambda row: row.from_parent, "accuracy, points, 95% interval"),
-        Column("gain over control", lambda row: row.control.get("gain"), _gain, "of a student, points, 95% interval"),
-        figure("ECE", f"{split}/calibration_error", "{:.3f}", f"expected calibration error on {split}"),
-        figure("weights (M)", "cost/params_packed", "{:.2f}", "million numbers stored, of any width", 1e6),
-        figure("MB", "cost/mb", "{:.1f}", "million bytes on disk"),
-        times("times smaller", "cost/mb", True, f"bytes of {comparison.baseline} over its own"),
-        figure("ms", "cost/latency_ms", "{:.2f}", "one tweet, median"),
-        figure("tweets/s", "cost/tweets_per_s", "{:,.0f}", "batches of 32 in length order"),
-        times("times faster", "cost/tweets_per_s", False, f"tweets/s over those of {comparison.baseline}"),
+        Column("model", model, model, "the base model", narrow=False),
+        Column("seeds", lambda row: len(row.seeds), _seeds, "runs that differ in their seed alone: mean ± sd"),
+        _figure("accuracy", f"{split}/accuracy", "{:.4f}", f"on {split}"),
+        _figure("F1", f"{split}/f1_macro", "{:.4f}", f"macro, on {split}"),
+        *_drop(f"drop from {baseline}", lambda row: row.from_baseline, interval, narrow=True),
+        *_drop("drop from its parent", lambda row: row.from_parent, interval, narrow=False),
+        Column("gain over control", lambda row: row.control.get("gain"), _gain, f"of a student, {interval}"),
+        _figure("ECE", f"{split}/calibration_error", "{:.3f}", f"expected calibration error on {split}", narrow=False),
+        _figure(
+            "weights (M)", "cost/params_packed", "{:.2f}", "million numbers stored, of any width", 1e6, narrow=False
+        ),
+        _figure("MB", "cost/mb", "{:.1f}", "million bytes on disk"),
+        _times("times smaller", "cost/mb", comparison, f"bytes of {baseline} over its own"),
+        *_speeds(comparison),
     ]
-    if several:
-        found.insert(3, Column("seeds", lambda row: len(row.seeds), lambda row: str(len(row.seeds)), "runs"))
     return [column for column in found if any(column.shown(row) for row in comparison.rows)]
+
+
+def _speeds(comparison: Comparison) -> list[Column]:
+    """Times; how they compare only where they were taken on one machine."""
+    when = "" if comparison.by_turns else ", taken when each was made"
+    found = [
+        _figure("ms", "cost/latency_ms", "{:.2f}", f"one tweet, median{when}"),
+        _figure("tweets/s", "cost/tweets_per_s", "{:,.0f}", f"batches of 32 in length order{when}"),
+    ]
+    if len(comparison.machines) == 1:
+        how_sure = "" if comparison.by_turns else "; stage.measure=true takes all by turns, which is surer"
+        meaning = f"tweets/s over those of {comparison.baseline}{how_sure}"
+        found.append(_times("times faster", "cost/tweets_per_s", comparison, meaning))
+    return found
+
+
+def _figure(heading: str, name: str, form: str, meaning: str, unit: float = 1.0, narrow: bool = True) -> Column:
+    return Column(
+        heading, lambda row: row.figures.get(name), lambda row: _spread(row, name, form, unit), meaning, narrow
+    )
+
+
+def _drop(heading: str, of: Callable[[Row], Drop | None], meaning: str, narrow: bool) -> list[Column]:
+    """A drop and how likely so uneven a split of tweets is by chance."""
+
+    def p(row: Row) -> float | None:
+        drop = of(row)
+        return None if drop is None or drop.low == drop.high else drop.mcnemar_p
+
+    return [
+        Column(heading, lambda row: _of(of(row)), lambda row: drop_text(of(row)), meaning, narrow),
+        Column("p", p, lambda row: _formed(p(row), "{:.2g}"), f"McNemar's, of the {heading}", narrow),
+    ]
+
+
+def _times(heading: str, name: str, comparison: Comparison, meaning: str) -> Column:
+    """How many times smaller, or more tweets a second, than the baseline."""
+    base = comparison.base.figures.get(name)
+
+    def value(row: Row) -> float | None:
+        if base is None or name not in row.figures:
+            return None
+        return base / row.figures[name] if name == "cost/mb" else row.figures[name] / base
+
+    return Column(heading, value, lambda row: _formed(value(row), "{:.2f}"), meaning)
+
+
+def _seeds(row: Row) -> str:
+    return str(len(row.seeds)) if len(row.seeds) > 1 else ""
 
 
 def how(row: Row) -> str:
@@ -83,7 +119,7 @@ def comparison_table(comparison: Comparison) -> Table:
     record = comparison.record
     count = len(comparison.rows[0].candidates[0].predictions.label)
     table = Table(title=f"{record.data.source}: {count:,} {comparison.split} tweets", title_justify="left")
-    shown = [column for column in columns(comparison) if column.heading not in _NOT_ON_TERMINAL]
+    shown = [column for column in columns(comparison) if column.narrow]
     for column in shown:
         table.add_column(column.heading, justify="left" if column.heading in TEXTS else "right", overflow="fold")
     for row in comparison.rows:
@@ -92,37 +128,50 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 TEXTS = ("run", "how", "model")
-_NOT_ON_TERMINAL = ("model", "ECE", "weights (M)", "drop from parent")
-"""A terminal is narrow; Markdown and the page have them."""
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What must be known of the speeds in the table."""
+    if len(comparison.machines) > 1:
+        told = "; ".join(comparison.machines)
+        return [f"note      speeds were measured on different machines and cannot be compared: {told}"]
+    if comparison.machines and not comparison.by_turns:
+        return ["note      speeds were taken when each was made; stage.measure=true takes all again, by turns"]
+    return []
 
 
 def advice_line(comparison: Comparison, advice: Advice) -> str:
     """What to take, in a line."""
     points, base, row = f"{100 * advice.acceptable:g}", comparison.base, advice.row
     if row is base:
-        return f"advice    none within {points} points of {base.name} on {advice.split} is faster than it"
-    score = f"{comparison.split}/accuracy"
+        return f"advice    none within {points} points of {base.name} on val is faster than it"
     return (
-        f"advice    {row.name}: the fastest within {points} points of {base.name} on {advice.split}; "
-        f"{advice.times_tweets_per_s:.1f} times its tweets/s, {advice.times_smaller:.1f} times smaller, "
-        f"{comparison.split} accuracy {row.figures[score]:.4f} against {base.figures[score]:.4f}"
+        f"advice    {row.name}: the fastest within {points} points of {base.name} on val; "
+        f"{advice.times_tweets_per_s:.1f} times its tweets/s, {advice.times_smaller:.1f} times smaller; "
+        f"drop on {comparison.split} {drop_text(row.from_baseline)} points"
     )
 
 
 def markdown(comparison: Comparison) -> str:
-    """A table as GitHub shows it."""
+    """Two tables as GitHub shows them: what people look at, and every figure with a column for each run."""
     shown = columns(comparison)
+    flat = [_flat(row, comparison) for row in comparison.rows]
+    names = list(dict.fromkeys(name for record in flat for name in record if name != "run"))
     lines = [
         _line([column.heading for column in shown]),
         _line(["---" if column.heading in TEXTS else "---:" for column in shown]),
         *(_line([column.shown(row) for column in shown]) for row in comparison.rows),
+        "",
+        _line(["figure", *(row.name for row in comparison.rows)]),
+        _line(["---", *("---:" for _ in comparison.rows)]),
+        *(_line([name, *(_plain(record.get(name, "")) for record in flat)]) for name in names),
     ]
     return "\n".join(lines) + "\n"
 
 
 def as_csv(comparison: Comparison) -> str:
     """Every figure, one row a line; `_sd` columns are there where seeds were folded."""
-    records = [_flat(row) for row in comparison.rows]
+    records = [_flat(row, comparison) for row in comparison.rows]
     names = list(dict.fromkeys(name for record in records for name in record))
     target = StringIO()
     writer = csv.DictWriter(target, names, lineterminator="\n")
@@ -131,7 +180,7 @@ def as_csv(comparison: Comparison) -> str:
     return target.getvalue()
 
 
-def _flat(row: Row) -> dict[str, Any]:
+def _flat(row: Row, comparison: Comparison) -> dict[str, Any]:
     record = row.record
     flat: dict[str, Any] = {
         "run": row.name,
@@ -139,7 +188,7 @@ def _flat(row: Row) -> dict[str, Any]:
         "stage": record.stage,
         "method": record.method,
         "id": record.id[:12],
-        "parent": "" if record.parent is None else record.parent[:12],
+        "parent": parent_id(record) or "",
         "seed": " ".join(map(str, row.seeds)),
         "runs": len(row.candidates),
         "pretrained": record.pretrained,
@@ -150,6 +199,7 @@ def _flat(row: Row) -> dict[str, Any]:
         flat[name] = row.figures.get(name, "")
         if row.spread:
             flat[f"{name}_sd"] = row.spread.get(name, "")
+    flat |= {"split": comparison.split, "baseline": comparison.baseline}
     for title, drop in (("parent", row.from_parent), ("baseline", row.from_baseline)):
         flat[f"drop_from_{title}"] = "" if drop is None else drop.value
         for part in ("low", "high", "mcnemar_p"):
@@ -161,15 +211,21 @@ def _flat(row: Row) -> dict[str, Any]:
 
 
 def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    """One row; what names may hold is no markup here."""
+    clean = (" ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;") for cell in cells)
+    return f"| {' | '.join(clean)} |"
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _of(drop: Drop | None) -> float | None:
     return None if drop is None else drop.value
 
 
-def _interval(drop: Drop | None) -> str:
-    """In points, since a reader compares it with accuracies in per cent."""
+def drop_text(drop: Drop | None) -> str:
+    """A drop and its interval in points, since a reader compares it with accuracies in per cent."""
     if drop is None:
         return ""
     if drop.value == drop.low == drop.high == 0.0:

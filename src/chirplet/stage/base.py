@@ -39,7 +39,8 @@ class Run:
 
     `output_dir` is the folder Hydra made for this run, `cache_dir` is shared between runs. `config` is the resolved
     configuration as plain data, for the record; `overrides` are what it was composed of, as the record shows them.
-    `compose` gives a further run of the same data, model and trainer, with other overrides on top.
+    `compose` gives a further run of the same data, model and trainer, with other overrides below the command line's
+    own; `compose_comparison` one that compares.
     """
 
     model: Pretrained
@@ -54,15 +55,20 @@ class Run:
     cache_dir: Path
     config: dict[str, Any]
     overrides: list[str]
-    compose: "Callable[[Sequence[str]], Composed]"
+    compose: "Callable[[Sequence[str], Sequence[str]], Composed]"
+    compose_comparison: "Callable[[Sequence[Path], Sequence[str]], Composed]"
 
 
 @dataclass(frozen=True)
 class Composed:
-    """A configuration that was found valid, and may be carried out in a folder."""
+    """A configuration that was found valid, and may be carried out in a folder.
+
+    `inputs` are the files and folders that it reads beside its data and the artifacts that it starts from.
+    """
 
     config: dict[str, Any]
     data: Source
+    inputs: list[Path]
     run: Callable[[Path], float | None]
 
 

@@ -1,8 +1,6 @@
 """Several stages in one run: each step is the stage itself, in a folder of its own, and starts from earlier ones."""
 
 import gc
-import hashlib
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from chirplet.config import Settings, near
-from chirplet.error import ArtifactError, ConfigError, UserError
+from chirplet.error import ConfigError
+from chirplet.model.pretrained import Pretrained
 from chirplet.stage.base import ArtifactFolder, Checkpoint, Composed, Run, Stage
 
 if TYPE_CHECKING:
@@ -62,6 +61,7 @@ class ChainSettings(Settings):
 class Chain(Stage):
     """The steps, and whether their artifacts are compared at the end; `conf/stage/chain.yaml` tells of each key."""
 
+    teacher: Pretrained | str | list[str] | None
     artifact: ArtifactFolder | None
     steps: Steps | None
     compare: bool
@@ -70,6 +70,11 @@ class Chain(Stage):
 
     @model_validator(mode="after")
     def _steps_follow(self) -> Self:
+        if isinstance(self.teacher, str | list):
+            raise ValueError(
+                f"teacher: got {self.teacher!r}, but the teacher of a step is an earlier step; "
+                "should be a model (model@teacher=NAME), or give artifact=DIR, which the first step starts from"
+            )
         before = [] if self.artifact is None else [START]
         for name, step in self.named.items():
             parents = _listed(step.of)
@@ -108,8 +113,11 @@ class Chain(Stage):
         steps = self.named
         if not steps:
             raise ConfigError("chain: is missing; give chain=NAME, or stage.steps=[finetune,distill,prune,quantize]")
+        # All that is wrong is told before the first step starts.
         for name, step in steps.items():
-            _compose(run, name, step, [])  # all that is wrong is told before the first step starts
+            _compose(run, name, step, [])
+        if self.compare:
+            run.compose_comparison([], self.compare_overrides)
         return Walk(self, run, steps).walk()
 
 
@@ -123,7 +131,8 @@ class Walk:
 
     def walk(self) -> float | None:
         """Every step in its turn, and the comparison."""
-        from chirplet.console import console
+        from chirplet.console import console, shown_path
+        from chirplet.stage.memory import Memory
         from chirplet.sweep.trial import unreported
 
         out, done = console(), self._start()
@@ -132,17 +141,20 @@ class Walk:
             parents = self._parents(name)
             told = f" of {', '.join(parents)}" if parents else ""
             out.rule(f"{name}: {step.stage}{told} ({number} of {len(self.steps)})", align="left")
-            given = [done[parent] for parent in parents]
-            composed = _compose(self.run, name, step, _starting(step, given, resume))
+            given, folder = [done[parent] for parent in parents], self.run.output_dir / name
+            composed = _compose(self.run, name, step, _starting(step, given))
             memory = Memory(self.run.cache_dir, composed, given)
-            artifact = memory.recalled(self.run.output_dir / name)
-            if artifact is not None:
-                out.print(f"as before, {memory.told}")
+            source = memory.source()
+            if source is not None:
+                out.print(f"as before, from {shown_path(source)}")
+                artifact = _copied(source, folder / "artifact")
             else:
+                if resume is not None:  # of the first step that is not done
+                    composed = _compose(self.run, name, step, [*_starting(step, given), f"resume={_quoted(resume)}"])
+                    resume = None
                 with unreported():
-                    composed.run(self.run.output_dir / name)
-                artifact = memory.keep(self.run.output_dir / name / "artifact")
-                resume = None  # it was of the first step that had to be carried out
+                    composed.run(folder)
+                artifact = memory.keep(folder / "artifact")
             done[name] = artifact
             gc.collect()  # the step's model; the next one needs the room
         if self.chain.compare and len(done) > 1:
@@ -165,9 +177,8 @@ class Walk:
         return _listed(step.of) or [names[names.index(name) - 1]]
 
     def _compare(self, artifacts: "Sequence[Artifact]") -> None:
-        folders = ",".join(_quoted(artifact.folder) for artifact in artifacts)
-        overrides = ["stage=compare", f"artifacts=[{folders}]", *self.chain.compare_overrides]
-        self.run.compose(overrides).run(self.run.output_dir)
+        folders = [artifact.folder for artifact in artifacts]
+        self.run.compose_comparison(folders, self.chain.compare_overrides).run(self.run.output_dir)
 
 
 def _compose(run: Run, name: str, step: Step, starting: Sequence[str]) -> Composed:
@@ -179,7 +190,7 @@ def _compose(run: Run, name: str, step: Step, starting: Sequence[str]) -> Compos
     from chirplet.explain import explain
 
     try:
-        return run.compose([f"stage={step.stage}", *step.overrides, *starting])
+        return run.compose([f"stage={step.stage}", *step.overrides], starting)
     except Exception as error:
         told = explain(error)
         if told is None:
@@ -187,73 +198,29 @@ def _compose(run: Run, name: str, step: Step, starting: Sequence[str]) -> Compos
         raise ConfigError("\n".join(f"step {name}: {line}" for line in told[0].splitlines())) from error
 
 
-def _starting(step: Step, parents: "Sequence[Artifact]", resume: str | None) -> list[str]:
+def _starting(step: Step, parents: "Sequence[Artifact]") -> list[str]:
     """The overrides that name what a step starts from."""
     folders = [_quoted(parent.folder) for parent in parents]
-    told = [] if resume is None or step.stage == "quantize" else [f"resume={_quoted(Path(resume))}"]
     if step.stage == "distill":
-        return [*told, f"teacher=[{','.join(folders)}]" if len(folders) > 1 else f"teacher={folders[0]}"]
-    return [*told, *(f"artifact={folder}" for folder in folders)]
+        return [f"teacher=[{','.join(folders)}]" if len(folders) > 1 else f"teacher={folders[0]}"]
+    return [f"artifact={folder}" for folder in folders]
 
 
-def _quoted(path: Path) -> str:
+def _quoted(path: str | Path) -> str:
     from chirplet.sweep.composing import quoted
 
-    return quoted(str(path.absolute()))
+    return quoted(str(Path(path).expanduser().absolute()))
+
+
+def _copied(source: Path, folder: Path) -> "Artifact":
+    """The artifact at `source` as `folder`."""
+    from chirplet.artifact import Artifact, whole_or_absent
+
+    if folder.resolve() != source.resolve():
+        with whole_or_absent(folder) as temporary:
+            shutil.copytree(source, temporary, dirs_exist_ok=True)
+    return Artifact.open(folder)
 
 
 def _listed(names: str | list[str] | None) -> list[str]:
     return [] if names is None else [names] if isinstance(names, str) else names
-
-
-class Memory:
-    """Where the artifact of the same step lies that was made before, of the same settings, data, parents and versions.
-
-    What is kept is the way to it; an artifact that is no longer there, or no longer what it was, is made again.
-    """
-
-    def __init__(self, cache_dir: Path, composed: Composed, parents: "Sequence[Artifact]") -> None:
-        from chirplet.data.prepare import prepare
-        from chirplet.hardware import cpu_name
-        from chirplet.stage.outcome import versions
-
-        data = prepare(composed.data, cache_dir).fingerprint
-        told = [composed.config, data, [parent.record.id for parent in parents], versions(), cpu_name()]
-        key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-        self.entry = cache_dir / "chain" / f"{key[:32]}.json"
-        self.told = ""
-
-    def recalled(self, folder: Path) -> "Artifact | None":
-        """The artifact as `folder/artifact`, copied from where it was made; None if there is none."""
-        from chirplet.artifact import Artifact, content_id, whole_or_absent
-        from chirplet.console import shown_path
-
-        try:
-            known = json.loads(self.entry.read_text(encoding="utf-8"))
-            source = Path(known["folder"])
-            same = Artifact.open(source).record.id == known["id"] == content_id(source)
-        except (OSError, ValueError, KeyError, TypeError, UserError):
-            return None
-        if not same:
-            return None
-        self.told = f"from {shown_path(source)}"
-        place = folder / "artifact"
-        if place.resolve() != source.resolve():
-            with whole_or_absent(place) as temporary:
-                shutil.copytree(source, temporary, dirs_exist_ok=True)
-        return Artifact.open(place)
-
-    def keep(self, folder: Path) -> "Artifact":
-        """Remember the artifact that was just made."""
-        from chirplet.artifact import Artifact
-        from chirplet.whole import whole_file
-
-        artifact = Artifact.open(folder)
-        told = {"folder": str(folder.absolute()), "id": artifact.record.id}
-        try:
-            self.entry.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(self.entry) as stream:
-                stream.write(json.dumps(told).encode("utf-8"))
-        except OSError as error:
-            raise ArtifactError(f"could not write {str(self.entry)!r}: {error.strerror}") from error
-        return artifact

@@ -11,7 +11,8 @@ from chirplet.stage.base import Run, Stage
 
 if TYPE_CHECKING:
     from chirplet.data.corpus import Corpus
-    from chirplet.report.comparison import Candidate, Comparison
+    from chirplet.report.candidates import Candidate
+    from chirplet.report.comparison import Comparison
     from chirplet.report.comparison_page import Texts
 
 CSV, MARKDOWN, PAGE = "comparison.csv", "comparison.md", "report.html"
@@ -34,7 +35,8 @@ class Compare(Stage):
 
     def run(self, run: Run) -> float | None:
         """Read, compare, write `comparison.csv`, `comparison.md` and `report.html`, and print the table."""
-        from chirplet.report.comparison import compare, find_artifacts, open_candidates
+        from chirplet.report.candidates import find_artifacts, open_candidates
+        from chirplet.report.comparison import compare
 
         if self.artifacts is None:
             raise ConfigError(
@@ -45,7 +47,9 @@ class Compare(Stage):
         corpus = self._corpus(candidates, run) if self.tweets or self.measure else None
         if self.measure and corpus is not None:
             candidates = _measured(candidates, corpus, run, self.rounds)
-        comparison = compare(candidates, split, self._baseline(candidates), run.seed)
+        else:
+            candidates = [_with_size(candidate) for candidate in candidates]
+        comparison = compare(candidates, split, self._baseline(candidates), run.seed, by_turns=self.measure)
         texts = _texts(comparison, corpus, run) if self.tweets and corpus is not None else None
         self._finish(comparison, texts, run.output_dir)
         return None
@@ -61,11 +65,17 @@ class Compare(Stage):
         from chirplet.data.prepare import prepare
         from chirplet.stage.parent import check_data
 
+        without = "" if self.measure else ", or stage.tweets=false for a report without the tweets' texts"
+        source = candidates[0].record.data.source
+        if source != run.data.name:  # before anything is fetched
+            raise ArtifactError(
+                f"artifacts: {candidates[0].name!r} was made from other tweets than data={run.data.name} gives; "
+                f"should be data={source} with its settings{without}"
+            )
         corpus = prepare(run.data, run.cache_dir)
         try:
             check_data(candidates[0].artifact, corpus, run, key="artifacts")
         except ArtifactError as error:
-            without = "" if self.measure else ", or stage.tweets=false for a report without the tweets' texts"
             raise ArtifactError(f"{error}{without}") from None
         return corpus
 
@@ -74,7 +84,7 @@ class Compare(Stage):
         from chirplet.console import console, shown_path
         from chirplet.report.comparison import advise
         from chirplet.report.comparison_page import page
-        from chirplet.report.comparison_table import advice_line, as_csv, comparison_table, markdown
+        from chirplet.report.comparison_table import advice_line, as_csv, comparison_table, markdown, notes
         from chirplet.whole import whole_file
 
         advice = advise(comparison, self.acceptable_drop)
@@ -88,8 +98,8 @@ class Compare(Stage):
             raise ArtifactError(f"could not write to {str(folder)!r}: {error.strerror}") from error
         out = console()
         out.print(comparison_table(comparison))
-        if advice is not None:
-            out.print(advice_line(comparison, advice))
+        for line in [*notes(comparison), *([] if advice is None else [advice_line(comparison, advice)])]:
+            out.print(line)
         out.print(f"table     {shown_path(folder / CSV)}")
         out.print(f"report    {shown_path(folder / PAGE)}")
 
@@ -112,6 +122,18 @@ def _measured(candidates: "Sequence[Candidate]", corpus: "Corpus", run: Run, rou
         record = candidate.record.model_copy(update={"cost": cost, "cpu": {"name": cpu_name()}})
         measured.append(replace(candidate, artifact=replace(candidate.artifact, record=record)))
     return measured
+
+
+def _with_size(candidate: "Candidate") -> "Candidate":
+    """The candidate with its size read from its files, where nothing was measured when it was made."""
+    from chirplet.metric.cost import count_bytes
+    from chirplet.metric.parameters import count_parameters
+
+    folder, record = candidate.artifact.folder, candidate.record
+    if "bytes_on_disk" in record.cost:
+        return candidate
+    cost = record.cost | count_parameters(folder) | count_bytes(folder)
+    return replace(candidate, artifact=replace(candidate.artifact, record=record.model_copy(update={"cost": cost})))
 
 
 def _texts(comparison: "Comparison", corpus: "Corpus", run: Run) -> "Texts":

@@ -13,7 +13,7 @@ from chirplet.callback.early_stopping import EarlyStoppingSettings
 from chirplet.data.corpus import Split, Tweets
 from chirplet.error import ConfigError
 from chirplet.metric.classification import evaluate, scalars
-from chirplet.metric.significance import accuracy_difference
+from chirplet.metric.significance import LEVEL, RESAMPLES, accuracy_difference
 from chirplet.stage.base import Run
 from chirplet.stage.fitting import checkpoint_folder
 from chirplet.stage.outcome import Judged, Prepared, judge, trained_runtime
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 FOLDER = "control"
 """Below the run's own folder; what it says is told of both."""
-
-LEVEL = 0.95
-RESAMPLES = 10_000
 
 
 def control_run(run: Run, resume: str | None, steps: int) -> Run:

@@ -272,7 +272,7 @@ def _record(
 
 @cache
 def versions() -> dict[str, str]:
-    """Of what a result may depend on: Python, the libraries, and chirplet's own commit in a checkout."""
+    """Python, the libraries, and chirplet's own commit in a checkout."""
     found = {"python": platform.python_version()}
     commit = _commit()
     if commit is not None:

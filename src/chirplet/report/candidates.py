@@ -1,0 +1,159 @@
+"""Artifacts that may be compared: found by their folders, and seen to be of the same tweets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chirplet.artifact import RECORD, Artifact, Predictions, Record, check_folder
+from chirplet.config import near
+from chirplet.error import ArtifactError
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One artifact with its predictions on the tweets that all are compared on."""
+
+    name: str
+    artifact: Artifact
+    predictions: Predictions
+
+    @property
+    def record(self) -> Record:
+        """The artifact's record."""
+        return self.artifact.record
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Which tweets it labelled rightly, shape (n,)."""
+        found: NDArray[np.bool_] = self.predictions.logits.argmax(axis=1) == self.predictions.label
+        return found
+
+
+def find_artifacts(patterns: Sequence[str]) -> list[Path]:
+    """The folders of artifacts that paths and glob patterns (`**` for any depth) name, each once, in order.
+
+    Raises:
+        ArtifactError: a path is no artifact, or a pattern finds none.
+    """
+    found: dict[Path, Path] = {}
+    for pattern in patterns:
+        path = Path(pattern).expanduser()
+        parts = path.parts
+        wild = next((place for place, part in enumerate(parts) if any(sign in part for sign in "*?[")), None)
+        if wild is None or path.is_dir():
+            folders = [check_folder(path)]
+        else:
+            root, rest = Path(*parts[:wild]), "/".join(parts[wild:])
+            folders = sorted(
+                folder for folder in root.glob(rest) if (folder / RECORD).is_file() and not folder.name.startswith(".")
+            )
+            if not folders:
+                raise ArtifactError(f"artifacts: got {pattern!r}, which finds no artifact{_closest(root)}")
+        for folder in folders:
+            found.setdefault(folder.resolve(), folder)
+    return list(found.values())
+
+
+def _closest(root: Path) -> str:
+    """Why a pattern may have found nothing."""
+    if root.is_dir():
+        return ""
+    siblings = [path.name for path in root.parent.iterdir()] if root.parent.is_dir() else []
+    return f": no folder {str(root)!r}{near(root.name, siblings)}"
+
+
+def names_of(artifacts: Sequence[Artifact]) -> list[str]:
+    """What tells each from the others: the shortest end of its path that no other has.
+
+    Stages write to a folder called `artifact`, which says nothing and is left out. For the number of a multirun's job
+    stand the overrides that no other job has.
+    """
+    paths = [artifact.folder.absolute().parts for artifact in artifacts]
+    paths = [parts[:-1] if parts[-1] == "artifact" else parts for parts in paths]
+    found = []
+    for parts in paths:
+        length = next(
+            (n for n in range(1, len(parts)) if sum(other[-n:] == parts[-n:] for other in paths) == 1), len(parts)
+        )
+        found.append(parts[-length:])
+    jobs: dict[str, set[str]] = {}
+    for parts, artifact in zip(found, artifacts, strict=True):
+        own = set(artifact.record.overrides or ())
+        jobs[parts[0]] = jobs.get(parts[0], own) & own
+    return ["/".join([_job(parts[0], jobs), *parts[1:]]) for parts in found]
+
+
+def _job(name: str, jobs: Mapping[str, set[str]]) -> str:
+    """The overrides of a job of a multirun that others do not have, with the last parts of their keys."""
+    others = [overrides for other, overrides in jobs.items() if other.isdecimal()]
+    if not name.isdecimal() or len(others) < 2:
+        return name
+    parted = [override.partition("=") for override in sorted(jobs[name] - others[0].intersection(*others))]
+    return ", ".join(f"{key.rpartition('.')[2]}={value}" for key, _, value in parted) or name
+
+
+def open_candidates(folders: Sequence[Path], split: str | None) -> tuple[list[Candidate], str]:
+    """The artifacts, each once, with their predictions on `split`; null takes test where all have it, else val.
+
+    Raises:
+        ArtifactError: they are not of the same tweets and labels, or were not all judged on one split.
+    """
+    opened = [Artifact.open(folder) for folder in folders]
+    by_id: dict[str, Artifact] = {}
+    for artifact in opened:
+        by_id.setdefault(artifact.record.id, artifact)
+    artifacts = list(by_id.values())
+    names = names_of(artifacts)
+    _check_same(names, [artifact.record for artifact in artifacts])
+    chosen = _judged_split(names, [artifact.record for artifact in artifacts], split)
+    candidates = [
+        Candidate(name, artifact, artifact.predictions(chosen)) for name, artifact in zip(names, artifacts, strict=True)
+    ]
+    first = candidates[0]
+    for other in candidates[1:]:
+        same = other.predictions.row_id == first.predictions.row_id
+        if not same or not np.array_equal(other.predictions.label, first.predictions.label):
+            raise ArtifactError(
+                f"artifacts: {first.name!r} and {other.name!r} were judged on different {chosen} tweets or labels of "
+                f"theirs ({len(first.predictions.label):,} and {len(other.predictions.label):,} tweets)"
+            )
+    return candidates, chosen
+
+
+def _check_same(names: Sequence[str], records: Sequence[Record]) -> None:
+    first = records[0]
+    for name, record in zip(names[1:], records[1:], strict=True):
+        if record.labels != first.labels:
+            raise ArtifactError(
+                f"artifacts: {names[0]!r} has the labels {', '.join(first.labels)}, {name!r} has "
+                f"{', '.join(record.labels)}; only artifacts of the same labels are compared"
+            )
+        if record.data.fingerprint != first.data.fingerprint:
+            raise ArtifactError(
+                f"artifacts: {names[0]!r} was made from {_data(first, record)}, {name!r} from {_data(record, first)}; "
+                "only artifacts of the same tweets and splits are compared"
+            )
+
+
+def _data(record: Record, other: Record) -> str:
+    """The data of `record`, with the settings in which `other` differs."""
+    settings, others = (one.config.get("data", {}) for one in (record, other))
+    differ = [name for name in settings if name != "_target_" and settings[name] != others.get(name)]
+    told = [f"data={record.data.source}", *(f"data.{name}={settings[name]}" for name in differ)]
+    if record.data.source == other.data.source and not differ:
+        told.append(f"with the fingerprint {record.data.fingerprint[:12]}")
+    return " ".join(told)
+
+
+def _judged_split(names: Sequence[str], records: Sequence[Record], wanted: str | None) -> str:
+    for split in ("test", "val") if wanted is None else (wanted,):
+        if all(split in record.metrics for record in records):
+            return split
+    missing = [name for name, record in zip(names, records, strict=True) if (wanted or "test") not in record.metrics]
+    raise ArtifactError(
+        f"artifacts: {missing[0]!r} was not judged on {wanted or 'test'}, and others were; "
+        "should all have been judged on one split"
+    )

@@ -1,0 +1,79 @@
+"""What the steps of chains have made before."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.metadata import distributions
+from pathlib import Path
+
+from chirplet.artifact import Artifact, content_id
+from chirplet.data.prepare import prepare
+from chirplet.error import ArtifactError, UserError
+from chirplet.hardware import cpu_name
+from chirplet.stage.base import Composed
+from chirplet.whole import whole_file
+
+
+class Memory:
+    """Where the artifact of the same step lies that was made before.
+
+    The same are settings, data, parents, chirplet's own code and the libraries' versions, the machine, and all files
+    that the step reads; of a model on the hub it is its name and revision. What is kept is the way to the artifact; one
+    that is no longer there, or no longer what it was, is made again.
+    """
+
+    def __init__(self, cache_dir: Path, composed: Composed, parents: Sequence[Artifact]) -> None:
+        told = [
+            composed.config,
+            prepare(composed.data, cache_dir).fingerprint,
+            [parent.record.id for parent in parents],
+            [_digest(path) for path in composed.inputs],
+            _digest(CODE),
+            _versions(),
+            cpu_name(),
+        ]
+        key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        self.entry = cache_dir / "chain" / f"{key[:32]}.json"
+
+    def source(self) -> Path | None:
+        """The folder of the artifact, if it is still the one that was made."""
+        try:
+            known = json.loads(self.entry.read_text(encoding="utf-8"))
+            folder = Path(known["folder"])
+            same = Artifact.open(folder).record.id == known["id"] == content_id(folder)
+        except (OSError, ValueError, KeyError, TypeError, UserError):
+            return None
+        return folder if same else None
+
+    def keep(self, folder: Path) -> Artifact:
+        """Remember the artifact that was just made."""
+        artifact = Artifact.open(folder)
+        told = {"folder": str(folder.absolute()), "id": artifact.record.id}
+        try:
+            self.entry.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(self.entry) as stream:
+                stream.write(json.dumps(told).encode("utf-8"))
+        except OSError as error:
+            raise ArtifactError(f"could not write {str(self.entry)!r}: {error.strerror}") from error
+        return artifact
+
+
+CODE = Path(__file__).resolve().parents[1]
+"""The folder of chirplet's own modules."""
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 over the names and bytes of a folder's files, Python's own caches aside; or of a file's bytes."""
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    for file in files:
+        if "__pycache__" not in file.parts:
+            digest.update(file.relative_to(path.parent).as_posix().encode() + b"\0")
+            with file.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    """Every library that is installed: any may change what a step makes."""
+    return {found.name: found.version for found in distributions() if found.name != "chirplet"}
