@@ -108,7 +108,9 @@ def test_a_multirun_ends_with_the_comparison_of_what_it_made(overrides, made, ba
     swept = ["pruner.schedule=one_shot", "pruner.sparsity=0.2,0.6", f"hydra.sweep.dir={tmp_path}/sweep"]
     command = [sys.executable, "run.py", "-m", *kept, *pruning, *swept]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert [row["run"] for row in rows(tmp_path / "sweep")] == ["0", "1"]
+    found = rows(tmp_path / "sweep")
+    assert [row["run"] for row in found] == ["teacher1", "sparsity=0.2", "sparsity=0.6"]
+    assert {row["baseline"] for row in found} == {"teacher1"} and found[2]["drop_from_parent"] != ""
     assert f"report    {tmp_path}/sweep/report.html" in done.stdout
     assert "pruner.sparsity=0.6" in (tmp_path / "sweep" / PAGE).read_text()
     assert done.stderr == ""

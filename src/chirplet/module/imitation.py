@@ -1,5 +1,6 @@
 """What a student imitates of its teacher beside the labels, as losses on what both make of one batch."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -65,12 +66,12 @@ def soft_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Ten
     return temperature**2 * kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
-class Imitation(nn.Module):
+class Imitation(nn.Module, ABC):
     """One loss between what student and teacher make of a batch; those with weights of their own are trained along."""
 
+    @abstractmethod
     def forward(self, student: Signals, teacher: Signals, mask: Tensor) -> Tensor:
         """A scalar. `mask`, of shape (batch, tokens), is 1 where there is a token."""
-        raise NotImplementedError
 
 
 class LogitImitation(Imitation):

@@ -1,0 +1,116 @@
+"""Whether torchao's int8 and int4 are worth offering on this CPU: speed and accuracy beside PyTorch's fp32.
+
+`python benchmarks/other_int8.py ARTIFACT [--data DIR]` needs `pip install torchao`, which chirplet does not depend on.
+Each way is timed on the same validation tweets in length order, by turns, in this process. Int8 is tried as it is and
+compiled (freezing on, without which it computes no integers), int4 as weights alone, in groups of 32.
+"""
+
+import argparse
+import json
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measuring import Figures, figure
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).resolve().parents[1]
+TWEETS, BATCH_SIZE, ROUNDS = 512, 32, 3
+
+
+def ways(model: Any) -> dict[str, Callable[[], Any]]:
+    """What makes a model of each kind, by name."""
+    import torch
+    from torch._inductor import config
+    from torchao.quantization import Int8DynamicActivationInt8WeightConfig, IntxWeightOnlyConfig, quantize_
+    from torchao.quantization.granularity import PerGroup
+
+    config.freezing = True
+
+    def int8() -> Any:
+        own = deepcopy(model)
+        quantize_(own, Int8DynamicActivationInt8WeightConfig())
+        return own
+
+    def int4() -> Any:
+        own = deepcopy(model)
+        quantize_(own, IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(32)))
+        return own
+
+    return {
+        "fp32": lambda: model,
+        "fp32, compiled": lambda: torch.compile(deepcopy(model), dynamic=True),
+        "torchao int8": int8,
+        "torchao int8, compiled": lambda: torch.compile(int8(), dynamic=True),
+        "torchao int4 weights": int4,
+    }
+
+
+def main() -> None:
+    """Measure, and print the figures as one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("artifact", type=Path)
+    parser.add_argument("--data", type=Path, help="folder of Corona_NLP_train.csv and Corona_NLP_test.csv")
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    import torch
+    from hydra import compose, initialize_config_dir
+
+    from chirplet.artifact import Artifact
+    from chirplet.data.padding import by_length, padded
+    from chirplet.data.prepare import prepare
+    from chirplet.experiment import parse
+    from chirplet.hardware import cpu_cores, cpu_name
+    from chirplet.stage.parent import prepared, trainable
+
+    warnings.filterwarnings("ignore")
+    artifact = Artifact.open(arguments.artifact)
+    share = artifact.record.config["data"]["val_fraction"]
+    tweets = [] if arguments.data is None else ["data=corona_nlp", f"data.dir={arguments.data.resolve()}"]
+    with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
+        experiment = parse(compose("config", overrides=[*tweets, f"data.val_fraction={share}"]))
+    cache = Path(experiment.cache_dir).expanduser()
+    data = prepared(artifact, prepare(experiment.data, cache), cache)
+    val = data.corpus.val.take(np.arange(min(64 if arguments.quick else TWEETS, len(data.corpus.val))))
+    tokens = data.tokens(val)
+    batches = list(by_length(tokens.lengths, BATCH_SIZE))
+
+    @torch.inference_mode()
+    def labels(model: Any) -> NDArray[np.int64]:
+        found = np.empty(len(val), np.int64)
+        for positions in batches:
+            ids, mask = (torch.from_numpy(part).long() for part in padded(tokens, positions, data.pad_id))
+            found[positions] = model(input_ids=ids, attention_mask=mask).logits.argmax(dim=1).numpy()
+        return found
+
+    model = trainable(arguments.artifact)
+    models, accuracy, failed = {}, {}, {}
+    for name, make in ways(model).items():
+        try:
+            models[name] = make()
+            accuracy[name] = float((labels(models[name]) == val.label).mean())  # and prepares for every length
+        except Exception as error:  # what does not run here is told, with its reason
+            models.pop(name, None)
+            failed[name] = f"{type(error).__name__}: {error}"[:300]
+    seconds: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(1 if arguments.quick else ROUNDS):
+        for name, own in models.items():
+            started = time.perf_counter()
+            labels(own)
+            seconds[name].append(time.perf_counter() - started)
+    speed = {name: len(val) / statistics.median(times) for name, times in seconds.items()}
+    figures: Figures = []
+    for name in models:
+        figures.append(figure(f"{name}: tweets/s, of fp32's", speed[name] / speed["fp32"], "times"))
+        figures.append(figure(f"{name}: drop on val", 100 * (accuracy["fp32"] - accuracy[name]), "points"))
+    context = {"cpu": cpu_name(), "threads": cpu_cores(), "tweets_per_s": speed, "failed": failed, "tweets": len(val)}
+    print(json.dumps({"figures": figures, "context": context | {"quick": arguments.quick}}))
+
+
+if __name__ == "__main__":
+    main()
