@@ -2,7 +2,8 @@
 
 import gc
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -117,7 +118,8 @@ class Chain(Stage):
         for name, step in steps.items():
             _compose(run, name, step, [])
         if self.compare:
-            run.compose_comparison([], self.compare_overrides)
+            with _named("comparison"):
+                run.compose_comparison([], self.compare_overrides)
         return Walk(self, run, steps).walk()
 
 
@@ -152,6 +154,7 @@ class Walk:
                 if resume is not None:  # of the first step that is not done
                     composed = _compose(self.run, name, step, [*_starting(step, given), f"resume={_quoted(resume)}"])
                     resume = None
+                memory.expect(folder / "artifact")
                 with unreported():
                     composed.run(folder)
                 artifact = memory.keep(folder / "artifact")
@@ -185,17 +188,24 @@ def _compose(run: Run, name: str, step: Step, starting: Sequence[str]) -> Compos
     """The step's configuration.
 
     Raises:
-        ConfigError: it is not valid; each line begins with the step's name.
+        ConfigError: it is not valid.
     """
+    with _named(f"step {name}"):
+        return run.compose([f"stage={step.stage}", *step.overrides], starting)
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Let each line about a configuration begin with what it is of."""
     from chirplet.explain import explain
 
     try:
-        return run.compose([f"stage={step.stage}", *step.overrides], starting)
+        yield
     except Exception as error:
         told = explain(error)
         if told is None:
             raise
-        raise ConfigError("\n".join(f"step {name}: {line}" for line in told[0].splitlines())) from error
+        raise ConfigError("\n".join(f"{what}: {line}" for line in told[0].splitlines())) from error
 
 
 def _starting(step: Step, parents: "Sequence[Artifact]") -> list[str]:

@@ -23,6 +23,7 @@ class Memory:
     """
 
     def __init__(self, cache_dir: Path, composed: Composed, parents: Sequence[Artifact]) -> None:
+        self.config = composed.config
         told = [
             composed.config,
             prepare(composed.data, cache_dir).fingerprint,
@@ -40,22 +41,31 @@ class Memory:
         try:
             known = json.loads(self.entry.read_text(encoding="utf-8"))
             folder = Path(known["folder"])
-            same = Artifact.open(folder).record.id == known["id"] == content_id(folder)
+            record = Artifact.open(folder).record
+            # Where the process was killed before it could say which it was, it is the one of these settings.
+            same = record.id == known["id"] if known["id"] is not None else record.config == self.config
+            return folder if same and record.id == content_id(folder) else None
         except (OSError, ValueError, KeyError, TypeError, UserError):
             return None
-        return folder if same else None
+
+    def expect(self, folder: Path) -> None:
+        """Remember where the artifact is about to be made."""
+        self._write(folder, None)
 
     def keep(self, folder: Path) -> Artifact:
         """Remember the artifact that was just made."""
         artifact = Artifact.open(folder)
-        told = {"folder": str(folder.absolute()), "id": artifact.record.id}
+        self._write(folder, artifact.record.id)
+        return artifact
+
+    def _write(self, folder: Path, identity: str | None) -> None:
+        told = {"folder": str(folder.absolute()), "id": identity}
         try:
             self.entry.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(self.entry) as stream:
                 stream.write(json.dumps(told).encode("utf-8"))
         except OSError as error:
             raise ArtifactError(f"could not write {str(self.entry)!r}: {error.strerror}") from error
-        return artifact
 
 
 CODE = Path(__file__).resolve().parents[1]
