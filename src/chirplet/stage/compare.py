@@ -50,7 +50,7 @@ class Compare(Stage):
         else:
             candidates = [_with_size(candidate) for candidate in candidates]
         comparison = compare(candidates, split, self._baseline(candidates), run.seed, by_turns=self.measure)
-        texts = _texts(comparison, corpus, run) if self.tweets and corpus is not None else None
+        texts = _texts(comparison, corpus) if self.tweets and corpus is not None else None
         self._finish(comparison, texts, run.output_dir)
         return None
 
@@ -63,7 +63,7 @@ class Compare(Stage):
 
     def _corpus(self, candidates: "Sequence[Candidate]", run: Run) -> "Corpus":
         from chirplet.data.prepare import prepare
-        from chirplet.stage.parent import check_data
+        from chirplet.stage.matching import check_data
 
         without = "" if self.measure else ", or stage.tweets=false for a report without the tweets' texts"
         source = candidates[0].record.data.source
@@ -136,12 +136,15 @@ def _with_size(candidate: "Candidate") -> "Candidate":
     return replace(candidate, artifact=replace(candidate.artifact, record=record.model_copy(update={"cost": cost})))
 
 
-def _texts(comparison: "Comparison", corpus: "Corpus", run: Run) -> "Texts":
+def _texts(comparison: "Comparison", corpus: "Corpus") -> "Texts":
+    from chirplet.data.tokens import tokenize
     from chirplet.report.comparison_page import Texts
-    from chirplet.stage.parent import prepared
+    from chirplet.runtime.tokenizer import open_tokenizer
 
     tweets = corpus.val if comparison.split == "val" else corpus.test
     base = comparison.base.candidates[0]
     if tweets.row_id != base.predictions.row_id:
         raise ArtifactError(f"artifacts: {base.name!r} has other {comparison.split} tweets than data= gives")
-    return Texts(tweets.text, prepared(base.artifact, corpus, run.cache_dir).tokens(tweets).lengths)
+    record = base.record
+    tokenizer, _ = open_tokenizer(base.artifact.folder, record.max_length)
+    return Texts(tweets.text, tokenize(tweets.text, tokenizer, record.cleaning, record.max_length).lengths)

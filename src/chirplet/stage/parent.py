@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from chirplet.artifact import Ancestor, Artifact, Record, check_free
 from chirplet.data.corpus import Corpus
@@ -14,6 +14,7 @@ from chirplet.model.tokenizer import load_tokenizer
 from chirplet.runtime.base import runtime_of
 from chirplet.runtime.pytorch import load_model
 from chirplet.stage.base import Run
+from chirplet.stage.matching import check_data
 from chirplet.stage.outcome import Prepared, artifact_folder
 
 if TYPE_CHECKING:
@@ -108,28 +109,6 @@ def settings_of(artifact: Artifact) -> Pretrained:
     )
 
 
-def check_data(artifact: Artifact, corpus: Corpus, run: Run, key: str = "artifact") -> None:
-    """See that `data=` gives the tweets, splits and labels that the artifact was made from.
-
-    Otherwise test tweets of one could be train tweets of the other. `key` is the one that names the artifact.
-
-    Raises:
-        ArtifactError: it does not; names the settings that differ.
-    """
-    record = artifact.record
-    if record.data.fingerprint == corpus.fingerprint:
-        return
-    own, given = _data(record.config), _data(run.config)
-    if record.data.source != corpus.name:
-        differs = f"data={record.data.source}"
-    else:
-        names = [name for name in own if own[name] != given.get(name)]
-        differs = " ".join(f"data.{name}={own[name]}" for name in names) or "the files it was made from"
-    raise ArtifactError(
-        f"{key}: {str(artifact.folder)!r} was made from other tweets than data={corpus.name} gives; should be {differs}"
-    )
-
-
 def lineage_from(artifact: Artifact) -> list[Ancestor]:
     """The artifact's lineage and itself."""
     record = artifact.record
@@ -143,8 +122,3 @@ def lineage_from(artifact: Artifact) -> list[Ancestor]:
         stage=record.stage,
     )
     return [*record.lineage, itself]
-
-
-def _data(config: dict[str, Any]) -> dict[str, Any]:
-    data = config.get("data", {})
-    return data if isinstance(data, dict) else {}

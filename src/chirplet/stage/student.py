@@ -12,8 +12,9 @@ from chirplet.model.loading import LoadedModel, load_model, load_tokenizer
 from chirplet.model.pretrained import Pretrained
 from chirplet.runtime.base import runtime_of
 from chirplet.stage.base import Run
+from chirplet.stage.matching import check_data
 from chirplet.stage.outcome import Prepared, artifact_folder, lineage_of
-from chirplet.stage.parent import check_data, lineage_from, prepared, trainable
+from chirplet.stage.parent import lineage_from, prepared, trainable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -14,7 +14,7 @@ from chirplet.data.prepare import prepare
 from chirplet.distiller.teacher import teacher_logits
 from chirplet.error import ArtifactError
 from chirplet.stage.base import Run
-from chirplet.stage.parent import check_data
+from chirplet.stage.matching import check_data
 
 Combine = Literal["mean", "validation"]
 Folds = NDArray[np.int64]

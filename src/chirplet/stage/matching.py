@@ -1,0 +1,35 @@
+"""Whether an artifact was made from the tweets at hand; without torch, since a comparison needs none."""
+
+from typing import Any
+
+from chirplet.artifact import Artifact
+from chirplet.data.corpus import Corpus
+from chirplet.error import ArtifactError
+from chirplet.stage.base import Run
+
+
+def check_data(artifact: Artifact, corpus: Corpus, run: Run, key: str = "artifact") -> None:
+    """See that `data=` gives the tweets, splits and labels that the artifact was made from.
+
+    Otherwise test tweets of one could be train tweets of the other. `key` is the one that names the artifact.
+
+    Raises:
+        ArtifactError: it does not; names the settings that differ.
+    """
+    record = artifact.record
+    if record.data.fingerprint == corpus.fingerprint:
+        return
+    own, given = _data(record.config), _data(run.config)
+    if record.data.source != corpus.name:
+        differs = f"data={record.data.source}"
+    else:
+        names = [name for name in own if own[name] != given.get(name)]
+        differs = " ".join(f"data.{name}={own[name]}" for name in names) or "the files it was made from"
+    raise ArtifactError(
+        f"{key}: {str(artifact.folder)!r} was made from other tweets than data={corpus.name} gives; should be {differs}"
+    )
+
+
+def _data(config: dict[str, Any]) -> dict[str, Any]:
+    data = config.get("data", {})
+    return data if isinstance(data, dict) else {}
