@@ -11,7 +11,6 @@ import pytest
 from checkpoints import tiny_bert
 from chirplet.artifact import Artifact
 from places import CONF, ROOT, SAMPLE
-from runs import small_run
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"<!-- example: (\S+) -->\n```\w+\n(.*?)```", TEXT, re.DOTALL))
@@ -51,21 +50,16 @@ def test_there_are_four_of_at_most_twenty_lines():
     assert all(len(content.splitlines()) <= 20 for content in EXAMPLES.values())
 
 
-def test_own_tweets_and_an_own_model(checkout):
+def test_own_tweets_an_own_model_and_an_own_method(checkout):
     python, script, *overrides = shlex.split(EXAMPLES["command"])
     assert (python, script) == ("python", "run.py")
-    run(checkout, *overrides, "model=mine", "model.max_length=40", *FEW, "hydra.run.dir=own")
+    own = [*overrides[1:], "model=mine", "model.max_length=40", *FEW]
+    run(checkout, overrides[0], *own, "hydra.run.dir=own")
     record = Artifact.open(checkout / "own" / "artifact").record
     assert (record.lineage[0].name, record.cleaning, record.data.sizes["train"]) == ("mine", "twitter_roberta", 560)
-
-
-def test_an_own_method(checkout):
-    own = [*small_run(checkout / "checkpoints" / "mine", checkout)[:-1], "deterministic=false"]
-    parent, folder = checkout / "parent", checkout / "pruned"
-    run(checkout, *own, *FEW, "stage=finetune", f"hydra.run.dir={parent}")
-    pruning = ["stage=prune", f"artifact={parent}/artifact", "pruner=chance", "stage.recovery=none", "stage.curve=[]"]
-    run(checkout, *own, *FEW, *pruning, f"hydra.run.dir={folder}")
-    record = Artifact.open(folder / "artifact").record
+    pruning = ["stage=prune", "artifact=own/artifact", "pruner=chance", "stage.recovery=none", "stage.curve=[]"]
+    run(checkout, *own, *pruning, "hydra.run.dir=pruned")
+    record = Artifact.open(checkout / "pruned" / "artifact").record
     assert record.method == "chance"
     assert record.training["pruning"]["reached"] == pytest.approx(0.5, abs=0.01)
 

@@ -198,7 +198,7 @@ def test_what_is_wrong_is_told_before_anything_runs(overrides, tmp_path, changed
     assert not (tmp_path / "out").exists()
 
 
-def test_a_chain_that_was_killed_goes_on_at_the_step_that_broke(base, overrides, tmp_path):
+def test_a_chain_that_was_killed_goes_on_at_the_step_that_broke(overrides, tmp_path, capsys):
     where = [f"cache_dir={tmp_path}/cache"]
     kept = [override for override in overrides if not override.startswith("cache_dir=")]
     command = [sys.executable, "run.py", *kept, *where]
@@ -206,10 +206,9 @@ def test_a_chain_that_was_killed_goes_on_at_the_step_that_broke(base, overrides,
     wait_until(lambda: (tmp_path / "killed" / "sparse" / "artifact").is_dir(), 120)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    done = subprocess.run(
-        [*command, f"hydra.run.dir={tmp_path}/next"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.count("as before, from") == 2
+    capsys.readouterr()
+    chained([*kept, *where], tmp_path / "next")
+    assert capsys.readouterr().out.count("as before, from") == 2
     ids = {name: artifact.record.id for name, artifact in opened(tmp_path / "next").items()}
     assert ids["teacher"] == Artifact.open(tmp_path / "killed" / "teacher" / "artifact").record.id
     assert len(ids) == 4

@@ -215,7 +215,7 @@ def loader_of() -> Callable[..., Remembering]:
 
 @pytest.fixture
 def planned(loader_of: Callable[..., Remembering]) -> Callable[..., Plan]:
-    """Plan the sweep of a command line on the real configuration."""
+    """Plan the sweep of a command line on the real configuration; of `stage=finetune` where no search says more."""
 
     def made(*overrides: str) -> Plan:
         loader = loader_of(*(text for text in overrides if text.startswith(("hydra/", "search="))))
@@ -223,7 +223,8 @@ def planned(loader_of: Callable[..., Remembering]) -> Callable[..., Plan]:
         context = HydraContext(config_loader=loader, callbacks=Callbacks())
         sweeper = Plugins.instance().instantiate_sweeper(config=config, hydra_context=context, task_function=len)
         settings = validate(SweepSettings, bind(sweeper.settings, "hydra.sweeper"), "hydra.sweeper")
-        return plan_of(settings, sweeper.job, [text for text in overrides if not text.startswith("hydra")])
+        stage = [] if any(text.startswith("search=") for text in overrides) else ["stage=finetune"]
+        return plan_of(settings, sweeper.job, [*stage, *(text for text in overrides if not text.startswith("hydra"))])
 
     return made
 

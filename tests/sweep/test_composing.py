@@ -9,6 +9,7 @@ from chirplet.sweep.planning import make_plan
 from chirplet.sweep.space import as_override
 from sweeps import composed, sweeper_settings
 
+FIXED = ["stage=finetune", "trainer.max_epochs=2", "logger=none"]
 SEARCH = [
     "stage.learning_rate=interval(1e-5,1e-3)",
     "stage.schedule=choice(linear,cosine)",
@@ -27,8 +28,8 @@ TRIALS = [
 
 @pytest.fixture(scope="module")
 def swept():
-    with composed("hydra/sweeper=optuna", "trainer.max_epochs=2", "logger=none") as job:
-        plan = make_plan(sweeper_settings(job.config), job, ["trainer.max_epochs=2", "logger=none", *SEARCH])
+    with composed("hydra/sweeper=optuna", *FIXED) as job:
+        plan = make_plan(sweeper_settings(job.config), job, [*FIXED, *SEARCH])
         yield Composer(plan, job), plan, job
 
 

@@ -37,8 +37,8 @@ class TestSpace:
         assert plan.space["stage.learning_rate"] == FloatDistribution(1e-5, 1e-3, log=True)
         assert plan.space["stage.layers"] == CategoricalDistribution([0, 1, 2, 3, "all"])
         assert plan.space["data.split_seed"] == CategoricalDistribution([1, 2])
-        assert plan.fixed[:2] == ("trainer.max_epochs=5", "stage.method=last_layers")
-        assert plan.fixed[2:] == ("search=finetune", "stage.batch_size=64", "model.max_length=40")
+        assert plan.fixed[:3] == ("stage=finetune", "trainer.max_epochs=5", "stage.method=last_layers")
+        assert plan.fixed[3:] == ("search=finetune", "stage.batch_size=64", "model.max_length=40")
         assert "stage.batch_size" not in plan.space
         assert plan.sampler.arguments["n_startup_trials"] == 4
         assert plan.trial_overrides[:2] == ("stage.evaluate_train=false", "stage.evaluate_test=false")
@@ -52,7 +52,7 @@ class TestSpace:
             "model": CategoricalDistribution(["minilm", "bertweet"]),
             "stage.batch_size": IntDistribution(16, 64, step=16),
         }
-        assert plan.fixed == ()
+        assert plan.fixed == ("stage=finetune",)
         assert (plan.objectives, plan.directions, plan.from_record) == (("val/f1_macro",), ("maximize",), False)
         assert (plan.n_trials, plan.enqueue, plan.constraints) == (20, (), ())
 
@@ -72,7 +72,7 @@ class TestSpace:
         written = "{seed:7,trainer.precision:null,deterministic:true,stage.weight_decay:1e-5,model:bertweet}"
         plan = planned(*SWEEPER, RATE, f"hydra.sweeper.params={written}")
         fixed = OverridesParser.create().parse_overrides(list(plan.fixed))
-        assert {override.key_or_group: override.value() for override in fixed} == params
+        assert {override.key_or_group: override.value() for override in fixed} == params | {"stage": "finetune"}
 
     def test_without_a_search_there_is_nothing_to_do(self, planned):
         assert refused(planned, *SWEEPER, "seed=1").startswith("hydra.sweeper.params: nothing is searched; give KEY=")
