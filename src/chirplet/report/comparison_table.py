@@ -142,7 +142,7 @@ def notes(comparison: Comparison) -> list[str]:
 
 def advice_line(comparison: Comparison, advice: Advice) -> str:
     """What to take, in a line."""
-    points, base, row = f"{100 * advice.acceptable:g}", comparison.base, advice.row
+    points, base, row = f"{100 * advice.acceptable:.1f}", comparison.base, advice.row
     if row is base:
         return f"advice    none within {points} points of {base.name} on val is faster than it"
     return (
