@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,9 @@ def run(*overrides: str) -> tuple[float, float]:
 def held(process: psutil.Process) -> int:
     """Bytes of a process and all that it started, as they are now."""
     total = 0
-    try:
+    with suppress(psutil.NoSuchProcess):  # it ended while it was looked at
         for one in [process, *process.children(recursive=True)]:
             total += one.memory_info().rss
-    except psutil.NoSuchProcess:
-        pass  # it ended meanwhile
     return total
 
 

@@ -260,7 +260,7 @@ def _record(
         max_length=data.max_length,
         config=run.config,
         overrides=run.overrides,
-        versions=versions(),
+        versions=_versions(),
         cpu={"name": cpu_name(), "flags": sorted(cpu_flags())},
         seed=run.seed,
         training=outcome.training,
@@ -271,7 +271,7 @@ def _record(
 
 
 @cache
-def versions() -> dict[str, str]:
+def _versions() -> dict[str, str]:
     """Python, the libraries, and chirplet's own commit in a checkout."""
     found = {"python": platform.python_version()}
     commit = _commit()
