@@ -61,7 +61,7 @@ def vocabulary_saving(corpus: Corpus, tweets: int | None) -> dict[str, Any]:
         before = [_logits(model, tokens[i]) for i in known]
         bytes_before = _bytes(model, Path(name) / "before")
         evidence = Evidence(tokens, corpus.train.label[:tweets], 1, tokenizer, lambda: tokens)
-        pruned = Vocabulary(min_count=1).prune(model, evidence)
+        pruned = Vocabulary(min_count=1, max_shift=None).prune(model, evidence)
         again = tokenize([texts[i] for i in known], pruned.tokenizer, "bertweet", UNCUT)
         differences = [
             float((old - _logits(pruned.model, again[place])).abs().max()) for place, old in enumerate(before)

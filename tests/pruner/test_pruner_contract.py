@@ -20,7 +20,7 @@ PRUNERS = [
     Wanda(**SCORED, schedule="cubic"),
     Movement(**SCORED, score_learning_rate=1e-2),
     Structured(layers=1, feed_forward=48, heads=1),
-    Vocabulary(min_count=3),
+    Vocabulary(min_count=3, max_shift=None),
 ]
 
 

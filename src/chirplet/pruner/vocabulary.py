@@ -2,11 +2,13 @@
 
 Single bytes and characters and special tokens stay, so that every word can still be spelt. A tweet all of whose tokens
 were kept, none of them unknown, is read as before (`chirplet.pruner.tokenizer` says why), and has the same logits.
+Others are spelt in more pieces, which the model may never have seen spell that word: what moves its answer by more than
+`max_shift` when it is spelt so, alone, is kept too, though train has it not.
 """
 
 from typing import TYPE_CHECKING
 
-from chirplet.config import Count
+from chirplet.config import Count, Probability
 from chirplet.pruner.base import Evidence, Pruned, Pruner
 
 if TYPE_CHECKING:
@@ -14,9 +16,10 @@ if TYPE_CHECKING:
 
 
 class Vocabulary(Pruner):
-    """Keeps tokens that stand `min_count` times or more in train tweets, uncut."""
+    """Keeps tokens that stand `min_count` times or more in train tweets, uncut, and those that `max_shift` tells of."""
 
     min_count: Count
+    max_shift: Probability | None
 
     def check(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
         from chirplet.pruner.tokenizer import check_kind
@@ -28,11 +31,18 @@ class Vocabulary(Pruner):
 
         from chirplet.pruner.embedding import keep_rows
         from chirplet.pruner.mask import zeros_of
+        from chirplet.pruner.spelling import shifts
         from chirplet.pruner.tokenizer import keep_tokens
 
         before = model.config.vocab_size
         counts = np.bincount(evidence.uncut().values, minlength=before)
-        tokenizer, kept = keep_tokens(evidence.tokenizer, np.flatnonzero(counts >= self.min_count))
+        used = np.flatnonzero(counts >= self.min_count)
+        tokenizer, kept = keep_tokens(evidence.tokenizer, used)
+        facts = {"tokens_before": before, "tokens_used": len(used)}
+        if self.max_shift is not None:
+            lost, moved = shifts(model, evidence.tokenizer, tokenizer, kept)
+            telling = lost[moved > self.max_shift]
+            tokenizer, kept = keep_tokens(evidence.tokenizer, [*used, *telling])
+            facts["tokens_that_tell"] = len(telling)
         keep_rows(model, kept)
-        facts = {"tokens": len(kept), "tokens_before": before}
-        return Pruned(model, tokenizer, zeros_of(model), facts)
+        return Pruned(model, tokenizer, zeros_of(model), facts | {"tokens": len(kept)})
