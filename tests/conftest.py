@@ -12,7 +12,9 @@ from places import CONF
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores, and threads that wait for a core do so by turning.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 WITH_NNCF = ("tests/quantizer/", "tests/runtime/", "tests/stage/test_quantize.py", "tests/test_predictor.py")
 
