@@ -25,6 +25,7 @@ from chirplet.error import ConfigError
 from chirplet.logger.base import LoggerSettings
 from chirplet.model.pretrained import Pretrained
 from chirplet.pruner.base import Pruner
+from chirplet.push import Repository, run_and_push
 from chirplet.quantizer.base import Quantizer
 from chirplet.stage.base import Composed, Run, Stage
 from chirplet.stage.chain import ChainSettings
@@ -63,6 +64,8 @@ class Experiment(Objective):
     output: str | None
     resume: str | None
     repeat: str | None
+    push: Repository | None
+    push_private: bool
 
 
 REPEATED = ("distiller", "pruner", "quantizer", "student")
@@ -136,7 +139,10 @@ def execute(cfg: DictConfig, output_dir: Path, overrides: Sequence[str] = ()) ->
     _quiet()
     if experiment.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    return experiment.stage.run(run_of(experiment, output_dir, for_record(cfg), overrides))
+    given = run_of(experiment, output_dir, for_record(cfg), overrides)
+    if experiment.push is None:
+        return experiment.stage.run(given)
+    return run_and_push(experiment.stage, given, experiment.push, experiment.push_private)
 
 
 def run_of(experiment: Experiment, output_dir: Path, config: dict[str, Any], overrides: Sequence[str] = ()) -> Run:
@@ -198,11 +204,11 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
 
 LOCAL_KEYS = (
     *("cache_dir", "artifact", "artifacts", "baseline", "teacher", "transfer", "input", "output", "resume"),
-    "repeat",
+    *("repeat", "push", "push_private"),
 )
 """Where things lie on one machine; no part of what makes a result."""
 
-OWN_KEYS = ("stage", "chain", "artifact", "artifacts", "teacher", "input", "output", "resume", "repeat")
+OWN_KEYS = ("stage", "chain", "artifact", "artifacts", "teacher", "input", "output", "resume", "repeat", "push")
 """What a run says of itself alone, and no further run takes over."""
 
 
@@ -233,7 +239,7 @@ def shown(overrides: Sequence[str]) -> list[str]:
     for override in overrides:
         key, equals, value = override.partition("=")
         name = key.lstrip("+~")
-        if SECRET.search(name.rpartition(".")[2]) or name in {"cache_dir", "resume", "output"}:
+        if SECRET.search(name.rpartition(".")[2]) or name in {"cache_dir", "resume", "output", "push", "push_private"}:
             continue
         if name in LOCAL_KEYS and value not in {"null", "-"}:
             told.append(f"{key}=DIR")

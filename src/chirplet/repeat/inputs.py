@@ -42,8 +42,9 @@ def pinned(cfg: DictConfig, record: Record, own: Collection[str]) -> DictConfig:
     if cfg.trainer.threads is None and isinstance(threads, int) and not _gives(own, "trainer.threads"):
         changed.trainer.threads = None if threads == torch.get_num_threads() else threads
     key, base = _trained(cfg), record.lineage[0]
-    named = key is not None and len(record.lineage) == 1 and cfg[key].name_or_path == base.name
-    if named and not (_gives(own, f"{key}.name_or_path") or _gives(own, f"{key}.revision")):
+    if key is None or _gives(own, f"{key}.name_or_path") or _gives(own, f"{key}.revision"):
+        return changed
+    if len(record.lineage) == 1 and cfg[key].name_or_path == base.name:
         changed[key].revision = base.revision
     return changed
 
