@@ -293,7 +293,7 @@ def public(plain: dict[str, Any]) -> dict[str, Any]:
 
 def _quiet() -> None:
     """Keep the libraries' housekeeping off the terminal; errors and chirplet's own lines stay."""
-    for name in ("httpx", "matplotlib", "fontTools"):
+    for name in ("httpx", "httpx2", "matplotlib", "fontTools"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",

@@ -8,6 +8,7 @@ The token is that of `HF_TOKEN` or of `hf auth login`, and stands in no configur
 """
 
 import re
+import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -95,12 +96,15 @@ def push(folder: Path, repository: str, private: bool) -> None:
         PushError: the hub did not take it; says the command that tries again.
     """
     from huggingface_hub import HfApi
+    from huggingface_hub.utils import disable_progress_bars
 
     from chirplet.console import console, shown_path
 
     record = Artifact.open(folder).record
     message = f"{record.stage} ({record.method}) on {record.data.source}, {record.id[:12]}"
     api = HfApi()
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="(?s).*about to commit a data file")
