@@ -96,7 +96,7 @@ def push(folder: Path, repository: str, private: bool) -> None:
         PushError: the hub did not take it; says the command that tries again.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     from chirplet.console import console, shown_path
 
