@@ -48,6 +48,10 @@ def launch(cfg: DictConfig) -> float | None:
 def main() -> None:
     """Run, and turn an error of the user's into one line and an exit code."""
     try:
+        if any(argument.startswith("repeat=") for argument in sys.argv[1:]):
+            from chirplet.repeat.choices import expanded
+
+            sys.argv[1:] = expanded(sys.argv[1:])
         launch()
     except Exception as error:
         fail(error)

@@ -40,6 +40,12 @@ class SweepError(UserError):
     exit_code = 1
 
 
+class PushError(UserError):
+    """The hub did not take an artifact, which is still there."""
+
+    exit_code = 1
+
+
 class Interrupted(UserError):
     """Ctrl-C or SIGTERM; the message says how to go on."""
 

@@ -25,6 +25,7 @@ from chirplet.error import ConfigError
 from chirplet.logger.base import LoggerSettings
 from chirplet.model.pretrained import Pretrained
 from chirplet.pruner.base import Pruner
+from chirplet.push import Repository, run_and_push
 from chirplet.quantizer.base import Quantizer
 from chirplet.stage.base import Composed, Run, Stage
 from chirplet.stage.chain import ChainSettings
@@ -62,6 +63,9 @@ class Experiment(Objective):
     input: str | None
     output: str | None
     resume: str | None
+    repeat: str | None
+    push: Repository | None
+    push_private: bool
 
 
 REPEATED = ("distiller", "pruner", "quantizer", "student")
@@ -118,6 +122,10 @@ def run(cfg: DictConfig) -> float | None:
     search = hydra.runtime.choices.get("search")
     if search is not None and hydra.mode != RunMode.MULTIRUN:
         raise ConfigError(f"search: got {search!r}, which is for sweeps; python run.py -m search={search} starts one")
+    if cfg.repeat is not None:
+        from chirplet.repeat.again import repeat
+
+        return repeat(cfg, Path(hydra.runtime.output_dir), hydra.overrides.task)
     return execute(cfg, Path(hydra.runtime.output_dir), hydra.overrides.task)
 
 
@@ -131,7 +139,10 @@ def execute(cfg: DictConfig, output_dir: Path, overrides: Sequence[str] = ()) ->
     _quiet()
     if experiment.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    return experiment.stage.run(run_of(experiment, output_dir, _for_record(cfg), overrides))
+    given = run_of(experiment, output_dir, for_record(cfg), overrides)
+    if experiment.push is None:
+        return experiment.stage.run(given)
+    return run_and_push(experiment.stage, given, experiment.push, experiment.push_private)
 
 
 def run_of(experiment: Experiment, output_dir: Path, config: dict[str, Any], overrides: Sequence[str] = ()) -> Run:
@@ -169,7 +180,7 @@ def _composed(own: Sequence[str], added: Sequence[str], start: Sequence[str]) ->
     transfer = experiment.transfer or []
     files = [Path(file).expanduser() for file in ([transfer] if isinstance(transfer, str) else transfer)]
     inputs = [*(model.folder for model in models), *files]
-    return Composed(_for_record(cfg), experiment.data, inputs, partial(execute, cfg, overrides=overrides))
+    return Composed(for_record(cfg), experiment.data, inputs, partial(execute, cfg, overrides=overrides))
 
 
 def comparison_of(own: Sequence[str], folders: Sequence[Path], added: Sequence[str]) -> Composed:
@@ -181,7 +192,7 @@ def comparison_of(own: Sequence[str], folders: Sequence[Path], added: Sequence[s
         # An experiment may have settings of another stage, which are none of this one's.
         cfg.stage = stage
         cfg.artifacts = [str(folder) for folder in folders]
-    return Composed(_for_record(cfg), parse(cfg).data, [], partial(execute, cfg, overrides=comparing))
+    return Composed(for_record(cfg), parse(cfg).data, [], partial(execute, cfg, overrides=comparing))
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
@@ -191,10 +202,13 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
     return compose(name, overrides=list(overrides))
 
 
-LOCAL_KEYS = ("cache_dir", "artifact", "artifacts", "baseline", "teacher", "transfer", "input", "output", "resume")
+LOCAL_KEYS = (
+    *("cache_dir", "artifact", "artifacts", "baseline", "teacher", "transfer", "input", "output", "resume"),
+    *("repeat", "push", "push_private"),
+)
 """Where things lie on one machine; no part of what makes a result."""
 
-OWN_KEYS = ("stage", "chain", "artifact", "artifacts", "teacher", "input", "output", "resume")
+OWN_KEYS = ("stage", "chain", "artifact", "artifacts", "teacher", "input", "output", "resume", "repeat", "push")
 """What a run says of itself alone, and no further run takes over."""
 
 
@@ -225,7 +239,7 @@ def shown(overrides: Sequence[str]) -> list[str]:
     for override in overrides:
         key, equals, value = override.partition("=")
         name = key.lstrip("+~")
-        if SECRET.search(name.rpartition(".")[2]) or name in {"cache_dir", "resume", "output"}:
+        if SECRET.search(name.rpartition(".")[2]) or name in {"cache_dir", "resume", "output", "push", "push_private"}:
             continue
         if name in LOCAL_KEYS and value not in {"null", "-"}:
             told.append(f"{key}=DIR")
@@ -246,7 +260,8 @@ SECRET = re.compile(r"(^|_)(key|token|secret|password|credentials?)$", re.IGNORE
 """Keys whose values stay out of records and logs."""
 
 
-def _for_record(cfg: DictConfig) -> dict[str, Any]:
+def for_record(cfg: DictConfig) -> dict[str, Any]:
+    """A composed configuration as a record has it: resolved, without secrets, local keys and ways to files."""
     resolved, raw = (OmegaConf.to_container(cfg, resolve=resolve) for resolve in (True, False))
     assert isinstance(resolved, dict) and isinstance(raw, dict)
     return {str(key): _public(value, raw[key]) for key, value in resolved.items() if key not in (*LOCAL_KEYS, "chain")}
@@ -278,7 +293,7 @@ def public(plain: dict[str, Any]) -> dict[str, Any]:
 
 def _quiet() -> None:
     """Keep the libraries' housekeeping off the terminal; errors and chirplet's own lines stay."""
-    for name in ("httpx", "matplotlib", "fontTools"):
+    for name in ("httpx", "httpx2", "matplotlib", "fontTools"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",

@@ -1,0 +1,29 @@
+"""Put an artifact that was made before on the hub."""
+
+from pathlib import Path
+
+from chirplet.error import ConfigError
+from chirplet.push import Repository
+from chirplet.stage.base import ArtifactFolder, Run, Stage
+
+
+class Push(Stage):
+    """What goes where; `chirplet.push` tells how."""
+
+    artifact: ArtifactFolder | None
+    push: Repository | None
+    push_private: bool
+
+    def run(self, run: Run) -> None:
+        """Upload the artifact, if its files are whole."""
+        wanted = {"artifact": (self.artifact, "DIR"), "push": (self.push, "ORG/NAME")}
+        missing = [f"{key}: is missing; give {key}={what}" for key, (value, what) in wanted.items() if value is None]
+        if missing:
+            raise ConfigError("\n".join(missing))
+        from chirplet.push import check_whole, open_repository, push
+
+        assert self.artifact is not None and self.push is not None
+        folder = Path(self.artifact).expanduser()
+        check_whole(folder)
+        open_repository(self.push, self.push_private)
+        push(folder, self.push, self.push_private)

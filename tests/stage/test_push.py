@@ -1,0 +1,156 @@
+"""Artifacts on a stand-in of the hub: what arrives, who may see it, and what is said when it does not."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from artifacts import tiny_artifact
+from checkpoints import tiny_bert
+from chirplet.artifact import CARD, Artifact, content_id, write_record
+from chirplet.error import ArtifactError, ConfigError, PushError
+from chirplet.experiment import execute
+from chirplet.report.card import model_card
+from hub import Hub, serving
+from places import ROOT
+from records import make_record
+from runs import small_run
+
+TOKEN = "hf_planted0token0that0must0stay0secret"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return tiny_bert(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def artifact(base, tmp_path_factory) -> Path:
+    """With an id that its files have, a card, and predictions."""
+    folder = tiny_artifact(base, tmp_path_factory.mktemp("made") / "artifact")
+    (folder / "predictions.parquet").write_bytes(b"PAR1" + bytes(range(256)) * 40)
+    (folder / CARD).write_text(model_card(make_record()), encoding="utf-8")
+    write_record(folder, make_record(id=content_id(folder)))
+    return folder
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with serving(Hub(TOKEN)) as served:
+        yield served
+
+
+@pytest.fixture
+def client(hub, tmp_path, monkeypatch) -> pytest.MonkeyPatch:
+    """The hub's client in this process talks to the stand-in."""
+    monkeypatch.setattr(constants, "ENDPOINT", hub.address)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no token"))
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    return monkeypatch
+
+
+def run(environment: dict[str, str], *arguments: str, output: Path) -> subprocess.CompletedProcess[str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
+    home = {"HF_HOME": str(output / "home")}  # no token of whoever runs the tests
+    command = [sys.executable, "run.py", *arguments, f"hydra.run.dir={output}/out", f"hydra.sweep.dir={output}/sweep"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=kept | home | environment)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_repository_holds_the_artifact_and_nothing_else(hub, artifact, tmp_path):
+    hub.files["me/tweets"] = {".gitattributes": b"x", "model.onnx": b"of before"}
+    done = run(hub.environment(), "stage=push", f"artifact={artifact}", "push=me/tweets", output=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"pushed    {hub.address}/me/tweets"] and done.stderr == ""
+    assert hub.files["me/tweets"] == files_of(artifact) | {".gitattributes": b"x"}
+    assert hub.commits == [f"finetune (full) on vader_tweets, {Artifact.open(artifact).record.id[:12]}"]
+    assert TOKEN in hub.tokens and TOKEN not in done.stdout + done.stderr
+    assert not any(TOKEN.encode() in content for content in files_of(tmp_path).values())
+
+
+def test_a_run_pushes_what_it_made_to_a_private_repository(hub, client, base, compose_config, tmp_path, capfd):
+    overrides = [*small_run(base, tmp_path), "trainer.limit_train_batches=2", "trainer.max_epochs=1", "push=me/made"]
+    execute(compose_config(*overrides), tmp_path / "out", overrides)
+    folder = tmp_path / "out" / "artifact"
+    assert hub.files["me/made"] == files_of(folder) | {".gitattributes": b""}
+    assert hub.private == {"me/made": True}
+    record = Artifact.open(folder).record
+    assert not any("push" in override for override in record.overrides) and "push" not in record.config
+    assert capfd.readouterr().out.splitlines()[-1] == f"pushed    {hub.address}/me/made"
+    assert not any(TOKEN.encode() in content for content in files_of(tmp_path).values())
+
+
+def test_public_only_when_asked(hub, client, artifact, compose_config, tmp_path):
+    execute(compose_config("stage=push", f"artifact={artifact}", "push=me/open", "push_private=false"), tmp_path)
+    assert hub.private == {"me/open": False}
+
+
+def test_what_did_not_arrive_is_told_with_the_command_that_tries_again(hub, client, artifact, compose_config, tmp_path):
+    before = files_of(artifact)
+    hub.refused = "/commit/"
+    with pytest.raises(PushError) as caught:
+        execute(compose_config("stage=push", f"artifact={artifact}", "push=me/tweets"), tmp_path)
+    line = str(caught.value)
+    assert caught.value.exit_code == 1 and "\n" not in line and TOKEN not in line
+    assert line.startswith("push: me/tweets did not take it (HfHubHTTPError: 403")
+    assert line.endswith(f"python run.py stage=push artifact={artifact} push=me/tweets tries again")
+    assert files_of(artifact) == before and set(hub.files["me/tweets"]) == {".gitattributes"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("HF_HUB_OFFLINE", True, "push: got 'me/x', but HF_HUB_OFFLINE is set; unset it, or leave push out"),
+        ("HF_TOKEN", "", "push: got 'me/x', but there is no token; set HF_TOKEN or run hf auth login"),
+        ("HF_TOKEN", "hf_wrong", "push: me/x cannot be pushed to (HfHubHTTPError: 403"),
+        ("ENDPOINT", "http://127.0.0.1:9", "push: me/x cannot be pushed to (ConnectError: "),
+    ],
+)
+def test_what_cannot_be_pushed_is_told_before_the_work(hub, client, base, compose_config, tmp_path, name, value, line):
+    if name == "HF_TOKEN":
+        client.setenv(name, value)
+    else:
+        client.setattr(constants, name, value)
+    with pytest.raises(ConfigError) as caught:
+        execute(compose_config(*small_run(base, tmp_path), "push=me/x"), tmp_path / "out")
+    assert str(caught.value).startswith(line) and "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists() and not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["stage=push"], "artifact: is missing; give artifact=DIR"),
+        (["stage=chain", "push=me/x"], "push: stage=chain makes no artifact of its own; give stage=push artifact=DIR"),
+        (["push=tweets"], "push: got 'tweets', should be ORG/NAME"),
+    ],
+)
+def test_a_mistake_is_told(hub, client, compose_config, tmp_path, overrides, line):
+    with pytest.raises(ConfigError) as caught:
+        execute(compose_config(*overrides), tmp_path)
+    assert str(caught.value).startswith(line)
+    assert hub.files == {}
+
+
+def test_a_sweep_pushes_nothing(hub, tmp_path):
+    done = run(hub.environment(), "-m", "stage=finetune", "seed=1,2", "push=me/x", output=tmp_path)
+    assert done.returncode == 2 and "error: push: got -m, whose runs would replace each other" in done.stderr
+    assert hub.files == {}
+
+
+def test_an_artifact_with_other_files_is_not_pushed(hub, client, artifact, compose_config, tmp_path):
+    other = shutil.copytree(artifact, tmp_path / "other")
+    (other / ".env").write_text("KEY=1")
+    with pytest.raises(ArtifactError, match="holds other files than those it was made with"):
+        execute(compose_config("stage=push", f"artifact={other}", "push=me/x"), tmp_path)
+    assert hub.files == {}
