@@ -56,11 +56,12 @@ class Quantize(Stage):
         """Quantize, keep what is too sensitive, write, and verify what was written in a new process."""
         from chirplet.console import console
         from chirplet.report.gain import gain
+        from chirplet.report.page import figure_page
         from chirplet.report.sensitivity import save_sensitivity, sensitivity_table
         from chirplet.runtime.pytorch import PyTorchRuntime
         from chirplet.stage.fitting import seed_everything
         from chirplet.stage.judging import Judge
-        from chirplet.stage.loggers import open_loggers
+        from chirplet.stage.loggers import open_loggers, tell
         from chirplet.stage.outcome import Outcome, tell_result, write_outcome
         from chirplet.stage.parent import open_parent
         from chirplet.stage.proof import prove
@@ -69,7 +70,7 @@ class Quantize(Stage):
         parent = open_parent(run, self.artifact)
         splits = self._splits(parent)
         with ExitStack() as stack:
-            loggers = stack.enter_context(open_loggers(run))
+            loggers = stack.enter_context(open_loggers(run, "quantize", parent.lineage))
             workspace = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             judge = Judge(run, parent.data, self.batch_size)
             # Before `qat` trains it on: the drop is from the parent.
@@ -103,11 +104,13 @@ class Quantize(Stage):
                 account=lambda folder, judged: prove(run, folder, parent.data, judged, self.batch_size),
                 beside=parent.artifact.folder,
             )
-            for logger in loggers:
-                logger.log_metrics(artifact.scalars() | artifact.costs(), step=0)
+            figures = {}
+            if artifact.record.training["sensitivity"]:
+                svg = save_sensitivity(artifact.record, run.output_dir / PLOT)
+                figures["sensitivity"] = figure_page(svg, f"{outcome.method}: how sensitive each layer is")
+            tell(loggers, artifact, parent.data.corpus, figures)
         if artifact.record.training["sensitivity"]:
             console().print(sensitivity_table(artifact.record))
-            save_sensitivity(artifact.record, run.output_dir / PLOT)
         tell_result(artifact)
         console().print(gain(artifact.record), highlight=False)
         return artifact.metric(run.objective)
