@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 class Identity:
     """What tells a run from others, before it starts.
 
+    `command_dir` is the folder of the whole command, for what its runs share: a chain's, a sweep's, else `output_dir`.
     `group` is what belongs together: a sweep's study, or the runs of one command. `job_type` is the stage, `trial` its
     number in a sweep. `parents` name the artifacts that it starts or learns from, as `artifact_name` does.
     """
 
     output_dir: Path
+    command_dir: Path
     group: str
     job_type: str
     trial: int | None

@@ -1,5 +1,6 @@
 """Metrics for MLflow."""
 
+import logging
 import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,10 @@ PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT
 
 
 class MlflowSettings(LoggerSettings):
-    """A run in the store that `MLFLOW_TRACKING_URI` names, else in `FOLDER/mlflow.db` below the run's folder.
+    """A run in the store that `MLFLOW_TRACKING_URI` names, else in `FOLDER/mlflow.db` below the command's folder.
 
-    What MLflow calls an experiment is `experiment`; runs of one command or study have the tag `group` in common.
+    The stages of a chain and the trials of a sweep share that store, which takes MLflow some seconds to make. What
+    MLflow calls an experiment is `experiment`; runs of one command or study have the tag `group` in common.
     """
 
     experiment: str
@@ -44,9 +46,11 @@ class MlflowSettings(LoggerSettings):
             os.environ.setdefault(name, value)
         from pytorch_lightning.loggers import MLFlowLogger
 
+        for library in ("mlflow", "alembic", "pytorch_lightning.loggers.mlflow"):
+            logging.getLogger(library).setLevel(logging.ERROR)  # they tell of every table that is made
         uri, place = os.environ.get("MLFLOW_TRACKING_URI"), None
         if not uri:
-            folder = (identity.output_dir / self.folder).absolute()
+            folder = (identity.command_dir / self.folder).absolute()
             folder.mkdir(parents=True, exist_ok=True)
             uri, place = f"sqlite:///{folder}/mlflow.db", (folder / "artifacts").as_uri()
         logger = MLFlowLogger(

@@ -99,7 +99,7 @@ def identify(run: Run, job_type: str, tags: tuple[str, ...], parents: tuple[str,
             folder = Path(hydra.runtime.output_dir)
     parts = folder.absolute().parts[-2:]
     group = study or (" ".join(parts) if _DATE.fullmatch(parts[0]) else parts[-1])
-    return Identity(run.output_dir, group, job_type, trial, tags, parents)
+    return Identity(run.output_dir, folder, group, job_type, trial, tags, parents)
 
 
 def end_of(error: BaseException | None) -> End:
