@@ -26,7 +26,7 @@ def tracked(configured, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_API_KEY", KEY)
         patch.setenv("HF_TOKEN", TOKEN)
-        execute(configured("logger=[csv,wandb]", "logger.wandb.tags=[mine]", "stage.measure_cost=true"), folder)
+        execute(configured("logger=[csv,wandb]", "logger.wandb.tags=[mine]"), folder)
     return folder
 
 
@@ -41,8 +41,8 @@ def seen(tracked):
 
 
 def test_the_run_holds_every_figure_of_the_record_and_no_other(seen, artifact):
-    expected = {f"record/{name}": value for name, value in (artifact.scalars() | artifact.costs()).items()}
-    assert {"record/test/accuracy", "record/val/f1_macro", "record/cost/mb"} <= set(expected)
+    expected = {f"record/{name}": value for name, value in artifact.scalars().items()}
+    assert {"record/test/accuracy", "record/val/f1_macro"} <= set(expected)
     told = {name: value for name, value in seen.summary.items() if name.startswith("record/")}
     assert told == expected
     [row] = [row for row in seen.history if "record/test/accuracy" in row]

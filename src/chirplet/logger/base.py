@@ -96,7 +96,7 @@ class LoggerSettings(Settings, ABC):
 
     @abstractmethod
     def build(self, identity: Identity) -> "Logger":
-        """The Lightning logger, with its run started, writing below the identity's folder; imports Lightning.
+        """The Lightning logger, writing below the identity's folder; imports Lightning.
 
         Raises:
             ConfigError: the logger's library is not installed; the line names the extra that brings it.

@@ -35,7 +35,7 @@ class MlflowSettings(LoggerSettings):
         return True
 
     def build(self, identity: Identity) -> "Logger":
-        """Lightning's MLflow logger, with its run started.
+        """Lightning's MLflow logger.
 
         Raises:
             ConfigError: mlflow is not installed.
@@ -53,15 +53,13 @@ class MlflowSettings(LoggerSettings):
             folder = (identity.command_dir / self.folder).absolute()
             folder.mkdir(parents=True, exist_ok=True)
             uri, place = f"sqlite:///{folder}/mlflow.db", (folder / "artifacts").as_uri()
-        logger = MLFlowLogger(
+        return MLFlowLogger(
             experiment_name=self.experiment,
             run_name=self.name or identity.name,
             tracking_uri=uri,
             artifact_location=place,
             tags=_tags(identity, self.tags),
         )
-        logger.experiment  # noqa: B018 - the run starts when it is asked for
-        return logger
 
     def show(self, logger: "Logger", findings: Findings) -> None:
         """Tables as JSON, pages as HTML; the artifact itself where it may be uploaded."""

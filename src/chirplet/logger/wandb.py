@@ -109,10 +109,16 @@ class WandbSettings(LoggerSettings):
             log.warning("W&B did not take everything in %g s: `wandb sync %s`", self.finish_timeout_s, run.dir)
 
     def abandon(self, logger: "Logger") -> None:
-        """Forget the service that died, so that the next run starts another and Python's exit does not ask for it."""
+        """End the run, as failed: it holds no more than was told so far.
+
+        Where W&B's service itself died, forget it: the next run starts another, and Python's exit does not ask for it.
+        """
         import wandb
 
-        wandb.teardown()
+        try:
+            cast(Any, logger).experiment.finish(exit_code=1)
+        except Exception:  # as what it was lost by
+            wandb.teardown()
 
     def _started(self, identity: Identity, mode: str | None) -> Any:
         import wandb

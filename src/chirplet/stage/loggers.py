@@ -129,6 +129,7 @@ def _is_optunas(error: BaseException) -> bool:
 def _open(key: str, settings: LoggerSettings | Foreign, identity: Identity) -> Iterator[GuardedLogger]:
     try:
         inner = settings.build() if isinstance(settings, Foreign) else settings.build(identity)
+        getattr(inner, "experiment", None)  # Lightning's start when they are first asked for it
     except UserError:
         raise
     except Exception as error:  # a tracker's trouble is of every kind
