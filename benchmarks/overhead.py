@@ -71,7 +71,7 @@ def main() -> None:
     length = ["trainer.max_epochs=1" if arguments.data else "trainer.max_epochs=3"]
     if arguments.quick:
         length = ["trainer.limit_train_batches=20", "trainer.limit_val_batches=4", "trainer.max_epochs=1"]
-    shared = [*LEAST, f"trainer.log_every_n_steps={1 if arguments.quick else 10}"]
+    shared = [*LEAST, *(["trainer.log_every_n_steps=5"] if arguments.quick else [])]
     if arguments.data is not None:
         shared = ["data=corona_nlp", f"data.dir={arguments.data.resolve()}", "experiment=corona_minilm", *shared]
     rounds: list[dict[str, dict[str, Any]]] = []
