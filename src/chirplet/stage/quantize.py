@@ -17,6 +17,7 @@ from chirplet.stage.training import check_filled
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from chirplet.artifact import Record
     from chirplet.data.corpus import Split
     from chirplet.quantizer.base import Quantization
     from chirplet.quantizer.tolerance import Quality
@@ -56,8 +57,7 @@ class Quantize(Stage):
         """Quantize, keep what is too sensitive, write, and verify what was written in a new process."""
         from chirplet.console import console
         from chirplet.report.gain import gain
-        from chirplet.report.page import figure_page
-        from chirplet.report.sensitivity import save_sensitivity, sensitivity_table
+        from chirplet.report.sensitivity import sensitivity_table
         from chirplet.runtime.pytorch import PyTorchRuntime
         from chirplet.stage.fitting import seed_everything
         from chirplet.stage.judging import Judge
@@ -104,11 +104,7 @@ class Quantize(Stage):
                 account=lambda folder, judged: prove(run, folder, parent.data, judged, self.batch_size),
                 beside=parent.artifact.folder,
             )
-            figures = {}
-            if artifact.record.training["sensitivity"]:
-                svg = save_sensitivity(artifact.record, run.output_dir / PLOT)
-                figures["sensitivity"] = figure_page(svg, f"{outcome.method}: how sensitive each layer is")
-            tell(loggers, artifact, parent.data.corpus, figures)
+            tell(loggers, artifact, parent.data.corpus, _figures(artifact.record, run.output_dir / PLOT))
         if artifact.record.training["sensitivity"]:
             console().print(sensitivity_table(artifact.record))
         tell_result(artifact)
@@ -156,6 +152,16 @@ class Quantize(Stage):
             kept, tried = fewest_kept(found, before, self.tolerance, quantized)
             account |= {"kept": kept, "tried": tried, "fp32_val_accuracy": before.accuracy}
         return account
+
+
+def _figures(record: "Record", path: Path) -> dict[str, str]:
+    """The figure of sensitivities, where any was found: saved as `path`, and as a page for loggers."""
+    from chirplet.report.page import figure_page
+    from chirplet.report.sensitivity import save_sensitivity
+
+    if not record.training["sensitivity"]:
+        return {}
+    return {"sensitivity": figure_page(save_sensitivity(record, path), f"{record.method}: how sensitive layers are")}
 
 
 def _opened(run: Run, folder: Path) -> "Runtime":
