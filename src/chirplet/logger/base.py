@@ -113,6 +113,11 @@ class LoggerSettings(Settings, ABC):
         """Let go of what a logger that failed still holds; may raise."""
 
 
+def shows_pages(settings: object) -> bool:
+    """Whether a logger of these settings has a use for tables and pages; to be known before Lightning is imported."""
+    return isinstance(settings, LoggerSettings) and settings.shows_pages
+
+
 def artifact_name(stage: str, identity: str) -> str:
     """What an artifact is called in a tracker, from its stage and id."""
     return f"{stage}-{identity[:12]}"

@@ -108,17 +108,19 @@ class Compare(Stage):
 
 def _tell_loggers(comparison: "Comparison", report: str, run: Run) -> None:
     """What is shown side by side, for loggers that show pages."""
-    from chirplet.logger.base import Findings, Sheet
+    from chirplet.logger.base import Findings, Sheet, shows_pages
+
+    if not any(map(shows_pages, run.loggers.values())):
+        return
     from chirplet.report.comparison_page import front_pages
     from chirplet.stage.loggers import open_loggers, tell_findings
 
     records = [candidate.record for row in comparison.rows for candidate in row.candidates]
     with open_loggers(run, "compare", teachers=records, for_pages=True) as loggers:
-        if loggers:
-            names = list(dict.fromkeys(name for row in comparison.rows for name in row.figures))
-            rows = [[row.name, *(row.figures.get(name) for name in names)] for row in comparison.rows]
-            sheets = {"comparison": Sheet(["run", *names], rows)}
-            tell_findings(loggers, Findings(sheets=sheets, pages={"report": report, **front_pages(comparison)}))
+        names = list(dict.fromkeys(name for row in comparison.rows for name in row.figures))
+        rows = [[row.name, *(row.figures.get(name) for name in names)] for row in comparison.rows]
+        sheets = {"comparison": Sheet(["run", *names], rows)}
+        tell_findings(loggers, Findings(sheets=sheets, pages={"report": report, **front_pages(comparison)}))
 
 
 def _measured(candidates: "Sequence[Candidate]", corpus: "Corpus", run: Run, rounds: int) -> "list[Candidate]":

@@ -12,7 +12,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from chirplet.config import Foreign
 from chirplet.error import ConfigError, Interrupted, UserError
-from chirplet.logger.base import End, Findings, Identity, LoggerSettings, artifact_name
+from chirplet.logger.base import End, Findings, Identity, LoggerSettings, artifact_name, shows_pages
 from chirplet.logger.guarded import GuardedLogger, one_line
 from chirplet.stage.base import Run
 from chirplet.sweep.trial import Pruned
@@ -50,11 +50,7 @@ def open_loggers(
     """
     wanted = {} if getattr(rank_zero_only, "rank", 0) else run.loggers
     if for_pages:
-        wanted = {
-            key: settings
-            for key, settings in wanted.items()
-            if isinstance(settings, LoggerSettings) and settings.shows_pages
-        }
+        wanted = {key: settings for key, settings in wanted.items() if shows_pages(settings)}
     made_from = [(one.stage, one.artifact) for one in lineage if one.stage is not None and one.artifact is not None]
     parents = [*made_from[-1:], *((teacher.stage, teacher.id) for teacher in teachers)]
     base = [Path(ancestor.name).name for ancestor in lineage[:1]]
