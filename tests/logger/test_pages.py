@@ -5,8 +5,10 @@ import json
 import pytest
 
 from chirplet.experiment import execute
+from chirplet.stage import quantize
 from comparisons import family
 from offline_runs import read_run
+from records import make_record
 
 pytest.importorskip("wandb")
 
@@ -30,3 +32,15 @@ def test_a_comparison_is_tracked_with_its_fronts(compose_config, tmp_path):
     shown = json.loads(table.read_text())
     place = shown["columns"].index("cost/mb")
     assert 90.0 in [row[place] for row in shown["data"]]
+
+
+def test_sensitivities_are_a_file_beside_the_run_and_a_page(tmp_path):
+    layers = {"encoder.layer.0": {"divergence": 0.2, "loss_rise": 0.1}, "head": {"divergence": 0.1, "loss_rise": 0.0}}
+    record = make_record(stage="quantize", method="onnx_int8", training={"sensitivity": layers, "kept": ["head"]})
+    pages = quantize._figures(record, tmp_path / "sensitivity.svg")
+    saved = (tmp_path / "sensitivity.svg").read_text()
+    assert saved[saved.index("<svg") :] in pages["sensitivity"]
+    assert pages["sensitivity"].startswith("<!doctype html>")
+    none = record.model_copy(update={"training": {"sensitivity": {}, "kept": []}})
+    assert quantize._figures(none, tmp_path / "other.svg") == {}
+    assert not (tmp_path / "other.svg").exists()
