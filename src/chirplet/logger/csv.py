@@ -1,21 +1,31 @@
 """Metrics as a CSV file beside the run."""
 
+import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chirplet.logger.base import LoggerSettings
+from chirplet.logger.base import Findings, Identity, LoggerSettings
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
 
 class CsvSettings(LoggerSettings):
-    """Writes `NAME/metrics.csv` below the run's folder."""
+    """Writes `NAME/metrics.csv` below the run's folder, and beside it the confusions and the worst mistakes."""
 
     name: str
 
-    def build(self, output_dir: Path) -> "Logger":
+    def build(self, identity: Identity) -> "Logger":
         """Lightning's CSV logger."""
         from pytorch_lightning.loggers import CSVLogger
 
-        return CSVLogger(save_dir=output_dir, name=self.name, version="")
+        return CSVLogger(save_dir=identity.output_dir, name=self.name, version="")
+
+    def show(self, logger: "Logger", findings: Findings) -> None:
+        """One file a table."""
+        folder = Path(logger.log_dir)  # type: ignore[arg-type]
+        sheets = {f"confusion_matrix_{split}": sheet for split, sheet in findings.confusion_sheets().items()}
+        sheets |= {f"worst_mistakes_{split}": sheet for split, sheet in findings.mistakes.items()}
+        for name, sheet in sheets.items():
+            with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([sheet.columns, *sheet.rows])

@@ -1,22 +1,21 @@
 """Metrics for TensorBoard."""
 
 from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from chirplet.error import ConfigError
-from chirplet.logger.base import LoggerSettings
+from chirplet.logger.base import Findings, Identity, LoggerSettings, Sheet
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
 
 class TensorBoardSettings(LoggerSettings):
-    """Writes event files to `NAME/` below the run's folder."""
+    """Writes event files to `NAME/` below the run's folder; tables are shown as text."""
 
     name: str
 
-    def build(self, output_dir: Path) -> "Logger":
+    def build(self, identity: Identity) -> "Logger":
         """Lightning's TensorBoard logger.
 
         Raises:
@@ -26,4 +25,22 @@ class TensorBoardSettings(LoggerSettings):
             raise ConfigError("logger.tensorboard: tensorboard is not installed; pip install 'chirplet[tensorboard]'")
         from pytorch_lightning.loggers import TensorBoardLogger
 
-        return TensorBoardLogger(save_dir=output_dir, name=self.name, version="")
+        return TensorBoardLogger(save_dir=identity.output_dir, name=self.name, version="")
+
+    def show(self, logger: "Logger", findings: Findings) -> None:
+        """The confusions and the worst mistakes."""
+        writer = cast(Any, logger).experiment
+        for split, sheet in findings.confusion_sheets().items():
+            writer.add_text(f"confusion_matrix/{split}", _markdown(sheet), findings.step)
+        for split, sheet in findings.mistakes.items():
+            writer.add_text(f"worst_mistakes/{split}", _markdown(sheet), findings.step)
+
+
+def _markdown(sheet: Sheet) -> str:
+    rows: list[list[Any]] = [sheet.columns, ["---"] * len(sheet.columns), *sheet.rows]
+    return "\n".join(f"| {' | '.join(map(_cell, row))} |" for row in rows)
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.4f}" if isinstance(value, float) else str(value)
+    return " ".join(text.replace("|", "\\|").split())

@@ -5,56 +5,159 @@ import netrc
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
+from chirplet.config import Positive
 from chirplet.error import ConfigError
-from chirplet.logger.base import LoggerSettings
+from chirplet.logger.base import End, Findings, Identity, LoggerSettings, artifact_name
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
+    from chirplet.artifact import Artifact
+
 log = logging.getLogger(__name__)
+
+STEP = "trainer/global_step"
+"""What Lightning's logger counts optimizer steps by."""
 
 
 class WandbSettings(LoggerSettings):
     """A W&B run. The key comes from the environment (`WANDB_API_KEY`) or `wandb login`, never from the configuration.
 
-    Without a key, or with `WANDB_MODE=offline`, the run stays on this machine, to be sent later with `wandb sync`.
+    Without a key, with `WANDB_MODE=offline`, or where W&B cannot be reached within `start_timeout_s`, the run stays on
+    this machine, to be sent later with `wandb sync`; so does what is not sent `finish_timeout_s` after the run's end.
+    W&B learns nothing of the machine but its load: no command line, no host, no user, no output.
     """
 
     project: str
     name: str | None
     group: str | None
     tags: list[str]
+    mistakes: bool
+    upload: bool
+    start_timeout_s: Positive
+    finish_timeout_s: Positive
 
-    def build(self, output_dir: Path) -> "Logger":
-        """Lightning's W&B logger, writing below `output_dir`.
+    @property
+    def shows_pages(self) -> bool:
+        """It shows HTML."""
+        return True
+
+    def build(self, identity: Identity) -> "Logger":
+        """Lightning's W&B logger with its run, writing below the identity's folder.
 
         Raises:
-            ConfigError: wandb is not installed.
+            ConfigError: wandb is not installed, or the key is refused.
         """
         if find_spec("wandb") is None:
             raise ConfigError("logger.wandb: wandb is not installed; pip install 'chirplet[wandb]'")
         from pytorch_lightning.loggers import WandbLogger
+        from wandb.errors import AuthenticationError, CommError
 
+        folder = identity.output_dir
         mode = os.environ.get("WANDB_MODE")
         if mode is None and not has_key():
             mode = "offline"
-            log.warning("no W&B key (WANDB_API_KEY, or `wandb login`): the run is kept in %s/wandb", output_dir)
-        return WandbLogger(
+            log.warning("no W&B key (WANDB_API_KEY, or `wandb login`): the run is kept in %s/wandb", folder)
+        try:
+            run = self._started(identity, mode)
+        except AuthenticationError as error:
+            raise ConfigError(
+                f"logger.wandb: the key is refused ({_first_line(error)}); WANDB_MODE=offline needs none"
+            ) from error
+        except CommError as error:
+            log.warning("W&B cannot be reached (%s): the run is kept in %s/wandb", _first_line(error), folder)
+            run = self._started(identity, "offline")
+        run.define_metric(STEP)
+        run.define_metric("*", step_metric=STEP, step_sync=True)
+        if self.upload and not run.offline:
+            self._link(run, identity.parents)
+        return WandbLogger(experiment=run, save_dir=str(folder))
+
+    def show(self, logger: "Logger", findings: Findings) -> None:
+        """Confusions, mistakes, tables and pages; the artifact itself where it may be uploaded."""
+        import wandb
+
+        run = cast(Any, logger).experiment
+        shown: dict[str, Any] = {
+            f"confusion_matrix/{split}": _confusion(findings, split) for split in findings.confusions
+        }
+        sheets = dict(findings.sheets)
+        if self.mistakes:
+            sheets |= {f"worst_mistakes/{split}": sheet for split, sheet in findings.mistakes.items()}
+        shown |= {name: wandb.Table(columns=[*sheet.columns], data=sheet.rows) for name, sheet in sheets.items()}
+        shown |= {name: wandb.Html(text, inject=False, data_is_not_path=True) for name, text in findings.pages.items()}
+        if shown:
+            run.log(shown | {STEP: findings.step})
+        if findings.artifact is not None:
+            run.summary["artifact"] = findings.artifact.record.id
+            if self.upload:
+                run.log_artifact(_packed(findings.artifact))
+
+    def close(self, logger: "Logger", end: End) -> None:
+        """End the W&B run too, which Lightning leaves open."""
+        super().close(logger, end)
+        run = cast(Any, logger).experiment
+        if end.pruned:
+            run.tags = (*(run.tags or ()), "pruned")
+            run.summary["pruned"] = True
+        try:
+            run.finish(exit_code=end.exit_code)
+        except TimeoutError:
+            log.warning("W&B did not take everything in %g s: `wandb sync %s`", self.finish_timeout_s, run.dir)
+
+    def abandon(self, logger: "Logger") -> None:
+        """End the run, as failed: it holds no more than was told so far.
+
+        Where W&B's service itself died, forget it: the next run starts another, and Python's exit does not ask for it.
+        """
+        import wandb
+
+        try:
+            cast(Any, logger).experiment.finish(exit_code=1)
+        except Exception:  # as what it was lost by
+            wandb.teardown()
+
+    def _started(self, identity: Identity, mode: str | None) -> Any:
+        import wandb
+
+        settings = wandb.Settings(
+            console="off",
+            disable_git=True,
+            finish_timeout=self.finish_timeout_s,
+            finish_timeout_raises=True,
+            host="",
+            init_timeout=self.start_timeout_s,
+            save_code=False,
+            silent=True,
+            x_disable_machine_info=True,
+            x_disable_meta=True,
+            x_save_requirements=False,
+        )
+        return wandb.init(
             project=self.project,
-            name=self.name,
-            group=self.group,
-            tags=self.tags,
-            save_dir=str(output_dir),
-            mode=mode,
+            name=self.name or identity.name,
+            group=self.group or identity.group,
+            job_type=identity.job_type,
+            tags=[*identity.tags, *self.tags],
+            dir=identity.output_dir,
+            mode=mode,  # type: ignore[arg-type]
+            settings=settings,
+            # A student's run is still open while its control is trained.
+            reinit="create_new",
         )
 
-    def close(self, logger: "Logger", succeeded: bool) -> None:
-        """End the W&B run too, which Lightning leaves open."""
-        super().close(logger, succeeded)
-        logger.experiment.finish(exit_code=0 if succeeded else 1)  # type: ignore[attr-defined]
+    def _link(self, run: Any, parents: tuple[str, ...]) -> None:
+        """Tell W&B what the run starts from, as far as that was uploaded."""
+        from wandb.errors import CommError
+
+        for parent in parents:
+            try:
+                run.use_artifact(f"{parent}:latest")
+            except (CommError, ValueError) as error:
+                log.warning("W&B has no artifact %s to link with (%s)", parent, _first_line(error))
 
 
 def has_key() -> bool:
@@ -67,3 +170,38 @@ def has_key() -> bool:
         return netrc.netrc(path).authenticators(host) is not None
     except (OSError, netrc.NetrcParseError):
         return False
+
+
+def _confusion(findings: Findings, split: str) -> Any:
+    """W&B's own figure of a confusion matrix, made from counts."""
+    import wandb
+
+    rows = [
+        [true, predicted, count]
+        for true, counts in zip(findings.labels, findings.confusions[split], strict=True)
+        for predicted, count in zip(findings.labels, counts, strict=True)
+    ]
+    names = ["Actual", "Predicted", "nPredictions"]
+    return wandb.plot_table(
+        vega_spec_name="wandb/confusion_matrix/v1",
+        data_table=wandb.Table(columns=[*names], data=rows),
+        fields={name: name for name in names},
+        string_fields={"title": f"Confusion matrix on {split}"},
+    )
+
+
+def _packed(artifact: "Artifact") -> Any:
+    import wandb
+
+    record = artifact.record
+    packed = wandb.Artifact(
+        artifact_name(record.stage, record.id),
+        type="model",
+        metadata={"id": record.id, "parent": record.parent, "method": record.method, "data": record.data.source},
+    )
+    packed.add_dir(str(artifact.folder), policy="immutable")
+    return packed
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

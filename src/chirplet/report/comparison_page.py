@@ -15,7 +15,7 @@ from chirplet.report import plot
 from chirplet.report.candidates import Candidate
 from chirplet.report.comparison import Advice, Comparison, Row, front, parent_id
 from chirplet.report.comparison_table import TEXTS, columns, drop_text, how
-from chirplet.report.page import render_page
+from chirplet.report.page import figure_page, render_page
 from chirplet.report.slices import most_divided, slices
 
 SCRIPT = files("chirplet.report").joinpath("sort.js").read_text(encoding="utf-8")
@@ -79,6 +79,16 @@ def page(comparison: Comparison, advice: Advice | None, texts: Texts | None) -> 
         script=Markup(SCRIPT),
         digest=digest,
     )
+
+
+def front_pages(comparison: Comparison) -> dict[str, str]:
+    """Accuracy against each cost that is known, as pages of their own: `pareto/COST` to HTML."""
+    known = [cost for cost, _, _ in COSTS if any(cost in row.figures for row in comparison.rows)]
+    figures = _cost_figures(comparison)
+    return {
+        f"pareto/{cost.partition('/')[2]}": figure_page(svg, caption)
+        for cost, (svg, caption) in zip(known, figures, strict=True)
+    }
 
 
 def _detailed(comparison: Comparison) -> list[Row]:

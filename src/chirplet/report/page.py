@@ -3,6 +3,7 @@
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 _HTML = Environment(
     loader=PackageLoader("chirplet", "report"),
@@ -22,6 +23,11 @@ def render_page(template: str, **values: Any) -> str:
         values: what the template names; a missing one raises `jinja2.UndefinedError`.
     """
     return _HTML.get_template(template).render(**values)
+
+
+def figure_page(svg: str, caption: str) -> str:
+    """A page of one figure, an `<svg>` element, for where it is shown apart from the report it belongs to."""
+    return render_page("figure.html.j2", svg=Markup(svg), caption=caption)
 
 
 def render_markdown(template: str, **values: Any) -> str:

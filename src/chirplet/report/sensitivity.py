@@ -26,8 +26,8 @@ def sensitivity_table(record: Record) -> Table:
     return table
 
 
-def save_sensitivity(record: Record, path: Path) -> None:
-    """A bar for each layer, the most sensitive on top, as an SVG file."""
+def save_sensitivity(record: Record, path: Path) -> str:
+    """A bar for each layer, the most sensitive on top, as an SVG file; gives its `<svg>` element."""
     found: dict[str, dict[str, float]] = record.training["sensitivity"]
     kept = set(record.training["kept"])
     figure = Figure(figsize=(7.5, 1.2 + 0.2 * len(found)), layout="constrained")
@@ -40,3 +40,5 @@ def save_sensitivity(record: Record, path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"{record.method}: " + ("red layers are kept in higher precision" if kept else "no layer is kept"))
     figure.savefig(path, metadata={"Date": None})
+    text = path.read_text(encoding="utf-8")
+    return text[text.index("<svg") :]

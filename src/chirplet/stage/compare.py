@@ -51,7 +51,8 @@ class Compare(Stage):
             candidates = [_with_size(candidate) for candidate in candidates]
         comparison = compare(candidates, split, self._baseline(candidates), run.seed, by_turns=self.measure)
         texts = _texts(comparison, corpus) if self.tweets and corpus is not None else None
-        self._finish(comparison, texts, run.output_dir)
+        report = self._finish(comparison, texts, run.output_dir)
+        _tell_loggers(comparison, report, run)
         return None
 
     def _baseline(self, candidates: "Sequence[Candidate]") -> str | None:
@@ -79,8 +80,8 @@ class Compare(Stage):
             raise ArtifactError(f"{error}{without}") from None
         return corpus
 
-    def _finish(self, comparison: "Comparison", texts: "Texts | None", folder: Path) -> None:
-        """Write the files, print the table and where they are."""
+    def _finish(self, comparison: "Comparison", texts: "Texts | None", folder: Path) -> str:
+        """Write the files, print the table and where they are; gives the page."""
         from chirplet.console import console, shown_path
         from chirplet.report.comparison import advise
         from chirplet.report.comparison_page import page
@@ -102,6 +103,24 @@ class Compare(Stage):
             out.print(line)
         out.print(f"table     {shown_path(folder / CSV)}")
         out.print(f"report    {shown_path(folder / PAGE)}")
+        return contents[PAGE]
+
+
+def _tell_loggers(comparison: "Comparison", report: str, run: Run) -> None:
+    """What is shown side by side, for loggers that show pages."""
+    from chirplet.logger.base import Findings, Sheet, shows_pages
+
+    if not any(map(shows_pages, run.loggers.values())):
+        return
+    from chirplet.report.comparison_page import front_pages
+    from chirplet.stage.loggers import open_loggers, tell_findings
+
+    records = [candidate.record for row in comparison.rows for candidate in row.candidates]
+    with open_loggers(run, "compare", teachers=records, for_pages=True) as loggers:
+        names = list(dict.fromkeys(name for row in comparison.rows for name in row.figures))
+        rows = [[row.name, *(row.figures.get(name) for name in names)] for row in comparison.rows]
+        sheets = {"comparison": Sheet(["run", *names], rows)}
+        tell_findings(loggers, Findings(sheets=sheets, pages={"report": report, **front_pages(comparison)}))
 
 
 def _measured(candidates: "Sequence[Candidate]", corpus: "Corpus", run: Run, rounds: int) -> "list[Candidate]":

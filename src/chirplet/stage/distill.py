@@ -104,7 +104,7 @@ class Distill(TrainingStage):
         from chirplet.stage.control import resumed_phases
         from chirplet.stage.fitting import seed_everything
         from chirplet.stage.lesson import make_lesson
-        from chirplet.stage.loggers import open_loggers
+        from chirplet.stage.loggers import open_loggers, tell
         from chirplet.stage.outcome import tell_opening, tell_result
         from chirplet.stage.student import cut_start, own_start
         from chirplet.stage.teachers import check_val_unseen, open_teachers
@@ -125,12 +125,12 @@ class Distill(TrainingStage):
         lesson = make_lesson(self, _listed(self.transfer), corpus, teachers, run)
         untaught = copy.deepcopy(start.loaded.model) if self.control else None
         student = student_of(self, start, lesson, run)
-        with open_loggers(run) as loggers:
+        taught_by = [teacher.record for teacher in lesson.teachers.artifacts]
+        with open_loggers(run, "distill", start.lineage, taught_by) as loggers:
             training = teach(self, student, start, lesson, run, loggers, resume)
             training |= {"tweets": lesson.account, "teachers": teachers.account(corpus)}
             artifact = self._finish(run, start, lesson, training, untaught, (resume, control_resume))
-            for logger in loggers:
-                logger.log_metrics(artifact.scalars(), step=training["steps"])
+            tell(loggers, artifact, corpus)
         tell_result(artifact)
         return artifact.metric(run.objective)
 

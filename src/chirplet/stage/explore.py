@@ -25,11 +25,18 @@ class Explore(Stage):
         """Print tables, write one page with figures, and say where it is."""
         from chirplet.console import console
         from chirplet.data.prepare import prepare
+        from chirplet.logger.base import Findings, shows_pages
         from chirplet.report.exploration import page, tables
 
         seen = self.explore(run, prepare(run.data, run.cache_dir))
         target = run.output_dir / PAGE
-        target.write_text(page(seen, run.model.name_or_path, run.model.cleaning), encoding="utf-8")
+        shown = page(seen, run.model.name_or_path, run.model.cleaning)
+        target.write_text(shown, encoding="utf-8")
+        if any(map(shows_pages, run.loggers.values())):
+            from chirplet.stage.loggers import open_loggers, tell_findings
+
+            with open_loggers(run, "explore", for_pages=True) as loggers:
+                tell_findings(loggers, Findings(pages={"explore": shown}))
         out = console()
         for table in tables(seen):
             if table.row_count:

@@ -45,7 +45,7 @@ class Finetune(TrainingStage):
         from chirplet.data.prepare import prepare, train_and_val
         from chirplet.model.loading import load_model, load_tokenizer
         from chirplet.stage.fitting import checkpoint_folder, fit, seed_everything
-        from chirplet.stage.loggers import open_loggers
+        from chirplet.stage.loggers import open_loggers, tell
         from chirplet.stage.outcome import (
             Outcome,
             Prepared,
@@ -76,7 +76,7 @@ class Finetune(TrainingStage):
             loaded.model, train, corpus.labels, run.trainer, run.trainer.optimizer_steps(len(train_loader))
         )
         tell_opening(corpus, loaded, run)
-        with open_loggers(run) as loggers:
+        with open_loggers(run, "finetune", lineage) as loggers:
             training = fit(run, classifier, train_loader, val_loader, loggers, self.resume)
             training |= {"final": self.final, "tweets": len(train)}
             outcome = Outcome("finetune", self.method, self.model_dump(exclude={"resume"}), lineage, training)
@@ -88,8 +88,7 @@ class Finetune(TrainingStage):
                 last = checkpoint_folder(run, self.resume) / LAST
                 kept = f"; the same command with resume={last} needs no new training" if last.exists() else ""
                 raise ArtifactError(f"{error}{kept}") from error
-            for logger in loggers:
-                logger.log_metrics(artifact.scalars(), step=training["steps"])
+            tell(loggers, artifact, corpus)
         tell_result(artifact)
         return artifact.metric(run.objective)
 

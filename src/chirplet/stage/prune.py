@@ -62,7 +62,7 @@ class Prune(TrainingStage):
             )
         from chirplet.pruner.sensitivity import module_sparsity
         from chirplet.stage.fitting import seed_everything
-        from chirplet.stage.loggers import open_loggers
+        from chirplet.stage.loggers import open_loggers, tell
         from chirplet.stage.outcome import Outcome, save_trained, tell_result, write_outcome
         from chirplet.stage.parent import open_parent
 
@@ -75,7 +75,7 @@ class Prune(TrainingStage):
         seen = self._look(parent, evidence, run)
         pruned = self.pruner.prune(parent.model, evidence)
         data = replace(parent.data, tokenizer=pruned.tokenizer)
-        with open_loggers(run) as loggers:
+        with open_loggers(run, "prune", parent.lineage) as loggers:
             training: dict[str, Any] = {"steps": 0}
             if self.recovery != "none":
                 training = self._recover(pruned, evidence, data, parent, run, loggers)
@@ -92,9 +92,8 @@ class Prune(TrainingStage):
                 self.measure_cost,
                 beside=parent.artifact.folder,
             )
-            for logger in loggers:
-                logger.log_metrics(artifact.scalars(), step=training["steps"])
-        _tell_pruning(artifact.record, parent.record, run.output_dir / PAGE)
+            shown = _tell_pruning(artifact.record, parent.record, run.output_dir / PAGE)
+            tell(loggers, artifact, data.corpus, {"pruning": shown})
         tell_result(artifact)
         return artifact.metric(run.objective)
 
@@ -206,18 +205,20 @@ def _uncut(data: "Prepared") -> "Tokens":
     return replace(data, max_length=UNCUT).tokens(data.corpus.train)
 
 
-def _tell_pruning(own: "Record", parent: "Record", target: Path) -> None:
-    """Tables of what is zero, and a page that has the other runs from this parent too."""
+def _tell_pruning(own: "Record", parent: "Record", target: Path) -> str:
+    """Tables of what is zero, and a page that has the other runs from this parent too; gives that page."""
     from chirplet.console import console
     from chirplet.report.pruning import cost_line, page, tables
 
-    target.write_text(page(own, parent, _beside(own, target.parent.parent)), encoding="utf-8")
+    shown = page(own, parent, _beside(own, target.parent.parent))
+    target.write_text(shown, encoding="utf-8")
     out = console()
     for table in tables(own):
         out.print(table)
     if own.cost:
         out.print(f"cost      {cost_line(own)}")
     out.print(f"page      {target}")
+    return shown
 
 
 def _beside(own: "Record", folder: Path) -> "list[Record]":

@@ -17,6 +17,7 @@ from chirplet.stage.training import check_filled
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from chirplet.artifact import Record
     from chirplet.data.corpus import Split
     from chirplet.quantizer.base import Quantization
     from chirplet.quantizer.tolerance import Quality
@@ -56,11 +57,11 @@ class Quantize(Stage):
         """Quantize, keep what is too sensitive, write, and verify what was written in a new process."""
         from chirplet.console import console
         from chirplet.report.gain import gain
-        from chirplet.report.sensitivity import save_sensitivity, sensitivity_table
+        from chirplet.report.sensitivity import sensitivity_table
         from chirplet.runtime.pytorch import PyTorchRuntime
         from chirplet.stage.fitting import seed_everything
         from chirplet.stage.judging import Judge
-        from chirplet.stage.loggers import open_loggers
+        from chirplet.stage.loggers import open_loggers, tell
         from chirplet.stage.outcome import Outcome, tell_result, write_outcome
         from chirplet.stage.parent import open_parent
         from chirplet.stage.proof import prove
@@ -69,7 +70,7 @@ class Quantize(Stage):
         parent = open_parent(run, self.artifact)
         splits = self._splits(parent)
         with ExitStack() as stack:
-            loggers = stack.enter_context(open_loggers(run))
+            loggers = stack.enter_context(open_loggers(run, "quantize", parent.lineage))
             workspace = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             judge = Judge(run, parent.data, self.batch_size)
             # Before `qat` trains it on: the drop is from the parent.
@@ -103,11 +104,9 @@ class Quantize(Stage):
                 account=lambda folder, judged: prove(run, folder, parent.data, judged, self.batch_size),
                 beside=parent.artifact.folder,
             )
-            for logger in loggers:
-                logger.log_metrics(artifact.scalars() | artifact.costs(), step=0)
+            tell(loggers, artifact, parent.data.corpus, _figures(artifact.record, run.output_dir / PLOT))
         if artifact.record.training["sensitivity"]:
             console().print(sensitivity_table(artifact.record))
-            save_sensitivity(artifact.record, run.output_dir / PLOT)
         tell_result(artifact)
         console().print(gain(artifact.record), highlight=False)
         return artifact.metric(run.objective)
@@ -153,6 +152,16 @@ class Quantize(Stage):
             kept, tried = fewest_kept(found, before, self.tolerance, quantized)
             account |= {"kept": kept, "tried": tried, "fp32_val_accuracy": before.accuracy}
         return account
+
+
+def _figures(record: "Record", path: Path) -> dict[str, str]:
+    """The figure of sensitivities, where any was found: saved as `path`, and as a page for loggers."""
+    from chirplet.report.page import figure_page
+    from chirplet.report.sensitivity import save_sensitivity
+
+    if not record.training["sensitivity"]:
+        return {}
+    return {"sensitivity": figure_page(save_sensitivity(record, path), f"{record.method}: how sensitive layers are")}
 
 
 def _opened(run: Run, folder: Path) -> "Runtime":

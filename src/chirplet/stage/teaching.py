@@ -68,7 +68,8 @@ def teach_control(
     optimization = stage.optimization(model, _steps(stage, lesson, run))
     control = Classifier(*_classifier_arguments(stage, model, start, run, optimization))
     resume, control_resume = resumed
-    with open_loggers(replace(run, output_dir=run.output_dir / FOLDER)) as loggers:
+    own = replace(run, output_dir=run.output_dir / FOLDER)
+    with open_loggers(own, "control", start.lineage) as loggers:
         return fit(control_run(run, resume, steps), control, *loaders, loggers, control_resume, reported=False)
 
 
