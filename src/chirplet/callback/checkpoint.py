@@ -4,19 +4,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chirplet.callback.base import CallbackSettings
-from chirplet.config import Count, Monitor, monitor_mode
+from chirplet.config import Count, Monitor, Positive, monitor_mode
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import ModelCheckpoint
 
 LAST = "last.ckpt"
+INTERRUPTED = "interrupted.ckpt"
 
 
 class CheckpointSettings(CallbackSettings):
-    """Save after each validation: the best `keep` by `monitor`, and `last.ckpt`, from which `resume=` goes on."""
+    """Save after each validation: the best `keep` by `monitor`, and `last.ckpt`, from which the same command goes on.
+
+    `last.ckpt` is saved within long epochs too, `every_minutes`; `chirplet.callback.durable.Interruption` does that.
+    """
 
     monitor: Monitor
     keep: Count
+    every_minutes: Positive | None
 
     @property
     def needs_validation(self) -> bool:
