@@ -1,9 +1,7 @@
 """From a composed configuration to a finished run. The only file that reads a `DictConfig`."""
 
-import logging
 import os
 import re
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +17,7 @@ from pydantic import Field
 
 from chirplet.callback.base import CallbackSettings
 from chirplet.config import Foreign, Monitor, Settings, bind, validate
-from chirplet.console import console, shown_path
+from chirplet.console import console, quiet_libraries, shown_path
 from chirplet.data.source import Source
 from chirplet.distiller.base import Distiller
 from chirplet.error import ConfigError
@@ -137,7 +135,7 @@ def execute(cfg: DictConfig, output_dir: Path, overrides: Sequence[str] = ()) ->
         ConfigError: the configuration is not valid, or another run writes to `output_dir`.
     """
     experiment = parse(cfg)
-    _quiet()
+    quiet_libraries()
     if experiment.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     own = run_of(experiment, output_dir, _for_record(cfg), overrides)
@@ -292,17 +290,3 @@ def public(plain: dict[str, Any]) -> dict[str, Any]:
     """An unresolved configuration as it may be recorded: without secrets, paths cut down to their last part."""
     shown: dict[str, Any] = _public(plain, plain)
     return shown
-
-
-def _quiet() -> None:
-    """Keep the libraries' housekeeping off the terminal; errors and chirplet's own lines stay."""
-    for name in ("httpx", "matplotlib", "fontTools"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        ".*does not have many workers.*",
-        ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
-        ".*Checkpoint directory .* exists and is not empty.*",
-        ".*You defined a `validation_step` but have no `val_dataloader`.*",
-        ".*is smaller than the logging interval.*",
-    ):
-        warnings.filterwarnings("ignore", message=message)

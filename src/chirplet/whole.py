@@ -41,6 +41,16 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
+def write_whole_text(text: str, path: Path) -> None:
+    """Write a file in UTF-8, whole or not at all.
+
+    Raises:
+        OSError: as `whole_file`.
+    """
+    with whole_file(path) as stream:
+        stream.write(text.encode("utf-8"))
+
+
 @contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
     """A new folder beside `path`, held while the block runs, to be renamed to it within; else it vanishes.

@@ -42,8 +42,10 @@ class DurableCheckpointIO(TorchCheckpointIO):
             with whole_file(target) as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
-            # torch's zip writer turns a full disk into a RuntimeError of its own.
-            raise ArtifactError(f"could not write the checkpoint {str(target)!r}: {error}") from error
+            # torch's zip writer turns a full disk into a RuntimeError of its own, of many lines.
+            cause = error if isinstance(error, OSError) else error.__context__
+            reason = getattr(cause, "strerror", None) or str(error).partition("\n")[0]
+            raise ArtifactError(f"could not write the checkpoint {str(target)!r}: {reason}") from error
 
     def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = None) -> Any:
         """Read a checkpoint; tensors and plain values only, whoever wrote it."""

@@ -45,9 +45,9 @@ class Run:
     """One run: the parts its configuration describes, and where it may write.
 
     `output_dir` is the folder Hydra made for this run, `cache_dir` is shared between runs. `config` is the resolved
-    configuration as plain data, for the record; `parents` are the artifacts that it starts from; `overrides` are what it was composed of, as the record shows them.
-    `compose` gives a further run of the same data, model and trainer, with other overrides below the command line's
-    own; `compose_comparison` one that compares.
+    configuration as plain data, for the record; `parents` are the artifacts that it starts from; `overrides` are what
+    it was composed of, as the record shows them. `compose` gives a further run of the same data, model and trainer,
+    with other overrides below the command line's own; `compose_comparison` one that compares.
     """
 
     model: Pretrained

@@ -26,10 +26,11 @@ class Explore(Stage):
         from chirplet.console import console
         from chirplet.data.prepare import prepare
         from chirplet.report.exploration import page, tables
+        from chirplet.whole import write_whole_text
 
         seen = self.explore(run, prepare(run.data, run.cache_dir))
         target = run.output_dir / PAGE
-        target.write_text(page(seen, run.model.name_or_path, run.model.cleaning), encoding="utf-8")
+        write_whole_text(page(seen, run.model.name_or_path, run.model.cleaning), target)
         out = console()
         for table in tables(seen):
             if table.row_count:

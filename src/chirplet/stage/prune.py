@@ -210,8 +210,9 @@ def _tell_pruning(own: "Record", parent: "Record", target: Path) -> None:
     """Tables of what is zero, and a page that has the other runs from this parent too."""
     from chirplet.console import console
     from chirplet.report.pruning import cost_line, page, tables
+    from chirplet.whole import write_whole_text
 
-    target.write_text(page(own, parent, _beside(own, target.parent.parent)), encoding="utf-8")
+    write_whole_text(page(own, parent, _beside(own, target.parent.parent)), target)
     out = console()
     for table in tables(own):
         out.print(table)
