@@ -18,6 +18,9 @@ from chirplet.module.classifier import Classifier
 from chirplet.stage.resuming import interruptible
 from runs import small_run
 
+VAL_BATCHES = 5
+"""Of the sample's 80 tweets for validation."""
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
@@ -27,7 +30,7 @@ def base(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def overrides(base) -> list[str]:
     few = ["trainer.limit_train_batches=6", "trainer.threads=1", "stage.batch_size=16", "logger=none"]
-    return [*small_run(tiny_bert(base / "encoder"), base), *few, "stage.learning_rate=1e-3"]
+    return [*small_run(tiny_bert(base / "encoder"), base), *few, "stage.learning_rate=1e-3", "stage.eval_batch_size=16"]
 
 
 @pytest.fixture
@@ -65,17 +68,16 @@ class Signalled:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("batch", "options"),
     [
-        [],
-        ["callback=averaging"],
-        ["trainer.val_check_interval=0.5"],
-        ["trainer.max_steps=12"],
-        ["trainer.accumulate_grad_batches=4"],
+        (1, []),
+        (4, ["callback=averaging"]),
+        (4, ["trainer.val_check_interval=0.5"]),
+        (1, ["trainer.max_steps=12"]),
+        (4, ["trainer.accumulate_grad_batches=4"]),
     ],
     ids=str,
 )
-@pytest.mark.parametrize("batch", [1, 4])
 def test_an_interrupted_validation_is_made_anew_by_the_same_weights(
     finetune, whole, tmp_path, monkeypatch, options, batch
 ):
@@ -94,16 +96,6 @@ def test_an_interrupted_validation_is_made_anew_by_the_same_weights(
         assert resumed.record.training[name] == expected.record.training[name]
 
 
-VAL_BATCHES = 5
-"""Of `stage.eval_batch_size=16`, so that there is something to be interrupted."""
-
-
-@pytest.fixture(autouse=True)
-def small_validation(overrides):
-    if "stage.eval_batch_size=16" not in overrides:
-        overrides += ["stage.eval_batch_size=16", f"trainer.limit_val_batches={VAL_BATCHES}"]
-
-
 def test_a_long_validation_is_not_waited_for(finetune, tmp_path, monkeypatch):
     signalled = Signalled(monkeypatch, "validation_step", 2, signal.SIGTERM, batch_s=2.0)
     with pytest.raises(Interrupted):
@@ -118,7 +110,8 @@ def test_an_interruption_after_the_training_names_what_is_kept(finetune, whole, 
     folder = tmp_path / "run"
     with monkeypatch.context() as patched:
         patched.setattr(outcome, "judge", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-        told = rf"interrupted; what was trained is in {re.escape(str(folder))}/checkpoints/last\.ckpt, .* with here goes on"
+        last = re.escape(f"{folder}/checkpoints/last.ckpt")
+        told = rf"^interrupted; what was trained is in {last}, and the same command with here goes on from it$"
         with pytest.raises(Interrupted, match=told), interruptible(folder, "here"):
             finetune(folder)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

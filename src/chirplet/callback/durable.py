@@ -6,7 +6,7 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import pytorch_lightning as pl
 import torch
@@ -118,12 +118,22 @@ class Interruption(pl.Callback):
         self._max_steps: int | None = None
         self._previous: dict[int, Any] = {}
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def __enter__(self) -> Self:
         """Listen for signals, which Python lets the main thread alone do."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._ask)
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._listen()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Give the signals back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
+
+    def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen again: Lightning has put a handler of its own in front, which ends without saving."""
+        self._listen()
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -135,7 +145,8 @@ class Interruption(pl.Callback):
             trainer.fit_loop.epoch_loop.max_steps = checkpoint["global_step"] + 1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count the minutes from here."""
+        """Listen as before the sanity check, and count the minutes from here."""
+        self._listen()
         self._saved = time.monotonic()
 
     def on_train_batch_end(
@@ -192,11 +203,9 @@ class Interruption(pl.Callback):
         trainer.save_checkpoint(path)
         raise Interrupted(f"interrupted at step {trainer.global_step}; the same command with resume={path} goes on")
 
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Give the signals back."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous.clear()
+    def _listen(self) -> None:
+        for number in self._previous:
+            signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked:

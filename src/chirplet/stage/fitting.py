@@ -84,7 +84,7 @@ def fit(
         callbacks.append(TrialReport(trial, run.objective))
     trainer = run.trainer.build(callbacks, loggers, run.deterministic, run.output_dir)
     started = time.perf_counter()
-    with hold_output(folder.parent):  # held already, but where `resume` lies in another run's
+    with hold_output(folder.parent), interruption:  # held already, but where `resume` lies in another run's
         trainer.fit(module, train_loader, val_loader, ckpt_path=start, weights_only=True)
     account: dict[str, Any] = {
         "epochs": trainer.current_epoch,
