@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -22,11 +23,11 @@ def test_a_second_process_is_told_and_the_lock_dies_with_the_first(tmp_path):
     folder = tmp_path / "run"
     first = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
     assert first.stdout is not None and first.stdout.readline() == "held\n"
-    with pytest.raises(
-        ConfigError, match=r"^hydra\.run\.dir: another run is writing to '\S+run'; wait for it, or give"
+    with (
+        pytest.raises(ConfigError, match=r"^hydra\.run\.dir: another run is writing to '\S+run'; wait for it, or give"),
+        hold_output(folder),
     ):
-        with hold_output(folder):
-            pass
+        pass
     first.kill()
     first.wait()
     with hold_output(folder):
@@ -55,10 +56,10 @@ def test_leftovers_are_removed_where_a_run_writes_and_nowhere_else(tmp_path):
 @pytest.mark.parametrize("where", ["/proc", "/proc/run", "/sys/run", "FILE", "FILE/run"])
 def test_a_place_that_cannot_be_written_is_told_at_once(tmp_path, where):
     (tmp_path / "file").write_text("")
-    folder = tmp_path.__class__(where.replace("FILE", str(tmp_path / "file")))
-    with pytest.raises(ArtifactError, match=r"^could not write to '\S+'.*; give another hydra\.run\.dir$"):
-        with hold_output(folder):
-            pass
+    folder = Path(where.replace("FILE", str(tmp_path / "file")))
+    told = r"^could not write to '\S+'.*; give another hydra\.run\.dir$"
+    with pytest.raises(ArtifactError, match=told), hold_output(folder):
+        pass
 
 
 def test_another_process_of_the_same_run_holds_nothing(tmp_path, monkeypatch):
