@@ -40,7 +40,6 @@ def unbroken(base, common):
 
 @pytest.fixture(scope="module")
 def tuned(unbroken) -> tuple[Path, float]:
-    unbroken("first", "stage=finetune")  # fills the cache
     return unbroken("tuned", "stage=finetune")
 
 

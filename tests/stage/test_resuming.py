@@ -174,17 +174,28 @@ def test_resume_null_begins_anew_and_other_loggers_are_no_other_run(finetune, le
 def test_a_damaged_checkpoint_is_told_or_does_without(finetune, left, whole):
     last = left / "checkpoints" / "last.ckpt"
     shutil.copy(last, left / "checkpoints" / "interrupted.ckpt")
+    (best,) = left.glob("checkpoints/best-*")
     last.write_bytes(b"damaged")
     assert finetune(left).record.id == whole.record.id
     shutil.rmtree(left / "artifact")
     (left / "checkpoints" / "interrupted.ckpt").unlink()
+    best.unlink()
     last.write_bytes(b"damaged")
     with pytest.raises(ConfigError, match=r"^resume: '\S+last\.ckpt' is damaged; give another hydra\.run\.dir, or "):
         finetune(left)
 
 
+def test_the_best_checkpoint_will_do_where_the_last_was_not_written_any_more(finetune, left, whole):
+    (left / "checkpoints" / "last.ckpt").unlink()
+    again = finetune(left)
+    assert again.record.training["resumed"] is True
+    assert again.record.id == whole.record.id
+
+
 def test_the_later_of_two_checkpoints_is_taken(finetune, left):
     last, other = (left / "checkpoints" / name for name in ("last.ckpt", "interrupted.ckpt"))
+    for best in left.glob("checkpoints/best-*"):
+        best.unlink()
     state = torch.load(last, weights_only=True)
     torch.save(state | {"global_step": 3, "callbacks": {}}, other)  # of nobody, but earlier
     os.utime(other, (time.time() + 60,) * 2)

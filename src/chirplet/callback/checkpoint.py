@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 LAST = "last.ckpt"
 INTERRUPTED = "interrupted.ckpt"
+BEST = "best-"
 
 
 class CheckpointSettings(CallbackSettings):
@@ -35,7 +36,7 @@ class CheckpointSettings(CallbackSettings):
         return ModelCheckpoint(
             dirpath=folder,
             # Without Lightning's `epoch=`: a `=` in a path cannot be typed as an override.
-            filename="best-{epoch:02d}-{step}",
+            filename=f"{BEST}{{epoch:02d}}-{{step}}",
             auto_insert_metric_name=False,
             monitor=self.monitor,
             mode=monitor_mode(self.monitor),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from chirplet.artifact import Artifact, content_id
-from chirplet.callback.checkpoint import INTERRUPTED, LAST
+from chirplet.callback.checkpoint import BEST, INTERRUPTED, LAST
 from chirplet.error import ArtifactError, ConfigError, Interrupted
 from chirplet.stage.base import AUTO, Run
 
@@ -57,7 +57,8 @@ def newest(folder: Path, identity: str) -> Path | None:
     from chirplet.callback.durable import IDENTITY, Belonging
 
     found: dict[Path, dict[str, Any]] = {}
-    there = [path for path in (folder / LAST, folder / INTERRUPTED) if path.is_file()]
+    # A run that was killed between the two has a best one that is newer than its last, which may name one that is gone.
+    there = [path for path in (folder / LAST, folder / INTERRUPTED, *folder.glob(f"{BEST}*.ckpt")) if path.is_file()]
     for path in there:
         with suppress(Exception):  # on a damaged file torch raises exceptions of every kind; the other one may do
             found[path] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
