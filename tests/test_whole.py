@@ -1,8 +1,10 @@
 """A file is the old one or the new one, never half of one."""
 
+import os
+
 import pytest
 
-from chirplet.whole import whole_file
+from chirplet.whole import remove_leftovers, temporary_folder, temporary_of, whole_file, write_whole_text
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path):
@@ -27,3 +29,37 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_a_place_that_cannot_be_written_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError), whole_file(tmp_path / "nowhere" / "a.bin"):
         pass
+
+
+def test_what_a_killed_process_was_writing_is_removed_by_the_next(tmp_path):
+    (tmp_path / ".a.bin.4000000.tmp").write_bytes(b"half")
+    (tmp_path / ".b.bin.4000000.tmp").write_bytes(b"another's")
+    with whole_file(tmp_path / "a.bin") as stream:
+        stream.write(b"new")
+    assert sorted(found.name for found in tmp_path.iterdir()) == [".b.bin.4000000.tmp", "a.bin"]
+
+
+def test_leftovers_go_and_what_is_being_written_stays(tmp_path):
+    (tmp_path / ".made.4000000.tmp").mkdir()
+    (tmp_path / ".made.4000000.tmp" / "model.safetensors").write_bytes(b"half")
+    for name in (".a.tmp", "a.1.tmp", ".env"):  # none of ours
+        (tmp_path / name).write_text("")
+    with whole_file(tmp_path / "file"), temporary_folder(tmp_path / "folder"):
+        # Another process asks; this one, to which the locks belong, has them all the same.
+        child = os.fork()
+        if not child:
+            remove_leftovers(tmp_path)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert temporary_of(tmp_path / "file").exists()
+        assert temporary_of(tmp_path / "folder").exists()
+    assert sorted(found.name for found in tmp_path.iterdir()) == [".a.tmp", ".env", "a.1.tmp", "file"]
+
+
+def test_leftovers_of_a_folder_that_is_not_there_are_none(tmp_path):
+    remove_leftovers(tmp_path / "nowhere")
+
+
+def test_text_is_written_as_utf_8(tmp_path):
+    write_whole_text("naïve 😀\n", tmp_path / "a.txt")
+    assert (tmp_path / "a.txt").read_bytes() == "naïve 😀\n".encode()

@@ -9,7 +9,6 @@ card.
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from chirplet.config import Settings, near
 from chirplet.data.cleaning import Cleaning
 from chirplet.data.corpus import SPLITS, Tweets
 from chirplet.error import ArtifactError
+from chirplet.whole import temporary_folder
 
 SCHEMA_VERSION: Literal[1] = 1
 RECORD = "artifact.json"
@@ -211,20 +211,17 @@ def whole_or_absent(folder: Path) -> Iterator[Path]:
         ArtifactError: the disk is full, the place is read-only, or the folder exists already.
     """
     check_free(folder)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        for path in [*temporary.rglob("*"), temporary]:
-            _flush(path)
-        temporary.rename(folder)
-        _flush(folder.parent)
+        with temporary_folder(folder) as temporary:
+            yield temporary
+            for path in [*temporary.rglob("*"), temporary]:
+                _flush(path)
+            temporary.rename(folder)
+            _flush(folder.parent)
     except (OSError, SafetensorError) as error:
         # safetensors tells of a full disk with an exception of its own.
         reason = getattr(error, "strerror", None) or error
         raise ArtifactError(f"could not write {str(folder)!r}: {reason}; nothing was left there") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_predictions(

@@ -1,5 +1,7 @@
 """Where people read what a run says."""
 
+import logging
+import warnings
 from pathlib import Path
 
 from rich.console import Console
@@ -24,3 +26,17 @@ def shown_path(path: Path) -> str:
     """Relative where it lies below the working directory, since that is how people type it."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' housekeeping off the terminal; errors and chirplet's own lines stay."""
+    for name in ("httpx", "httpx2", "matplotlib", "fontTools"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*You defined a `validation_step` but have no `val_dataloader`.*",
+        ".*is smaller than the logging interval.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)

@@ -1,9 +1,7 @@
 """From a composed configuration to a finished run. The only file that reads a `DictConfig`."""
 
-import logging
 import os
 import re
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -19,16 +17,19 @@ from pydantic import Field
 
 from chirplet.callback.base import CallbackSettings
 from chirplet.config import Foreign, Monitor, Settings, bind, validate
+from chirplet.console import console, quiet_libraries, shown_path
 from chirplet.data.source import Source
 from chirplet.distiller.base import Distiller
 from chirplet.error import ConfigError
+from chirplet.holding import hold_output
 from chirplet.logger.base import LoggerSettings
 from chirplet.model.pretrained import Pretrained
 from chirplet.pruner.base import Pruner
-from chirplet.push import Repository, run_and_push
+from chirplet.push import Repository, push_again, run_and_push
 from chirplet.quantizer.base import Quantizer
 from chirplet.stage.base import Composed, Run, Stage
 from chirplet.stage.chain import ChainSettings
+from chirplet.stage.resuming import finished, interruptible
 from chirplet.trainer import TrainerSettings
 
 
@@ -122,31 +123,46 @@ def run(cfg: DictConfig) -> float | None:
     search = hydra.runtime.choices.get("search")
     if search is not None and hydra.mode != RunMode.MULTIRUN:
         raise ConfigError(f"search: got {search!r}, which is for sweeps; python run.py -m search={search} starts one")
-    if cfg.repeat is not None:
-        from chirplet.repeat.again import repeat
+    output_dir = Path(hydra.runtime.output_dir)
+    key, folder = ("run", output_dir) if hydra.mode == RunMode.RUN else ("sweep", Path(hydra.sweep.dir))
+    with interruptible(output_dir, f"hydra.{key}.dir={folder}"):
+        if cfg.repeat is not None:
+            from chirplet.repeat.again import repeat
 
-        return repeat(cfg, Path(hydra.runtime.output_dir), hydra.overrides.task)
-    return execute(cfg, Path(hydra.runtime.output_dir), hydra.overrides.task)
+            return repeat(cfg, output_dir, hydra.overrides.task)
+        return execute(cfg, output_dir, hydra.overrides.task)
 
 
 def execute(cfg: DictConfig, output_dir: Path, overrides: Sequence[str] = ()) -> float | None:
     """As `run`, writing to `output_dir`; what notebooks and tests call with a configuration of their own composing.
 
     `overrides` are what it was composed of: a chain composes its steps of them, within Hydra's
-    `initialize_config_dir`.
+    `initialize_config_dir`. What the same run has made there before is made only once.
+
+    Raises:
+        ConfigError: the configuration is not valid, or another run writes to `output_dir`.
     """
     experiment = parse(cfg)
-    _quiet()
+    quiet_libraries()
     if experiment.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    given = run_of(experiment, output_dir, for_record(cfg), overrides)
-    if experiment.push is None:
-        return experiment.stage.run(given)
-    return run_and_push(experiment.stage, given, experiment.push, experiment.push_private)
+    own = run_of(experiment, output_dir, for_record(cfg), overrides)
+    with hold_output(output_dir):
+        done = finished(own, experiment.resume)
+        if done is None:
+            if experiment.push is None:
+                return experiment.stage.run(own)
+            return run_and_push(experiment.stage, own, experiment.push, experiment.push_private)
+    console().print(f"done before: the artifact is {shown_path(done.folder)}", highlight=False)
+    if experiment.push is not None:
+        push_again(done.folder, experiment.push, experiment.push_private)
+    return done.metric(own.objective)
 
 
 def run_of(experiment: Experiment, output_dir: Path, config: dict[str, Any], overrides: Sequence[str] = ()) -> Run:
     """What the stage is given: the experiment's parts, where it writes, and what its record says of them."""
+    teachers = experiment.teacher if isinstance(experiment.teacher, list) else [experiment.teacher]
+    parents = [experiment.artifact, *teachers]
     return Run(
         model=experiment.model,
         data=experiment.data,
@@ -159,6 +175,7 @@ def run_of(experiment: Experiment, output_dir: Path, config: dict[str, Any], ove
         output_dir=output_dir,
         cache_dir=Path(experiment.cache_dir).expanduser(),
         config=config,
+        parents=[Path(folder).expanduser() for folder in parents if isinstance(folder, str)],
         overrides=shown(overrides),
         compose=partial(_composed, tuple(overrides)),
         compose_comparison=partial(comparison_of, tuple(overrides)),
@@ -289,17 +306,3 @@ def public(plain: dict[str, Any]) -> dict[str, Any]:
     """An unresolved configuration as it may be recorded: without secrets, paths cut down to their last part."""
     shown: dict[str, Any] = _public(plain, plain)
     return shown
-
-
-def _quiet() -> None:
-    """Keep the libraries' housekeeping off the terminal; errors and chirplet's own lines stay."""
-    for name in ("httpx", "httpx2", "matplotlib", "fontTools"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        ".*does not have many workers.*",
-        ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
-        ".*Checkpoint directory .* exists and is not empty.*",
-        ".*You defined a `validation_step` but have no `val_dataloader`.*",
-        ".*is smaller than the logging interval.*",
-    ):
-        warnings.filterwarnings("ignore", message=message)

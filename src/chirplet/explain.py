@@ -1,5 +1,7 @@
 """One line for each error that is the user's to mend, whoever raised it."""
 
+import errno
+
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
@@ -8,6 +10,13 @@ from chirplet.error import UserError
 
 CONFIG_EXIT_CODE = 2
 
+PLACE_ERRORS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),  # no room
+    *(errno.EACCES, errno.EPERM, errno.EROFS),  # no right
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR),  # a file where a folder should be, or the other way round
+}
+"""What is wrong with a disk or a place on it, and no fault of ours."""
+
 
 def explain(error: BaseException) -> tuple[str, int] | None:
     """The message and the exit code for an error of the user's, or None for one of ours."""
@@ -15,6 +24,9 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         return str(error), error.exit_code
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
         return "a group got null, should be one of its options; ~GROUP leaves it out", CONFIG_EXIT_CODE
+    if isinstance(error, OSError) and error.errno in PLACE_ERRORS:
+        where = "" if error.filename is None else f"{error.filename}: "
+        return f"{where}cannot be written or read ({error.strerror})", CONFIG_EXIT_CODE
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _configuration(error), CONFIG_EXIT_CODE
     return None

@@ -59,6 +59,16 @@ def run_and_push(stage: "Stage", run: "Run", repository: str, private: bool) -> 
     return objective
 
 
+def push_again(folder: Path, repository: str, private: bool) -> None:
+    """Put an artifact that is there already on the hub.
+
+    Raises:
+        ConfigError, PushError: as `open_repository` and `push`.
+    """
+    open_repository(repository, private)
+    push(folder, repository, private)
+
+
 def open_repository(repository: str, private: bool) -> None:
     """See that the hub takes what is to be pushed, and make the repository where there is none.
 

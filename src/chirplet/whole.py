@@ -1,10 +1,23 @@
-"""Files that are whole or absent."""
+"""Files that are whole or absent, and folders that one process at a time writes to.
 
+What is being written lies beside its place under a name of its own, `.NAME.PID.tmp`, and its writer holds a lock on it
+that the system takes back when the process ends, however it ends. So whoever comes next can tell what a killed process
+has left from what another one is writing, and removes it.
+"""
+
+import fcntl
 import os
+import re
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+LOCK = ".lock"
+"""In a folder that is held, and hidden from whoever lists it."""
+
+_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
 
 
 @contextmanager
@@ -16,12 +29,83 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: the disk is full or the place cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    remove_leftovers(path.parent, path.name)
+    temporary = temporary_of(path)
     try:
-        with temporary.open("wb") as stream:
+        with _held_file(temporary) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(path)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_whole_text(text: str, path: Path) -> None:
+    """Write a file in UTF-8, whole or not at all.
+
+    Raises:
+        OSError: as `whole_file`.
+    """
+    with whole_file(path) as stream:
+        stream.write(text.encode("utf-8"))
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """A new folder beside `path`, held while the block runs, to be renamed to it within; else it vanishes.
+
+    Raises:
+        OSError: the place cannot be written.
+    """
+    remove_leftovers(path.parent, path.name)
+    temporary = temporary_of(path)
+    temporary.mkdir(parents=True)
+    descriptor = os.open(temporary, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks: nobody finds out then, and nobody removes it
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield temporary
+    finally:
+        os.close(descriptor)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def temporary_of(path: Path) -> Path:
+    """Where this process writes what is to become `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def remove_leftovers(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes were writing in `folder`, or to `name` in it; what is being written stays."""
+    if not folder.is_dir():
+        return
+    pattern = _TEMPORARY if name is None else re.compile(rf"\.{re.escape(name)}\.\d+\.tmp")
+    for path in [folder / entry.name for entry in os.scandir(folder) if pattern.fullmatch(entry.name)]:
+        # It may have been renamed in the meantime; and where one may not remove it, it is in nobody's way.
+        with suppress(OSError):
+            _remove_unheld(path)
+
+
+def _remove_unheld(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _held_file(path: Path) -> Iterator[BinaryIO]:
+    while True:
+        with path.open("wb") as stream:
+            with suppress(OSError):  # as above
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            # Between the two, another process may have taken it for a leftover.
+            if os.fstat(stream.fileno()).st_nlink:
+                yield stream
+                return

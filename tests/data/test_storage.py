@@ -25,3 +25,9 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be made"), locked_folder(tmp_path / "file" / "below"):
         pass
+
+
+def test_what_a_killed_process_was_writing_goes_when_the_folder_is_held(tmp_path: Path) -> None:
+    (tmp_path / ".other.arrow.4000000.tmp").write_text("half")
+    with locked_folder(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]

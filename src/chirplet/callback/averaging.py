@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytorch_lightning as pl
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
@@ -17,6 +18,10 @@ class EmaWeights(WeightAveraging):
     def __init__(self, decay: float) -> None:
         # Buffers are position ids, whole numbers that an average would spoil.
         super().__init__(use_buffers=False, multi_avg_fn=rising_average(decay))
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the average in the module also where a run, resumed from its end, had nothing to train."""
+        self.on_train_end(trainer, pl_module)
 
 
 def rising_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:

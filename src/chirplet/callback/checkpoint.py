@@ -4,19 +4,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chirplet.callback.base import CallbackSettings
-from chirplet.config import Count, Monitor, monitor_mode
+from chirplet.config import Count, Monitor, Positive, monitor_mode
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import ModelCheckpoint
 
 LAST = "last.ckpt"
+INTERRUPTED = "interrupted.ckpt"
+BEST = "best-"
 
 
 class CheckpointSettings(CallbackSettings):
-    """Save after each validation: the best `keep` by `monitor`, and `last.ckpt`, from which `resume=` goes on."""
+    """Save after each validation: the best `keep` by `monitor`, and `last.ckpt`, from which the same command goes on.
+
+    `last.ckpt` is saved within long epochs too, `every_minutes`; `chirplet.callback.durable.Interruption` does that.
+    """
 
     monitor: Monitor
     keep: Count
+    every_minutes: Positive | None
 
     @property
     def needs_validation(self) -> bool:
@@ -30,7 +36,7 @@ class CheckpointSettings(CallbackSettings):
         return ModelCheckpoint(
             dirpath=folder,
             # Without Lightning's `epoch=`: a `=` in a path cannot be typed as an override.
-            filename="best-{epoch:02d}-{step}",
+            filename=f"{BEST}{{epoch:02d}}-{{step}}",
             auto_insert_metric_name=False,
             monitor=self.monitor,
             mode=monitor_mode(self.monitor),

@@ -1,19 +1,27 @@
 """Checkpoints that are whole or absent, and training that can be interrupted without loss."""
 
+import math
 import signal
 import threading
+import time
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
-from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.callbacks import EarlyStopping, WeightAveraging
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 
+from chirplet.callback.checkpoint import INTERRUPTED, LAST
 from chirplet.error import ArtifactError, Interrupted
 from chirplet.whole import whole_file
+
+IDENTITY = "run"
+"""The key of `Belonging`'s state."""
+VALIDATED = "epoch_loop.val_loop.batch_progress"
+"""Where Lightning's checkpoints count the batches that were validated."""
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
@@ -34,8 +42,10 @@ class DurableCheckpointIO(TorchCheckpointIO):
             with whole_file(target) as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
-            # torch's zip writer turns a full disk into a RuntimeError of its own.
-            raise ArtifactError(f"could not write the checkpoint {str(target)!r}: {error}") from error
+            # torch's zip writer turns a full disk into a RuntimeError of its own, of many lines.
+            cause = error if isinstance(error, OSError) else error.__context__
+            reason = getattr(cause, "strerror", None) or str(error).partition("\n")[0]
+            raise ArtifactError(f"could not write the checkpoint {str(target)!r}: {reason}") from error
 
     def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = None) -> Any:
         """Read a checkpoint; tensors and plain values only, whoever wrote it."""
@@ -73,49 +83,136 @@ class DurableEarlyStopping(EarlyStopping):
             trainer.should_stop = True
 
 
-class Interruption(pl.Callback):
-    """On Ctrl-C or SIGTERM: finish the step at hand, save `interrupted.ckpt`, and end with the command to go on.
+class Belonging(pl.Callback):
+    """Puts the identity of the run into every checkpoint, so that none is taken for another run's."""
 
-    It waits for a step after which Lightning can go on as if nothing had been: one that moved the weights (gradients
-    being accumulated are in no checkpoint) and after which no validation is due. A second signal ends at once.
+    def __init__(self, identity: str) -> None:
+        self.identity = identity
+
+    def state_dict(self) -> dict[str, str]:
+        """What `chirplet.stage.resuming.newest` compares."""
+        return {IDENTITY: self.identity}
+
+
+class Interruption(pl.Callback):
+    """On Ctrl-C or SIGTERM: save `interrupted.ckpt` within the step, and end with the way to go on.
+
+    Between steps it waits for one after which Lightning can go on as if nothing had been: one that moved the weights
+    (gradients being accumulated are in no checkpoint) and after which no validation is due. Within a validation, and
+    before one that is due, it leaves at once: Lightning, which validates after a step that it has counted as done,
+    restarts a validation whose one step was begun and not ended, so that is what is saved, with no batch counted. The
+    validation is then done anew, by the same weights. (Averaged weights are put back first: while it validates,
+    Lightning has them and the trained ones swapped.) So a checkpoint comes after one step or one batch at most,
+    `accumulate_grad_batches` steps where there are several. Several processes of one run, which agree after each step,
+    and validations in the midst of accumulated gradients are waited for. A second signal ends at once.
+
+    Every `every_minutes` since the last one it also saves `last.ckpt`, at such a step.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, every_minutes: float | None) -> None:
         self.folder = folder
+        self.every_s = math.inf if every_minutes is None else 60 * every_minutes
         self.asked = False
+        self._saved = time.monotonic()
+        self._validates_anew = False
+        self._max_steps: int | None = None
         self._previous: dict[int, Any] = {}
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def __enter__(self) -> Self:
         """Listen for signals, which Python lets the main thread alone do."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._ask)
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._listen()
+        return self
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
-    ) -> None:
-        """Save and leave, where that was asked for and can be done."""
-        done = batch_idx + 1
-        moved = done % trainer.accumulate_grad_batches == 0
-        interval = trainer.val_check_batch  # infinite or None where nothing is validated within the epoch
-        validation_due = trainer.is_last_batch or (interval is not None and done % interval == 0)
-        if self.asked and moved and not validation_due:
-            self.save_and_leave(trainer)
-
-    def save_and_leave(self, trainer: pl.Trainer) -> NoReturn:
-        """Write the checkpoint and raise `Interrupted`."""
-        path = self.folder / "interrupted.ckpt"
-        trainer.save_checkpoint(path)
-        raise Interrupted(f"interrupted at step {trainer.global_step}; the same command with resume={path} goes on")
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+    def __exit__(self, *error: object) -> None:
         """Give the signals back."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
 
+    def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen again: Lightning has put a handler of its own in front, which ends without saving."""
+        self._listen()
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let a run whose last step was done make the validation that it still owes."""
+        begun = checkpoint["loops"]["fit_loop"][VALIDATED]["total"]
+        if begun["started"] > begun["processed"] and 0 <= trainer.max_steps <= checkpoint["global_step"]:
+            self._max_steps = trainer.max_steps
+            trainer.fit_loop.epoch_loop.max_steps = checkpoint["global_step"] + 1
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen as before the sanity check, and count the minutes from here."""
+        self._listen()
+        self._saved = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Any, batch_idx: int
+    ) -> None:
+        """Save where it is time to, and leave where that was asked for."""
+        done = batch_idx + 1
+        interval = trainer.val_check_batch  # infinite or None where nothing is validated within the epoch
+        validation_due = trainer.is_last_batch or (interval is not None and done % interval == 0)
+        if validation_due or done % trainer.accumulate_grad_batches:
+            return
+        if _agreed(trainer, self.asked):
+            self.save_and_leave(trainer)
+        if _agreed(trainer, time.monotonic() - self._saved > self.every_s):
+            trainer.save_checkpoint(self.folder / LAST)
+            self._saved = time.monotonic()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget what was changed to come here: a checkpoint after this validation is one like any other."""
+        trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset_on_restart()
+        if self._max_steps is not None:
+            trainer.fit_loop.epoch_loop.max_steps, self._max_steps = self._max_steps, None
+
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Save and leave, where that was asked for."""
+        if not self.asked or trainer.sanity_checking or trainer.world_size > 1:
+            return
+        trained = trainer.fit_loop.epoch_loop.batch_progress.current.completed
+        if trainer.is_last_batch or trained % trainer.accumulate_grad_batches == 0:
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, WeightAveraging):
+                    callback.on_validation_epoch_end(trainer, pl_module)
+            self._validates_anew = True
+            self.save_and_leave(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The last checkpoint is written now."""
+        self._saved = time.monotonic()
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Within a validation: as if it had just begun."""
+        if self._validates_anew:
+            none = dict.fromkeys(("ready", "started", "processed", "completed"), 0)
+            begun = {"total": none | {"ready": 1, "started": 1}, "current": none, "is_last_batch": False}
+            checkpoint["loops"]["fit_loop"][VALIDATED] = begun
+
+    def save_and_leave(self, trainer: pl.Trainer) -> NoReturn:
+        """Write the checkpoint and raise `Interrupted`."""
+        path = self.folder / INTERRUPTED
+        trainer.save_checkpoint(path)
+        raise Interrupted(f"interrupted at step {trainer.global_step}; the same command with resume={path} goes on")
+
+    def _listen(self) -> None:
+        for number in self._previous:
+            signal.signal(number, self._ask)
+
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+
+
+def _agreed(trainer: pl.Trainer, wanted: bool) -> bool:
+    """Whether any process of the run wants it."""
+    return wanted if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(wanted, all=False)

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from chirplet.error import DataError
-from chirplet.whole import whole_file
+from chirplet.whole import LOCK, remove_leftovers, whole_file
 
 
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[Path]:
-    """Make a folder of the cache and hold it against other processes.
+    """Make a folder of the cache and hold it against other processes; what killed ones were writing there is removed.
 
     Raises:
         DataError: it cannot be made.
@@ -22,12 +22,13 @@ def locked_folder(folder: Path) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{folder}: cannot be made ({error.strerror}); set cache_dir to a folder you own") from None
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / LOCK)
     try:
         lock.acquire()
     except OSError as error:
         raise DataError(f"{folder}: cannot be locked ({error.strerror}); set cache_dir to a folder you own") from None
     try:
+        remove_leftovers(folder)
         yield folder
     finally:
         lock.release()

@@ -2,6 +2,8 @@
 
 import hashlib
 import logging
+import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -120,12 +122,22 @@ def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> tuple[
 
     One of the `tokenizers` library keeps how it was last asked to cut and pad, and would save that too: its files would
     depend on whether the tokens were in the cache.
+
+    Raises:
+        OSError: the disk is full or the place cannot be written.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         backend.no_truncation()
         backend.no_padding()
-    return tuple(tokenizer.save_pretrained(folder))
+    try:
+        return tuple(tokenizer.save_pretrained(folder))
+    except Exception as error:
+        # What a full disk does to the tokenizers library's own writing is an exception without a class.
+        number = re.search(r"\(os error (\d+)\)$", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def tokenizer_hash(tokenizer: "PreTrainedTokenizerBase") -> str:

@@ -27,10 +27,17 @@ def _with_record(folder: str) -> str:
 
 ArtifactFolder = Annotated[str, AfterValidator(_with_record)]
 """The folder of an artifact."""
-Checkpoint = Annotated[
-    str, AfterValidator(lambda path: existing_file(path, "a checkpoint (.ckpt) of an interrupted run"))
-]
-"""The file of a checkpoint."""
+AUTO = "auto"
+"""`resume`: from the newest checkpoint of the same run in the run's own folder, where there is one."""
+
+
+def _auto_or_file(resume: str) -> str:
+    what = "auto, null, or a checkpoint (.ckpt) of an interrupted run"
+    return resume if resume == AUTO else existing_file(resume, what)
+
+
+Checkpoint = Annotated[str, AfterValidator(_auto_or_file)]
+"""The file of a checkpoint, or `AUTO`."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +45,9 @@ class Run:
     """One run: the parts its configuration describes, and where it may write.
 
     `output_dir` is the folder Hydra made for this run, `cache_dir` is shared between runs. `config` is the resolved
-    configuration as plain data, for the record; `overrides` are what it was composed of, as the record shows them.
-    `compose` gives a further run of the same data, model and trainer, with other overrides below the command line's
-    own; `compose_comparison` one that compares.
+    configuration as plain data, for the record; `parents` are the artifacts that it starts from; `overrides` are what
+    it was composed of, as the record shows them. `compose` gives a further run of the same data, model and trainer,
+    with other overrides below the command line's own; `compose_comparison` one that compares.
     """
 
     model: Pretrained
@@ -54,6 +61,7 @@ class Run:
     output_dir: Path
     cache_dir: Path
     config: dict[str, Any]
+    parents: list[Path]
     overrides: list[str]
     compose: "Callable[[Sequence[str], Sequence[str]], Composed]"
     compose_comparison: "Callable[[Sequence[Path], Sequence[str]], Composed]"

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from chirplet.config import Settings, near
 from chirplet.error import ConfigError
 from chirplet.model.pretrained import Pretrained
-from chirplet.stage.base import ArtifactFolder, Checkpoint, Composed, Run, Stage
+from chirplet.stage.base import AUTO, ArtifactFolder, Checkpoint, Composed, Run, Stage
 
 if TYPE_CHECKING:
     from chirplet.artifact import Artifact
@@ -151,9 +151,11 @@ class Walk:
                 out.print(f"as before, from {shown_path(source)}")
                 artifact = _copied(source, folder / "artifact")
             else:
-                if resume is not None:  # of the first step that is not done
-                    composed = _compose(self.run, name, step, [*_starting(step, given), f"resume={_quoted(resume)}"])
-                    resume = None
+                if resume != AUTO:
+                    from_there = "null" if resume is None else _quoted(resume)
+                    composed = _compose(self.run, name, step, [*_starting(step, given), f"resume={from_there}"])
+                if resume is not None:  # a checkpoint is of the first step that is not done
+                    resume = AUTO
                 memory.expect(folder / "artifact")
                 with unreported():
                     composed.run(folder)

@@ -86,15 +86,14 @@ class Compare(Stage):
         from chirplet.report.comparison import advise
         from chirplet.report.comparison_page import page
         from chirplet.report.comparison_table import advice_line, as_csv, comparison_table, markdown, notes
-        from chirplet.whole import whole_file
+        from chirplet.whole import write_whole_text
 
         advice = advise(comparison, self.acceptable_drop)
         contents = {CSV: as_csv(comparison), MARKDOWN: markdown(comparison), PAGE: page(comparison, advice, texts)}
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, text in contents.items():
-                with whole_file(folder / name) as stream:
-                    stream.write(text.encode("utf-8"))
+                write_whole_text(text, folder / name)
         except OSError as error:
             raise ArtifactError(f"could not write to {str(folder)!r}: {error.strerror}") from error
         out = console()

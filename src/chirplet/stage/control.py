@@ -14,7 +14,7 @@ from chirplet.data.corpus import Split, Tweets
 from chirplet.error import ConfigError
 from chirplet.metric.classification import evaluate, scalars
 from chirplet.metric.significance import LEVEL, RESAMPLES, accuracy_difference
-from chirplet.stage.base import Run
+from chirplet.stage.base import AUTO, Run
 from chirplet.stage.fitting import checkpoint_folder
 from chirplet.stage.outcome import Judged, Prepared, judge, trained_runtime
 
@@ -41,15 +41,15 @@ def control_run(run: Run, resume: str | None, steps: int) -> Run:
 
 
 def resumed_phases(resume: str | None) -> tuple[str | None, str | None]:
-    """The checkpoints that the student and its control go on from.
+    """The checkpoints that the student and its control go on from; each finds its own where `resume` is `AUTO`.
 
     A control's checkpoint means that the student was done; its last checkpoint then gives it without new training.
 
     Raises:
         ConfigError: that one is missing.
     """
-    if resume is None:
-        return None, None
+    if resume is None or resume == AUTO:
+        return resume, resume
     folder = Path(resume).expanduser().absolute().parent
     if folder.parent.name != FOLDER:
         return resume, None

@@ -27,11 +27,12 @@ class Explore(Stage):
         from chirplet.data.prepare import prepare
         from chirplet.logger.base import Findings, shows_pages
         from chirplet.report.exploration import page, tables
+        from chirplet.whole import write_whole_text
 
         seen = self.explore(run, prepare(run.data, run.cache_dir))
         target = run.output_dir / PAGE
         shown = page(seen, run.model.name_or_path, run.model.cleaning)
-        target.write_text(shown, encoding="utf-8")
+        write_whole_text(shown, target)
         if any(map(shows_pages, run.loggers.values())):
             from chirplet.stage.loggers import open_loggers, tell_findings
 

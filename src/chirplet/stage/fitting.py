@@ -14,13 +14,16 @@ from torch.utils.data import DataLoader
 
 from chirplet.callback.base import CallbackSettings
 from chirplet.callback.checkpoint import CheckpointSettings
-from chirplet.callback.durable import Interruption, RandomState
+from chirplet.callback.durable import Belonging, Interruption, RandomState
 from chirplet.callback.early_stopping import EarlyStoppingSettings
 from chirplet.callback.trial_report import TrialReport
 from chirplet.config import Foreign
+from chirplet.console import console, shown_path
 from chirplet.error import ConfigError
 from chirplet.hardware import keep_freed_memory
-from chirplet.stage.base import Run
+from chirplet.holding import hold_output
+from chirplet.stage.base import AUTO, Run
+from chirplet.stage.resuming import identity_of, newest
 from chirplet.sweep.trial import current
 
 # Lightning sets its own level when it is imported, so this must come after.
@@ -37,7 +40,7 @@ def seed_everything(run: Run) -> None:
 
 def checkpoint_folder(run: Run, resume: str | None) -> Path:
     """Where checkpoints go: a resumed run writes where it was, since the best one so far lies there."""
-    return run.output_dir / "checkpoints" if resume is None else Path(resume).expanduser().absolute().parent
+    return run.output_dir / "checkpoints" if resume in (None, AUTO) else Path(resume).expanduser().absolute().parent
 
 
 def fit(
@@ -67,20 +70,27 @@ def fit(
         keep_freed_memory()
     if val_loader is not None and any(_watches_validation(entry) for entry in run.callbacks.values()):
         run.trainer.check_validated(len(train_loader))
-    checkpoint = None if resume is None else str(_checked(Path(resume).expanduser(), module))
+    identity, folder = identity_of(run, train_loader), checkpoint_folder(run, resume)
+    start = newest(folder, identity) if resume == AUTO else None if resume is None else Path(resume).expanduser()
+    if start is not None:
+        _check(start, module)
+        if resume == AUTO:
+            console().print(f"goes on from {shown_path(start)}", highlight=False)
     trial = current() if reported else None
-    interruption = Interruption(checkpoint_folder(run, resume))
-    callbacks = [*_callbacks(run, interruption.folder, val_loader is not None), interruption]
+    saving = [entry.every_minutes for entry in run.callbacks.values() if isinstance(entry, CheckpointSettings)]
+    interruption = Interruption(folder, saving[0] if saving else None)
+    callbacks = [*_callbacks(run, folder, val_loader is not None), Belonging(identity), interruption]
     if trial is not None and val_loader is not None:
         callbacks.append(TrialReport(trial, run.objective))
     trainer = run.trainer.build(callbacks, loggers, run.deterministic, run.output_dir)
     started = time.perf_counter()
-    trainer.fit(module, train_loader, val_loader, ckpt_path=checkpoint, weights_only=True)
+    with hold_output(folder.parent), interruption:  # held already, but where `resume` lies in another run's
+        trainer.fit(module, train_loader, val_loader, ckpt_path=start, weights_only=True)
     account: dict[str, Any] = {
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
         "seconds": time.perf_counter() - started,
-        "resumed": resume is not None,
+        "resumed": start is not None,
         "precision": run.trainer.resolved_precision(),
         "device": run.trainer.device().type,
         "threads": torch.get_num_threads(),
@@ -118,7 +128,7 @@ def _callbacks(run: Run, folder: Path, validates: bool) -> list[pl.Callback]:
     return built + [entry.build_last(folder) for entry in checkpoints]
 
 
-def _checked(resume: Path, module: pl.LightningModule) -> Path:
+def _check(resume: Path, module: pl.LightningModule) -> None:
     try:
         state = torch.load(resume, map_location="cpu", weights_only=True, mmap=True)
         found = set(state["state_dict"])
@@ -128,4 +138,3 @@ def _checked(resume: Path, module: pl.LightningModule) -> Path:
         raise ConfigError(f"resume: {str(resume)!r} is no checkpoint of a run ({reason})") from error
     if not complete or found != set(module.state_dict()):
         raise ConfigError(f"resume: {str(resume)!r} does not fit this run; give the overrides it was started with")
-    return resume

@@ -209,9 +209,10 @@ def _tell_pruning(own: "Record", parent: "Record", target: Path) -> str:
     """Tables of what is zero, and a page that has the other runs from this parent too; gives that page."""
     from chirplet.console import console
     from chirplet.report.pruning import cost_line, page, tables
+    from chirplet.whole import write_whole_text
 
     shown = page(own, parent, _beside(own, target.parent.parent))
-    target.write_text(shown, encoding="utf-8")
+    write_whole_text(shown, target)
     out = console()
     for table in tables(own):
         out.print(table)

@@ -20,10 +20,9 @@ class Push(Stage):
         missing = [f"{key}: is missing; give {key}={what}" for key, (value, what) in wanted.items() if value is None]
         if missing:
             raise ConfigError("\n".join(missing))
-        from chirplet.push import check_whole, open_repository, push
+        from chirplet.push import check_whole, push_again
 
         assert self.artifact is not None and self.push is not None
         folder = Path(self.artifact).expanduser()
         check_whole(folder)
-        open_repository(self.push, self.push_private)
-        push(folder, self.push, self.push_private)
+        push_again(folder, self.push, self.push_private)

@@ -11,7 +11,7 @@ from pydantic import model_validator
 from chirplet.config import Count, Index, NonNegative
 from chirplet.quantizer.base import Calibration, Quantizer
 from chirplet.quantizer.qat import QAT
-from chirplet.stage.base import ArtifactFolder, Checkpoint, Run, Stage
+from chirplet.stage.base import AUTO, ArtifactFolder, Checkpoint, Run, Stage
 from chirplet.stage.training import check_filled
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Quantize(Stage):
             raise ValueError(
                 "sensitivity_tweets: got 0, which finds no layers to keep; should be more, or set stage.tolerance=null"
             )
-        if self.resume is not None and not isinstance(self.quantizer, QAT):
+        if self.resume not in (None, AUTO) and not isinstance(self.quantizer, QAT):
             raise ValueError(
                 f"resume: got {self.resume!r}, but {_method(self.quantizer)} does not train; quantizer=qat does"
             )

@@ -1,0 +1,132 @@
+"""The same command again: it goes on from what the one before it has left in the folder.
+
+`resume=auto` takes the newest checkpoint of the run's own folder, if it is of the same run: same configuration but for
+where things lie and who is told, same parents, same tweets. What does not fit is refused, never trained over.
+"""
+
+import hashlib
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from chirplet.artifact import Artifact, content_id
+from chirplet.callback.checkpoint import BEST, INTERRUPTED, LAST
+from chirplet.error import ArtifactError, ConfigError, Interrupted
+from chirplet.stage.base import AUTO, Run
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
+
+APART = ("logger",)
+"""Groups that tell of a result and do not make it."""
+PLACES = ("artifact", "teacher", "transfer", "resume")
+"""Keys of a stage that say where things lie."""
+
+
+def essentials(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of a recorded configuration that makes the result."""
+    stage = {key: value for key, value in config.get("stage", {}).items() if key not in PLACES}
+    return {key: value for key, value in config.items() if key not in APART} | {"stage": stage}
+
+
+def identity_of(run: Run, loader: "DataLoader[Any]") -> str:
+    """SHA-256 over what makes the result of a training: its configuration, the ids of its parents, its tweets."""
+    from chirplet.data.batches import Collate
+
+    told = [essentials(run.config), [Artifact.open(parent).record.id for parent in run.parents]]
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    collate = loader.collate_fn
+    assert isinstance(collate, Collate)
+    for rows in (collate.tokens.values, collate.tokens.offsets, collate.labels):
+        digest.update(b"" if rows is None else rows.tobytes())
+    return digest.hexdigest()
+
+
+def newest(folder: Path, identity: str) -> Path | None:
+    """The checkpoint in `folder` that the run of that identity goes on from; None where there is none.
+
+    Raises:
+        ConfigError: it is another run's, or none of those there can be read.
+    """
+    import torch
+
+    from chirplet.callback.durable import IDENTITY, Belonging
+
+    found: dict[Path, dict[str, Any]] = {}
+    # A run that was killed between the two has a best one that is newer than its last, which may name one that is gone.
+    there = [path for path in (folder / LAST, folder / INTERRUPTED, *folder.glob(f"{BEST}*.ckpt")) if path.is_file()]
+    for path in there:
+        with suppress(Exception):  # on a damaged file torch raises exceptions of every kind; the other one may do
+            found[path] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if not there:
+        return None
+    if not found:
+        raise ConfigError(f"resume: {str(there[0])!r} is damaged; give another hydra.run.dir, or resume=null")
+    # Those at the same step: one was saved before a validation, one after.
+    path = max(found, key=lambda path: (found[path].get("global_step", 0), path.stat().st_mtime_ns))
+    states = found[path].get("callbacks", {})
+    if states.get(Belonging.__qualname__, {}).get(IDENTITY) != identity:
+        raise ConfigError(
+            f"resume: {str(path)!r} is of a run with another configuration or other tweets; "
+            f"give another hydra.run.dir, or resume=null to start anew there, or resume={path} to go on all the same"
+        )
+    return path
+
+
+def finished(run: Run, resume: str | None) -> Artifact | None:
+    """The artifact that the same run has made in this folder before, if it is whole and a run may go on there."""
+    folder = run.output_dir / "artifact"
+    if resume != AUTO or not folder.is_dir():
+        return None
+    from chirplet.data.prepare import prepare
+
+    try:
+        artifact = Artifact.open(folder)
+        record = artifact.record
+        parents = {Artifact.open(parent).record.id for parent in run.parents}
+    except ArtifactError:
+        return None
+    teachers = record.training.get("teachers", {})
+    same = (
+        essentials(record.config) == essentials(run.config)
+        and all(parent == record.parent or parent[:12] in teachers for parent in parents)
+        and record.id == content_id(folder)
+        and record.data.fingerprint == prepare(run.data, run.cache_dir).fingerprint
+    )
+    return artifact if same else None
+
+
+@contextmanager
+def interruptible(output_dir: Path, same_folder: str) -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, and tell what of it is kept; `same_folder` is the override to go on.
+
+    While a model is trained, `chirplet.callback.durable.Interruption` listens instead.
+
+    Raises:
+        Interrupted: one of them came.
+    """
+
+    def end(number: int, frame: Any) -> NoReturn:
+        raise KeyboardInterrupt
+
+    listens = threading.current_thread() is threading.main_thread()
+    listens = listens and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if listens:
+        signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        kept = [path for way in ("", "*/", "*/*/") for path in output_dir.glob(f"{way}checkpoints/{LAST}")]
+        if not kept:
+            raise Interrupted("interrupted") from error
+        newest_one = max(kept, key=lambda path: path.stat().st_mtime_ns)
+        raise Interrupted(
+            f"interrupted; what was trained is in {newest_one}, and the same command with {same_folder} goes on from it"
+        ) from error
+    finally:
+        if listens:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,146 @@
+"""Runs that are killed at random moments lose nothing they had finished and leave nothing torn, and the same command
+goes on to the very result of one that was not. `sweep/test_kill.py` does so to sweeps, fourteen times."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from checkpoints import tiny_bert
+from killing import Broken, artifacts, done, leftovers, said, start, writing
+from runs import small_run
+from sweeps import wait_until
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("killing")
+
+
+@pytest.fixture(scope="module")
+def common(base) -> list[str]:
+    few = ["trainer.limit_train_batches=6", "trainer.threads=1", "callback.checkpoint.every_minutes=0.0001"]
+    return [*small_run(tiny_bert(base / "encoder"), base), *few, "callback=averaging", "logger=none"]
+
+
+@pytest.fixture(scope="module")
+def unbroken(base, common):
+    """Carry a command out and tell how long it took."""
+
+    def run(name: str, *overrides: str) -> tuple[Path, float]:
+        started = time.perf_counter()
+        folder = done([*common, *overrides], base / name)
+        return folder, time.perf_counter() - started
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def tuned(unbroken) -> tuple[Path, float]:
+    return unbroken("tuned", "stage=finetune")
+
+
+STAGES = {
+    "distill": ["stage=distill", "stage.cut.depth=1", "teacher=PARENT"],
+    "prune": ["stage=prune", "stage.curve=[]", "pruner.every_steps=2", "artifact=PARENT"],
+    "quantize": [
+        "stage=quantize",
+        "quantizer=qat",
+        "stage.tolerance=null",
+        "stage.sensitivity_tweets=0",
+        "artifact=PARENT",
+    ],
+}
+STEPS = (
+    "stage.steps={teacher: {stage: finetune, overrides: ['stage.measure_cost=false']},"
+    "student: {stage: distill, overrides: ['stage.cut.depth=1','stage.measure_cost=false','stage.control=false']}}"
+)
+KILLED = {"finetune": 3 + 3, "distill": 3 + 1, "prune": 2 + 1, "quantize": 1 + 1, "chain": 3, "predict": 2}
+"""Kills of each: at random moments, and in the midst of writing."""
+
+
+def test_there_are_enough_of_them():
+    assert sum(KILLED.values()) >= 20
+
+
+def test_fine_tuning(tuned, common, tmp_path):
+    whole, seconds = tuned
+    broken = Broken([*common, "stage=finetune"], tmp_path, seconds, random.Random(0))
+    for _ in range(3):
+        broken.kill()
+    for what in ("last.ckpt", "last.ckpt", "artifact"):
+        broken.kill(while_writing=what)
+    assert broken.kills == KILLED["finetune"]
+    assert broken.torn >= 2
+    assert broken.end() == artifacts(whole)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_that_starts_from_an_artifact(stage, tuned, unbroken, common, tmp_path):
+    parent = tuned[0] / "artifact"
+    overrides = [override.replace("PARENT", str(parent)) for override in STAGES[stage]]
+    whole, seconds = unbroken(stage, *overrides)
+    broken = Broken([*common, *overrides], tmp_path, seconds, random.Random(stage))
+    for _ in range(KILLED[stage] - 1):
+        broken.kill()
+    broken.kill(while_writing="artifact")
+    assert broken.kills == KILLED[stage]
+    assert broken.torn >= 1
+    assert broken.end() == artifacts(whole)
+
+
+def test_a_chain(unbroken, common, base, tmp_path):
+    # Its steps' artifacts are remembered in the cache: with one of its own, it carries all of them out.
+    overrides = ["stage=chain", STEPS, "stage.compare=false"]
+    own = [override for override in common if not override.startswith(("stage.", "cache_dir="))]
+    whole, seconds = base / "chain", time.perf_counter()
+    done([*own, *overrides, f"cache_dir={base}/chained"], whole)
+    seconds = time.perf_counter() - seconds
+    broken = Broken([*own, *overrides, f"cache_dir={tmp_path}/cache"], tmp_path, seconds, random.Random(3))
+    for _ in range(KILLED["chain"]):
+        broken.kill()
+    assert broken.end() == artifacts(whole)
+    assert len(artifacts(whole)) == 2
+
+
+def test_labelling(tuned, common, tmp_path):
+    labelled, tweets = tmp_path / "labelled.csv", tmp_path / "tweets.csv"
+    tweets.write_text("text\n" + "what a lovely day\n" * 4000, encoding="utf-8")
+    own = [override for override in common if not override.startswith("stage.")]
+    parts = ["stage=predict", f"artifact={tuned[0] / 'artifact'}", f"input={tweets}", "stage.chunk_rows=100"]
+    whole = tmp_path / "whole.csv"
+    done([*own, *parts, f"output={whole}"], tmp_path / "unbroken")
+    overrides = [*own, *parts, f"output={labelled}"]
+    for old in (None, "the file of before"):
+        if old is not None:
+            labelled.write_text(old, encoding="utf-8")
+        process = start(overrides, tmp_path / "broken")
+        wait_until(lambda: writing(tmp_path, "labelled.csv"))
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert (labelled.read_text(encoding="utf-8") if labelled.exists() else None) == old
+    done(overrides, tmp_path / "broken")
+    assert labelled.read_bytes() == whole.read_bytes()
+    assert not leftovers(tmp_path)
+
+
+def test_two_runs_on_a_cold_cache_and_on_one_folder(tuned, common, base, tmp_path):
+    cold = [*common, "stage=finetune", f"cache_dir={tmp_path}/cold"]
+    both = [start(cold, tmp_path / name) for name in ("one", "other")]
+    wait_until(lambda: (tmp_path / "one" / "checkpoints").exists())
+    refused = start(cold, tmp_path / "one")
+    refused.join(60)
+    assert refused.exitcode == 2
+    assert f"error: hydra.run.dir: another run is writing to '{tmp_path}/one'" in said(tmp_path / "one")
+    for process in both:
+        process.join(60)
+    assert [process.exitcode for process in both] == [0, 0], said(tmp_path / "one") + said(tmp_path / "other")
+    assert artifacts(tmp_path / "one") == artifacts(tmp_path / "other") == artifacts(tuned[0])
+    assert len(list((tmp_path / "cold" / "corpus").glob("*.arrow"))) == 1
+    # The same command once more: it is done.
+    done(cold, tmp_path / "one")
+    assert f"done before: the artifact is {tmp_path}/one/artifact" in said(tmp_path / "one")
