@@ -46,6 +46,12 @@ class PushError(UserError):
     exit_code = 1
 
 
+class ProcessError(UserError):
+    """A process that trained along ended before its time."""
+
+    exit_code = 1
+
+
 class Interrupted(UserError):
     """Ctrl-C or SIGTERM; the message says how to go on."""
 

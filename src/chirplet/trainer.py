@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import torch
     from pytorch_lightning.loggers import Logger
 
+    from chirplet.data.batches import Share
+
 
 class TrainerSettings(Settings):
     """Hardware, precision and length of a training run.
@@ -22,13 +24,18 @@ class TrainerSettings(Settings):
     `precision: auto` is bf16 mixed precision where the device computes bf16 natively (CPU with AVX512-BF16 or
     AMX, GPU from Ampere on), fp32 elsewhere. `threads: null` leaves torch's own choice.
 
+    With more than one of `devices` as many processes train together, each on a GPU of its own or on its part of the
+    CPU's cores. A stage's `batch_size` remains that of all together, and the result that of one process, but for
+    dropout's random numbers and the order in which floating-point numbers are added. Everything else than training,
+    so also what is judged, is done by the first of them alone.
+
     The last four keys are for speed. `encoder` says who computes the layers of BERT and RoBERTa in training:
     `chirplet.module.encoder`, on tokens alone or on padded batches, or `transformers`, which computes all others.
     `rowwise_embeddings` moves only the word embeddings that a batch has used (`RowwiseAdamW`).
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
-    devices: Literal[1]
+    devices: Count
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
     threads: Count | None
     max_epochs: Count
@@ -52,6 +59,28 @@ class TrainerSettings(Settings):
             ConfigError: the accelerator asked for is not there.
         """
         return device_of(self.accelerator)
+
+    def check_devices(self) -> None:
+        """See that as many processes as asked for can train together.
+
+        Raises:
+            ConfigError: there are fewer GPUs, or they cannot add up what is to be.
+        """
+        import torch
+
+        if self.devices == 1 or self.device().type == "cpu":
+            return
+        kind = self.device().type
+        there = torch.cuda.device_count() if kind == "cuda" else 1
+        if self.devices > there:
+            raise ConfigError(
+                f"trainer.devices: got {self.devices}, should be at most {there}, the {kind} devices here"
+            )
+        if self.rowwise_embeddings:
+            raise ConfigError(
+                "trainer.rowwise_embeddings: got true, should be false with trainer.devices="
+                f"{self.devices}: between GPUs no sparse gradients are added up"
+            )
 
     def optimizer_steps(self, batches: int) -> int:
         """Optimizer steps of a whole run over a loader of this many batches.
@@ -99,16 +128,26 @@ class TrainerSettings(Settings):
         loggers: "Sequence[Logger]",
         deterministic: bool,
         folder: Path,
+        share: "Share | None" = None,
     ) -> "pl.Trainer":
-        """A Lightning trainer with these settings that writes below `folder`."""
+        """A Lightning trainer with these settings that writes below `folder`; alone, or with a `share` of the work."""
         import pytorch_lightning as pl
         from pytorch_lightning.callbacks import ModelCheckpoint
 
         from chirplet.callback.durable import DurableCheckpointIO
 
+        strategy: Any = "auto"
+        plugins: list[Any] = [DurableCheckpointIO()]
+        if share is not None:
+            from chirplet.strategy import Placed, Together
+
+            strategy = Together()
+            plugins.append(Placed(share))
         return pl.Trainer(
             accelerator={"cuda": "gpu"}.get(self.device().type, self.device().type),
-            devices=self.devices,
+            devices=1 if share is None else share.processes,
+            strategy=strategy,
+            use_distributed_sampler=False,  # our loaders share out by themselves
             precision=self.resolved_precision(),
             max_epochs=self.max_epochs,
             max_steps=self.max_steps,
@@ -123,7 +162,7 @@ class TrainerSettings(Settings):
             logger=list(loggers),
             deterministic=deterministic,
             default_root_dir=folder,
-            plugins=[DurableCheckpointIO()],
+            plugins=plugins,
             enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
             enable_progress_bar=False,
             enable_model_summary=False,

@@ -38,7 +38,7 @@ def test_the_gradient_keeps_its_scale_whatever_the_temperature(temperature):
 def test_blend_by_hand():
     """Even logits of two classes cost ln 2 a label."""
     logits, soft = torch.zeros(2, 2), torch.tensor(3.0)
-    loss = blend(logits, torch.tensor([0, 1]), soft, 0.25, None, 0.0)
+    loss = blend(logits, {"labels": torch.tensor([0, 1])}, soft, 0.25, None, 0.0)
     assert loss.item() == pytest.approx(0.25 * LN2 + 0.75 * 3)
 
 
@@ -48,7 +48,7 @@ def test_a_tweet_without_label_adds_nothing_to_the_labels_share(labelled, unlabe
     if count == 0:
         return
     labels = torch.tensor([1] * labelled + [-100] * unlabelled)
-    loss = blend(torch.zeros(count, 2), labels, torch.tensor(0.0), 1.0, None, 0.0)
+    loss = blend(torch.zeros(count, 2), {"labels": labels}, torch.tensor(0.0), 1.0, None, 0.0)
     assert loss.item() == pytest.approx(LN2 * labelled / count)
 
 

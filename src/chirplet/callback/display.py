@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from chirplet.config import monitor_mode
 from chirplet.console import console
+from chirplet.data.batches import tweet_count
 
 
 class TrainingDisplay(pl.Callback):
@@ -62,7 +63,7 @@ class TrainingDisplay(pl.Callback):
         now = time.perf_counter()
         self._seconds += now - self._mark
         self._mark = now
-        self._tweets += len(batch["labels"])
+        self._tweets += tweet_count(batch)
         if self._bar is not None and self._task is not None and now - self._shown >= self.refresh_s:
             self._shown = now
             loss = float(trainer.callback_metrics.get("train/batch_loss", float("nan")))

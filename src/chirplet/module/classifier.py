@@ -19,11 +19,12 @@ from transformers import (
     get_polynomial_decay_schedule_with_warmup,
 )
 
-from chirplet.data.batches import Batch, ResumableLoader
+from chirplet.data.batches import Batch, ResumableLoader, tweet_count
 from chirplet.metric.classification import evaluate, scalars
 from chirplet.model.structure import head_logits
 from chirplet.module.encoder import POST_NORM, Encoder, first_token_states
 from chirplet.module.optimizer import RowwiseAdamW, clip_gradients
+from chirplet.module.share import gathered, label_factor, several
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -79,6 +80,11 @@ class Classifier(pl.LightningModule):
         self.encoder: Encoder = encoder if model.config.model_type in POST_NORM else "transformers"
         self.evaluated: list[tuple[Tensor, Tensor]] = []
 
+    @property
+    def leaves_unused(self) -> bool:
+        """Whether a loss may come about without some of the parameters that are trained."""
+        return self.model.config.model_type not in POST_NORM
+
     def forward(self, batch: Batch) -> Tensor:
         """Logits, shape (batch, classes), float32."""
         input_ids, mask = batch["input_ids"], batch["attention_mask"]
@@ -91,8 +97,12 @@ class Classifier(pl.LightningModule):
         return logits.float()
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Mean cross-entropy with the labels, in nats; what modules that learn from more than labels replace."""
-        return cross_entropy(logits, batch["labels"], weight=self.class_weights, label_smoothing=self.label_smoothing)
+        """Mean cross-entropy with the labels, in nats, or this process's share of it.
+
+        Modules that learn from more than labels have another one.
+        """
+        mean = cross_entropy(logits, batch["labels"], weight=self.class_weights, label_smoothing=self.label_smoothing)
+        return mean * label_factor(batch, self.class_weights)
 
     def on_train_epoch_start(self) -> None:
         """Shuffle anew."""
@@ -103,19 +113,26 @@ class Classifier(pl.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Mean loss of one batch."""
         loss = self.loss(self(batch), batch)
-        self.log("train/batch_loss", loss.detach(), batch_size=len(batch["labels"]))
+        self.log("train/batch_loss", loss.detach(), batch_size=tweet_count(batch), sync_dist=several())
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Keep the logits; metrics are of the whole split, not means over batches."""
-        self.evaluated.append((self(batch), batch["labels"]))
+        if "tweets_of" not in batch or batch["tweets_of"][0] > 0:
+            self.evaluated.append((self(batch), batch["labels"]))
 
     def on_validation_epoch_end(self) -> None:
-        """Log every scalar metric as `val/NAME`."""
-        logits, target = (torch.cat(part).cpu() for part in zip(*self.evaluated, strict=True))
+        """Log every scalar metric as `val/NAME`, of the tweets of all processes."""
+        logits = gathered([part for part, _ in self.evaluated], self._empty(len(self.class_names))).cpu()
+        target = gathered([part for _, part in self.evaluated], self._empty(dtype=torch.int64)).cpu()
         self.evaluated.clear()
         metrics = scalars(evaluate(logits, target, self.class_names))
-        self.log_dict({f"val/{name}": value for name, value in metrics.items()}, batch_size=len(target))
+        logged = {f"val/{name}": value for name, value in metrics.items()}
+        self.log_dict(logged, batch_size=len(target), sync_dist=several())
+
+    def _empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """No rows of this shape."""
+        return torch.empty((0, *shape), dtype=dtype, device=self.device)
 
     def configure_optimizers(self) -> Any:
         """AdamW, fused where it can be; warm-up and decay per step."""

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from chirplet.data.batches import Batch
+from chirplet.data.batches import Batch, tweet_count
 from chirplet.module.classifier import Classifier, Optimization
 from chirplet.module.encoder import Encoder
-from chirplet.module.imitation import Imitation, Signals, observe
+from chirplet.module.imitation import Imitation, LogitImitation, Signals, observe
+from chirplet.module.share import factor, label_factor, several
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -21,17 +22,19 @@ TEACHER_LOGITS = "teacher_logits"
 
 
 def blend(
-    logits: Tensor, labels: Tensor, soft: Tensor, alpha: float, class_weights: Tensor | None, label_smoothing: float
+    logits: Tensor, batch: Batch, soft: Tensor, alpha: float, class_weights: Tensor | None, label_smoothing: float
 ) -> Tensor:
     """α · cross-entropy + (1 − α) · `soft`, where a label of -100 is none.
 
-    A tweet without a label adds nothing to the cross-entropy, whose mean is over all tweets of the batch: so few
+    A tweet without a label adds nothing to the cross-entropy, whose mean is over all tweets of the whole batch: so few
     labelled ones among many weigh no more than others.
     """
-    labelled = labels >= 0
-    if alpha == 0.0 or not bool(labelled.any()):
+    labels = batch["labels"]
+    if alpha == 0.0 or not bool((labels >= 0).any()):
         return (1 - alpha) * soft
     hard = cross_entropy(logits, labels, weight=class_weights, label_smoothing=label_smoothing)
+    hard = hard * label_factor(batch, class_weights)
+    labelled = batch.get("whole_labels", labels) >= 0
     return alpha * labelled.float().mean() * hard + (1 - alpha) * soft
 
 
@@ -71,9 +74,16 @@ class Student(Classifier):
         super().__init__(model, labels, optimization, label_smoothing, class_weights, encoder)
         self.alpha = alpha
         self.imitations = nn.ModuleDict(imitations)
+        self.mean_over = {name: imitation.mean_over for name, imitation in imitations.items()}
         self.weights = dict(weights)
         # In a tuple, so that the teacher's weights are neither trained nor written to checkpoints.
         self.teachers = () if teacher is None else (teacher,)
+
+    @property
+    def leaves_unused(self) -> bool:
+        """Also where nothing but the labels, which not every batch has, asks for what is above the layers imitated."""
+        imitated = any(isinstance(imitation, LogitImitation) for imitation in self.imitations.values())
+        return super().leaves_unused or not imitated
 
     def on_fit_start(self) -> None:
         """Put the teacher where the student is."""
@@ -81,7 +91,7 @@ class Student(Classifier):
             teacher.to(self.device)  # type: ignore[arg-type]
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Mean loss of one batch; each imitation is logged by its name."""
+        """Mean loss of one batch, or this process's share of it; each imitation is logged by its name."""
         said = batch[TEACHER_LOGITS].float()
         if self.teachers:
             with torch.no_grad():
@@ -89,9 +99,13 @@ class Student(Classifier):
             made = observe(self.model, batch)
         else:
             told, made = Signals(said), Signals(self(batch))
-        parts = {name: loss(made, told, batch["attention_mask"]) for name, loss in self.imitations.items()}
+        parts = {
+            name: loss(made, told, batch["attention_mask"]) * factor(batch, self.mean_over[name])
+            for name, loss in self.imitations.items()
+        }
         soft = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
-        loss = blend(made.logits, batch["labels"], soft, self.alpha, self.class_weights, self.label_smoothing)
+        loss = blend(made.logits, batch, soft, self.alpha, self.class_weights, self.label_smoothing)
         logged = {"batch_loss": loss} | {f"{name}_loss": part for name, part in parts.items()}
-        self.log_dict({f"train/{name}": value.detach() for name, value in logged.items()}, batch_size=len(said))
+        told_of = {f"train/{name}": value.detach() for name, value in logged.items()}
+        self.log_dict(told_of, batch_size=tweet_count(batch), sync_dist=several())
         return loss

@@ -3,13 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, mse_loss
 
 from chirplet.data.batches import Batch
 from chirplet.model.structure import encoder_layers
+from chirplet.module.share import MeanOver
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -69,6 +70,9 @@ def soft_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Ten
 class Imitation(nn.Module, ABC):
     """One loss between what student and teacher make of a batch; those with weights of their own are trained along."""
 
+    mean_over: ClassVar[MeanOver] = "tokens"
+    """What the loss is a mean over."""
+
     @abstractmethod
     def forward(self, student: Signals, teacher: Signals, mask: Tensor) -> Tensor:
         """A scalar. `mask`, of shape (batch, tokens), is 1 where there is a token."""
@@ -76,6 +80,8 @@ class Imitation(nn.Module, ABC):
 
 class LogitImitation(Imitation):
     """`soft_loss`, or without a temperature the mean squared difference of logits (Ba & Caruana 2014, 1312.6184)."""
+
+    mean_over = "tweets"
 
     def __init__(self, temperature: float | None) -> None:
         super().__init__()

@@ -19,10 +19,12 @@ from chirplet.callback.early_stopping import EarlyStoppingSettings
 from chirplet.callback.trial_report import TrialReport
 from chirplet.config import Foreign
 from chirplet.console import console, shown_path
+from chirplet.data.batches import Share
 from chirplet.error import ConfigError
 from chirplet.hardware import keep_freed_memory
 from chirplet.holding import hold_output
 from chirplet.stage.base import AUTO, Run
+from chirplet.stage.processes import processes
 from chirplet.stage.resuming import identity_of, newest
 from chirplet.sweep.trial import current
 
@@ -55,16 +57,18 @@ def fit(
     """Train `module`; on return it holds the best weights by validation.
 
     Without a `val_loader`, or without `CheckpointSettings` among the callbacks, it holds the last ones. In a sweep the
-    trial's study is told of every validation, if this training is what the trial is about (`reported`).
+    trial's study is told of every validation, if this training is what the trial is about (`reported`). With several
+    `trainer.devices` other processes train along.
 
     Returns:
         An account for the record: epochs, steps, seconds (of this session, validation included), whether it was
-        resumed, precision, device, threads, and which epoch was best by what.
+        resumed, precision, device, processes, threads of each, and which epoch was best by what.
 
     Raises:
         ConfigError: `resume` is no checkpoint of such a run, early stopping has no checkpoint to go back to, or the
             steps end before the first validation.
         Interrupted: Ctrl-C or SIGTERM came; a checkpoint was saved.
+        ProcessError: another process that trained along ended.
     """
     if run.trainer.keep_freed_memory:
         keep_freed_memory()
@@ -82,10 +86,13 @@ def fit(
     callbacks = [*_callbacks(run, folder, val_loader is not None), Belonging(identity), interruption]
     if trial is not None and val_loader is not None:
         callbacks.append(TrialReport(trial, run.objective))
-    trainer = run.trainer.build(callbacks, loggers, run.deterministic, run.output_dir)
-    started = time.perf_counter()
-    with hold_output(folder.parent), interruption:  # held already, but where `resume` lies in another run's
-        trainer.fit(module, train_loader, val_loader, ckpt_path=start, weights_only=True)
+    checkpoint = None if start is None else str(start)
+    # Held already, but where `resume` lies in another run's folder.
+    with hold_output(folder.parent), interruption:  # noqa: SIM117 - the others leave before the signals are given back
+        with processes(run, module, train_loader, val_loader, checkpoint) as share:
+            trainer = run.trainer.build(callbacks, loggers, run.deterministic, run.output_dir, share)
+            started, threads = time.perf_counter(), torch.get_num_threads()
+            trainer.fit(module, train_loader, val_loader, ckpt_path=checkpoint, weights_only=True)
     account: dict[str, Any] = {
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
@@ -93,7 +100,8 @@ def fit(
         "resumed": start is not None,
         "precision": run.trainer.resolved_precision(),
         "device": run.trainer.device().type,
-        "threads": torch.get_num_threads(),
+        "processes": run.trainer.devices,
+        "threads": threads,
     }
     if interruption.asked:
         interruption.save_and_leave(trainer)
@@ -104,6 +112,26 @@ def fit(
         account |= {"best_epoch": state["epoch"] + 1, "monitor": best.monitor}
         account["best_score"] = None if best.best_model_score is None else float(best.best_model_score)
     return account
+
+
+def follow(
+    run: Run,
+    module: pl.LightningModule,
+    train_loader: DataLoader[Any],
+    val_loader: DataLoader[Any] | None,
+    checkpoint: str | None,
+    share: Share,
+    following: pl.Callback,
+) -> None:
+    """Train along with the process that called `fit` with the same things, on another share; it alone has the result.
+
+    All have the callbacks that decide something, so that they agree on what comes next.
+    """
+    if run.trainer.keep_freed_memory:
+        keep_freed_memory()
+    callbacks = _callbacks(run, run.output_dir, val_loader is not None)
+    trainer = run.trainer.build([*callbacks, following], [], run.deterministic, run.output_dir, share)
+    trainer.fit(module, train_loader, val_loader, ckpt_path=checkpoint, weights_only=True)
 
 
 def _watches_validation(entry: CallbackSettings | Foreign) -> bool:

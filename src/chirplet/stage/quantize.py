@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import model_validator
 
 from chirplet.config import Count, Index, NonNegative
+from chirplet.error import ConfigError
 from chirplet.quantizer.base import Calibration, Quantizer
 from chirplet.quantizer.qat import QAT
 from chirplet.stage.base import AUTO, ArtifactFolder, Checkpoint, Run, Stage
@@ -55,6 +56,11 @@ class Quantize(Stage):
 
     def run(self, run: Run) -> float | None:
         """Quantize, keep what is too sensitive, write, and verify what was written in a new process."""
+        if isinstance(self.quantizer, QAT) and run.trainer.devices > 1:
+            raise ConfigError(
+                f"trainer.devices: got {run.trainer.devices}, but quantizer=qat rounds by the range of a whole batch, "
+                "of which each process sees a part; should be 1"
+            )
         from chirplet.console import console
         from chirplet.report.gain import gain
         from chirplet.report.sensitivity import sensitivity_table

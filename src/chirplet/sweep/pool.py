@@ -18,9 +18,10 @@ from typing import Self
 import cloudpickle
 from hydra.core.singleton import Singleton
 
+from chirplet.child import DONE, ERROR, INTERRUPTED, environment, framed
 from chirplet.error import ConfigError, SweepError
 from chirplet.sweep.claim import Claims
-from chirplet.sweep.process import CONFIGURATION, DONE, ERROR, INTERRUPTED
+from chirplet.sweep.process import CONFIGURATION
 from chirplet.sweep.worker import Worker
 
 POLL_S = 0.1
@@ -107,7 +108,7 @@ class Pool:
                 stderr=output,
                 # Ctrl-C reaches the parent alone, which passes it on once; a second one would end a worker unsaved.
                 start_new_session=True,
-                env=os.environ | self._threads | {"PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)},
+                env=environment(**self._threads),
             )
         return _Process(popen, log, crashes)
 
@@ -128,7 +129,7 @@ def _give(process: _Process, payload: bytes) -> None:
     assert process.popen.stdin is not None
     # One that died at once is found by its exit code.
     with suppress(BrokenPipeError):
-        process.popen.stdin.write(len(payload).to_bytes(8, "big") + payload)
+        process.popen.stdin.writelines(framed(payload))
         process.popen.stdin.flush()
 
 

@@ -1,0 +1,128 @@
+"""Two processes give what one gives, and end together."""
+
+import csv
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from checkpoints import tiny_bert
+from chirplet.artifact import Artifact
+from chirplet.error import ConfigError, Interrupted, ProcessError
+from chirplet.experiment import execute
+from runs import small_run
+
+# The last batch has one tweet, which one of two processes goes without, and so has the last one of validation.
+UNEVEN = ["stage.batch_size=43", "stage.eval_batch_size=79"]
+SAME = ["model.dropout=0.0", "model.classifier_dropout=0.0", "stage.learning_rate=1e-2", "stage.class_weights=balanced"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("processes")
+
+
+@pytest.fixture(scope="module")
+def overrides(base) -> list[str]:
+    few = ["trainer.threads=1", "trainer.log_every_n_steps=1", "stage.evaluate_train=false"]
+    return [*small_run(tiny_bert(base / "encoder"), base), *SAME, *few]
+
+
+@pytest.fixture(scope="module")
+def alone(base, overrides, compose_config) -> Artifact:
+    """What one process makes."""
+    execute(compose_config(*overrides, *UNEVEN, "stage.label_smoothing=0.1"), base / "alone")
+    return Artifact.open(base / "alone" / "artifact")
+
+
+def losses(artifact: Artifact) -> list[float]:
+    """The logged loss of every step."""
+    with (artifact.folder.parent / "metrics" / "metrics.csv").open() as file:
+        return [float(row["train/batch_loss"]) for row in csv.DictReader(file) if row.get("train/batch_loss")]
+
+
+def check_same(two: Artifact, one: Artifact) -> None:
+    """Counts are the same, numbers but for rounding."""
+    assert two.record.training["processes"] == 2 and one.record.training["processes"] == 1
+    assert two.record.training["steps"] == one.record.training["steps"]
+    for split, metrics in one.record.metrics.items():
+        found = two.record.metrics[split]
+        assert found["n"] == metrics["n"] == one.record.data.sizes[split]
+        assert found["confusion_matrix"] == metrics["confusion_matrix"]
+        np.testing.assert_allclose(two.predictions(split).logits, one.predictions(split).logits, atol=1e-3)
+        assert np.ptp(one.predictions(split).logits, axis=0).max() > 0.1
+    if losses(one):
+        np.testing.assert_allclose(losses(two), losses(one), rtol=1e-4)
+
+
+def test_two_processes_fine_tune_as_one(base, overrides, alone, compose_config):
+    execute(compose_config(*overrides, *UNEVEN, "stage.label_smoothing=0.1", "trainer=ddp"), base / "two")
+    two = Artifact.open(base / "two" / "artifact")
+    assert len(losses(alone)) == alone.record.training["steps"] == 28
+    check_same(two, alone)
+    training = two.record.training
+    # What both validated together is what one judged at the end: no tweet was left out or counted twice.
+    assert training["best_score"] == pytest.approx(two.record.metrics["val"]["f1_macro"], abs=1e-7)
+    assert training["best_epoch"] == alone.record.training["best_epoch"]
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_two_processes_prune_by_movement_and_learn_from_the_parent_as_one(base, overrides, alone, compose_config):
+    pruned = []
+    for name, devices in (("pruned", 1), ("pruned2", 2)):
+        given = [f"artifact={alone.folder}", "pruner=movement", "pruner.every_steps=2", "stage.curve=[]"]
+        more = ["stage.recovery=distill", "stage.learning_rate=1e-3", "trainer.max_epochs=1", *UNEVEN]
+        execute(compose_config(*overrides, "stage=prune", *given, *more, f"trainer.devices={devices}"), base / name)
+        pruned.append(Artifact.open(base / name / "artifact"))
+    one, two = pruned
+    check_same(two, one)
+    assert two.record.training["pruning"]["reached"] == one.record.training["pruning"]["reached"] > 0
+
+
+def once_training(folder: Path, act) -> threading.Thread:
+    """Call `act(other process)` when the run in `folder` has told of its first step."""
+
+    def wait() -> None:
+        told = folder / "metrics" / "metrics.csv"
+        for _ in range(1200):
+            others = psutil.Process().children()
+            if others and told.exists() and told.stat().st_size:
+                act(others[0])
+                return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_one_that_is_killed_ends_the_other(overrides, compose_config, tmp_path):
+    config = compose_config(*overrides, "trainer=ddp", "trainer.max_epochs=500")
+    thread = once_training(tmp_path / "run", psutil.Process.kill)
+    with pytest.raises(
+        ProcessError, match=r"^training process 2 of 2 was killed by signal SIGKILL \(out of memory\?\)$"
+    ):
+        execute(config, tmp_path / "run")
+    thread.join()
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_an_interrupted_run_leaves_a_checkpoint_and_no_process(overrides, compose_config, tmp_path):
+    config = compose_config(*overrides, "trainer=ddp", "trainer.max_epochs=500")
+    thread = once_training(tmp_path / "run", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted, match=r"^interrupted at step \d+; the same command with resume=.* goes on$"):
+        execute(config, tmp_path / "run")
+    thread.join()
+    assert (tmp_path / "run" / "checkpoints" / "interrupted.ckpt").stat().st_size
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_rounding_by_a_whole_batch_needs_one_process(alone, compose_config, tmp_path):
+    config = compose_config("stage=quantize", "quantizer=qat", "trainer=ddp", f"artifact={alone.folder}")
+    with pytest.raises(ConfigError, match=r"^trainer.devices: got 2, but quantizer=qat rounds .*; should be 1$"):
+        execute(config, tmp_path / "run")
