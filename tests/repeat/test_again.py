@@ -151,7 +151,7 @@ def test_a_distilled_run_wants_its_teacher_and_tweets(place, tmp_path):
         f"teacher: is missing; give teacher=DIR: {original.parent[:12]} (of stage=finetune)",
         "transfer: is missing; give transfer=FILE: more.csv",
     ]
-    with pytest.raises(UserError, match=r"^transfer: got tweets\.csv, should be the file of the record: more\.csv$"):
+    with pytest.raises(UserError, match=r"^transfer: got tweets\.csv, should be the record's file: more\.csv$"):
         place.repeat(distilled, tmp_path / "wrong", *given[:2], f"transfer={SAMPLE}")
     with pytest.raises(UserError, match=f"^teacher: got {original.id[:12]}, should be {original.parent[:12]}"):
         place.repeat(distilled, tmp_path / "wrong", given[0], f"teacher={distilled}", given[2])
