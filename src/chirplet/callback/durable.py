@@ -103,8 +103,9 @@ class Interruption(pl.Callback):
     restarts a validation whose one step was begun and not ended, so that is what is saved, with no batch counted. The
     validation is then done anew, by the same weights. (Averaged weights are put back first: while it validates,
     Lightning has them and the trained ones swapped.) So a checkpoint comes after one step or one batch at most,
-    `accumulate_grad_batches` steps where there are several. Several processes of one run, which agree after each step,
-    and validations in the midst of accumulated gradients are waited for. A second signal ends at once.
+    `accumulate_grad_batches` steps where there are several. Validations in the midst of accumulated gradients are
+    waited for. Of several processes the first one alone has this, and leaves without the others' consent. A second
+    signal ends at once.
 
     Every `every_minutes` since the last one it also saves `last.ckpt`, at such a step.
     """
@@ -158,9 +159,9 @@ class Interruption(pl.Callback):
         validation_due = trainer.is_last_batch or (interval is not None and done % interval == 0)
         if validation_due or done % trainer.accumulate_grad_batches:
             return
-        if _agreed(trainer, self.asked):
+        if self.asked:
             self.save_and_leave(trainer)
-        if _agreed(trainer, time.monotonic() - self._saved > self.every_s):
+        if time.monotonic() - self._saved > self.every_s:
             trainer.save_checkpoint(self.folder / LAST)
             self._saved = time.monotonic()
 
@@ -174,7 +175,7 @@ class Interruption(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Save and leave, where that was asked for."""
-        if not self.asked or trainer.sanity_checking or trainer.world_size > 1:
+        if not self.asked or trainer.sanity_checking:
             return
         trained = trainer.fit_loop.epoch_loop.batch_progress.current.completed
         if trainer.is_last_batch or trained % trainer.accumulate_grad_batches == 0:
@@ -211,8 +212,3 @@ class Interruption(pl.Callback):
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-
-
-def _agreed(trainer: pl.Trainer, wanted: bool) -> bool:
-    """Whether any process of the run wants it."""
-    return wanted if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(wanted, all=False)
