@@ -88,7 +88,7 @@ def _bertweet(text: str) -> str:
 
     Source: `BertweetTokenizer.normalizeTweet` of transformers, after https://github.com/VinAIResearch/BERTweet.
     """
-    text = _LONG_WORD.sub(_cut, text) if len(text) > _LONGEST_WORD else text
+    text = _LONG_WORD.sub(_cut, text) if len(text) > LONGEST_WORD else text
     words = _tweet_tokenizer().tokenize(text.replace("’", "'").replace("…", "..."))
     text = " ".join(map(_bertweet_word, words))
     # The trailing spaces are the original's: a contraction at the very end of a tweet stays as it is.
@@ -97,14 +97,14 @@ def _bertweet(text: str) -> str:
     return " ".join(text.split())
 
 
-_LONGEST_WORD = 256
+LONGEST_WORD = 256
 """Characters; the time that the original's expressions for addresses take grows with the cube of a word's."""
 _LONG_WORD = re.compile(r"\S+")
 
 
 def _cut(word: re.Match[str]) -> str:
     found = word[0]
-    return " ".join(found[start : start + _LONGEST_WORD] for start in range(0, len(found), _LONGEST_WORD))
+    return " ".join(found[start : start + LONGEST_WORD] for start in range(0, len(found), LONGEST_WORD))
 
 
 _BERTWEET_SPACING = (

@@ -8,11 +8,21 @@ from pathlib import Path
 
 import transformers
 
+from chirplet.data.cleaning import LONGEST_WORD
 from chirplet.error import ModelError
 
 
 class BertweetTokenizer(transformers.BertweetTokenizer):
     """The class of transformers, under its name, so that what it saves is opened there."""
+
+    def bpe(self, token: str) -> str:
+        """The pieces of a word; one of more than `LONGEST_WORD` characters is cut first, as `cleaning` does it.
+
+        Merging goes over the whole word once for each merge, and there are 64,000 of those.
+        """
+        if len(token) <= LONGEST_WORD:
+            return str(super().bpe(token))
+        return " ".join(self.bpe(token[start : start + LONGEST_WORD]) for start in range(0, len(token), LONGEST_WORD))
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
         """Write the vocabulary and the merges as the original files have them, each merge with a count.

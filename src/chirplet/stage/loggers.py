@@ -22,7 +22,7 @@ def open_loggers(run: Run) -> Iterator[list[Logger]]:
 
 @contextmanager
 def _open(settings: LoggerSettings | Foreign, run: Run) -> Iterator[Logger]:
-    logger: Logger = settings.build() if isinstance(settings, Foreign) else settings.build(run.output_dir)
+    logger: Logger = settings.build(Logger) if isinstance(settings, Foreign) else settings.build(run.output_dir)
     succeeded = False
     try:
         yield logger
