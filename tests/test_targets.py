@@ -127,7 +127,7 @@ def test_what_allowed_packages_hold_of_others_is_refused_and_what_is_no_logger_o
     ],
 )
 def test_of_chirplet_only_settings_classes_can_be_named(target):
-    with pytest.raises(ConfigError, match="^stage") as told:
+    with pytest.raises(ConfigError, match=r"^stage") as told:
         bind({"_target_": target, "target": "os.system", "arguments": {}, "key": ""}, "stage")
     assert "\n" not in str(told.value)
 

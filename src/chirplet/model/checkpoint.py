@@ -87,7 +87,11 @@ def _shards(index: Path) -> list[str]:
     named = _read_json(index).get("weight_map")
     if not isinstance(named, dict) or not named:
         raise ModelError(f"{index} names no weights")
-    return sorted({Path(str(name)).name for name in named.values()})
+    names = sorted({str(name) for name in named.values()})
+    outside = next((name for name in names if Path(name).name != name), None)
+    if outside is not None:
+        raise ModelError(f"{index} names {outside!r}, which is no file of its own folder")
+    return names
 
 
 def _no_safetensors(settings: Pretrained, folder: Path) -> str:
