@@ -20,13 +20,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 
 from chirplet.config import Settings, near
 from chirplet.data.cleaning import Cleaning
 from chirplet.data.corpus import SPLITS, Tweets
 from chirplet.error import ArtifactError
+from chirplet.record import COSTS, Cost, Labels, Metrics
 
 SCHEMA_VERSION: Literal[1] = 1
 RECORD = "artifact.json"
@@ -34,18 +35,6 @@ PREDICTIONS: Literal["predictions.parquet"] = "predictions.parquet"
 CONTROL_PREDICTIONS = "control.parquet"
 """Beside a distilled student's predictions: those of its control, in the same form."""
 CARD = "README.md"
-
-COSTS = (
-    "mb",
-    "mb_compressed",
-    "latency_ms",
-    "latency_ms_p95",
-    "tweets_per_s",
-    "params_total",
-    "params_nonzero",
-    "params_packed",
-)
-"""Costs as one number each: million bytes, milliseconds at batch 1 (the median where no percentile is named)."""
 
 
 class Ancestor(Settings):
@@ -67,15 +56,6 @@ class DataRecord(Settings):
     sizes: dict[str, int]
     split_seed: int
     report: dict[str, Any]
-
-
-def _differ(labels: list[str]) -> list[str]:
-    if len(set(labels)) < len(labels) or len(labels) < 2:
-        raise ValueError("should be two labels or more, all different")
-    return labels
-
-
-Labels = Annotated[list[str], AfterValidator(_differ)]
 
 
 class Record(Settings):
@@ -104,9 +84,9 @@ class Record(Settings):
     cpu: dict[str, Any]
     seed: int
     training: dict[str, Any]
-    metrics: dict[str, dict[str, Any]]
+    metrics: Metrics
     predictions: Literal["predictions.parquet"]
-    cost: dict[str, Any]
+    cost: Cost
 
 
 @dataclass(frozen=True)

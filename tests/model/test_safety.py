@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*(ROOT / "src").rglob("*.py"), ROOT / "run.py"])
 MODULES = {"pickle", "_pickle", "dill", "joblib", "shelve", "marshal"}
-"""Not cloudpickle: a sweep's worker comes by it from the process that started it, through a pipe; no file is read so."""
+"""Not cloudpickle: a sweep's worker comes by it through a pipe, from who started it; no file is read so."""
 CALLS = {
     "eval",
     "exec",
