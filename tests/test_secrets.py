@@ -25,7 +25,7 @@ STEPS = (
     f"student: {{stage: distill, of: teacher, overrides: ['stage.cut.depth=1','stage.control=false',{NONE}]}},"
     "sparse: {stage: prune, of: student, overrides: ['pruner=vocabulary','stage.recovery=none',"
     f"'stage.curve=[]',{NONE}]}},"
-    f"half: {{stage: quantize, of: sparse, overrides: ['quantizer=bf16',{NONE}]}}}}"
+    f"half: {{stage: quantize, of: sparse, overrides: ['quantizer=bf16','stage.tolerance=null','stage.sensitivity_tweets=0',{NONE}]}}}}"
 )
 
 
