@@ -20,12 +20,13 @@ KEYS = {
     "KAGGLE_KEY": "planted" + "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
 }
 NONE = "'stage.measure_cost=false'"
+OFF = "'stage.tolerance=null','stage.sensitivity_tweets=0'"
 STEPS = (
     f"stage.steps={{teacher: {{stage: finetune, overrides: [{NONE}]}},"
     f"student: {{stage: distill, of: teacher, overrides: ['stage.cut.depth=1','stage.control=false',{NONE}]}},"
     "sparse: {stage: prune, of: student, overrides: ['pruner=vocabulary','stage.recovery=none',"
     f"'stage.curve=[]',{NONE}]}},"
-    f"half: {{stage: quantize, of: sparse, overrides: ['quantizer=bf16','stage.tolerance=null','stage.sensitivity_tweets=0',{NONE}]}}}}"
+    f"half: {{stage: quantize, of: sparse, overrides: ['quantizer=bf16',{OFF},{NONE}]}}}}"
 )
 
 
