@@ -12,6 +12,7 @@ from checkpoints import tiny_bert
 from chirplet.artifact import Artifact, check_folder, content_id, whole_or_absent, write_predictions
 from chirplet.data.corpus import Tweets
 from chirplet.error import ArtifactError
+from records import make_record
 
 
 def tweets(n: int) -> Tweets:
@@ -69,12 +70,13 @@ def test_the_id_depends_on_names_and_bytes_but_not_on_record_and_card(tmp_path):
 def test_predictions_are_read_back_by_split(tmp_path):
     logits = np.arange(6, dtype=np.float32).reshape(3, 2)
     write_predictions(tmp_path, {"val": (tweets(2), logits[:2]), "test": (tweets(3), logits)})
-    found = Artifact(tmp_path, None).predictions("test")  # type: ignore[arg-type]
+    artifact = Artifact(tmp_path, make_record(labels=["a", "b"]))
+    found = artifact.predictions("test")
     assert found.row_id == ["a:0", "a:1", "a:2"]
     assert found.label.tolist() == [0, 1, 0]
     np.testing.assert_array_equal(found.logits, logits)
     with pytest.raises(ArtifactError, match="no predictions for the split 'train'"):
-        Artifact(tmp_path, None).predictions("train")  # type: ignore[arg-type]
+        artifact.predictions("train")
 
 
 def test_a_folder_that_is_no_artifact_is_named_with_what_is_near(tmp_path):

@@ -13,19 +13,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 
 from chirplet.config import Settings, near
 from chirplet.data.cleaning import Cleaning
 from chirplet.data.corpus import SPLITS, Tweets
 from chirplet.error import ArtifactError
+from chirplet.record import COSTS, Cost, Labels, Metrics
 from chirplet.whole import temporary_folder
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -34,18 +35,6 @@ PREDICTIONS: Literal["predictions.parquet"] = "predictions.parquet"
 CONTROL_PREDICTIONS = "control.parquet"
 """Beside a distilled student's predictions: those of its control, in the same form."""
 CARD = "README.md"
-
-COSTS = (
-    "mb",
-    "mb_compressed",
-    "latency_ms",
-    "latency_ms_p95",
-    "tweets_per_s",
-    "params_total",
-    "params_nonzero",
-    "params_packed",
-)
-"""Costs as one number each: million bytes, milliseconds at batch 1 (the median where no percentile is named)."""
 
 
 class Ancestor(Settings):
@@ -86,18 +75,18 @@ class Record(Settings):
     lineage: list[Ancestor]
     pretrained: bool
     data: DataRecord
-    labels: list[str]
+    labels: Labels
     cleaning: Cleaning
-    max_length: int
+    max_length: Annotated[int, Field(ge=1, le=8192)]
     config: dict[str, Any]
     overrides: list[str] | None = None
     versions: dict[str, str]
     cpu: dict[str, Any]
     seed: int
     training: dict[str, Any]
-    metrics: dict[str, dict[str, Any]]
+    metrics: Metrics
     predictions: Literal["predictions.parquet"]
-    cost: dict[str, Any]
+    cost: Cost
 
 
 @dataclass(frozen=True)
@@ -125,13 +114,13 @@ class Artifact:
         """
         path = check_folder(folder) / RECORD
         try:
-            record = Record.model_validate(json.loads(path.read_text(encoding="utf-8")))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ArtifactError(f"{path} is not JSON ({error})") from None
+            record = Record.model_validate(json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number))
         except ValidationError as error:
             fault = error.errors()[0]
-            where = ".".join(str(part) for part in fault["loc"])
+            where = ".".join(str(part) for part in fault["loc"]) or "record"
             raise ArtifactError(f"{path} is not a valid record: {where}: {fault['msg']}") from None
+        except (ValueError, RecursionError) as error:  # a ValidationError is a ValueError too
+            raise ArtifactError(f"{path} is not JSON ({error})") from None
         return cls(folder, record)
 
     def metric(self, name: str) -> float | None:
@@ -168,11 +157,11 @@ class Artifact:
         """
         if not (self.folder / file).is_file():
             raise ArtifactError(f"{self.folder} holds no {file}")
-        table = pq.read_table(self.folder / file, filters=[("split", "=", split)])
-        if table.num_rows == 0:
-            raise ArtifactError(f"{self.folder} holds no predictions for the split {split!r}")
-        logits = np.array(table.column("logits").to_pylist(), dtype=np.float32)
-        return Predictions(table.column("row_id").to_pylist(), table.column("label").to_numpy(), logits)
+        return read_predictions(self.folder / file, split, len(self.record.labels))
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON's")
 
 
 def check_folder(folder: Path) -> Path:
@@ -224,18 +213,43 @@ def whole_or_absent(folder: Path) -> Iterator[Path]:
         raise ArtifactError(f"could not write {str(folder)!r}: {reason}; nothing was left there") from error
 
 
+_COLUMNS = {"split": pa.string(), "row_id": pa.string(), "label": pa.int64(), "logits": pa.list_(pa.float32())}
+_SCHEMA = pa.schema(list(_COLUMNS.items()))
+
+
 def write_predictions(
     folder: Path, splits: dict[str, tuple[Tweets, NDArray[np.float32]]], file: str = PREDICTIONS
 ) -> None:
     """Write `predictions.parquet` or another `file`: columns split, row_id, label (index), logits (list of float32)."""
-    columns = {"split": pa.string(), "row_id": pa.string(), "label": pa.int64(), "logits": pa.list_(pa.float32())}
-    schema = pa.schema(list(columns.items()))
     tables = [
-        pa.table([[name] * len(tweets), tweets.row_id, tweets.label, list(logits)], schema=schema)
+        pa.table([[name] * len(tweets), tweets.row_id, tweets.label, list(logits)], schema=_SCHEMA)
         for name, (tweets, logits) in splits.items()
     ]
-    table = pa.concat_tables([schema.empty_table(), *tables])
+    table = pa.concat_tables([_SCHEMA.empty_table(), *tables])
     pq.write_table(table, folder / file, compression="zstd")
+
+
+def read_predictions(path: Path, split: str, classes: int) -> Predictions:
+    """What `write_predictions` wrote of one split.
+
+    Raises:
+        ArtifactError: nothing, or the file is damaged or of other columns, or what it holds does not fit `classes`.
+    """
+    try:
+        table = pq.read_table(path, columns=list(_COLUMNS), filters=[("split", "=", split)]).cast(_SCHEMA)
+        logits = np.array(table.column("logits").to_pylist(), dtype=np.float32)
+        row_ids, labels = table.column("row_id").to_pylist(), table.column("label").to_numpy()
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        raise ArtifactError(f"{path}: is damaged, or no predictions ({str(error).partition(chr(10))[0]})") from None
+    if not row_ids:
+        raise ArtifactError(f"{path.parent} holds no predictions for the split {split!r}")
+    if logits.shape != (len(labels), classes) or not np.isfinite(logits).all():
+        raise ArtifactError(
+            f"{path}: the logits of {split} should be {classes} numbers a tweet, as the record has labels"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ArtifactError(f"{path}: the labels of {split} should be 0 to {classes - 1}, as the record has labels")
+    return Predictions(row_ids, labels, logits)
 
 
 def write_record(folder: Path, record: Record) -> None:

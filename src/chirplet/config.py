@@ -83,13 +83,13 @@ class Foreign(Settings):
             raise ConfigError(f"{self.key}._target_: got {self.target!r}, should name a {base.__name__}")
         return found
 
-    def build(self) -> Any:
+    def build(self, base: type = object) -> Any:
         """Import the class, bind the arguments to its signature, and make the object.
 
         Raises:
-            ConfigError: the target does not exist, is no class, comes from elsewhere, or refuses the arguments.
+            ConfigError: as `kind`, or the class refuses the arguments.
         """
-        built = self.kind()
+        built = self.kind(base)
         try:
             inspect.signature(built).bind(**self.arguments)
         except TypeError as error:
@@ -164,20 +164,27 @@ def validate(settings: type[Settings], fields: Mapping[str, Any], key: str = "")
 
 
 def _bind_target(target: Any, fields: dict[str, Any], key: str) -> Any:
-    package = str(target).split(".")[0]
-    if package not in ALLOWED_PACKAGES:
+    if _package(target) not in ALLOWED_PACKAGES:
         allowed = ", ".join(ALLOWED_PACKAGES)
         raise ConfigError(f"{key}._target_: got {target!r}, should be in one of the packages {allowed}")
-    if package != "chirplet":
+    if _package(target) != "chirplet":
         return Foreign(target=target, arguments=fields, key=key)
     settings = _locate(target, key)
     module = target.rpartition(".")[0]
-    if not (inspect.isclass(settings) and issubclass(settings, Settings) and settings.__module__ == module):
+    # A Foreign of the configuration's own making would name its target unchecked.
+    bases = (Settings, Foreign)
+    concrete = inspect.isclass(settings) and not inspect.isabstract(settings) and settings not in bases
+    if not (concrete and issubclass(settings, Settings) and settings.__module__ == module):
         raise ConfigError(f"{key}._target_: got {target!r}, which is not a settings class of chirplet")
     return validate(settings, fields, key)
 
 
+def _package(target: Any) -> str:
+    return target.split(".")[0] if isinstance(target, str) else ""
+
+
 def _locate(target: str, key: str) -> Any:
+    assert _package(target) in ALLOWED_PACKAGES, target
     module, _, name = target.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)

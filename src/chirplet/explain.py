@@ -29,7 +29,31 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         return f"{where}cannot be written or read ({error.strerror})", CONFIG_EXIT_CODE
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _configuration(error), CONFIG_EXIT_CODE
+    told = _anywhere(error)
+    return None if told is None else (told, CONFIG_EXIT_CODE)
+
+
+def _anywhere(error: BaseException) -> str | None:
+    """What any reader may meet, whatever it reads: the file system's refusals, and values made to break parsers."""
+    if isinstance(error, OSError) and error.filename is not None and error.errno in _REFUSALS:
+        return f"{_short(str(error.filename))}: {(error.strerror or '').lower()}"
+    if isinstance(error, RecursionError):
+        return "a value is nested too deeply to be read"
+    if isinstance(error, ValueError) and str(error).startswith("Exceeds the limit (4300 digits)"):
+        return "a whole number has more digits than can be read"
     return None
+
+
+_REFUSALS = frozenset(
+    {
+        *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO),
+    }
+)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def _configuration(error: BaseException) -> str:

@@ -12,10 +12,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from chirplet.artifact import Artifact, Record
+from chirplet.artifact import RECORD, Artifact, Record
 from chirplet.data.repair import repair
 from chirplet.data.tokens import Encoder, tokenize
-from chirplet.error import ModelError
+from chirplet.error import ArtifactError, ModelError
 from chirplet.runtime.base import Precision, Runtime, open_runtime, predict_logits
 from chirplet.runtime.tokenizer import open_tokenizer
 
@@ -45,14 +45,24 @@ class Predictor:
         """Open an artifact's model and tokenizer.
 
         Raises:
+            ArtifactError: the record does not tell whether tweets are repaired.
             ModelError: weights or tokenizer are missing, damaged or incomplete, or the runtime is not installed.
             ConfigError: the runtime cannot do with that accelerator or precision.
         """
         record = artifact.record
+        if not isinstance(_repair_of(record), bool):
+            raise ArtifactError(
+                f"{artifact.folder / RECORD} is not a valid record: config.data.repair: should be a boolean"
+            )
         tokenizer, pad_id = open_tokenizer(artifact.folder, record.max_length)
         runtime = open_runtime(artifact.folder, accelerator=accelerator, threads=threads, precision=precision)
         single = np.full((1, 1), pad_id, dtype=np.int64)
-        classes = runtime.logits(single, np.ones_like(single)).shape[1]
+        logits = runtime.logits(single, np.ones_like(single))
+        if not np.isfinite(logits).all():
+            raise ModelError(
+                f"artifact: the model in {str(artifact.folder)!r} computes no numbers; its weights are damaged"
+            )
+        classes = logits.shape[1]
         if classes != len(record.labels):
             raise ModelError(
                 f"artifact: the model in {str(artifact.folder)!r} has {classes} classes, "
@@ -74,13 +84,18 @@ class Predictor:
         """The probability of each label for each tweet as it was written; shape (n, classes), rows sum to 1."""
         if not texts:
             return np.empty((0, len(self.labels)))
-        if self.record.config["data"]["repair"]:
+        if _repair_of(self.record):
             texts = [repair(text)[0] for text in texts]
         tokens = tokenize(texts, self.tokenizer, self.record.cleaning, self.record.max_length)
         logits = predict_logits(self.runtime, tokens, self.pad_id, self.batch_size).astype(np.float64)
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
         result: NDArray[np.float64] = shares / shares.sum(axis=1, keepdims=True)
         return result
+
+
+def _repair_of(record: Record) -> object:
+    data = record.config.get("data")
+    return data.get("repair") if isinstance(data, dict) else None
 
 
 def load(

@@ -183,7 +183,7 @@ def _parquet_chunks(
                 texts = [text or "" for text in batch.column(text_column).to_pylist()]
                 seen += len(texts)
                 yield TableChunk(texts, batch)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise DataError(f"{name} after row {seen}: damaged Parquet ({first_line(error)})") from None
 
     return ChunkedFile(name, schema.names, schema, chunks())
@@ -218,7 +218,7 @@ def _json_text(row: Mapping[str, Any], place: str, text_column: str, reserved: S
 def _parse(line: str, name: str, number: int) -> dict[str, Any]:
     try:
         value = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{name} row {number}: not valid JSON ({error})") from None
     if not isinstance(value, dict):
         raise DataError(f"{name} row {number}: got {type(value).__name__}, should be a JSON object")

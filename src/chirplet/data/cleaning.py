@@ -84,16 +84,27 @@ def _twitter_roberta(text: str) -> str:
 
 
 def _bertweet(text: str) -> str:
-    """The normalisation BERTweet was pretrained with.
+    """The normalisation BERTweet was pretrained with; words that are too long for its expressions are cut first.
 
     Source: `BertweetTokenizer.normalizeTweet` of transformers, after https://github.com/VinAIResearch/BERTweet.
     """
+    text = _LONG_WORD.sub(_cut, text) if len(text) > LONGEST_WORD else text
     words = _tweet_tokenizer().tokenize(text.replace("’", "'").replace("…", "..."))
     text = " ".join(map(_bertweet_word, words))
     # The trailing spaces are the original's: a contraction at the very end of a tweet stays as it is.
     for pattern, replacement in _BERTWEET_SPACING:
         text = text.replace(pattern, replacement)
     return " ".join(text.split())
+
+
+LONGEST_WORD = 256
+"""Characters; the time that the original's expressions for addresses take grows with the cube of a word's."""
+_LONG_WORD = re.compile(r"\S+")
+
+
+def _cut(word: re.Match[str]) -> str:
+    found = word[0]
+    return " ".join(found[start : start + LONGEST_WORD] for start in range(0, len(found), LONGEST_WORD))
 
 
 _BERTWEET_SPACING = (
@@ -150,4 +161,4 @@ CLEANINGS: dict[Cleaning, Callable[[str], str]] = {
     "twitter_roberta": _twitter_roberta,
     "bertweet": _bertweet,
 }
-_VERSIONS: dict[Cleaning, int] = {"none": 1, "seed": 1, "twitter_roberta": 1, "bertweet": 1}
+_VERSIONS: dict[Cleaning, int] = {"none": 1, "seed": 1, "twitter_roberta": 1, "bertweet": 2}

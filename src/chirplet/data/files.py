@@ -242,6 +242,8 @@ def _objects(lines: Iterator[str], name: str) -> Iterator[dict[str, Any]]:
             value = json.loads(line)
         except json.JSONDecodeError as error:
             raise DataError(f"{name} row {number}: not valid JSON ({error.msg}, column {error.colno})") from None
+        except (ValueError, RecursionError):
+            raise DataError(f"{name} row {number}: JSON that is nested too deeply, or a number too long") from None
         if not isinstance(value, dict):
             raise DataError(f"{name} row {number}: got {type(value).__name__}, should be a JSON object")
         _check_cells(value, name, number)
@@ -267,7 +269,7 @@ def _open_parquet(stream: BufferedReader, name: str) -> _Opened:
                     number += 1
                     _check_cells(cells, name, number)
                     yield Row(number, cells)
-        except (arrow.ArrowException, OSError) as error:
+        except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
             raise DataError(f"{name} after row {number}: damaged Parquet ({_first_line(error)})") from None
 
     return list(file.schema_arrow.names), rows()

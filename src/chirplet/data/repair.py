@@ -1,8 +1,9 @@
 """Text as its author wrote it: undoes what exports, wrong encodings and HTML did to a tweet."""
 
 import html
+import io
 import re
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,11 +16,17 @@ ENCODING_KINDS = frozenset({"bytes", "utf8", "mojibake"})
 _SUSPECT = re.compile("[&\r\x00-\x08\x0b\x0e-\x1f\x7f]")
 _LINE_BREAK = re.compile("\r+\n?")
 
+_LAYERS = 10
+"""Damage upon damage that is undone: more than was ever seen in a tweet, few enough that no text takes long."""
+_ENCODINGS = 4
+"""Wrong encodings, one within the other, that are undone in the first layer; in each further one it is one."""
+
 
 def repair(text: str) -> tuple[str, frozenset[str]]:
     """The text mended, and the kinds of repair that changed it. `repair` of its own result changes nothing.
 
-    In this order, over again until nothing changes, since one damage may hide another:
+    In this order, over again until nothing changes, since one damage may hide another (a text made to have more layers
+    than `_LAYERS` keeps the rest, so that time grows with its length and no faster):
 
     - `line_break`: CR, CRLF and CRCRLF to a newline, the only line break that Twitter has.
     - `utf8`: UTF-8 that was read as latin-1, where the whole text goes back.
@@ -29,9 +36,12 @@ def repair(text: str) -> tuple[str, frozenset[str]]:
     - `html`: entities; `&amp;amp;`, which is what escaping twice makes, goes back to `&`.
     """
     kinds: set[str] = set()
-    while not text.isascii() or _SUSPECT.search(text):
+    for layer in range(_LAYERS):
+        if text.isascii() and not _SUSPECT.search(text):
+            break
         before = text
-        for kind, mended in (("line_break", _break_lines), ("utf8", _to_utf8), ("mojibake", _fix), ("html", _unescape)):
+        fix = partial(_fix, encodings=1 if layer else _ENCODINGS)
+        for kind, mended in (("line_break", _break_lines), ("utf8", _to_utf8), ("mojibake", fix), ("html", _unescape)):
             after = mended(text)
             if after != text:
                 kinds.add(kind)
@@ -52,10 +62,23 @@ def _to_utf8(text: str) -> str:
         return text
 
 
-def _fix(text: str) -> str:
+def _fix(text: str, encodings: int) -> str:
     from ftfy import fix_text
 
-    return fix_text(text, _config())
+    # Line by line, as ftfy does it.
+    decoded = "".join(_decode(line, encodings) for line in io.StringIO(text, newline="\n"))
+    return fix_text(decoded, _config()._replace(fix_encoding=False))
+
+
+def _decode(line: str, encodings: int) -> str:
+    """`ftfy.fix_encoding`, which goes on for as many steps as a line has characters where one is made so."""
+    from ftfy import _fix_encoding_one_step_and_explain as step
+
+    for _ in range(encodings):
+        before, line = line, step(line, _config()).text
+        if line == before:
+            break
+    return line
 
 
 def _unescape(text: str) -> str:

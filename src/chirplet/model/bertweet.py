@@ -8,11 +8,21 @@ from pathlib import Path
 
 import transformers
 
+from chirplet.data.cleaning import LONGEST_WORD
 from chirplet.error import ModelError
 
 
 class BertweetTokenizer(transformers.BertweetTokenizer):
     """The class of transformers, under its name, so that what it saves is opened there."""
+
+    def bpe(self, token: str) -> str:
+        """The pieces of a word; one of more than `LONGEST_WORD` characters is cut first, as `cleaning` does it.
+
+        Merging goes over the whole word once for each merge, and there are 64,000 of those.
+        """
+        if len(token) <= LONGEST_WORD:
+            return str(super().bpe(token))  # type: ignore[no-untyped-call]
+        return " ".join(self.bpe(token[start : start + LONGEST_WORD]) for start in range(0, len(token), LONGEST_WORD))
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
         """Write the vocabulary and the merges as the original files have them, each merge with a count.
@@ -36,9 +46,12 @@ def open_bertweet(folder: Path, max_length: int) -> BertweetTokenizer:
     if missing:
         raise ModelError(f"{folder.name} lacks the BERTweet tokenizer's {' and '.join(missing)}")
     # from_pretrained would take special tokens from a tokenizer.json that lies beside these files
-    tokenizer = BertweetTokenizer(  # type: ignore[no-untyped-call]
-        str(folder / "vocab.txt"), str(folder / "bpe.codes"), normalization=False, model_max_length=max_length
-    )
+    try:
+        tokenizer = BertweetTokenizer(  # type: ignore[no-untyped-call]
+            str(folder / "vocab.txt"), str(folder / "bpe.codes"), normalization=False, model_max_length=max_length
+        )
+    except Exception as error:  # that is what transformers raises, or whatever a line made of it
+        raise ModelError(f"{folder.name}: its vocab.txt or bpe.codes is damaged ({error})") from error
     if not any(len(merge) == 2 for merge in tokenizer.bpe_ranks):
         raise ModelError(
             f"{folder.name}/bpe.codes holds no merges: transformers saved it without counts; "

@@ -78,6 +78,8 @@ def origin_of(settings: Pretrained, folder: Path, weights: list[Path]) -> Origin
     record = _read_json(folder / "artifact.json") if (folder / "artifact.json").is_file() else {}
     pretrained = settings.pretrained and record.get("pretrained", True)
     parent = record.get("id") if settings.pretrained else None
+    if not (isinstance(pretrained, bool) and isinstance(parent, str | None)):
+        raise ModelError(f"{folder / 'artifact.json'} should have a boolean as pretrained and text as id")
     return Origin(folder.resolve().name, None, digest, pretrained, parent)
 
 
@@ -85,7 +87,11 @@ def _shards(index: Path) -> list[str]:
     named = _read_json(index).get("weight_map")
     if not isinstance(named, dict) or not named:
         raise ModelError(f"{index} names no weights")
-    return sorted({Path(str(name)).name for name in named.values()})
+    names = sorted({str(name) for name in named.values()})
+    outside = next((name for name in names if Path(name).name != name), None)
+    if outside is not None:
+        raise ModelError(f"{index} names {outside!r}, which is no file of its own folder")
+    return names
 
 
 def _no_safetensors(settings: Pretrained, folder: Path) -> str:
@@ -102,7 +108,7 @@ def _no_safetensors(settings: Pretrained, folder: Path) -> str:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{path} is not JSON ({error})") from None
     if not isinstance(content, dict):
         raise ModelError(f"{path} should hold a JSON object")

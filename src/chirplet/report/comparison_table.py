@@ -8,8 +8,9 @@ from typing import Any
 
 from rich.table import Table
 
-from chirplet.artifact import COSTS, Ancestor
+from chirplet.artifact import Ancestor
 from chirplet.data.corpus import SPLITS
+from chirplet.record import COSTS
 from chirplet.report.comparison import Advice, Comparison, Drop, Row, parent_id
 
 SCORES = ("accuracy", *(f"{score}_{mean}" for mean in ("macro", "weighted") for score in ("f1", "precision", "recall")))

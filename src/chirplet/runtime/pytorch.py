@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification
 from chirplet.data.padding import Ids
 from chirplet.error import ConfigError, ModelError
 from chirplet.hardware import bf16_is_native, device_of
+from chirplet.model.foreign_code import refuse_code
 from chirplet.model.quiet import quiet
 from chirplet.runtime.base import Precision, Runtime, RuntimeName
 
@@ -67,6 +68,7 @@ def load_model(folder: Path) -> "PreTrainedModel":
     Raises:
         ModelError: it is damaged, or weights are missing.
     """
+    refuse_code(folder)
     try:
         with quiet():
             model, info = AutoModelForSequenceClassification.from_pretrained(

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from chirplet.data.padding import Ids
 from chirplet.error import ConfigError, ModelError
+from chirplet.model.foreign_code import refuse_code
 from chirplet.model.quiet import quiet
 from chirplet.runtime.base import Precision, Runtime, RuntimeName
 from chirplet.runtime.extra import needs
@@ -85,6 +86,7 @@ def load_int8(folder: Path) -> "PreTrainedModel":
     Raises:
         ModelError: it is damaged, or this PyTorch has no dynamic int8 layers any more.
     """
+    refuse_code(folder)
     try:
         tensors = load_file(folder / WEIGHTS)
         with quiet():

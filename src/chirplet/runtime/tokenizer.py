@@ -33,7 +33,10 @@ class FileTokenizer:
             self.backend.enable_truncation(max_length)
         else:
             self.backend.no_truncation()
-        return {"input_ids": [encoding.ids for encoding in self.backend.encode_batch_fast(list(texts))]}
+        try:
+            return {"input_ids": [encoding.ids for encoding in self.backend.encode_batch_fast(list(texts))]}
+        except Exception as error:  # the library raises nothing but this, such as for a vocabulary without [UNK]
+            raise ModelError(f"artifact: its {FILE} cannot read a tweet ({error})") from error
 
 
 def open_tokenizer(folder: Path, max_length: int) -> tuple[Encoder, int]:
@@ -48,6 +51,9 @@ def open_tokenizer(folder: Path, max_length: int) -> tuple[Encoder, int]:
     pad_id = config.get("pad_token_id")
     if not isinstance(pad_id, int):
         raise ModelError(f"artifact: {str(folder / 'config.json')!r} has no pad_token_id")
+    positions = config.get("max_position_embeddings")
+    if not isinstance(positions, int) or max_length > positions:
+        raise ModelError(f"artifact: the record of {str(folder)!r} has max_length {max_length}, its model {positions}")
     if (folder / "bpe.codes").is_file():
         from chirplet.model.bertweet import open_bertweet
 
@@ -56,14 +62,18 @@ def open_tokenizer(folder: Path, max_length: int) -> tuple[Encoder, int]:
     if not path.is_file():
         raise ModelError(f"artifact: {str(folder)!r} has no tokenizer: neither {FILE} nor bpe.codes")
     try:
-        return FileTokenizer(Tokenizer.from_file(str(path))), pad_id
+        backend = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing but this for a damaged file
         raise ModelError(f"artifact: {str(path)!r} is damaged ({error})") from error
+    words, last = config.get("vocab_size"), max(backend.get_vocab().values(), default=-1)
+    if not isinstance(words, int) or not max(last, pad_id) < words or pad_id < 0:
+        raise ModelError(f"artifact: {str(path)!r} has ids up to {max(last, pad_id)}, its model {words} embeddings")
+    return FileTokenizer(backend), pad_id
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"artifact: {str(path)!r} cannot be read ({error})") from None
     return content if isinstance(content, dict) else {}

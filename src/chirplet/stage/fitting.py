@@ -149,7 +149,7 @@ def _callbacks(run: Run, folder: Path, validates: bool) -> list[pl.Callback]:
     built: list[pl.Callback] = [RandomState()]
     for entry in settings:
         if isinstance(entry, Foreign):
-            built.append(entry.build())
+            built.append(entry.build(pl.Callback))
         elif validates or not entry.needs_validation:
             built.append(entry.build(folder))
     # After those that choose: Lightning calls the first one the trainer's checkpoint callback.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning_fabric.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.loggers import Logger
 
 from chirplet.config import Foreign
 from chirplet.error import ConfigError, Interrupted, UserError
@@ -124,7 +125,7 @@ def _is_optunas(error: BaseException) -> bool:
 @contextmanager
 def _open(key: str, settings: LoggerSettings | Foreign, identity: Identity) -> Iterator[GuardedLogger]:
     try:
-        inner = settings.build() if isinstance(settings, Foreign) else settings.build(identity)
+        inner = settings.build(Logger) if isinstance(settings, Foreign) else settings.build(identity)
         getattr(inner, "experiment", None)  # Lightning's start when they are first asked for it
     except UserError:
         raise

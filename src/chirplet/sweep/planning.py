@@ -11,10 +11,10 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
 from optuna.distributions import CategoricalDistribution
 
-from chirplet.artifact import COSTS
 from chirplet.config import METRICS, near
 from chirplet.error import ConfigError
 from chirplet.experiment import LOCAL_KEYS, public
+from chirplet.record import COSTS
 from chirplet.sweep.composing import Job, compose
 from chirplet.sweep.plan import Constraint, Direction, Plan, digest, natural_direction
 from chirplet.sweep.settings import SweepSettings

@@ -1,0 +1,176 @@
+"""An artifact from a stranger: nothing in it is run, and no path in it leads out of its folder."""
+
+import io
+import json
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import chirplet
+from artifacts import tiny_artifact
+from checkpoints import change_config, settings_of, tiny_bert
+from chirplet.artifact import RECORD, Artifact
+from chirplet.data.fetch import archive_member
+from chirplet.error import DataError, ModelError
+from chirplet.model.loading import load_model, load_tokenizer
+from chirplet.stage.parent import settings_of as settings_of_artifact
+from chirplet.stage.parent import trainable
+from records import LABELS, make_record
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sound")
+    return tiny_artifact(tiny_bert(folder / "encoder"), folder / "artifact")
+
+
+@pytest.fixture
+def folder(sound: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sound, tmp_path / "artifact"))
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    """What each of the planted things would make."""
+    return tmp_path / "trace"
+
+
+def change_json(path: Path, **changes: object) -> None:
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path.write_text(json.dumps(before | changes), encoding="utf-8")
+
+
+def test_no_target_of_a_record_is_made(folder, trace):
+    planted = {"_target_": "pathlib.Path.touch", "_args_": [str(trace)], "command": f"touch {trace}"}
+    own = {"_target_": "chirplet.config.Foreign", "target": "os.system", "arguments": {"command": f"touch {trace}"}}
+    config = {"data": {"repair": True, **planted}, "stage": planted, "logger": {"mine": own}, "_target_": "os.system"}
+    change_json(folder / RECORD, config=config, settings=planted, training=planted, cost=planted, cpu=planted)
+    artifact = Artifact.open(folder)
+    assert artifact.record.settings == planted
+    chirplet.load(folder)(["a tweet"])
+    trainable(folder)
+    load_tokenizer(settings_of_artifact(artifact))
+    assert artifact.scalars() and artifact.costs() == {}
+    assert not trace.exists()
+
+
+CODE = "from pathlib import Path\nPath({trace!r}).touch()\nclass Evil: pass\n"
+
+
+@pytest.mark.parametrize("model_type", ["bert", "evil"])
+def test_no_code_of_a_checkpoint_is_run(folder, trace, model_type, monkeypatch):
+    """Not even where Python would find it, and a configuration, a model and a tokenizer ask for it."""
+    (folder / "evil.py").write_text(CODE.format(trace=str(trace)))
+    monkeypatch.syspath_prepend(folder)
+    names = ("AutoConfig", "AutoModel", "AutoModelForSequenceClassification", "AutoTokenizer")
+    wanted = dict.fromkeys(names, "evil.Evil")
+    change_config(folder, model_type=model_type, auto_map=wanted, custom_pipelines={"x": {"impl": "evil.Evil"}})
+    change_json(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.Evil", "evil.Evil"]})
+    for opened in (
+        lambda: chirplet.load(folder),
+        lambda: trainable(folder),
+        lambda: load_model(settings_of(folder), LABELS, 0),
+        lambda: load_tokenizer(settings_of(folder)),
+    ):
+        try:
+            opened()
+        except ModelError as error:
+            assert "\n" not in str(error) and model_type == "evil"
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("key", ["_attn_implementation", "attn_implementation", "_attn_implementation_internal"])
+@pytest.mark.parametrize("value", ["kernels-community/flash-attn", {"": "a/b:c"}])
+def test_no_kernel_of_the_hub_is_fetched(folder, key, value):
+    change_config(folder, **{key: value})
+    for opened in (lambda: chirplet.load(folder), lambda: load_model(settings_of(folder), LABELS, 0)):
+        with pytest.raises(ModelError, match=r"config.json: names '.*/.*', code of the hub"):
+            opened()
+
+
+@pytest.mark.parametrize("name", ["../elsewhere.safetensors", "/elsewhere.safetensors", "below/elsewhere.safetensors"])
+def test_shards_are_files_of_the_folder(folder, name):
+    (folder / "model.safetensors").rename(folder.parent / "elsewhere.safetensors")
+    change_json(folder / "model.safetensors.index.json", weight_map={"classifier.weight": name})
+    with pytest.raises(ModelError, match=r"index.json names '.*', which is no file of its own folder"):
+        load_model(settings_of(folder), LABELS, 0)
+
+
+def test_weights_of_onnx_are_files_of_the_folder(folder):
+    """A tensor that says it lies in a file above the folder would hand that file's bytes to whoever sees the logits."""
+    (folder.parent / "secret").write_bytes(np.arange(3, dtype=np.float32).tobytes())
+    tensor = TensorProto(name="logits", data_type=TensorProto.FLOAT, dims=[1, 3])
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": "../secret", "offset": "0", "length": "12"}.items():
+        tensor.external_data.add(key=key, value=value)
+    shapes = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["b", "t"]) for name in ("input_ids", "attention_mask")
+    ]
+    out = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, 3])]
+    model = helper.make_model(
+        helper.make_graph([], "g", shapes, out, [tensor]), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    model.ir_version = 9
+    (folder / "model.safetensors").unlink()
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"model.onnx' cannot be opened"):
+        chirplet.load(folder)
+    assert onnx.load(folder / "model.onnx", load_external_data=False).graph.initializer[0].name == "logits"
+
+
+@pytest.mark.parametrize("value", ["../predictions.parquet", "/etc/passwd", "predictions.parquet/../x"])
+def test_a_record_cannot_name_another_file(folder, value):
+    change_json(folder / RECORD, predictions=value)
+    with pytest.raises(chirplet.error.ArtifactError, match="predictions: "):
+        Artifact.open(folder)
+
+
+def archive(*members: tuple[str, bytes, bytes, str]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, kind, content, link in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.size, member.linkname = kind, len(content), link
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def test_archives_are_read_by_member_and_nothing_is_unpacked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hostile = archive(
+        ("../escaped", tarfile.REGTYPE, b"x", ""),
+        (f"{tmp_path}/escaped", tarfile.REGTYPE, b"x", ""),
+        ("link", tarfile.SYMTYPE, b"", "/etc"),
+        ("link/passwd", tarfile.REGTYPE, b"x", ""),
+        ("hard", tarfile.LNKTYPE, b"", "/etc/passwd"),
+        ("pipe", tarfile.FIFOTYPE, b"", ""),
+        ("a/b.txt", tarfile.REGTYPE, b"tweets", ""),
+    )
+    assert archive_member(hostile, "a/b.txt", 10, "x.tar.gz") == b"tweets"
+    for name in ("link", "hard", "pipe"):
+        with pytest.raises(DataError, match=f"{name} is no file of at most 10 bytes"):
+            archive_member(hostile, name, 10, "x.tar.gz")
+    assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+@pytest.mark.parametrize("member", ["a/b.txt", "bomb"])
+def test_a_bomb_is_refused_without_unpacking_it(member):
+    import tracemalloc
+
+    bomb = archive(("bomb", tarfile.REGTYPE, b"\0" * (64 << 20), ""), ("a/b.txt", tarfile.REGTYPE, b"tweets", ""))
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"x.tar.gz: "):
+        archive_member(bomb, member, 1000, "x.tar.gz")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 << 20
+
+
+def test_a_sound_record_is_no_stranger():
+    assert make_record().predictions == "predictions.parquet"
