@@ -1,7 +1,9 @@
 """What all tests share: no network, a cache of their own, one way to compose the real configuration."""
 
 import os
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -16,13 +18,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores, and threads that wait for a core do so by turning.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-WITH_NNCF = ("tests/quantizer/", "tests/runtime/", "tests/stage/test_quantize.py", "tests/test_predictor.py")
 
+with suppress(ImportError):
+    # TensorBoard's logging closes the stream that it began with, pytest's own, when a trial of a sweep in this process,
+    # whose output goes elsewhere, sets up logging.
+    from absl import logging as absl_logging
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that import NNCF come last: it changes logging for the whole process, and what a sweep's workers do to
-    standard output after that closes pytest's own files."""
-    items.sort(key=lambda item: item.nodeid.startswith(WITH_NNCF))
+    absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
 @pytest.fixture(scope="session")

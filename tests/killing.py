@@ -45,6 +45,15 @@ def _said(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.said")
 
 
+FSYNC = os.fsync
+
+
+def _slow_fsync(descriptor: int) -> None:
+    """As on a slow disk: most of the time that something is being written is spent here, so that it can be met."""
+    time.sleep(0.02)
+    FSYNC(descriptor)
+
+
 def _run(overrides: list[str], folder: Path) -> None:
     from hydra import compose, initialize_config_dir
 
@@ -53,6 +62,7 @@ def _run(overrides: list[str], folder: Path) -> None:
     from chirplet.stage.resuming import interruptible
 
     os.chdir(ROOT)
+    os.fsync = _slow_fsync
     with _said(folder).open("a", encoding="utf-8", buffering=1) as file:
         sys.stdout = sys.stderr = file
         try:

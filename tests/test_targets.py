@@ -165,7 +165,7 @@ def test_loggers_and_callbacks_of_another_kind_are_refused_where_they_are_built(
     run = run_of(experiment, tmp_path, {})
     assert any(isinstance(made, LearningRateMonitor) for made in _callbacks(run, tmp_path, validates=True))
     told = rf"^logger\.mine\._target_: got '{right}', should name a Logger$"
-    with pytest.raises(ConfigError, match=told), open_loggers(run):
+    with pytest.raises(ConfigError, match=told), open_loggers(run, "finetune"):
         pass
     wrong = "pytorch_lightning.loggers.CSVLogger"
     run = run_of(parse(compose_config(f"+callback.mine._target_={wrong}")), tmp_path, {})

@@ -27,6 +27,7 @@ from chirplet.model.pretrained import Pretrained
 from chirplet.pruner.base import Pruner
 from chirplet.push import Repository, push_again, run_and_push
 from chirplet.quantizer.base import Quantizer
+from chirplet.recording import recorded, shown
 from chirplet.stage.base import Composed, Run, Stage
 from chirplet.stage.chain import ChainSettings
 from chirplet.stage.resuming import finished, interruptible
@@ -219,12 +220,6 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
     return compose(name, overrides=list(overrides))
 
 
-LOCAL_KEYS = (
-    *("cache_dir", "artifact", "artifacts", "baseline", "teacher", "transfer", "input", "output", "resume"),
-    *("repeat", "push", "push_private"),
-)
-"""Where things lie on one machine; no part of what makes a result."""
-
 OWN_KEYS = ("stage", "chain", "artifact", "artifacts", "teacher", "input", "output", "resume", "repeat", "push")
 """What a run says of itself alone, and no further run takes over."""
 
@@ -250,59 +245,8 @@ def unswept(overrides: Sequence[str]) -> list[str]:
     return [override for override, one in zip(overrides, parsed, strict=True) if not one.is_sweep_override()]
 
 
-def shown(overrides: Sequence[str]) -> list[str]:
-    """Overrides as they may be recorded: without secrets, folders of artifacts, and the way to files."""
-    told = []
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        name = key.lstrip("+~")
-        if SECRET.search(name.rpartition(".")[2]) or name in {"cache_dir", "resume", "output", "push", "push_private"}:
-            continue
-        if name in LOCAL_KEYS and value not in {"null", "-"}:
-            told.append(f"{key}=DIR")
-        elif _SECRET_INSIDE.search(value):
-            told.append(f"{key}=HIDDEN")
-        else:
-            told.append(f"{key}{equals}{_WAY.sub(lambda match: Path(match[0].strip()).name, value)}")
-    return told
-
-
-_SECRET_INSIDE = re.compile(r"(key|token|secret|password|credentials?)[\"']?\s*:", re.IGNORECASE)
-"""A mapping with a key that `SECRET` would leave out."""
-
-_WAY = re.compile(r"(?<![\w.:/~-])(?:file:/+)?[~/][^,\[\]{}'\"=]*")
-"""An absolute path or one from home, spaces included."""
-
-SECRET = re.compile(r"(^|_)(key|token|secret|password|credentials?)$", re.IGNORECASE)
-"""Keys whose values stay out of records and logs."""
-
-
 def for_record(cfg: DictConfig) -> dict[str, Any]:
     """A composed configuration as a record has it: resolved, without secrets, local keys and ways to files."""
     resolved, raw = (OmegaConf.to_container(cfg, resolve=resolve) for resolve in (True, False))
     assert isinstance(resolved, dict) and isinstance(raw, dict)
-    return {str(key): _public(value, raw[key]) for key, value in resolved.items() if key not in (*LOCAL_KEYS, "chain")}
-
-
-def _public(value: Any, raw: Any) -> Any:
-    """The value without secrets, and with absolute and home paths cut down to their last part.
-
-    What comes from the environment is recorded as the reference it was written as, never as what it resolved to.
-    """
-    if isinstance(raw, str) and "${oc.env:" in raw:
-        return raw
-    if isinstance(value, dict):
-        parts = raw if isinstance(raw, dict) else value
-        return {key: _public(item, parts[key]) for key, item in value.items() if not SECRET.search(str(key))}
-    if isinstance(value, list):
-        items = raw if isinstance(raw, list) else value
-        return [_public(item, items[place]) for place, item in enumerate(value)]
-    if isinstance(value, str) and (value.startswith("~") or Path(value).is_absolute()):
-        return Path(value).name
-    return value
-
-
-def public(plain: dict[str, Any]) -> dict[str, Any]:
-    """An unresolved configuration as it may be recorded: without secrets, paths cut down to their last part."""
-    shown: dict[str, Any] = _public(plain, plain)
-    return shown
+    return recorded(resolved, raw)

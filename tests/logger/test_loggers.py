@@ -68,7 +68,7 @@ def test_tensorboard_events_hold_the_metrics_of_the_record(finished, artifact):
 
 def test_without_loggers_nothing_is_written_for_them(configured, tmp_path):
     execute(configured("logger=none"), tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"artifact", "checkpoints"}
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "artifact", "checkpoints"}
 
 
 def test_a_logger_that_is_not_installed_names_its_extra(configured, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ def test_a_comparison_is_tracked_with_its_fronts(compose_config, tmp_path):
     named = f"artifacts=[{','.join(map(str, folders))}]"
     execute(compose_config("stage=compare", named, "stage.tweets=false", "logger=[csv,wandb]"), tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "comparison.csv", "comparison.md", "report.html", "wandb",
+        ".lock", "comparison.csv", "comparison.md", "report.html", "wandb",
     }  # fmt: skip
     seen = read_run(tmp_path / "out")
     assert seen.started["job_type"] == "compare"

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from chirplet.config import near
 from chirplet.error import ConfigError
-from chirplet.experiment import LOCAL_KEYS
+from chirplet.recording import LOCAL_KEYS
 
 NOT_REPEATED = ("logger",)
 """Where metrics are told is the user's affair, and changes none of them."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sysconfig
 from collections.abc import Sequence
 from importlib.metadata import distributions
 from pathlib import Path
@@ -85,5 +86,10 @@ def _digest(path: Path) -> str:
 
 
 def _versions() -> dict[str, str]:
-    """Every library that is installed: any may change what a step makes."""
-    return {found.name: found.version for found in distributions() if found.name != "chirplet"}
+    """Every library that is installed: any may change what a step makes.
+
+    Not by `sys.path`, which libraries add to while they are imported.
+    """
+    places = sysconfig.get_paths()
+    found = distributions(path=[places["purelib"], places["platlib"]])
+    return {one.name: one.version for one in found if one.name != "chirplet"}

@@ -13,8 +13,8 @@ from optuna.distributions import CategoricalDistribution
 
 from chirplet.config import METRICS, near
 from chirplet.error import ConfigError
-from chirplet.experiment import LOCAL_KEYS, public
 from chirplet.record import COSTS
+from chirplet.recording import LOCAL_KEYS, public
 from chirplet.sweep.composing import Job, compose
 from chirplet.sweep.plan import Constraint, Direction, Plan, digest, natural_direction
 from chirplet.sweep.settings import SweepSettings
