@@ -24,7 +24,7 @@ TABLE = yaml.safe_load((HERE / "cases.yaml").read_text(encoding="utf-8"))
 CASES: dict[str, dict[str, Any]] = TABLE["cases"]
 TRACE = "bad_inputs_were_here"
 """What the pickles make, if they are ever opened."""
-BY_SUBPROCESS = ("unknown key", "number of 5000 digits", "record nested deeply", "checkpoint that runs a command")
+BY_SUBPROCESS = ("unknown key", "number of 5000 digits", "record nested deeply")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,5 @@
 """Runs that are killed at random moments lose nothing they had finished and leave nothing torn, and the same command
-goes on to the very result of one that was not. `sweep/test_kill.py` does so to sweeps, fourteen times."""
+goes on to the very result of one that was not. `sweep/test_kill.py` does so to sweeps, eight times."""
 
 import os
 import random

@@ -30,6 +30,7 @@ def test_one_member_is_read() -> None:
         (archive("a/b.txt", b"x" * 6)[:40], "x.tar.gz: a damaged archive"),
         (b"nothing", "x.tar.gz: a damaged archive"),
     ],
+    ids=["another", "large", "link", "cut", "none"],  # an archive holds the time it was made at
 )
 def test_archives_are_not_trusted(content: bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):

@@ -14,6 +14,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
 
 from chirplet.data.tokens import Tokens
+from chirplet.hardware import cpu_has_vnni
 from chirplet.model.structure import encoder_layers
 from chirplet.quantizer.base import Calibration, Quantizer
 from chirplet.quantizer.onnx_int8 import OnnxInt8
@@ -134,6 +135,7 @@ def test_one_scale_for_all_collapses_and_the_default_does_not(case):
     assert any("pooler" in name for name in kept)
 
 
+@pytest.mark.skipif(not cpu_has_vnni(), reason="this CPU has no VNNI")
 def test_scales_of_tokens_and_groups_bear_more_than_one_for_a_batch(case):
     plain, _ = case.quantized(OnnxInt8(reduce_range="auto"), kept=())
     grouped, _ = case.quantized(OpenVinoInt8Weights(group_size=16), kept=())

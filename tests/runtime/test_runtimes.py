@@ -20,7 +20,7 @@ from chirplet.runtime.tokenizer import open_tokenizer
 
 QUANTIZERS = {
     "onnxruntime": OnnxInt8(reduce_range="auto"),
-    "openvino": OpenVinoInt8Weights(group_size=32),
+    "openvino": OpenVinoInt8Weights(group_size="auto"),
     "pytorch_int8": TorchInt8(weights="per_channel"),
 }
 

@@ -61,7 +61,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
 def test_table_csv_markdown_and_page_come_out(comparing, made, capsys):
     folder = comparing()
     told = capsys.readouterr().out
-    assert {path.name for path in folder.iterdir()} == {CSV, MARKDOWN, PAGE}
+    assert {path.name for path in folder.iterdir()} == {".lock", CSV, MARKDOWN, PAGE}
     assert f"report    {folder / PAGE}" in told
     found = rows(folder)
     assert [row["run"] for row in found] == ["pruned", "teacher1+teacher2"]

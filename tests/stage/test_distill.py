@@ -283,7 +283,10 @@ def test_logits_out_of_fold_come_from_teachers_that_had_the_tweet_in_validation(
 
 
 def test_weights_by_validation_are_in_proportion_to_accuracy(tmp_path):
-    teachers = [Artifact(tmp_path, make_record(metrics={"val": {"accuracy": accuracy}})) for accuracy in (0.6, 0.9)]
+    metrics = make_record().metrics["val"]
+    teachers = [
+        Artifact(tmp_path, make_record(metrics={"val": metrics | {"accuracy": accuracy}})) for accuracy in (0.6, 0.9)
+    ]
     assert _weights(teachers, "validation") == pytest.approx((0.4, 0.6))
     assert _weights(teachers, "mean") == (0.5, 0.5)
 
@@ -428,7 +431,13 @@ def test_a_bf16_teacher_teaches_too(distill, school, tmp_path):
 def test_a_quantized_teacher_teaches_though_no_student_is_cut_from_it(
     distill, compose_config, school, tmp_path, quantizer
 ):
-    options = ["stage=quantize", f"artifact={school.teacher}", f"quantizer={quantizer}", "stage.tolerance=null"]
+    options = [
+        "stage=quantize",
+        f"artifact={school.teacher}",
+        f"quantizer={quantizer}",
+        "stage.tolerance=null",
+        "stage.sensitivity_tweets=0",
+    ]
     execute(compose_config(*small_run(school.bert, school.folder), *options), tmp_path / "quantized")
     teacher = f"teacher={tmp_path}/quantized/artifact"
     record = distill(teacher, *own_student(school), "stage.control=false").record

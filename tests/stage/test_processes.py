@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def test_two_processes_fine_tune_as_one(base, overrides, alone, compose_config):
     # What both validated together is what one judged at the end: no tweet was left out or counted twice.
     assert training["best_score"] == pytest.approx(two.record.metrics["val"]["f1_macro"], abs=1e-7)
     assert training["best_epoch"] == alone.record.training["best_epoch"]
-    assert not psutil.Process().children(recursive=True)
+    assert not peers()
 
 
 def test_two_processes_prune_by_movement_and_learn_from_the_parent_as_one(base, overrides, alone, compose_config):
@@ -86,13 +87,22 @@ def test_two_processes_prune_by_movement_and_learn_from_the_parent_as_one(base, 
     assert two.record.training["pruning"]["reached"] == one.record.training["pruning"]["reached"] > 0
 
 
+def peers() -> list[psutil.Process]:
+    """Processes that train along with this one; other tests may have left theirs."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            found += [child] if "chirplet.stage.peer" in child.cmdline() else []
+    return found
+
+
 def once_training(folder: Path, act) -> threading.Thread:
     """Call `act(other process)` when the run in `folder` has told of its first step."""
 
     def wait() -> None:
         told = folder / "metrics" / "metrics.csv"
         for _ in range(1200):
-            others = psutil.Process().children()
+            others = peers()
             if others and told.exists() and told.stat().st_size:
                 act(others[0])
                 return
@@ -111,7 +121,7 @@ def test_one_that_is_killed_ends_the_other(overrides, compose_config, tmp_path):
     ):
         execute(config, tmp_path / "run")
     thread.join()
-    assert not psutil.Process().children(recursive=True)
+    assert not peers()
 
 
 def test_an_interrupted_run_leaves_a_checkpoint_and_no_process(overrides, compose_config, tmp_path):
@@ -121,7 +131,7 @@ def test_an_interrupted_run_leaves_a_checkpoint_and_no_process(overrides, compos
         execute(config, tmp_path / "run")
     thread.join()
     assert (tmp_path / "run" / "checkpoints" / "interrupted.ckpt").stat().st_size
-    assert not psutil.Process().children(recursive=True)
+    assert not peers()
 
 
 def test_rounding_by_a_whole_batch_needs_one_process(alone, compose_config, tmp_path):

@@ -1,5 +1,6 @@
 """Any number of processes share a storage of any kind, and one that is killed never blocks the others."""
 
+import logging
 import os
 import time
 from multiprocessing import Pipe
@@ -264,3 +265,11 @@ def test_what_can_be_opened_here_passes_the_check(tmp_path):
     for storage in ("study.journal", str(tmp_path / "a" / "b"), "sqlite:///study.db", "postgresql://host/sweeps"):
         check_storage(storage, "KEY")
     assert list(tmp_path.iterdir()) == [], "to check is not to open"
+
+
+def test_making_tables_leaves_logging_as_it_was(tmp_path):
+    told = logging.getLogger("chirplet.told")
+    handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
+    open_storage(f"sqlite:///{tmp_path}/study.db")
+    assert not told.disabled
+    assert (logging.getLogger().handlers, logging.getLogger().level) == (handlers, level)

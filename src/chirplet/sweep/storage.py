@@ -129,13 +129,27 @@ def _open_database(storage: str, key: str) -> tuple[BaseStorage, Lock]:
         lock = _advisory(create_engine(url, poolclass=NullPool))
     # Several processes may come first; the tables are to be made once.
     try:
-        with lock("tables"):
+        with lock("tables"), _logging_kept():
             opened = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
             # Studies put a cache around it, which must be the same for all that is done here.
             return get_storage(opened), lock
     except SQLAlchemyError as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
         raise ConfigError(f"{key}: {shown(storage)!r} cannot be opened ({reason[:200]})") from error
+
+
+@contextmanager
+def _logging_kept() -> Iterator[None]:
+    """Put logging back afterwards: where Optuna makes or checks its tables, Alembic sets up its own for everybody."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    enabled = [one for one in root.manager.loggerDict.values() if isinstance(one, logging.Logger) and not one.disabled]
+    try:
+        yield
+    finally:
+        root.handlers[:], root.level = handlers, level
+        for one in enabled:
+            one.disabled = False
 
 
 def _url(storage: str, key: str) -> "URL":
