@@ -1,5 +1,6 @@
 """What all tests share: no network, a cache of their own, one way to compose the real configuration."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -25,6 +26,22 @@ with suppress(ImportError):
     from absl import logging as absl_logging
 
     absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first, so that no process has one left when the others are done."""
+    items.sort(key=lambda item: not item.nodeid.startswith(("tests/test_kill.py", "tests/stage/", "tests/test_bad")))
+
+
+@pytest.fixture(autouse=True)
+def audible() -> None:
+    """Let no test be deaf to warnings because of one before it: several libraries set up logging for everybody."""
+    logging.disable(logging.NOTSET)
+    logging.getLogger().setLevel(logging.WARNING)
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.partition(".")[0] == "chirplet" and isinstance(logger, logging.Logger):
+            logger.disabled, logger.propagate = False, True
+            logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

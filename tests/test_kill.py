@@ -61,23 +61,25 @@ STEPS = (
     "stage.steps={teacher: {stage: finetune, overrides: ['stage.measure_cost=false']},"
     "student: {stage: distill, overrides: ['stage.cut.depth=1','stage.measure_cost=false','stage.control=false']}}"
 )
-KILLED = {"finetune": 3 + 3, "distill": 3 + 1, "prune": 2 + 1, "quantize": 1 + 1, "chain": 3, "predict": 2}
+KILLED = {"finetune": 2 + 2, "distill": 1 + 1, "prune": 1 + 1, "quantize": 0 + 1, "chain": 2, "predict": 2}
 """Kills of each: at random moments, and in the midst of writing."""
+SWEEPS = 8
+"""Kills in `sweep/test_kill.py`."""
 
 
 def test_there_are_enough_of_them():
-    assert sum(KILLED.values()) >= 20
+    assert sum(KILLED.values()) + SWEEPS >= 20
 
 
 def test_fine_tuning(tuned, common, tmp_path):
     whole, seconds = tuned
     broken = Broken([*common, "stage=finetune"], tmp_path, seconds, random.Random(0))
-    for _ in range(3):
+    for _ in range(2):
         broken.kill()
-    for what in ("last.ckpt", "last.ckpt", "artifact"):
+    for what in ("last.ckpt", "artifact"):
         broken.kill(while_writing=what)
     assert broken.kills == KILLED["finetune"]
-    assert broken.torn >= 2
+    assert broken.torn >= 1
     assert broken.end() == artifacts(whole)
 
 
@@ -135,8 +137,11 @@ def test_two_runs_on_a_cold_cache_and_on_one_folder(tuned, common, base, tmp_pat
     cold = [*common, "stage=finetune", f"cache_dir={tmp_path}/cold"]
     both = [start(cold, tmp_path / name) for name in ("one", "other")]
     wait_until(lambda: (tmp_path / "one" / "checkpoints").exists())
+    # So that it is still at it, however fast the machine is.
+    os.kill(both[0].pid, signal.SIGSTOP)
     refused = start(cold, tmp_path / "one")
     refused.join(60)
+    os.kill(both[0].pid, signal.SIGCONT)
     assert refused.exitcode == 2
     assert f"error: hydra.run.dir: another run is writing to '{tmp_path}/one'" in said(tmp_path / "one")
     for process in both:

@@ -1,7 +1,6 @@
 """Chains of real small stages: in one folder, taken up where they broke, and nothing carried out twice."""
 
 import json
-import os
 import re
 import shutil
 import signal
