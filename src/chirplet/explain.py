@@ -59,7 +59,8 @@ def _short(text: str) -> str:
 def _configuration(error: BaseException) -> str:
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: is not KEY=VALUE ({_line(error)})"
+        given = str(error.override)
+        return f"{given if given.isprintable() else repr(given)}: is not KEY=VALUE ({_line(error)})"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = error.missing_cfg_file.rpartition("/")
         options = [option for option in error.options if not option.startswith("_")]
