@@ -58,6 +58,7 @@ def test_leftovers_go_and_what_is_being_written_stays(tmp_path):
 
 def test_leftovers_of_a_folder_that_is_not_there_are_none(tmp_path):
     remove_leftovers(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_text_is_written_as_utf_8(tmp_path):

@@ -9,8 +9,8 @@ import threading
 from io import RawIOBase
 from typing import Any
 
-DONE, INTERRUPTED = 0, 130
-"""Exit codes."""
+DONE = 0
+"""Exit code."""
 
 ERROR = "error: "
 """How a line begins that tells the parent what was wrong."""

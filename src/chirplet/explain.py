@@ -16,6 +16,8 @@ PLACE_ERRORS = {
     *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR),  # a file where a folder should be, or the other way round
 }
 """What is wrong with a disk or a place on it, and no fault of ours."""
+NAME_ERRORS = {errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO}
+"""What is wrong with a file, where the error says which."""
 
 
 def explain(error: BaseException) -> tuple[str, int] | None:
@@ -24,9 +26,6 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         return str(error), error.exit_code
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
         return "a group got null, should be one of its options; ~GROUP leaves it out", CONFIG_EXIT_CODE
-    if isinstance(error, OSError) and error.errno in PLACE_ERRORS:
-        where = "" if error.filename is None else f"{error.filename}: "
-        return f"{where}cannot be written or read ({error.strerror})", CONFIG_EXIT_CODE
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _configuration(error), CONFIG_EXIT_CODE
     told = _anywhere(error)
@@ -34,22 +33,17 @@ def explain(error: BaseException) -> tuple[str, int] | None:
 
 
 def _anywhere(error: BaseException) -> str | None:
-    """What any reader may meet, whatever it reads: the file system's refusals, and values made to break parsers."""
-    if isinstance(error, OSError) and error.filename is not None and error.errno in _REFUSALS:
-        return f"{_short(str(error.filename))}: {(error.strerror or '').lower()}"
+    """What anyone may meet, whatever is read or written: the file system's refusals, and values that break parsers."""
+    if isinstance(error, OSError):
+        named = error.filename is not None
+        if error.errno in PLACE_ERRORS or (named and error.errno in NAME_ERRORS):
+            where = f"{_short(str(error.filename))}: " if named else ""
+            return f"{where}cannot be written or read ({error.strerror})"
     if isinstance(error, RecursionError):
         return "a value is nested too deeply to be read"
     if isinstance(error, ValueError) and str(error).startswith("Exceeds the limit (4300 digits)"):
         return "a whole number has more digits than can be read"
     return None
-
-
-_REFUSALS = frozenset(
-    {
-        *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP),
-        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO),
-    }
-)
 
 
 def _short(text: str) -> str:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from chirplet.config import Settings
 
@@ -89,10 +89,8 @@ class End:
 class LoggerSettings(Settings, ABC):
     """Settings that build one Lightning logger, and tell it what Lightning knows nothing of."""
 
-    @property
-    def shows_pages(self) -> bool:
-        """Whether it has a use for what stages that train nothing find: tables and pages."""
-        return False
+    shows_pages: ClassVar[bool] = False
+    """Whether it has a use for what stages that train nothing find: tables and pages."""
 
     @abstractmethod
     def build(self, identity: Identity) -> "Logger":

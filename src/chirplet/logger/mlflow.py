@@ -5,7 +5,7 @@ import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from chirplet.error import ConfigError
+from chirplet.error import ConfigError, Interrupted
 from chirplet.logger.base import End, Findings, Identity, LoggerSettings, Sheet
 
 if TYPE_CHECKING:
@@ -22,17 +22,14 @@ class MlflowSettings(LoggerSettings):
     MLflow calls an experiment is `experiment`; runs of one command or study have the tag `group` in common.
     """
 
+    shows_pages = True
+
     experiment: str
     folder: str
     name: str | None
     tags: list[str]
     mistakes: bool
     upload: bool
-
-    @property
-    def shows_pages(self) -> bool:
-        """It shows HTML."""
-        return True
 
     def build(self, identity: Identity) -> "Logger":
         """Lightning's MLflow logger.
@@ -83,10 +80,7 @@ class MlflowSettings(LoggerSettings):
         client.set_tag(run, "exit_code", str(end.exit_code))
         if end.pruned:
             client.set_tag(run, "pruned", "true")
-        logger.finalize("KILLED" if end.exit_code == INTERRUPTED else end.status)
-
-
-INTERRUPTED = 130
+        logger.finalize("KILLED" if end.exit_code == Interrupted.exit_code else end.status)
 
 
 def _client(logger: "Logger") -> tuple[Any, str]:

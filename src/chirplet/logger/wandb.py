@@ -31,6 +31,8 @@ class WandbSettings(LoggerSettings):
     W&B learns nothing of the machine but its load: no command line, no host, no user, no output.
     """
 
+    shows_pages = True
+
     project: str
     name: str | None
     group: str | None
@@ -39,11 +41,6 @@ class WandbSettings(LoggerSettings):
     upload: bool
     start_timeout_s: Positive
     finish_timeout_s: Positive
-
-    @property
-    def shows_pages(self) -> bool:
-        """It shows HTML."""
-        return True
 
     def build(self, identity: Identity) -> "Logger":
         """Lightning's W&B logger with its run, writing below the identity's folder.

@@ -75,24 +75,19 @@ def fit(
     if val_loader is not None and any(_watches_validation(entry) for entry in run.callbacks.values()):
         run.trainer.check_validated(len(train_loader))
     identity, folder = identity_of(run, train_loader), checkpoint_folder(run, resume)
-    start = newest(folder, identity) if resume == AUTO else None if resume is None else Path(resume).expanduser()
-    if start is not None:
-        _check(start, module)
-        if resume == AUTO:
-            console().print(f"goes on from {shown_path(start)}", highlight=False)
+    start = _start(resume, folder, identity, module)
     trial = current() if reported else None
     saving = [entry.every_minutes for entry in run.callbacks.values() if isinstance(entry, CheckpointSettings)]
     interruption = Interruption(folder, saving[0] if saving else None)
     callbacks = [*_callbacks(run, folder, val_loader is not None), Belonging(identity), interruption]
     if trial is not None and val_loader is not None:
         callbacks.append(TrialReport(trial, run.objective))
-    checkpoint = None if start is None else str(start)
     # Held already, but where `resume` lies in another run's folder.
     with hold_output(folder.parent), interruption:  # noqa: SIM117 - the others leave before the signals are given back
-        with processes(run, module, train_loader, val_loader, checkpoint) as share:
+        with processes(run, module, train_loader, val_loader, start) as share:
             trainer = run.trainer.build(callbacks, loggers, run.deterministic, run.output_dir, share)
             started, threads = time.perf_counter(), torch.get_num_threads()
-            trainer.fit(module, train_loader, val_loader, ckpt_path=checkpoint, weights_only=True)
+            trainer.fit(module, train_loader, val_loader, ckpt_path=start, weights_only=True)
     account: dict[str, Any] = {
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
@@ -105,13 +100,7 @@ def fit(
     }
     if interruption.asked:
         interruption.save_and_leave(trainer)
-    best = trainer.checkpoint_callback
-    if isinstance(best, ModelCheckpoint) and best.monitor is not None and best.best_model_path:
-        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-        module.load_state_dict(state["state_dict"])
-        account |= {"best_epoch": state["epoch"] + 1, "monitor": best.monitor}
-        account["best_score"] = None if best.best_model_score is None else float(best.best_model_score)
-    return account
+    return account | _best(trainer, module)
 
 
 def follow(
@@ -132,6 +121,32 @@ def follow(
     callbacks = _callbacks(run, run.output_dir, val_loader is not None)
     trainer = run.trainer.build([*callbacks, following], [], run.deterministic, run.output_dir, share)
     trainer.fit(module, train_loader, val_loader, ckpt_path=checkpoint, weights_only=True)
+
+
+def _start(resume: str | None, folder: Path, identity: str, module: pl.LightningModule) -> str | None:
+    """The checkpoint to go on from, if there is one.
+
+    Raises:
+        ConfigError: it is not of such a run.
+    """
+    start = newest(folder, identity) if resume == AUTO else None if resume is None else Path(resume).expanduser()
+    if start is None:
+        return None
+    _check(start, module)
+    if resume == AUTO:
+        console().print(f"goes on from {shown_path(start)}", highlight=False)
+    return str(start)
+
+
+def _best(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
+    """Put the best weights into the module, where they were kept; which they were, for the record."""
+    best = trainer.checkpoint_callback
+    if not (isinstance(best, ModelCheckpoint) and best.monitor is not None and best.best_model_path):
+        return {}
+    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    module.load_state_dict(state["state_dict"])
+    score = None if best.best_model_score is None else float(best.best_model_score)
+    return {"best_epoch": state["epoch"] + 1, "monitor": best.monitor, "best_score": score}
 
 
 def _watches_validation(entry: CallbackSettings | Foreign) -> bool:

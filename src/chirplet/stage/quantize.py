@@ -56,11 +56,7 @@ class Quantize(Stage):
 
     def run(self, run: Run) -> float | None:
         """Quantize, keep what is too sensitive, write, and verify what was written in a new process."""
-        if isinstance(self.quantizer, QAT) and run.trainer.devices > 1:
-            raise ConfigError(
-                f"trainer.devices: got {run.trainer.devices}, but quantizer=qat rounds by the range of a whole batch, "
-                "of which each process sees a part; should be 1"
-            )
+        self._check_processes(run)
         from chirplet.console import console
         from chirplet.report.gain import gain
         from chirplet.report.sensitivity import sensitivity_table
@@ -116,6 +112,13 @@ class Quantize(Stage):
         tell_result(artifact)
         console().print(gain(artifact.record), highlight=False)
         return artifact.metric(run.objective)
+
+    def _check_processes(self, run: Run) -> None:
+        if isinstance(self.quantizer, QAT) and run.trainer.devices > 1:
+            raise ConfigError(
+                f"trainer.devices: got {run.trainer.devices}, but quantizer=qat rounds by the range of a whole batch, "
+                "of which each process sees a part; should be 1"
+            )
 
     def _splits(self, parent: "Parent") -> "list[Split]":
         corpus = parent.data.corpus

@@ -18,8 +18,8 @@ from typing import Self
 import cloudpickle
 from hydra.core.singleton import Singleton
 
-from chirplet.child import DONE, ERROR, INTERRUPTED, environment, framed
-from chirplet.error import ConfigError, SweepError
+from chirplet.child import DONE, ERROR, environment, framed
+from chirplet.error import ConfigError, Interrupted, SweepError
 from chirplet.sweep.claim import Claims
 from chirplet.sweep.process import CONFIGURATION
 from chirplet.sweep.worker import Worker
@@ -77,7 +77,7 @@ class Pool:
             for process in [process for process in self._processes if process.popen.poll() is not None]:
                 self._processes.remove(process)
                 code = process.popen.returncode
-                if code == INTERRUPTED:
+                if code == Interrupted.exit_code:
                     raise KeyboardInterrupt
                 if code == CONFIGURATION:
                     lines = process.said()

@@ -5,7 +5,8 @@ What a worker needs is imported before it has come, while the parent still plans
 
 import sys
 
-from chirplet.child import ERROR, INTERRUPTED, received
+from chirplet.child import ERROR, received
+from chirplet.error import Interrupted, UserError
 
 CONFIGURATION = 2
 """The exit code of a worker that could not compose a trial."""
@@ -16,14 +17,13 @@ def main() -> None:
     try:
         _work()
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        sys.exit(Interrupted.exit_code)
 
 
 def _work() -> None:
     from hydra.core.singleton import Singleton
 
     import chirplet.sweep.worker  # noqa: F401 - the worker to come is made of it
-    from chirplet.error import UserError
 
     try:
         state, worker = received()
