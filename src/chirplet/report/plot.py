@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from io import StringIO
+from itertools import product
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -14,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.path import Path as MplPath
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, StrMethodFormatter
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
@@ -176,22 +178,26 @@ def scatter(
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(_PERCENT)
-        _name_points(figure, axes, [point for points in groups.values() for point in points])
+        _name_points(figure, axes, [point for points in groups.values() for point in points], front)
         return _svg(figure, alt)
 
 
-def _name_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
-    """Write names where they hide no other point and no other name; a name for which there is no room is left out."""
+def _name_points(figure: Figure, axes: Axes, points: Sequence[Point], front: Sequence[tuple[float, float]]) -> None:
+    """Write names where they hide no other point and no other name, and off the line `front` where that can be.
+
+    A name for which there is no room is left out.
+    """
     _add_legend(figure)  # it takes room
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]  # the places of things are known from here on
     renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
     places = [axes.transData.transform((point.x, point.y)) for point in points]
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in places]
+    line = MplPath(axes.transData.transform(list(front)))
     for i, point in enumerate(points):
         if not point.shown:
             continue
-        for offset, across, along in _BESIDE:
+        for on_line, (offset, across, along) in product((False, True), _BESIDE):
             text = axes.annotate(
                 point.name,
                 (point.x, point.y),
@@ -205,7 +211,8 @@ def _name_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
             text.set_in_layout(False)
             box = text.get_window_extent(renderer)
             inside = axes.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and box.y0 >= axes.bbox.y0
-            if inside and not any(box.overlaps(other) for j, other in enumerate(taken) if j != i):
+            crossed = not on_line and line.intersects_bbox(box, filled=False)
+            if inside and not crossed and not any(box.overlaps(other) for j, other in enumerate(taken) if j != i):
                 taken.append(box)
                 break
             text.remove()
