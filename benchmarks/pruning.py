@@ -20,10 +20,11 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 from large_vocabulary import vocabulary_saving
 from measuring import Figures, figure
-from numpy.typing import NDArray
 
 from chirplet.artifact import Artifact
+from chirplet.data.corpus import Split
 from chirplet.data.prepare import prepare
+from chirplet.data.tokens import Tokens
 from chirplet.experiment import parse
 from chirplet.metric import fresh
 from chirplet.metric.cost import Timed, count_bytes, time_by_turns
@@ -183,18 +184,17 @@ def _beside_parent(
 ) -> Figures:
     """Which labels changed, and how many bytes went."""
     smaller = bench.prepared(artifact)
-    same: dict[str, NDArray[np.bool_]] = {}
-    for split in ("val", "test"):
-        labels = [
-            fresh.logits_of(one.folder, own.tokens(own.corpus.split(split)), own.pad_id, 64, None, "32-true").argmax(1)
-            for one, own in ((parent, data), (artifact, smaller))
-        ]
-        same[split] = labels[0] == labels[1]
+    splits: tuple[Split, ...] = ("val", "test")
+    logits = []
+    for one, own in ((parent, data), (artifact, smaller)):
+        tokens: dict[str, Tokens] = {split: own.tokens(own.corpus.split(split)) for split in splits}
+        logits.append(fresh.logits_of(one.folder, tokens, own.pad_id, 64, None, "32-true"))
+    same = {split: logits[0][split].argmax(1) == logits[1][split].argmax(1) for split in splits}
     before, after = load_tokenizer(settings_of(parent)), load_tokenizer(settings_of(artifact))
     lost = {number for token, number in before.get_vocab().items() if token not in after.get_vocab()}
     lost.add(before.unk_token_id)
-    tokens = data.tokens(data.corpus.val)
-    kept = np.array([lost.isdisjoint(tokens[i].tolist()) for i in range(len(tokens))])
+    val = data.tokens(data.corpus.val)
+    kept = np.array([lost.isdisjoint(val[i].tolist()) for i in range(len(val))])
     changed = int((~same["val"][kept]).sum())
     old, new = (count_bytes(one.folder)["bytes_on_disk"] for one in (parent, artifact))
     return [

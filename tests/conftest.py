@@ -1,5 +1,6 @@
 """What all tests share: no network, a cache of their own, one way to compose the real configuration."""
 
+import gc
 import logging
 import os
 import sys
@@ -33,10 +34,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(("tests/test_kill.py", "tests/stage/", "tests/test_bad")))
 
 
+def pytest_collection_finish() -> None:
+    """What the imports brought is there to stay: no later collection is to walk over it."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
-def audible() -> None:
+def audible(caplog: pytest.LogCaptureFixture) -> None:
     """Let no test be deaf to warnings because of one before it: several libraries set up logging for everybody."""
     logging.disable(logging.NOTSET)
+    # pytest lends its handler to NNCF's logger, which sets the level of all that it has.
+    caplog.handler.setLevel(logging.NOTSET)
     logging.getLogger().setLevel(logging.WARNING)
     for name, logger in logging.root.manager.loggerDict.items():
         if name.partition(".")[0] == "chirplet" and isinstance(logger, logging.Logger):

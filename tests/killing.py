@@ -1,6 +1,5 @@
 """Runs in processes of their own, to be killed: forked from one that has imported everything, so each costs little."""
 
-import multiprocessing
 import os
 import random
 import signal
@@ -15,11 +14,8 @@ from pathlib import Path
 import torch
 
 from chirplet.artifact import Artifact, content_id
+from forked import FORKED
 from places import CONF, ROOT
-
-FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(["warm"])
-os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
 
 
 def start(overrides: list[str], folder: Path) -> BaseProcess:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from checkpoints import tiny_bert
-from killing import FORKED, Broken, artifacts, done, leftovers, said, start, writing
+from forked import FORKED
+from killing import Broken, artifacts, done, leftovers, said, start, writing
 from runs import small_run
 from sweeps import wait_until
 

@@ -2,14 +2,13 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from checkpoints import tiny_bert
 from chirplet.artifact import Artifact
+from forked import command
 from places import CONF, ROOT, SAMPLE
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,14 +32,9 @@ def checkout(tmp_path_factory) -> Path:
 
 def run(checkout: Path, *overrides: str) -> str:
     """`run.py` with the README's files found as if they stood in the checkout; what it printed."""
-    code = (
-        "import runpy, sys, chirplet.pruner;"
-        f"chirplet.pruner.__path__.append({str(checkout / 'src/chirplet/pruner')!r});"
-        f"sys.argv = sys.argv[1:]; runpy.run_path({str(ROOT / 'run.py')!r}, run_name='__main__')"
-    )
-    path = f"hydra.searchpath=[file://{checkout}/conf]"
-    command = [sys.executable, "-c", code, "run.py", *overrides, path, f"cache_dir={checkout}/cache"]
-    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    own = f"import chirplet.pruner; chirplet.pruner.__path__.append({str(checkout / 'src/chirplet/pruner')!r})"
+    where = [f"hydra.searchpath=[file://{checkout}/conf]", f"cache_dir={checkout}/cache"]
+    done = command(*overrides, *where, cwd=checkout, before=own)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -1,8 +1,6 @@
 """A W&B key and a token of the hub, planted in the environment, are in nothing that a run writes or says."""
 
 import base64
-import subprocess
-import sys
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -11,7 +9,8 @@ from checkpoints import tiny_bert
 from chirplet.artifact import Artifact
 from chirplet.experiment import execute
 from chirplet.metric import cost
-from places import CONF, ROOT, SAMPLE
+from forked import command
+from places import CONF, SAMPLE
 from runs import small_run
 
 KEYS = {
@@ -80,8 +79,7 @@ def test_no_stage_writes_or_says_a_secret(tmp_path, carried_out):
     assert (tmp_path / "out.csv").is_file()
     # Those of who puts the environment into the configuration, and of who makes a mistake.
     leaky = [*data, "+logger.wandb.tags=[${oc.env:HF_TOKEN}]", "stage=finetune", f"hydra.run.dir={tmp_path}/leaky"]
-    command = [sys.executable, str(ROOT / "run.py"), *leaky, "trainer.max_epochs=0"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = command(*leaky, "trainer.max_epochs=0", cwd=tmp_path)
     assert (done.returncode, done.stderr.startswith("error: ")) == (2, True)
     assert found_in((done.stdout + done.stderr).encode()) == []
     files_written = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink()]

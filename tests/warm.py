@@ -1,4 +1,4 @@
-"""Everything a run imports, for processes that are forked from one that has: `killing.FORKED` starts them in no time.
+"""Everything a run imports, for processes that are forked from one that has: `forked.FORKED` starts them in no time.
 
 Nothing is computed here: a process that has used OpenMP's threads must not be forked.
 """

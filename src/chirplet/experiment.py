@@ -1,9 +1,10 @@
 """From a composed configuration to a finished run. The only file that reads a `DictConfig`."""
 
+import copy
 import os
 import re
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -186,19 +187,21 @@ def run_of(experiment: Experiment, output_dir: Path, config: dict[str, Any], ove
 def _composed(own: Sequence[str], added: Sequence[str], start: Sequence[str]) -> Composed:
     """A run with `added` overrides, on top of them the `own` ones, but for those of its stage and of files.
 
-    `start` names what it starts from.
+    `start` names what it starts from: values of keys of the configuration itself.
 
     Raises:
         ConfigError: it is not valid, or Hydra was not initialised.
     """
-    overrides = [*added, *inherited(own), *start]
+    overrides = [*added, *inherited(own)]
     cfg = _compose(overrides)
+    for override in OverridesParser.create().parse_overrides(list(start)):
+        OmegaConf.update(cfg, override.key_or_group, override.value())
     experiment = parse(cfg)
     models = [model for model in (experiment.model, experiment.student) if model is not None and model.is_folder]
     transfer = experiment.transfer or []
     files = [Path(file).expanduser() for file in ([transfer] if isinstance(transfer, str) else transfer)]
     inputs = [*(model.folder for model in models), *files]
-    return Composed(for_record(cfg), experiment.data, inputs, partial(execute, cfg, overrides=overrides))
+    return Composed(for_record(cfg), experiment.data, inputs, partial(execute, cfg, overrides=[*overrides, *start]))
 
 
 def comparison_of(own: Sequence[str], folders: Sequence[Path], added: Sequence[str]) -> Composed:
@@ -217,6 +220,12 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
     if not GlobalHydra.instance().is_initialized():
         raise ConfigError("stage: Hydra composes further runs; start this one by run.py or in initialize_config_dir")
     name = HydraConfig.get().job.config_name if HydraConfig.initialized() else "config"
+    return copy.deepcopy(_from_files(GlobalHydra.instance().hydra, name, tuple(overrides)))
+
+
+@lru_cache(maxsize=64)
+def _from_files(hydra: object, name: str, overrides: tuple[str, ...]) -> DictConfig:
+    """What `hydra` composes: a chain asks for its steps twice, and each time takes a third of a second."""
     return compose(name, overrides=list(overrides))
 
 

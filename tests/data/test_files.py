@@ -34,10 +34,11 @@ def test_cells_hold_commas_quotes_and_line_breaks(tmp_path: Path) -> None:
         ]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
-def test_byte_order_marks_are_understood(tmp_path: Path, encoding: str) -> None:
+@pytest.mark.parametrize("asked", ["utf-8", "mixed"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-8"])
+def test_byte_order_marks_are_understood(tmp_path: Path, encoding: str, asked: str) -> None:
     path = write(tmp_path, "a.tsv", "text\tlabel\nça va 😀\tgood\n".encode(encoding))
-    assert rows_of(path) == [{"text": "ça va 😀", "label": "good"}]
+    assert rows_of(path, encoding=asked) == [{"text": "ça va 😀", "label": "good"}]
 
 
 def test_mixed_encoding_is_decided_cell_by_cell(tmp_path: Path) -> None:

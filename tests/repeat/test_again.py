@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,8 @@ from chirplet.experiment import execute
 from chirplet.explain import explain
 from chirplet.repeat.again import repeat
 from chirplet.repeat.choices import expanded
-from places import CONF, ROOT, SAMPLE
+from forked import command
+from places import CONF, SAMPLE
 from runs import small_run
 
 
@@ -263,8 +262,8 @@ def test_what_a_record_cannot_hold_is_given_again(place, tmp_path):
 
 
 def test_the_command_line_repeats_a_run(place, tmp_path):
-    command = [sys.executable, "run.py", f"repeat={place.tuned}", f"cache_dir={tmp_path}/cache", *place.files]
-    done = subprocess.run([*command, f"hydra.run.dir={tmp_path}/out"], cwd=ROOT, capture_output=True, text=True)
+    where = [f"cache_dir={tmp_path}/cache", f"hydra.run.dir={tmp_path}/out"]
+    done = command(f"repeat={place.tuned}", *where, *place.files)
     assert done.returncode == 0, done.stderr
     original = Artifact.open(place.tuned).record
     assert Artifact.open(tmp_path / "out" / "artifact").record.metrics == original.metrics
@@ -281,6 +280,6 @@ def test_the_command_line_repeats_a_run(place, tmp_path):
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, line):
-    done = subprocess.run([sys.executable, "run.py", *arguments], cwd=ROOT, capture_output=True, text=True)
+    done = command(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(line) and len(done.stderr.splitlines()) == 1

@@ -1,11 +1,10 @@
 """Chains of real small stages: in one folder, taken up where they broke, and nothing carried out twice."""
 
 import json
+import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,8 @@ from chirplet.error import ConfigError
 from chirplet.experiment import execute, inherited, parse, unswept
 from chirplet.recording import shown
 from chirplet.stage.compare import CSV, PAGE
-from places import CONF, ROOT
+from forked import Command
+from places import CONF
 from runs import small_run
 from sweeps import wait_until
 
@@ -139,19 +139,12 @@ def test_a_checkpoint_is_of_the_first_step_that_is_not_done(overrides, first, tm
     """The student is interrupted in its first step; the same command with the checkpoint that it left goes on."""
     kept = [override for override in overrides if not override.startswith("cache_dir=")]
     own = [*kept, f"cache_dir={tmp_path}/cache", "callback=default", "trainer.log_every_n_steps=1"]
-    command = [sys.executable, "run.py", *own]
-    process = subprocess.Popen(
-        [*command, "trainer.max_epochs=6", f"hydra.run.dir={tmp_path}/cut"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    started = Command(*own, "trainer.max_epochs=6", f"hydra.run.dir={tmp_path}/cut")
     wait_until(lambda: (tmp_path / "cut" / "student" / "checkpoints").is_dir(), 120)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130
-    (checkpoint,) = re.findall(r"resume=(\S+)", told)
+    os.kill(started.pid, signal.SIGINT)
+    ended = started.end()
+    assert ended.returncode == 130
+    (checkpoint,) = re.findall(r"resume=(\S+)", ended.stderr)
     assert "/cut/student/" in checkpoint
     capsys.readouterr()
     chained([*own, "trainer.max_epochs=6", f"resume={checkpoint}"], tmp_path / "next")

@@ -1,8 +1,6 @@
 """Comparing artifacts of real small runs, from the configuration to the files."""
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ from chirplet.artifact import Artifact
 from chirplet.error import ArtifactError, ConfigError
 from chirplet.experiment import execute
 from chirplet.stage.compare import CSV, MARKDOWN, PAGE
-from places import ROOT
+from forked import command
 from runs import small_run
 
 
@@ -106,8 +104,8 @@ def test_a_multirun_ends_with_the_comparison_of_what_it_made(overrides, made, ba
         "stage.measure_cost=false",
     ]
     swept = ["pruner.schedule=one_shot", "pruner.sparsity=0.2,0.6", f"hydra.sweep.dir={tmp_path}/sweep"]
-    command = [sys.executable, "run.py", "-m", *kept, *pruning, *swept]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = command("-m", *kept, *pruning, *swept)
+    assert done.returncode == 0, done.stderr
     found = rows(tmp_path / "sweep")
     assert [row["run"] for row in found] == ["teacher1", "sparsity=0.2", "sparsity=0.6"]
     assert {row["baseline"] for row in found} == {"teacher1"} and found[2]["drop_from_parent"] != ""

@@ -4,8 +4,6 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +21,8 @@ from chirplet.data.prepare import prepare
 from chirplet.error import ArtifactError, Interrupted
 from chirplet.experiment import execute, parse, run_of
 from chirplet.stage.teachers import EVERYONE, Teachers, _weights, open_teachers
-from places import ROOT, SAMPLE
+from forked import command
+from places import SAMPLE
 from records import make_record
 from runs import small_run
 
@@ -451,10 +450,8 @@ def test_a_quantized_teacher_teaches_though_no_student_is_cut_from_it(
 
 
 def test_the_command_line_prints_student_and_control_side_by_side(overrides, tmp_path):
-    command = [sys.executable, "run.py", *overrides, f"hydra.run.dir={tmp_path}/out"]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "140"}
-    )
+    done = command(*overrides, f"hydra.run.dir={tmp_path}/out", env={**os.environ, "COLUMNS": "140"})
+    assert done.returncode == 0, done.stderr
     for told in (
         "student: ",
         "control: ",

@@ -1,13 +1,14 @@
 """Whole sweeps, as a user starts them: what they print and write, going on, what is refused, real fine-tuning."""
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from optuna.trial import TrialState
 
 from checkpoints import tiny_bert
 from chirplet.error import ConfigError, SweepError
-from places import ROOT
+from forked import Command, command
 from runs import small_run
 from sweeps import APP, facts, here, study, sweep, table, wait_until
 
@@ -68,7 +69,7 @@ def test_the_table_of_trials_holds_what_the_study_holds(first):
 
 
 def test_the_best_settings_are_an_experiment_that_gives_the_best_value(first, tmp_path):
-    command = [
+    best_settings = [
         sys.executable,
         str(APP),
         "--config-dir",
@@ -76,7 +77,7 @@ def test_the_best_settings_are_an_experiment_that_gives_the_best_value(first, tm
         "+experiment=tuned",
         f"hydra.run.dir={tmp_path}",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(best_settings, capture_output=True, text=True, check=True)
     best = min(float(row["value"]) for row in first.rows)
     assert f"value={best!r}" in done.stdout
 
@@ -186,19 +187,15 @@ def test_a_search_space_in_code_may_depend_on_what_was_drawn(tmp_path):
         assert f"sleep_s: {trial.params.get('sleep_s', 0.0)!r}" in config
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "run.py", *arguments], cwd=ROOT, capture_output=True, text=True)
-
-
 @dataclass
 class Searches:
     """Real searches: one interrupted, gone on with, and repeated with another seed; and one that nothing satisfies."""
 
     folder: Path
     interrupted: tuple[int, str]
-    done: subprocess.CompletedProcess[str]
-    refused: subprocess.CompletedProcess[str]
-    infeasible: subprocess.CompletedProcess[str]
+    done: CompletedProcess[str]
+    refused: CompletedProcess[str]
+    infeasible: CompletedProcess[str]
 
 
 def search(encoder: Path, folder: Path, name: str, *overrides: str) -> list[str]:
@@ -219,23 +216,17 @@ def searches(tmp_path_factory) -> Searches:
         "stage.measure_cost=true",
         "hydra.sweeper.n_trials=1",
     ]
-    with ThreadPoolExecutor() as threads:
-        infeasible = threads.submit(run, *search(encoder, folder, "bounded", *bounded))
-        arguments = search(encoder, folder, "tuned", "hydra.sweeper.n_trials=3", "hydra.sweeper.refit=true")
-        process = subprocess.Popen(
-            [sys.executable, "run.py", *arguments],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        output = folder / "tuned" / "0" / "output.log"
-        wait_until(lambda: output.exists() and "epoch 1/" in output.read_text(), 100)
-        process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
-        # The rest in one process, which imports torch once for trials and refit.
-        done, refused = run(*arguments, "hydra.sweeper.isolate=false"), run(*arguments, "seed=43")
-        return Searches(folder, (process.returncode, told), done, refused, infeasible.result())
+    arguments = search(encoder, folder, "tuned", "hydra.sweeper.n_trials=3", "hydra.sweeper.refit=true")
+    started = Command(*arguments)
+    output = folder / "tuned" / "0" / "output.log"
+    wait_until(lambda: output.exists() and "epoch 1/" in output.read_text(), 100)
+    os.kill(started.pid, signal.SIGINT)
+    interrupted = started.end()
+    # The rest without workers: each would import torch anew.
+    alone = "hydra.sweeper.isolate=false"
+    infeasible = command(*search(encoder, folder, "bounded", alone, *bounded))
+    done, refused = command(*arguments, alone), command(*arguments, "seed=43")
+    return Searches(folder, (interrupted.returncode, interrupted.stderr), done, refused, infeasible)
 
 
 def record(folder: Path) -> dict[str, Any]:
@@ -297,6 +288,6 @@ def test_where_no_trial_is_feasible_none_is_the_best(searches):
 
 
 def test_a_misspelt_setting_of_the_sweeper_is_told_in_a_line():
-    done = run("-m", "search=finetune", "hydra.sweeper.n_trails=3")
+    done = command("-m", "search=finetune", "hydra.sweeper.n_trails=3")
     assert done.returncode == 2
     assert re.fullmatch(r"error: hydra\.sweeper\.n_trails: no such key; did you mean 'n_trials'\?.*\n", done.stderr)

@@ -127,7 +127,7 @@ def read_table(
             columns, rows = _open_json(Lines(stream, _checked(encoding, kind, name)), name)
         else:
             lines = Lines(stream, _checked(encoding, kind, name))
-            columns, rows = _open_delimited(lines, name, kind, quoted, encoding == MIXED)
+            columns, rows = _open_delimited(lines, name, kind, quoted)
         return Table(name, columns, rows, resources.pop_all())
 
 
@@ -155,7 +155,7 @@ def _checked(encoding: str, kind: Format, name: str) -> str:
         raise DataError(f"{name}: encoding: {error}") from None
 
 
-def _open_delimited(lines: Lines, name: str, kind: Format, quoted: bool, mixed: bool) -> _Opened:
+def _open_delimited(lines: Lines, name: str, kind: Format, quoted: bool) -> _Opened:
     # The module's own limit of 131,072 is too small for nothing, but its state is global, so it is set for all.
     csv.field_size_limit(FIELD_LIMIT)
     records = csv.reader(
@@ -167,8 +167,8 @@ def _open_delimited(lines: Lines, name: str, kind: Format, quoted: bool, mixed: 
     header = _record(records, name, 0)
     if header is None:
         raise DataError(f"{name}: is empty, should have a header and rows")
-    columns = [decode_mixed(cell)[0] for cell in header] if mixed else header
-    return columns, _delimited_rows(records, name, columns, mixed)
+    columns = [decode_mixed(cell)[0] for cell in header] if lines.mixed else header
+    return columns, _delimited_rows(records, name, columns, lines.mixed)
 
 
 def _record(records: "Reader", name: str, number: int) -> list[str] | None:

@@ -94,12 +94,13 @@ class Lines:
 
     `number` counts the lines given so far; errors name it, and whoever knows the file puts that in front. With encoding
     `mixed` the text is latin-1, one character per byte, and `decode_mixed` is for the cells. A byte order mark is left
-    out; that of UTF-16 wins over `encoding`, since nothing else begins so.
+    out; that of UTF-16 or UTF-32 wins over `encoding`, since nothing else begins so: `mixed` tells what came of it.
     """
 
     def __init__(self, stream: io.BufferedReader, encoding: str) -> None:
         mark, encoding = _byte_order_mark(stream.peek(4), encoding)
-        self._wide = encoding != MIXED and codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
+        self.mixed = encoding == MIXED
+        self._wide = not self.mixed and codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
         self._offset = 0 if self._wide else mark
         stream.read(self._offset)
         # Every other encoding keeps ASCII's line ends, so lines are cut first and decoded one by one: that is what
@@ -134,7 +135,7 @@ class Lines:
             ) from None
 
     def _decode(self, line: str) -> str:
-        if self._wide or self._encoding == MIXED or line.isascii():
+        if self._wide or self.mixed or line.isascii():
             return line
         raw = line.encode("latin-1")
         try:

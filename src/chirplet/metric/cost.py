@@ -90,8 +90,9 @@ def time_by_turns(models: Sequence[Timed], threads: int | None, rounds: int) -> 
     found: list[list[Timing]] = [[] for _ in models]
     for _ in range(rounds):
         for model, sample, timings in zip(models, samples, found, strict=True):
-            told = fresh.run(model.folder, sample, "--pad-id", str(model.pad_id), *fresh.threads_of(threads), "--time")
-            timings.append(json.loads(told))
+            settings = ("--pad-id", str(model.pad_id), *fresh.threads_of(threads))
+            told = fresh.run(model.folder, {"sample": sample}, *settings, "--time")
+            timings.append(json.loads(told)["sample"])
     return [_median(timings) for timings in found]
 
 

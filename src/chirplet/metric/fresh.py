@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,31 +28,29 @@ BATCH_SIZE = 32
 
 
 def logits_of(
-    folder: Path, tokens: Tokens, pad_id: int, batch_size: int, threads: int | None, precision: Precision
-) -> NDArray[np.float32]:
-    """Logits of all tweets, shape (n, classes), by the model in `folder`, from a fresh process.
+    folder: Path, splits: Mapping[str, Tokens], pad_id: int, batch_size: int, threads: int | None, precision: Precision
+) -> dict[str, NDArray[np.float32]]:
+    """Logits of all tweets of each split, shape (n, classes), by the model in `folder`, from one fresh process.
 
     Raises:
         ArtifactError: it could not open or run the model.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "logits.npy"
         settings = ("--pad-id", str(pad_id), *threads_of(threads), "--precision", precision)
-        run(folder, tokens, *settings, "--batch-size", str(batch_size), "--logits", str(path))
-        logits: NDArray[np.float32] = np.load(path, allow_pickle=False)
-        return logits
+        run(folder, splits, *settings, "--batch-size", str(batch_size), "--logits", scratch)
+        return {split: np.load(Path(scratch) / f"{split}.npy", allow_pickle=False) for split in splits}
 
 
-def run(folder: Path, tokens: Tokens, *arguments: str) -> str:
+def run(folder: Path, splits: Mapping[str, Tokens], *arguments: str) -> str:
     """Start the process on these tokens; what it prints.
 
     Raises:
         ArtifactError: it failed, with the last line of its error.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "tokens.npz"
-        np.savez(path, values=tokens.values, offsets=tokens.offsets)
-        command = [sys.executable, "-m", "chirplet.metric.fresh", str(folder), str(path), *arguments]
+        for split, tokens in splits.items():
+            np.savez(Path(scratch) / split, values=tokens.values, offsets=tokens.offsets)
+        command = [sys.executable, "-m", "chirplet.metric.fresh", str(folder), scratch, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         reason = next(reversed(done.stderr.strip().splitlines()), f"exit code {done.returncode}")
@@ -94,27 +93,32 @@ def timed(runtime: Runtime, tokens: Tokens, pad_id: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Time one saved model and print the result as a line of JSON, or write its logits."""
+    """Time one saved model on each split and print the result as a line of JSON, or write its logits."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("tokens", type=Path, help="an .npz file of values and offsets")
+    parser.add_argument("splits", type=Path, help="a folder of .npz files of values and offsets")
     parser.add_argument("--pad-id", type=int, required=True)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--precision", choices=get_args(Precision), default="stored")
     parser.add_argument("--batch-size", type=int, default=BATCH_SIZE)
     wanted = parser.add_mutually_exclusive_group(required=True)
     wanted.add_argument("--time", action="store_true")
-    wanted.add_argument("--logits", type=Path, help="an .npy file to write")
+    wanted.add_argument("--logits", type=Path, help="the folder of the .npy files to write, one for each split")
     arguments = parser.parse_args()
-    read = np.load(arguments.tokens, allow_pickle=False)
-    tokens = Tokens(read["values"], read["offsets"])
     runtime = open_runtime(
         arguments.folder, accelerator="cpu", threads=arguments.threads, precision=arguments.precision
     )
+    splits = {}
+    for path in sorted(arguments.splits.glob("*.npz")):
+        with np.load(path, allow_pickle=False) as read:
+            splits[path.stem] = Tokens(read["values"], read["offsets"])
     if arguments.time:
-        sys.stdout.write(json.dumps(timed(runtime, tokens, arguments.pad_id)) + "\n")
+        told = {split: timed(runtime, tokens, arguments.pad_id) for split, tokens in splits.items()}
+        sys.stdout.write(json.dumps(told) + "\n")
     else:
-        np.save(arguments.logits, predict_logits(runtime, tokens, arguments.pad_id, arguments.batch_size))
+        for split, tokens in splits.items():
+            logits = predict_logits(runtime, tokens, arguments.pad_id, arguments.batch_size)
+            np.save(arguments.logits / split, logits)
 
 
 if __name__ == "__main__":

@@ -160,8 +160,8 @@ class Walk:
                 with unreported():
                     composed.run(folder)
                 artifact = memory.keep(folder / "artifact")
+                gc.collect()  # the step's model; the next one needs the room
             done[name] = artifact
-            gc.collect()  # the step's model; the next one needs the room
         if self.chain.compare and len(done) > 1:
             out.rule("comparison", align="left")
             self._compare(list(done.values()))

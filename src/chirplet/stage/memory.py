@@ -4,7 +4,7 @@ import hashlib
 import json
 import sysconfig
 from collections.abc import Sequence
-from importlib.metadata import distributions
+from functools import cache
 from pathlib import Path
 
 from chirplet.artifact import Artifact, content_id
@@ -30,7 +30,7 @@ class Memory:
             prepare(composed.data, cache_dir).fingerprint,
             [parent.record.id for parent in parents],
             [_digest(path) for path in composed.inputs],
-            _digest(CODE),
+            _code(),
             _versions(),
             cpu_name(),
         ]
@@ -69,10 +69,6 @@ class Memory:
             raise ArtifactError(f"could not write {str(self.entry)!r}: {error.strerror}") from error
 
 
-CODE = Path(__file__).resolve().parents[1]
-"""The folder of chirplet's own modules."""
-
-
 def _digest(path: Path) -> str:
     """SHA-256 over the names and bytes of a folder's files, Python's own caches aside; or of a file's bytes."""
     digest = hashlib.sha256()
@@ -85,11 +81,19 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _versions() -> dict[str, str]:
-    """Every library that is installed: any may change what a step makes.
+@cache
+def _code() -> str:
+    """Of chirplet's own modules, as they were when this process first asked."""
+    return _digest(Path(__file__).resolve().parents[1])
 
-    Not by `sys.path`, which libraries add to while they are imported.
+
+@cache
+def _versions() -> list[str]:
+    """Every library that is installed, as NAME-VERSION: any may change what a step makes.
+
+    By the names of their folders, since reading what stands in them takes a second. Not by `sys.path`, which libraries
+    add to while they are imported.
     """
     places = sysconfig.get_paths()
-    found = distributions(path=[places["purelib"], places["platlib"]])
-    return {one.name: one.version for one in found if one.name != "chirplet"}
+    found = {path.stem for key in ("purelib", "platlib") for path in Path(places[key]).glob("*.dist-info")}
+    return sorted(name for name in found if not name.startswith("chirplet-"))

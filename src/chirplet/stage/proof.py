@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from chirplet.data.tokens import Tokens
 from chirplet.error import ArtifactError
 from chirplet.metric import fresh
 from chirplet.runtime.base import open_runtime, predict_logits
@@ -17,7 +18,7 @@ NEIGHBOUR_TWEETS = 256
 
 
 def prove(run: Run, folder: Path, data: Prepared, judged: Judged, batch_size: int) -> dict[str, Any]:
-    """Predict again in new processes, where the same batches must give the same labels; then in other batches.
+    """Predict again in a new process, where the same batches must give the same labels; then in other batches.
 
     Returns:
         `runtime`, which opened the folder; `verified` (tweets, largest difference of logits, the tolerance) and
@@ -29,8 +30,10 @@ def prove(run: Run, folder: Path, data: Prepared, judged: Judged, batch_size: in
     """
     threads = run.trainer.threads
     largest, count = 0.0, 0
+    splits: dict[str, Tokens] = {split: data.tokens(tweets) for split, (tweets, _) in judged.items()}
+    again = fresh.logits_of(folder, splits, data.pad_id, batch_size, threads, "stored") if splits else {}
     for split, (tweets, logits) in judged.items():
-        found = fresh.logits_of(folder, data.tokens(tweets), data.pad_id, batch_size, threads, "stored")
+        found = again[split]
         changed = int((found.argmax(axis=1) != logits.argmax(axis=1)).sum())
         largest, count = max(largest, float(np.abs(found - logits).max())), count + len(tweets)
         if changed or largest > LOGIT_TOLERANCE:

@@ -1,0 +1,84 @@
+"""Commands in processes of their own, forked from one that has imported everything: what costs seconds costs nothing.
+
+What depends on how a process begins (what it imports, libraries that read the environment when they are imported) needs
+`subprocess` instead.
+"""
+
+import atexit
+import logging
+import multiprocessing
+import os
+import runpy
+import sys
+import tempfile
+from collections.abc import Mapping
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from subprocess import CompletedProcess
+
+from places import ROOT
+
+FORKED = multiprocessing.get_context("forkserver")
+FORKED.set_forkserver_preload(["warm"])
+os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+
+
+class Command:
+    """`python run.py ARGUMENTS`, started; `before` is carried out in its process, as by `python -c`."""
+
+    def __init__(
+        self,
+        *arguments: str,
+        cwd: Path = ROOT,
+        env: Mapping[str, str] | None = None,
+        before: str = "",
+    ) -> None:
+        self.arguments = arguments
+        with tempfile.NamedTemporaryFile(delete=False) as out, tempfile.NamedTemporaryFile(delete=False) as err:
+            self._said = Path(out.name), Path(err.name)
+        given = (arguments, self._said, cwd, dict(os.environ if env is None else env), before)
+        self.process: BaseProcess = FORKED.Process(target=_run, args=given, daemon=True)
+        self.process.start()
+        assert self.process.pid is not None
+        self.pid: int = self.process.pid
+
+    def end(self, timeout: float = 120) -> CompletedProcess[str]:
+        """Wait for its end; what it said and its exit code, negative for a signal."""
+        self.process.join(timeout)
+        code = self.process.exitcode
+        if code is None:
+            self.process.kill()
+            self.process.join()
+        out, err = (path.read_text(encoding="utf-8") for path in self._said)
+        for path in self._said:
+            path.unlink()
+        assert code is not None, f"not within {timeout} s; it said {out + err}"
+        return CompletedProcess(self.arguments, code, out, err)
+
+
+def command(
+    *arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None, before: str = ""
+) -> CompletedProcess[str]:
+    """`python run.py ARGUMENTS`, to its end."""
+    return Command(*arguments, cwd=cwd, env=env, before=before).end()
+
+
+def _run(arguments: tuple[str, ...], said: tuple[Path, Path], cwd: Path, env: dict[str, str], before: str) -> None:
+    for path, descriptor in zip(said, (1, 2), strict=True):
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), descriptor)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", line_buffering=True)
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    logging.getLogger().handlers.clear()
+    script = str(ROOT / "run.py")
+    sys.argv = [script, *arguments]
+    try:
+        exec(before, {})
+        runpy.run_path(script, run_name="__main__")
+    finally:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
