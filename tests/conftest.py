@@ -6,6 +6,9 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from subprocess import CompletedProcess
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -51,6 +54,20 @@ def audible(caplog: pytest.LogCaptureFixture) -> None:
         if name.partition(".")[0] == "chirplet" and isinstance(logger, logging.Logger):
             logger.disabled, logger.propagate = False, True
             logger.setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def forked_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saved models are run and timed in processes that are forked: where it is not these that are tested."""
+    from chirplet.metric import fresh
+    from forked import Command
+
+    def run(line: list[str], **_: Any) -> CompletedProcess[str]:
+        python, flag, module, *arguments = line
+        assert (python, flag) == (sys.executable, "-m")
+        return Command(*arguments, module=module).end()
+
+    monkeypatch.setattr(fresh, "subprocess", SimpleNamespace(run=run))
 
 
 @pytest.fixture(scope="session")

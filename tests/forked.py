@@ -24,7 +24,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.envir
 
 
 class Command:
-    """`python run.py ARGUMENTS`, started; `before` is carried out in its process, as by `python -c`."""
+    """`python run.py ARGUMENTS`, started, or `python -m MODULE ARGUMENTS`; in its process `before` is carried out."""
 
     def __init__(
         self,
@@ -32,11 +32,12 @@ class Command:
         cwd: Path = ROOT,
         env: Mapping[str, str] | None = None,
         before: str = "",
+        module: str | None = None,
     ) -> None:
         self.arguments = arguments
         with tempfile.NamedTemporaryFile(delete=False) as out, tempfile.NamedTemporaryFile(delete=False) as err:
             self._said = Path(out.name), Path(err.name)
-        given = (arguments, self._said, cwd, dict(os.environ if env is None else env), before)
+        given = (arguments, self._said, cwd, dict(os.environ if env is None else env), before, module)
         self.process: BaseProcess = FORKED.Process(target=_run, args=given, daemon=True)
         self.process.start()
         assert self.process.pid is not None
@@ -63,7 +64,14 @@ def command(
     return Command(*arguments, cwd=cwd, env=env, before=before).end()
 
 
-def _run(arguments: tuple[str, ...], said: tuple[Path, Path], cwd: Path, env: dict[str, str], before: str) -> None:
+def _run(
+    arguments: tuple[str, ...],
+    said: tuple[Path, Path],
+    cwd: Path,
+    env: dict[str, str],
+    before: str,
+    module: str | None,
+) -> None:
     for path, descriptor in zip(said, (1, 2), strict=True):
         with path.open("wb") as file:
             os.dup2(file.fileno(), descriptor)
@@ -77,7 +85,10 @@ def _run(arguments: tuple[str, ...], said: tuple[Path, Path], cwd: Path, env: di
     sys.argv = [script, *arguments]
     try:
         exec(before, {})
-        runpy.run_path(script, run_name="__main__")
+        if module is None:
+            runpy.run_path(script, run_name="__main__")
+        else:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
         atexit._run_exitfuncs()
         sys.stdout.flush()

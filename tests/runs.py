@@ -4,9 +4,12 @@ from pathlib import Path
 
 from places import SAMPLE
 
+WHOLE = "trainer.limit_train_batches=1.0"
+"""Every training tweet in every epoch: 36 steps."""
+
 
 def small_run(encoder: Path, folder: Path) -> list[str]:
-    """Overrides for a run on the sample's 800 tweets from the checkpoint in `encoder`, with its cache in `folder`."""
+    """Overrides for 18 steps on the sample's tweets from the checkpoint in `encoder`, with its cache in `folder`."""
     return [
         "model=local",
         f"model.name_or_path={encoder}",
@@ -19,6 +22,7 @@ def small_run(encoder: Path, folder: Path) -> list[str]:
         f"cache_dir={folder}/cache",
         "deterministic=true",
         "trainer.max_epochs=2",
+        "trainer.limit_train_batches=9",
         "trainer.log_every_n_steps=5",
         "trainer.precision=32-true",
         "stage.measure_cost=false",

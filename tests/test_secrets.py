@@ -29,6 +29,8 @@ STEPS = (
     f"half: {{stage: quantize, of: sparse, overrides: ['quantizer=bf16',{OFF},{NONE}]}}}}"
 )
 
+pytestmark = pytest.mark.usefixtures("forked_costs")
+
 
 def found_in(content: bytes) -> list[str]:
     """Names of the secrets that stand there, as they are or as base64 has them."""

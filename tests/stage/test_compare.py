@@ -13,6 +13,8 @@ from chirplet.stage.compare import CSV, MARKDOWN, PAGE
 from forked import command
 from runs import small_run
 
+pytestmark = pytest.mark.usefixtures("forked_costs")
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:

@@ -24,9 +24,11 @@ from chirplet.stage.teachers import EVERYONE, Teachers, _weights, open_teachers
 from forked import command
 from places import SAMPLE
 from records import make_record
-from runs import small_run
+from runs import WHOLE, small_run
 
 Distill = Callable[..., Artifact]
+
+pytestmark = pytest.mark.usefixtures("forked_costs")
 
 
 @dataclass(frozen=True)
@@ -233,7 +235,7 @@ def test_tweets_without_labels_are_learnt_from_the_teacher(distill, tmp_path):
             [["tweet"], *([text] for text in known), *([f"tweet {n} of mine"] for n in range(40))]
         )
     more = [f"transfer={tmp_path}/more.csv", "stage.transfer_column=tweet"]
-    artifact = distill(*more, "stage.views=1", "stage.word_drop=0.2")
+    artifact = distill(*more, "stage.views=1", "stage.word_drop=0.2", WHOLE)
     tweets = artifact.record.training["tweets"]
     labelled = artifact.record.data.sizes["train"]
     assert tweets["labelled"] == labelled
@@ -369,7 +371,7 @@ def test_a_student_is_cut_from_its_teacher_or_one_of_its_own(distill, school):
 
 def test_an_interrupted_student_goes_on(distill, compose_config, overrides, tmp_path):
     whole = distill("trainer.max_epochs=2")
-    checkpoint = interrupt("Student", 13, compose_config(*overrides, "trainer.max_epochs=2"), tmp_path / "broken")
+    checkpoint = interrupt("Student", 7, compose_config(*overrides, "trainer.max_epochs=2"), tmp_path / "broken")
     assert checkpoint == tmp_path / "broken" / "checkpoints" / "interrupted.ckpt"
     assert same(distill("trainer.max_epochs=2", f"resume={checkpoint}"), whole)
 
@@ -378,7 +380,7 @@ def test_an_interrupted_control_goes_on_and_the_student_is_not_trained_again(
     distill, compose_config, overrides, tmp_path
 ):
     whole = distill("trainer.max_epochs=2")
-    checkpoint = interrupt("Classifier", 13, compose_config(*overrides, "trainer.max_epochs=2"), tmp_path / "broken")
+    checkpoint = interrupt("Classifier", 7, compose_config(*overrides, "trainer.max_epochs=2"), tmp_path / "broken")
     assert checkpoint == tmp_path / "broken" / "control" / "checkpoints" / "interrupted.ckpt"
     assert same(distill("trainer.max_epochs=2", f"resume={checkpoint}"), whole)
     (tmp_path / "broken" / "checkpoints" / LAST).unlink()

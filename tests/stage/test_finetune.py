@@ -20,7 +20,9 @@ from chirplet.error import ArtifactError, ConfigError, Interrupted, ModelError
 from chirplet.experiment import execute
 from chirplet.predictor import Predictor
 from places import ROOT, SAMPLE
-from runs import small_run
+from runs import WHOLE, small_run
+
+pytestmark = pytest.mark.usefixtures("forked_costs")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def encoder(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def overrides(encoder, tmp_path) -> list[str]:
-    return [*small_run(encoder, tmp_path), "stage.learning_rate=1e-3"]
+    return [*small_run(encoder, encoder.parent), "stage.learning_rate=1e-3"]
 
 
 @pytest.fixture
@@ -78,7 +80,7 @@ def test_the_recorded_metrics_are_those_of_the_recorded_predictions(finetune):
 
 
 def test_training_learns_and_the_best_epoch_is_kept(finetune):
-    _, artifact = finetune("trainer.max_epochs=6", "stage.learning_rate=3e-3")
+    _, artifact = finetune("trainer.max_epochs=6", "stage.learning_rate=3e-3", WHOLE)
     record = artifact.record
     majority = max(entry["support"] for entry in record.metrics["train"]["per_class"].values())
     assert record.metrics["train"]["accuracy"] > 1.3 * majority / record.metrics["train"]["n"]
@@ -262,12 +264,12 @@ def test_secrets_are_in_no_record(finetune, monkeypatch):
 @pytest.mark.parametrize(
     ("steps", "options"),
     [
-        (13, []),
-        (13, ["callback=averaging"]),
-        (13, ["trainer.accumulate_grad_batches=2"]),
-        (9, ["trainer.val_check_interval=0.5"]),
+        (7, []),
+        (7, ["callback=averaging"]),
+        (7, ["trainer.accumulate_grad_batches=2"]),
+        (4, ["trainer.val_check_interval=0.5"]),
+        (9, []),
         (18, []),
-        (36, []),
     ],
     ids=str,
 )

@@ -16,10 +16,10 @@ from checkpoints import tiny_bert
 from chirplet.artifact import Artifact
 from chirplet.error import ConfigError, Interrupted, ProcessError
 from chirplet.experiment import execute
-from runs import small_run
+from runs import WHOLE, small_run
 
 # The last batch has one tweet, which one of two processes goes without, and so has the last one of validation.
-UNEVEN = ["stage.batch_size=43", "stage.eval_batch_size=79"]
+UNEVEN = ["stage.batch_size=43", "stage.eval_batch_size=79", WHOLE]
 SAME = ["model.dropout=0.0", "model.classifier_dropout=0.0", "stage.learning_rate=1e-2", "stage.class_weights=balanced"]
 
 

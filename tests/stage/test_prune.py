@@ -16,6 +16,8 @@ from chirplet.experiment import execute
 from chirplet.predictor import Predictor
 from runs import small_run
 
+pytestmark = pytest.mark.usefixtures("forked_costs")
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:

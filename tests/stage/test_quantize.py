@@ -61,6 +61,7 @@ def quantize(overrides, parent, compose_config, tmp_path):
     return run
 
 
+@pytest.mark.usefixtures("forked_costs")
 def test_the_default_is_small_and_as_right_and_says_so(quantize, parent, tmp_path, capsys):
     artifact = quantize("stage.measure_cost=true")
     record, account = artifact.record, artifact.record.training
@@ -88,6 +89,7 @@ def test_the_default_is_small_and_as_right_and_says_so(quantize, parent, tmp_pat
     assert f" ({record.cost['beside']['times_tweets_per_s']:.1f} times the parent's); " in told
 
 
+@pytest.mark.usefixtures("forked_costs")
 @pytest.mark.parametrize(
     ("name", "runtime"), [("onnx_int8", "onnxruntime"), ("openvino_int8_weights", "openvino"), ("bf16", "pytorch")]
 )
@@ -105,6 +107,7 @@ def test_any_artifact_predicts_by_its_runtime(name, runtime, quantize, compose_c
     assert [json.loads(line)["label"] for line in lines] == found.labels
 
 
+@pytest.mark.usefixtures("forked_costs")
 def test_a_trainer_for_bf16_does_not_touch_how_layers_are_judged(quantize):
     """PyTorch's int8 layers refuse bf16; and few batches of validation would be a drop on few tweets."""
     plain = ("quantizer=torch_int8", "stage.tolerance=0.05", "stage.evaluate_test=false")
@@ -115,6 +118,7 @@ def test_a_trainer_for_bf16_does_not_touch_how_layers_are_judged(quantize):
         assert found.record.training[name] == expected.record.training[name]
 
 
+@pytest.mark.usefixtures("forked_costs")
 def test_the_recorded_predictions_are_those_of_the_folder(quantize, parent):
     artifact = quantize("quantizer=torch_int8", *PLAIN)
     predictions = artifact.predictions("test")
@@ -154,7 +158,10 @@ def test_training_under_roundings_goes_on_where_it_was_interrupted(quantize, mon
 
 
 def test_a_folder_that_answers_otherwise_is_not_left_there(quantize, tmp_path, monkeypatch):
-    monkeypatch.setattr(fresh, "logits_of", lambda folder, tokens, *_: np.zeros((len(tokens), 5), np.float32))
+    def zeros(folder, splits, *_):
+        return {split: np.zeros((len(tokens), 5), np.float32) for split, tokens in splits.items()}
+
+    monkeypatch.setattr(fresh, "logits_of", zeros)
     with pytest.raises(ArtifactError, match=r"labels \d+ of \d+ val tweets otherwise"):
         quantize(*PLAIN)
     assert not (tmp_path / "run1" / "artifact").exists()
