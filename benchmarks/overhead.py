@@ -31,7 +31,7 @@ SIDES = {
     "tracked": ["logger=[csv,wandb]", "callback=default", f"callback.early_stopping.patience_validations={PATIENT}"],
 }
 LEAST = ["stage=finetune", "stage.evaluate_train=false", "stage.evaluate_test=false", "stage.measure_cost=false"]
-ROUNDS, QUICK_ROUNDS = 4, 1
+ROUNDS = 4
 
 
 def run(overrides: list[str], folder: Path) -> dict[str, Any]:
@@ -65,6 +65,7 @@ def main() -> None:
     """Warm up, run both sides by turns, and print the figures as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of Corona_NLP_train.csv and Corona_NLP_test.csv")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="runs of either side")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     few = ["trainer.limit_train_batches=4", "trainer.limit_val_batches=2", "trainer.max_epochs=1"]
@@ -80,7 +81,7 @@ def main() -> None:
         os.environ |= {"WANDB_MODE": "offline", "WANDB_DATA_DIR": f"{name}/data", "WANDB_CACHE_DIR": f"{name}/cache"}
         for side, overrides in SIDES.items():  # imports, tokens, the W&B service
             run([*shared, *few, *overrides], folder / f"warm-{side}")
-        for number in range(QUICK_ROUNDS if arguments.quick else ROUNDS):
+        for number in range(1 if arguments.quick else arguments.rounds):
             order = list(SIDES) if number % 2 == 0 else list(SIDES)[::-1]
             rounds.append({side: run([*shared, *length, *SIDES[side]], folder / f"{number}-{side}") for side in order})
     whole = [(both["tracked"]["seconds"] - both["bare"]["seconds"]) / both["bare"]["training"] for both in rounds]
