@@ -191,7 +191,8 @@ def _beside_parent(
         logits.append(fresh.logits_of(one.folder, tokens, own.pad_id, 64, None, "32-true"))
     same = {split: logits[0][split].argmax(1) == logits[1][split].argmax(1) for split in splits}
     before, after = load_tokenizer(settings_of(parent)), load_tokenizer(settings_of(artifact))
-    lost = {number for token, number in before.get_vocab().items() if token not in after.get_vocab()}
+    left = after.get_vocab()
+    lost = {number for token, number in before.get_vocab().items() if token not in left}
     lost.add(before.unk_token_id)
     val = data.tokens(data.corpus.val)
     kept = np.array([lost.isdisjoint(val[i].tolist()) for i in range(len(val))])
