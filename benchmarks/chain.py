@@ -2,7 +2,8 @@
 
 `--part quickstart` is `python run.py` with nothing cached but the tweets. `--part best` is `experiment=best` on the two
 Corona CSVs in `--data DIR`, from the teacher `--teacher ARTIFACT` where it is given (else it is fine-tuned first, 25
-minutes). `--part many` compares 200 artifacts. `--quick` takes a few steps of each, so its accuracies mean nothing.
+minutes). `--part many` compares 200 artifacts. `--folder DIR` keeps what `best` makes there and goes on with what was
+interrupted. `--quick` takes a few steps of each, so its accuracies mean nothing.
 """
 
 import argparse
@@ -17,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from measuring import Figures, figure
+from measuring import ROOT, Figures, figure
 
-ROOT = Path(__file__).resolve().parents[1]
 MANY = 200
 
 
@@ -33,6 +33,11 @@ def run(*overrides: str) -> tuple[float, float]:
     if process.returncode != 0:
         raise SystemExit(f"run.py {' '.join(overrides)}: exit {process.returncode}")
     return time.perf_counter() - started, peak / 1e9
+
+
+def places(folder: Path) -> list[str]:
+    """The overrides that keep a run and its cache below a folder."""
+    return [f"cache_dir={folder}/cache", f"hydra.run.dir={folder}/out"]
 
 
 def held(process: psutil.Process) -> int:
@@ -53,7 +58,7 @@ def rows(folder: Path) -> dict[str, dict[str, str]]:
 def quickstart(folder: Path, quick: bool) -> tuple[Figures, dict[str, Any]]:
     """`python run.py` as it is."""
     short = ["trainer=debug"] if quick else []
-    seconds, memory = run(*short, f"cache_dir={folder}/cache", f"hydra.run.dir={folder}/out")
+    seconds, memory = run(*short, *places(folder))
     found = rows(folder / "out")
     figures = [
         figure("python run.py, nothing cached", seconds / 60, "min", at_most=5.0),
@@ -67,7 +72,7 @@ def best(folder: Path, data: Path | None, teacher: Path | None, overrides: list[
     """`experiment=best`, its last step beside its first."""
     tweets = [] if data is None else ["data=corona_nlp", f"data.dir={data.resolve()}"]
     start = [] if teacher is None else ["~chain.steps.teacher", f"artifact={teacher.resolve()}"]
-    seconds, _ = run("experiment=best", *tweets, *start, *overrides, f"hydra.run.dir={folder}/out")
+    seconds, _ = run("experiment=best", *tweets, *start, *overrides, *places(folder))
     found = rows(folder / "out")
     first, last = next(iter(found.values())), list(found.values())[-1]
     times = float(last["cost/tweets_per_s"]) / float(first["cost/tweets_per_s"])
@@ -124,6 +129,7 @@ def main() -> None:
     parser.add_argument("--part", choices=("quickstart", "best", "many"), help="one part of it")
     parser.add_argument("--data", type=Path, help="folder of Corona_NLP_train.csv and Corona_NLP_test.csv")
     parser.add_argument("--teacher", type=Path, help="the artifact to start from, made from the same tweets")
+    parser.add_argument("--folder", type=Path, help="where experiment=best is kept; a temporary one by default")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("overrides", nargs="*", help="further overrides for experiment=best")
     arguments = parser.parse_args()
@@ -141,7 +147,8 @@ def main() -> None:
             figures, context = figures + found, context | told
         if arguments.part in {None, "best"}:
             few = ["trainer=debug"] if arguments.quick else []
-            found, told = best(folder / "best", arguments.data, arguments.teacher, [*few, *arguments.overrides])
+            kept = (arguments.folder or folder / "best").absolute()
+            found, told = best(kept, arguments.data, arguments.teacher, [*few, *arguments.overrides])
             figures, context = figures + found, context | told
     print(json.dumps({"figures": figures, "context": context}))
 

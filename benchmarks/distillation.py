@@ -5,21 +5,20 @@ a teacher tuned with `experiment=corona_minilm` (without --teacher it is tuned f
 for twenty minutes at most, and trains the control of the first for as long. `--part` does some of it: `three`, `two`,
 `one`, `vocabulary` (a RoBERTa learns from a BERT, on `vader_tweets`), `cost` (of teaching, once the teacher's logits
 are cached). Keys for run.py, such as `cache_dir=DIR` to keep the teacher's logits between parts, go to every run.
+`--folder DIR` keeps the runs and their cache there, takes up those it finds and goes on with what was interrupted.
 `--quick` trains a few steps only, so its figures mean nothing.
 """
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-from measuring import Figures, figure, matrix_product_rate
+from measuring import ROOT, Figures, Kept, figure, matrix_product_rate
 
-ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("three", "two", "one", "vocabulary", "cost")
 # Twenty minutes each on two cores, without the control.
 RECIPES = {
@@ -38,19 +37,14 @@ class Bench:
 
     def __init__(self, folder: Path, overrides: list[str], quick: bool) -> None:
         self.folder = folder
+        self.runs = Kept(folder)
         self.overrides = overrides
         self.quick = quick
-        self.count = 0
 
-    def run(self, *overrides: str) -> Path:
+    def run(self, name: str, *overrides: str) -> Path:
         """Run chirplet; the artifact it made."""
-        self.count += 1
-        output = self.folder / f"run{self.count}"
         short = ["trainer=debug"] if self.quick else []
-        places = [f"hydra.run.dir={output}", f"cache_dir={self.folder}/cache"]
-        command = [sys.executable, "run.py", *places, *short, *overrides, *self.overrides]
-        subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
-        return output / "artifact"
+        return self.runs.run(name, *short, *overrides, *self.overrides) / "artifact"
 
 
 def read(artifact: Path) -> dict[str, Any]:
@@ -62,18 +56,20 @@ def read(artifact: Path) -> dict[str, Any]:
 def students(bench: Bench, part: str, teacher: Path, data: list[str], seeds: range) -> tuple[Figures, dict[str, Any]]:
     """Students of one depth, one a seed: their distance to the teacher and to their controls on test."""
     options = ["stage=distill", f"teacher={teacher}", "stage.evaluate_train=false", "stage.measure_cost=false"]
-    made = [bench.run(*data, *options, *RECIPES[part], f"seed={seed}") for seed in seeds]
+    made = [bench.run(f"{part}_{seed}", *data, *options, *RECIPES[part], f"seed={seed}") for seed in seeds]
     records = [read(artifact) for artifact in made]
     top = read(teacher)["metrics"]["test"]["accuracy"]
     own = [record["metrics"]["test"]["accuracy"] for record in records]
     controls = [record["training"]["control"]["test"] for record in records if "control" in record["training"]]
-    minutes = [record["training"]["seconds"] / 60 for record in records]
+    # Of a resumed run only the last session is known.
+    minutes = [record["training"]["seconds"] / 60 for record in records if not record["training"]["resumed"]]
     name = f"{part} layer{'' if part == 'one' else 's'}"
     figures = [
         figure(f"{name}: test accuracy below the teacher's", top - mean(own), "share", at_most=MOST_BELOW[part]),
         figure(f"{name}: test accuracy", mean(own), "share"),
-        figure(f"{name}: training", max(minutes), "min", at_most=20),
     ]
+    if minutes:
+        figures.append(figure(f"{name}: training", max(minutes), "min", at_most=20))
     context = {
         "teacher": top,
         "students": own,
@@ -124,10 +120,10 @@ def vocabulary(bench: Bench) -> tuple[Figures, dict[str, Any]]:
     from checkpoints import tiny_roberta
 
     roberta = tiny_roberta(bench.folder / "roberta")
-    teacher = bench.run("stage=finetune", "data=vader_tweets", "stage.measure_cost=false")
+    teacher = bench.run("bert", "stage=finetune", "data=vader_tweets", "stage.measure_cost=false")
     student = ["model@student=local", f"student.name_or_path={roberta}", "student.max_length=60"]
     options = ["stage=distill", f"teacher={teacher}", "data=vader_tweets", "trainer.max_epochs=10"]
-    record = read(bench.run(*options, *student, "stage.learning_rate=2e-3", "stage.measure_cost=false"))
+    record = read(bench.run("roberta_of_bert", *options, *student, "stage.learning_rate=2e-3", "stage.measure_cost=false"))
     control = record["training"]["control"]["test"]
     figures = [
         figure("RoBERTa of a BERT: test accuracy", record["metrics"]["test"]["accuracy"], "share"),
@@ -146,7 +142,7 @@ def cost(bench: Bench, teacher: Path, data: list[str]) -> tuple[Figures, dict[st
     judged = ["stage.evaluate_train=false", "stage.evaluate_test=false", "stage.measure_cost=false"]
     shared = [*data, *steps, *judged]
     taught = ["stage=distill", f"teacher={teacher}", "stage.cut.depth=3", "stage.control=false"]
-    first = bench.run(*shared, *taught)  # leaves the teacher's logits in the cache
+    first = bench.run("cost_first", *shared, *taught)  # leaves the teacher's logits in the cache
     record = read(first)
     read_alike = [f"model.cleaning={record['cleaning']}", f"model.max_length={record['max_length']}"]
     labelled = ["stage=finetune", "model=local", f"model.name_or_path={first}", *read_alike]
@@ -154,7 +150,8 @@ def cost(bench: Bench, teacher: Path, data: list[str]) -> tuple[Figures, dict[st
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(1 if bench.quick else 4):
         for name in sorted(ways, reverse=bool(turn % 2)):
-            seconds[name].append(read(bench.run(*shared, *ways[name]))["training"]["seconds"])
+            made = bench.run(f"cost_{name}{turn}", *shared, *ways[name])
+            seconds[name].append(read(made)["training"]["seconds"])
     ratios = [one / other for one, other in zip(seconds["taught"], seconds["labelled"], strict=True)]
     figures = [figure("teaching, in seconds of training on labels", median(ratios), "", at_most=1.1)]
     return figures, {"ratios": ratios, "seconds": seconds, "steps": COST_STEPS}
@@ -167,6 +164,7 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, help="artifact of experiment=corona_minilm")
     parser.add_argument("--part", action="append", choices=PARTS, help="all of them where none is named")
     parser.add_argument("--seeds", type=int, default=3, help="students of each depth")
+    parser.add_argument("--folder", type=Path, help="where runs are kept; a temporary one by default")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("overrides", nargs="*", help="further overrides for run.py")
     arguments = parser.parse_args()
@@ -174,15 +172,15 @@ def main() -> None:
     before = matrix_product_rate()
     figures: Figures = []
     context: dict[str, Any] = {"quick": arguments.quick, "seeds": list(range(42, 42 + arguments.seeds))}
-    with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(Path(folder), arguments.overrides, arguments.quick)
+    with tempfile.TemporaryDirectory() as name:
+        bench = Bench((arguments.folder or Path(name)).absolute(), arguments.overrides, arguments.quick)
         data = ["data=vader_tweets"]
         if arguments.data is not None:
             data = ["data=corona_nlp", f"data.dir={arguments.data.resolve()}", "data.val_fraction=0.05"]
         teacher = None if arguments.teacher is None else arguments.teacher.resolve()
         if teacher is None and set(parts) - {"vocabulary"}:
             experiment = [] if arguments.data is None else ["experiment=corona_minilm"]
-            teacher = bench.run("stage=finetune", *data, *experiment, "stage.measure_cost=false")
+            teacher = bench.run("teacher", "stage=finetune", *data, *experiment, "stage.measure_cost=false")
         for part in parts:
             if part == "vocabulary":
                 found, told = vocabulary(bench)

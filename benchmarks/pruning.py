@@ -9,8 +9,6 @@ so its accuracies mean nothing. `--folder DIR` keeps the runs and their cache th
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from statistics import fmean
@@ -19,7 +17,7 @@ from typing import Any
 import numpy as np
 from hydra import compose, initialize_config_dir
 from large_vocabulary import vocabulary_saving
-from measuring import Figures, figure
+from measuring import ROOT, Figures, Kept, figure
 
 from chirplet.artifact import Artifact
 from chirplet.data.corpus import Split
@@ -33,7 +31,6 @@ from chirplet.model.tokenizer import load_tokenizer
 from chirplet.stage.outcome import Prepared
 from chirplet.stage.parent import prepared, settings_of
 
-ROOT = Path(__file__).resolve().parents[1]
 Training = tuple[int, float]
 
 SHORT, LONG = (1000, 1e-4), (1500, 2e-4)
@@ -41,8 +38,6 @@ SHORT, LONG = (1000, 1e-4), (1500, 2e-4)
 a high rate costs more than it mends."""
 MINUTES = 10
 """That a recovery may take."""
-OVERRIDES = "overrides.json"
-"""Beside a run: what it was made with."""
 RECOVERY = ["stage.recovery=distill", "trainer.max_epochs=3"]
 SPARSE = {40: SHORT, 50: SHORT, 70: LONG, 90: SHORT}
 FIRST_SEED, SEEDS = 42, {40: [42, 1, 2]}
@@ -61,22 +56,14 @@ class Bench:
     def __init__(self, data: list[str], folder: Path, quick: bool) -> None:
         self.data = data
         self.folder = folder
+        self.runs = Kept(folder)
         self.quick = quick
 
     def run(self, name: str, *overrides: str, steps: int | None = None) -> Artifact:
         """One run's artifact; `steps` of training."""
-        made, told = self.folder / name / "artifact", self.folder / name / OVERRIDES
         limit = [] if steps is None else [f"trainer.max_steps={4 if self.quick else steps}"]
         fixed = ["logger=none", "stage.measure_cost=false", "stage.evaluate_train=false"]
-        asked = [*self.data, *overrides, *limit, *fixed]
-        if made.is_dir():
-            if not told.is_file() or json.loads(told.read_text(encoding="utf-8")) != asked:
-                raise SystemExit(f"--folder: {str(made.parent)!r} was not made with {' '.join(asked)}; remove it")
-            return Artifact.open(made)
-        places = [f"cache_dir={self.folder}/cache", f"hydra.run.dir={made.parent}"]
-        subprocess.run([sys.executable, "run.py", *asked, *places], cwd=ROOT, check=True, stdout=sys.stderr)
-        told.write_text(json.dumps(asked), encoding="utf-8")
-        return Artifact.open(made)
+        return Artifact.open(self.runs.run(name, *self.data, *overrides, *limit, *fixed) / "artifact")
 
     def prepared(self, artifact: Artifact) -> Prepared:
         """The tweets as that artifact reads them."""

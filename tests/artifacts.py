@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from checkpoints import TWEETS
 from chirplet.artifact import Record, write_record
@@ -42,3 +42,13 @@ def tiny_artifact(base: Path, folder: Path, record: Record | None = None) -> Pat
         tokenizer.save_pretrained(folder)
     write_record(folder, record)
     return folder
+
+
+def lively(model: PreTrainedModel) -> PreTrainedModel:
+    """Weights as large as trained ones, so that tweets differ by more than any rounding."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.default_generator.manual_seed(2)
+        for module in model.modules():
+            if isinstance(module, torch.nn.Linear | torch.nn.Embedding):
+                module.weight.normal_(std=0.2)
+    return model

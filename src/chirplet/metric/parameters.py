@@ -48,11 +48,24 @@ def _safetensors(folder: Path) -> Weights:
 def _onnx(folder: Path) -> Weights:
     """Integer weights are symmetric, so their zero is 0; whole numbers of 64 bits are shapes."""
     import onnx
-    from onnx import numpy_helper
+    from onnx import helper, numpy_helper
 
-    for tensor in onnx.load(folder / "model.onnx").graph.initializer:
+    graph = onnx.load(folder / "model.onnx").graph
+    blocks = {node.input[1]: node for node in graph.node if node.op_type == "MatMulNBits"}
+    for tensor in graph.initializer:
         if not tensor.name.endswith(QUANTIZATION) and tensor.data_type != onnx.TensorProto.INT64:
-            yield numpy_helper.to_array(tensor)
+            values = numpy_helper.to_array(tensor)
+            if tensor.name in blocks:
+                told = {attribute.name: attribute for attribute in blocks[tensor.name].attribute}
+                values = _unpacked(values, *(helper.get_attribute_value(told[name]) for name in ("K", "bits")))
+            yield values
+
+
+def _unpacked(codes: NDArray[np.uint8], columns: int, bits: int) -> NDArray[np.int16]:
+    """Weights (rows, columns) of codes in bytes (rows, blocks, bytes), whose middle is zero."""
+    if bits == 4:
+        codes = np.stack([codes & 0xF, codes >> 4], axis=-1)
+    return codes.reshape(len(codes), -1)[:, :columns].astype(np.int16) - 2 ** (bits - 1)
 
 
 def _openvino(folder: Path) -> Weights:
