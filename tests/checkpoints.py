@@ -1,14 +1,16 @@
 """Small but real checkpoints of each architecture, built in a folder: weights, configuration, tokenizer files.
 
-The tokenizers are trained here, on tweets written for the purpose; the weights are random and always the same.
+Always the same ones: weights are random by a seed. The tokenizers were trained on tweets written for the purpose; those
+whose trainer breaks ties by chance are kept as files.
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import ByteLevelBPETokenizer, Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import ByteLevelBPETokenizer
 from transformers import (
     BertConfig,
     BertModel,
@@ -22,6 +24,7 @@ from transformers import (
 
 from chirplet.model.pretrained import Pretrained
 from chirplet.model.quiet import quiet
+from places import SAMPLE
 
 TWEETS = [
     "@user stuck in the queue at the supermarket again, no toilet paper, no pasta, no patience",
@@ -45,22 +48,18 @@ TWEETS = [
     "new phone arrived and it's broken already, not happy @user",
     "Good food, good friends, good music. Happy birthday to me 🎉",
 ]
+TOKENIZERS = SAMPLE.parent
 LAYERS, WIDTH = 2, 32
 ROBERTA_SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 
 
 def tiny_bert(folder: Path) -> Path:
     """A BERT without a head, as sentence encoders are published: lower-case WordPiece, 2 layers, 32 wide."""
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    trained.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=special, show_progress=False)
-    trained.train_from_iterator([tweet.lower() for tweet in TWEETS], trainer)
-    vocabulary = trained.get_vocab()
-    _save(BertModel, BertConfig(vocab_size=len(vocabulary), **_sizes(64)), folder)
+    pieces = _read_lines("wordpiece.txt")
+    _save(BertModel, BertConfig(vocab_size=len(pieces), **_sizes(64)), folder)
     with quiet():
-        BertTokenizer(vocab=vocabulary).save_pretrained(folder)
-    _write_lines(folder / "vocab.txt", sorted(vocabulary, key=vocabulary.__getitem__))
+        BertTokenizer(vocab={piece: place for place, piece in enumerate(pieces)}).save_pretrained(folder)
+    shutil.copy(TOKENIZERS / "wordpiece.txt", folder / "vocab.txt")
     return folder
 
 
@@ -80,21 +79,12 @@ def tiny_roberta(folder: Path) -> Path:
 
 def tiny_bertweet(folder: Path) -> Path:
     """A BERTweet: RoBERTa's weights with 130 positions, and the slow tokenizer's own two files."""
-    trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    trained.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    trained.train_from_iterator(
-        TWEETS, trainers.BpeTrainer(vocab_size=400, end_of_word_suffix="</w>", show_progress=False)
-    )
-    pieces = [
-        piece.removesuffix("</w>") if piece.endswith("</w>") else f"{piece}@@"
-        for piece in sorted(trained.get_vocab(), key=trained.get_vocab().__getitem__)
-    ]
+    pieces = _read_lines("bertweet.txt")
     # <mask> has the id behind the vocabulary
     config = RobertaConfig(vocab_size=len(ROBERTA_SPECIAL) + len(pieces) + 1, type_vocab_size=1, **_sizes(130))
     _save(RobertaForMaskedLM, config, folder)
-    merges = json.loads(trained.to_str())["model"]["merges"]
-    _write_lines(folder / "vocab.txt", [f"{piece} 1" for piece in pieces])
-    _write_lines(folder / "bpe.codes", [f"{left} {right} 1" for left, right in merges])
+    for name, own in (("bertweet.txt", "vocab.txt"), ("bertweet.codes", "bpe.codes")):
+        shutil.copy(TOKENIZERS / name, folder / own)
     change_config(folder, tokenizer_class="BertweetTokenizer")
     return folder
 
@@ -129,5 +119,5 @@ def _save(architecture: type[PreTrainedModel], config: PretrainedConfig, folder:
         architecture(config).save_pretrained(folder)
 
 
-def _write_lines(path: Path, lines: list[str]) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+def _read_lines(name: str) -> list[str]:
+    return (TOKENIZERS / name).read_text(encoding="utf-8").removesuffix("\n").split("\n")
