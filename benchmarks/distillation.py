@@ -117,13 +117,15 @@ def tweets_per_s(folders: list[Path], bench: Bench, data: list[str]) -> list[flo
 def vocabulary(bench: Bench) -> tuple[Figures, dict[str, Any]]:
     """A small RoBERTa with random weights learns from a tuned BERT that reads other tokens."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from checkpoints import tiny_roberta
+    from checkpoints import tiny_roberta  # type: ignore[import-not-found]
 
     roberta = tiny_roberta(bench.folder / "roberta")
     teacher = bench.run("bert", "stage=finetune", "data=vader_tweets", "stage.measure_cost=false")
     student = ["model@student=local", f"student.name_or_path={roberta}", "student.max_length=60"]
     options = ["stage=distill", f"teacher={teacher}", "data=vader_tweets", "trainer.max_epochs=10"]
-    record = read(bench.run("roberta_of_bert", *options, *student, "stage.learning_rate=2e-3", "stage.measure_cost=false"))
+    record = read(
+        bench.run("roberta_of_bert", *options, *student, "stage.learning_rate=2e-3", "stage.measure_cost=false")
+    )
     control = record["training"]["control"]["test"]
     figures = [
         figure("RoBERTa of a BERT: test accuracy", record["metrics"]["test"]["accuracy"], "share"),

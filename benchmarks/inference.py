@@ -17,19 +17,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from measuring import Figures, figure
+from measuring import ROOT, Figures, figure
 
 from chirplet.artifact import Artifact
 from chirplet.data.corpus import Corpus, Split
-from chirplet.data.tokens import tokenize
+from chirplet.data.tokens import Tokens, tokenize
 from chirplet.experiment import parse
 from chirplet.hardware import cpu_cores, cpu_name
 from chirplet.metric.cost import Timed, Timing, count_bytes, time_by_turns
 from chirplet.metric.fresh import BATCH_SIZE, logits_of
 from chirplet.runtime.tokenizer import open_tokenizer
 
-ROOT = Path(__file__).resolve().parents[1]
-QUANTIZERS = ("onnx_int8", "openvino_int8", "openvino_int8_weights")
+QUANTIZERS = ("onnx_int8", "openvino_int8", "openvino_int8_weights", "int4_weights")
 JUDGED: tuple[Split, ...] = ("val", "test")
 RIGHT = 0.3
 """Points of accuracy that may be lost."""
@@ -73,15 +72,13 @@ def labelling(folder: Path, texts: list[str], count: int, scratch: Path) -> tupl
 
 def fp32_accuracy(parent: Artifact, data: list[str]) -> dict[Split, float]:
     """Of the saved parent in fp32 on val and test; its record may tell of bf16."""
-    corpus = corpus_of(data)
-    tokenizer, pad_id = open_tokenizer(parent.folder, parent.record.max_length)
-    found = {}
-    for split in JUDGED:
-        tweets = corpus.split(split)
-        tokens = tokenize(tweets.text, tokenizer, parent.record.cleaning, parent.record.max_length)
-        logits = logits_of(parent.folder, tokens, pad_id, BATCH_SIZE, cpu_cores(), "stored")
-        found[split] = float((logits.argmax(axis=1) == tweets.label).mean())
-    return found
+    corpus, record = corpus_of(data), parent.record
+    tokenizer, pad_id = open_tokenizer(parent.folder, record.max_length)
+    tokens: dict[str, Tokens] = {
+        split: tokenize(corpus.split(split).text, tokenizer, record.cleaning, record.max_length) for split in JUDGED
+    }
+    found = logits_of(parent.folder, tokens, pad_id, BATCH_SIZE, cpu_cores(), "stored")
+    return {split: float((found[split].argmax(axis=1) == corpus.split(split).label).mean()) for split in JUDGED}
 
 
 def compared(

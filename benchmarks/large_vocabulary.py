@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import RobertaConfig, RobertaForSequenceClassification
+from transformers import PreTrainedModel, RobertaConfig, RobertaForSequenceClassification
 
 from chirplet.data.cleaning import CLEANINGS
 from chirplet.data.corpus import Corpus
@@ -45,8 +45,8 @@ def vocabulary_saving(corpus: Corpus, tweets: int | None) -> dict[str, Any]:
             max_position_embeddings=130,
             type_vocab_size=1,
             layer_norm_eps=1e-5,
-            num_labels=len(corpus.labels),
         )
+        config.num_labels = len(corpus.labels)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
             model = RobertaForSequenceClassification(config).eval()
@@ -98,11 +98,12 @@ def _tokenizer(folder: Path, tweets: list[str]) -> tuple[BertweetTokenizer, int]
 
 
 @torch.inference_mode()
-def _logits(model: RobertaForSequenceClassification, ids: np.ndarray) -> torch.Tensor:
-    return model(input_ids=torch.from_numpy(ids[None].astype(np.int64))).logits
+def _logits(model: PreTrainedModel, ids: np.ndarray) -> torch.Tensor:
+    logits: torch.Tensor = model(input_ids=torch.from_numpy(ids[None].astype(np.int64))).logits
+    return logits
 
 
-def _bytes(model: RobertaForSequenceClassification, folder: Path) -> int:
+def _bytes(model: PreTrainedModel, folder: Path) -> int:
     with quiet():
         model.save_pretrained(folder)
     return (folder / "model.safetensors").stat().st_size

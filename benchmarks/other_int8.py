@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import Figures, figure
+from measuring import ROOT, Figures, figure
 from numpy.typing import NDArray
 
-ROOT = Path(__file__).resolve().parents[1]
 TWEETS, BATCH_SIZE, ROUNDS = 512, 32, 3
 
 
@@ -39,7 +38,7 @@ def ways(model: Any) -> dict[str, Callable[[], Any]]:
 
     def int4() -> Any:
         own = deepcopy(model)
-        quantize_(own, IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(32)))
+        quantize_(own, IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(32)))  # type: ignore[attr-defined]
         return own
 
     return {

@@ -140,7 +140,9 @@ def arguments_of(experiment: Any, folder: str, steps: int, tuned: bool) -> Any:
     import torch
     from transformers import TrainingArguments
 
-    better = {"bf16": True, "optim": "adamw_torch_fused", "train_sampling_strategy": "group_by_length"} if tuned else {}
+    better: dict[str, Any] = {}
+    if tuned:
+        better = {"bf16": True, "optim": "adamw_torch_fused", "train_sampling_strategy": "group_by_length"}
     stage = experiment.stage
     return TrainingArguments(
         output_dir=folder,

@@ -39,6 +39,14 @@ def test_they_are_computed_once_and_mapped(artifact, tmp_path, monkeypatch):
     np.testing.assert_array_equal(first, again)
 
 
+def test_on_a_terminal_a_bar_tells_how_far_they_are(artifact, tmp_path, monkeypatch, capsys):
+    teacher_logits(artifact, tweets(TWEETS), tmp_path / "lines", **ASK)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    teacher_logits(artifact, tweets(TWEETS), tmp_path / "bar", **ASK)
+    assert "teacher's logits" in capsys.readouterr().out
+
+
 def test_other_tweets_and_another_teacher_have_other_files(artifact, tmp_path):
     other = Artifact(artifact.folder, make_record(id="1" * 64))
     teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)

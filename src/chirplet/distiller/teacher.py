@@ -3,12 +3,15 @@
 import hashlib
 import io
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.progress import track
 
 from chirplet.artifact import Artifact
+from chirplet.console import console
 from chirplet.data import cleaning
 from chirplet.data.corpus import Tweets
 from chirplet.data.storage import locked_folder, write_whole
@@ -54,9 +57,15 @@ def teacher_logits(
         runtime = open_runtime(artifact.folder, accelerator=accelerator, threads=threads, precision="auto")
         tokens = tokenize(tweets.text, tokenizer, record.cleaning, record.max_length)
         stream = io.BytesIO()
-        np.save(stream, predict_logits(runtime, tokens, pad_id, batch_size), allow_pickle=False)
+        np.save(stream, predict_logits(runtime, tokens, pad_id, batch_size, _shown), allow_pickle=False)
         write_whole(stream.getbuffer(), path)
         return _mapped(path, len(tweets), len(record.labels))
+
+
+def _shown(batches: list[list[int]]) -> Iterable[list[int]]:
+    """Batches, and on a terminal a bar: a large teacher takes minutes."""
+    out = console()
+    return track(batches, "teacher's logits", console=out, transient=True, disable=not out.is_terminal)
 
 
 def _mapped(path: Path, tweets: int, classes: int) -> NDArray[np.float32]:

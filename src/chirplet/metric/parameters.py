@@ -65,7 +65,8 @@ def _unpacked(codes: NDArray[np.uint8], columns: int, bits: int) -> NDArray[np.i
     """Weights (rows, columns) of codes in bytes (rows, blocks, bytes), whose middle is zero."""
     if bits == 4:
         codes = np.stack([codes & 0xF, codes >> 4], axis=-1)
-    return codes.reshape(len(codes), -1)[:, :columns].astype(np.int16) - 2 ** (bits - 1)
+    weights: NDArray[np.int16] = codes.reshape(len(codes), -1)[:, :columns].astype(np.int16) - 2 ** (bits - 1)
+    return weights
 
 
 def _openvino(folder: Path) -> Weights:

@@ -58,7 +58,7 @@ class Blocks(Int8):
             return super().rows(name, table, operation, *which)
         codes, scale = in_blocks(table, self.block_size, bits=4)
         codes = codes.reshape(len(table), -1)[:, : table.shape[1]]
-        packed = pairs((codes - 8) & 0xF).tobytes()
+        packed = pairs(np.bitwise_and(codes - np.uint8(8), np.uint8(0xF))).tobytes()
         weight = helper.make_tensor(f"{name}.weight", TensorProto.INT4, table.shape, packed, raw=True)
         self.constants[weight.name] = weight
         found: str = self.node(
@@ -94,7 +94,7 @@ class Blocks(Int8):
 
 
 def in_blocks(weight: NDArray[np.float32], size: int, bits: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Codes (rows, blocks, size) of `bits`, whose middle is zero, and scales (rows, blocks) of a matrix (rows, columns).
+    """Codes (rows, blocks, size) of `bits`, whose middle is zero, and scales (rows, blocks); of (rows, columns).
 
     The largest weight of a block by magnitude has the lowest code, since there is one more on that side. A last block
     that is not full is filled with zeros.
@@ -112,4 +112,5 @@ def in_blocks(weight: NDArray[np.float32], size: int, bits: int) -> tuple[NDArra
 
 def pairs(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Codes of 4 bits, two in a byte along the last axis, the first of them in its lower half."""
-    return codes[..., 0::2] | codes[..., 1::2] << 4
+    both: NDArray[np.uint8] = codes[..., 0::2] | codes[..., 1::2] << np.uint8(4)
+    return both

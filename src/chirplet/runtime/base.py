@@ -1,6 +1,7 @@
 """What every runtime does, which one a folder is for, and logits of many tweets."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -80,10 +81,19 @@ def open_runtime(folder: Path, *, accelerator: str, threads: int | None, precisi
     return PyTorchRuntime.open(folder, accelerator, threads, precision)
 
 
-def predict_logits(runtime: Runtime, tokens: Tokens, pad_id: int, batch_size: int) -> NDArray[np.float32]:
-    """Logits in the order of `tokens`, one tweet or more, computed from the shortest to the longest; (n, classes)."""
+def predict_logits(
+    runtime: Runtime,
+    tokens: Tokens,
+    pad_id: int,
+    batch_size: int,
+    watched: Callable[[list[list[int]]], Iterable[list[int]]] = iter,
+) -> NDArray[np.float32]:
+    """Logits in the order of `tokens`, one tweet or more, computed from the shortest to the longest; (n, classes).
+
+    `watched` goes through the batches, and may show how far it is.
+    """
     batches = list(by_length(tokens.lengths, batch_size))
-    parts = [runtime.logits(*padded(tokens, batch, pad_id)) for batch in batches]
+    parts = [runtime.logits(*padded(tokens, batch, pad_id)) for batch in watched(batches)]
     logits = np.empty((len(tokens), parts[0].shape[1]), dtype=np.float32)
     logits[np.concatenate(batches)] = np.concatenate(parts)
     return logits
