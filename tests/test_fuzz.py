@@ -144,6 +144,7 @@ def hydra():
 @example(["seed=" + "9" * 5000])
 @example(["+a=" + "[" * 300 + "]" * 300])
 @example(["callback={_target_: [os.system]}"])
+@example(["stage=[1,{a:b}]"])
 @example(["stage=finetune", "logger={mine: {_target_: 3}}"])
 def test_overrides_compose_or_are_explained(hydra, overrides):
     try:

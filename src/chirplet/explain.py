@@ -26,6 +26,8 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         return str(error), error.exit_code
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
         return "a group got null, should be one of its options; ~GROUP leaves it out", CONFIG_EXIT_CODE
+    if isinstance(error, TypeError) and _raised_in(error) == "hydra._internal.defaults_list":
+        return "a group got a list of more than names, should be one or several of its options", CONFIG_EXIT_CODE
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _configuration(error), CONFIG_EXIT_CODE
     told = _anywhere(error)
@@ -44,6 +46,14 @@ def _anywhere(error: BaseException) -> str | None:
     if isinstance(error, ValueError) and str(error).startswith("Exceeds the limit (4300 digits)"):
         return "a whole number has more digits than can be read"
     return None
+
+
+def _raised_in(error: BaseException) -> str:
+    """The module whose code raised it."""
+    trace, module = error.__traceback__, ""
+    while trace is not None:
+        module, trace = trace.tb_frame.f_globals.get("__name__", ""), trace.tb_next
+    return module
 
 
 def _short(text: str) -> str:
