@@ -36,6 +36,7 @@ def quiet_libraries() -> None:
         ".*does not have many workers.*",
         ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
         ".*Checkpoint directory .* exists and is not empty.*",
+        "Experiment logs directory .* exists and is not empty.*",
         ".*You defined a `validation_step` but have no `val_dataloader`.*",
         ".*is smaller than the logging interval.*",
     ):

@@ -11,15 +11,18 @@ if TYPE_CHECKING:
 
 
 class CsvSettings(LoggerSettings):
-    """Writes `NAME/metrics.csv` below the run's folder, and beside it the confusions and the worst mistakes."""
+    """Writes `NAME/metrics.csv` below the run's folder, and beside it the confusions and the worst mistakes.
+
+    A run that goes on keeps the rows that were written before, up to the step that it goes on from.
+    """
 
     name: str
 
     def build(self, identity: Identity) -> "Logger":
         """Lightning's CSV logger."""
-        from pytorch_lightning.loggers import CSVLogger
+        from chirplet.logger.continued import ContinuedCsvLogger
 
-        return CSVLogger(save_dir=identity.output_dir, name=self.name, version="")
+        return ContinuedCsvLogger(identity.output_dir, self.name)
 
     def show(self, logger: "Logger", findings: Findings) -> None:
         """One file a table."""
