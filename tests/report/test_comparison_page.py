@@ -12,6 +12,7 @@ from chirplet.report.comparison import advise, compare
 from chirplet.report.comparison_page import SCRIPT, Texts, page
 from comparisons import TEXTS, TWEETS, N, family, write_artifact
 from pages import Reader, browser_dom
+from records import make_record
 
 HOSTILE = "<script>alert(1)</script> <img src=x onerror=alert(2)>"
 COUNTS = np.arange(N)
@@ -106,6 +107,16 @@ def test_a_handful_of_tweets_is_too_few_for_a_figure_of_calibration(tmp_path):
         write_artifact(tmp_path / name, name, {"test": count}, tweets=few) for name, count in (("a", 6), ("b", 5))
     ]
     assert "<h2>Calibration" not in made(folders)
+
+
+def test_a_model_that_all_share_is_said_once_and_takes_no_column(tmp_path, html):
+    assert '<button type="button">model' in html and "all from" not in html
+    folders = [write_artifact(tmp_path / name, name, {"test": 30}) for name in "xy"]
+    shared = made(folders)
+    assert '<button type="button">model' not in shared and "· all from sentence-transformers/all-MiniLM-L6-v2" in shared
+    fresh = make_record().lineage[0].model_copy(update={"pretrained": False})
+    unlearnt = [write_artifact(tmp_path / name, name, {"test": 30}, pretrained=False, lineage=[fresh]) for name in "zw"]
+    assert made(unlearnt).count("(NOT PRETRAINED)") >= 2
 
 
 def test_of_one_artifact_there_is_no_drop(tmp_path):

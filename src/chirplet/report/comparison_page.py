@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from chirplet.report import plot
 from chirplet.report.candidates import Candidate
 from chirplet.report.comparison import Advice, Comparison, Row, front, parent_id
-from chirplet.report.comparison_table import TEXTS, columns, drop_text, how
+from chirplet.report.comparison_table import TEXTS, columns, common_model, drop_text, how
 from chirplet.report.page import figure_page, render_page
 from chirplet.report.slices import most_divided, slices
 
@@ -65,6 +65,7 @@ def page(comparison: Comparison, advice: Advice | None, texts: Texts | None) -> 
         count=len(comparison.base.candidates[0].predictions.label),
         advice=advice,
         columns=shown,
+        base_model=common_model(comparison),
         texts_columns=TEXTS,
         advised_drop="" if advice is None else drop_text(advice.row.from_baseline),
         costs=_cost_figures(comparison),

@@ -31,8 +31,9 @@ class Column:
 
 
 def columns(comparison: Comparison) -> list[Column]:
-    """What people are shown, in order; columns that no row has anything for are left out."""
+    """What people are shown, in order, but for columns that no row has anything for, and a model that all share."""
     split, baseline = comparison.split, comparison.baseline
+    base = common_model(comparison)
     interval = "accuracy, points, 95% interval over tweets"
     found = [
         Column("run", lambda row: row.name, lambda row: row.name, "the folder that tells it from the others"),
@@ -52,7 +53,14 @@ def columns(comparison: Comparison) -> list[Column]:
         _times("times smaller", "cost/mb", comparison, f"bytes of {baseline} over its own"),
         *_speeds(comparison),
     ]
-    return [column for column in found if any(column.shown(row) for row in comparison.rows)]
+    told = [column for column in found if column.heading != "model" or base is None]
+    return [column for column in told if any(column.shown(row) for row in comparison.rows)]
+
+
+def common_model(comparison: Comparison) -> str | None:
+    """The pretrained model that all were made from, where it is the same one."""
+    bases = {model(row) for row in comparison.rows}
+    return bases.pop() if len(bases) == 1 and all(row.record.pretrained for row in comparison.rows) else None
 
 
 def _speeds(comparison: Comparison) -> list[Column]:
