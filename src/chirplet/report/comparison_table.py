@@ -43,15 +43,15 @@ def columns(comparison: Comparison) -> list[Column]:
         _figure("accuracy", f"{split}/accuracy", "{:.4f}", f"on {split}"),
         _figure("F1", f"{split}/f1_macro", "{:.4f}", f"macro, on {split}"),
         *_drop(f"drop from {baseline}", lambda row: row.from_baseline, interval, narrow=True),
-        *_drop("drop from its parent", lambda row: row.from_parent, interval, narrow=False),
         Column("gain over control", lambda row: row.control.get("gain"), _gain, f"of a student, {interval}"),
+        _figure("MB", "cost/mb", "{:.1f}", "million bytes on disk"),
+        _times("times smaller", "cost/mb", comparison, f"bytes of {baseline} over its own"),
+        *_speeds(comparison),
+        *_drop("drop from its parent", lambda row: row.from_parent, interval, narrow=False),
         _figure("ECE", f"{split}/calibration_error", "{:.3f}", f"expected calibration error on {split}", narrow=False),
         _figure(
             "weights (M)", "cost/params_packed", "{:.2f}", "million numbers stored, of any width", 1e6, narrow=False
         ),
-        _figure("MB", "cost/mb", "{:.1f}", "million bytes on disk"),
-        _times("times smaller", "cost/mb", comparison, f"bytes of {baseline} over its own"),
-        *_speeds(comparison),
     ]
     told = [column for column in found if column.heading != "model" or base is None]
     return [column for column in told if any(column.shown(row) for row in comparison.rows)]
