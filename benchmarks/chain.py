@@ -72,6 +72,7 @@ def best(folder: Path, data: Path | None, teacher: Path | None, overrides: list[
     """`experiment=best`, its last step beside its first."""
     tweets = [] if data is None else ["data=corona_nlp", f"data.dir={data.resolve()}"]
     start = [] if teacher is None else ["~chain.steps.teacher", f"artifact={teacher.resolve()}"]
+    begun = (folder / "out").exists()
     seconds, _ = run("experiment=best", *tweets, *start, *overrides, *places(folder))
     found = rows(folder / "out")
     first, last = next(iter(found.values())), list(found.values())[-1]
@@ -82,8 +83,9 @@ def best(folder: Path, data: Path | None, teacher: Path | None, overrides: list[
         figure("experiment=best: tweets/s, of its teacher's in PyTorch fp32", times, "times", at_least=12.0),
         figure("experiment=best: times smaller on disk", smaller, "times", at_least=8.0),
         figure("experiment=best: drop of test accuracy", drop, "points", at_most=1.0),
-        figure("experiment=best: the whole chain", seconds / 60, "min"),
     ]
+    if not begun:  # else it is the last part's time alone
+        figures.append(figure("experiment=best: the whole chain", seconds / 60, "min"))
     student = found["student"]
     figures += [
         figure("its student: drop of test accuracy", 100 * float(student["drop_from_baseline"]), "points", at_most=0.3),

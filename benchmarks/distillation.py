@@ -152,8 +152,10 @@ def cost(bench: Bench, teacher: Path, data: list[str]) -> tuple[Figures, dict[st
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(1 if bench.quick else 4):
         for name in sorted(ways, reverse=bool(turn % 2)):
-            made = bench.run(f"cost_{name}{turn}", *shared, *ways[name])
-            seconds[name].append(read(made)["training"]["seconds"])
+            training = read(bench.run(f"cost_{name}{turn}", *shared, *ways[name]))["training"]
+            if training["resumed"]:
+                raise SystemExit(f"cost_{name}{turn} was interrupted, so that its seconds are unknown; remove it")
+            seconds[name].append(training["seconds"])
     ratios = [one / other for one, other in zip(seconds["taught"], seconds["labelled"], strict=True)]
     figures = [figure("teaching, in seconds of training on labels", median(ratios), "", at_most=1.1)]
     return figures, {"ratios": ratios, "seconds": seconds, "steps": COST_STEPS}
