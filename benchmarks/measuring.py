@@ -39,7 +39,8 @@ class Kept:
             told.write_text(json.dumps(asked), encoding="utf-8")
             # First, so that a cache of one's own wins.
             places = [f"hydra.run.dir={output}", f"cache_dir={self.folder}/cache"]
-            code = subprocess.run([sys.executable, "run.py", *places, *asked], cwd=ROOT, stdout=sys.stderr, check=False).returncode
+            command = [sys.executable, "run.py", *places, *asked]
+            code = subprocess.run(command, cwd=ROOT, stdout=sys.stderr, check=False).returncode
             if code != 0:
                 raise SystemExit(f"run.py {' '.join(asked)}: exit {code}")
             done.touch()

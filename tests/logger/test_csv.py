@@ -50,6 +50,15 @@ def test_a_torn_file_costs_what_is_torn(tmp_path, torn):
     assert [row["step"] for row in rows(tmp_path)] == [*kept, "14", "14"]
 
 
+def test_a_session_that_ends_before_its_first_step_loses_nothing(tmp_path):
+    session(tmp_path, [4, 9])
+    before = rows(tmp_path)
+    _ = CsvSettings(name="metrics").build(Identity(tmp_path, tmp_path, "group", "finetune", None, (), ())).experiment
+    assert rows(tmp_path) == before
+    session(tmp_path, [9])
+    assert [row["step"] for row in rows(tmp_path)] == ["4", "9", "9"]
+
+
 def test_each_row_is_written_at_once(tmp_path):
     logger = CsvSettings(name="metrics").build(Identity(tmp_path, tmp_path, "group", "finetune", None, (), ()))
     logger.log_metrics({"train/batch_loss": 1.5}, step=7)

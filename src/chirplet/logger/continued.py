@@ -15,14 +15,18 @@ class ContinuedCsvLogger(CSVLogger):
 
     def __init__(self, output_dir: Path, name: str) -> None:
         super().__init__(save_dir=output_dir, name=name, version="", flush_logs_every_n_steps=1)
-        # Read before Lightning's writer is made, which deletes the file.
-        self._before = _rows(Path(self.log_dir) / FILE)
+        self._path = Path(self.log_dir) / FILE
+        self._before = _rows(self._path)
+        if self._before:  # Lightning's writer, made here, has deleted them
+            self.experiment.metrics = list(self._before)
+            self.experiment.save()
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:  # type: ignore[override]
-        """As Lightning's; the first time, after the rows of earlier steps."""
+        """As Lightning's; the first time, after the rows of earlier steps, and of no others."""
         if self._before and step is not None:
-            self.experiment.metrics += [row for row in self._before if int(row["step"]) < step]
+            self._path.unlink()
+            self.experiment.metrics = [row for row in self._before if int(row["step"]) < step]
             self._before = []
         super().log_metrics(dict(metrics), step)
 
