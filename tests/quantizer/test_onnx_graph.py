@@ -9,6 +9,7 @@ from transformers import AutoModelForSequenceClassification
 
 from checkpoints import tiny_bert, tiny_roberta
 from chirplet.error import QuantizationError
+from chirplet.model.narrowing import narrowed
 from chirplet.quantizer.onnx_arithmetic import Int8, rounded
 from chirplet.quantizer.onnx_graph import Arithmetic, classifier_graph, layer_names
 
@@ -33,14 +34,43 @@ def answers(graph, ids, mask):
     return session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (5, 17)])
-def test_logits_are_those_of_transformers(model, shape):
-    ids, mask = rectangle(model, *shape)
+def expected(model, ids, mask):
     with torch.inference_mode():
-        expected = model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask)).logits.numpy()
-    graph = classifier_graph(model, Arithmetic(), {})
+        return model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask)).logits.numpy()
+
+
+class Unrounded(Int8):
+    """The nodes of int8 with all layers kept, and no rounding of what is kept."""
+
+    def __init__(self, model):
+        super().__init__(layer_names(model), 127)
+
+    weight, rows = Arithmetic.weight, Arithmetic.rows
+
+
+@pytest.fixture(params=[lambda model: Arithmetic(), Unrounded], ids=["fp32", "unrounded"])
+def arithmetic(request, model):
+    return request.param(model)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (5, 17)])
+def test_logits_are_those_of_transformers(model, arithmetic, shape):
+    ids, mask = rectangle(model, *shape)
+    graph = classifier_graph(model, arithmetic, {})
     onnx.checker.check_model(graph)
-    np.testing.assert_allclose(answers(graph, ids, mask), expected, atol=1e-5)
+    np.testing.assert_allclose(answers(graph, ids, mask), expected(model, ids, mask), atol=1e-5)
+
+
+def test_rows_of_attention_that_pruning_has_emptied_are_not_computed(model, arithmetic):
+    layers, width, heads = model.config.num_hidden_layers, model.config.hidden_size, model.config.num_attention_heads
+    kept = [torch.arange(heads // 2)] * layers
+    smaller = narrowed(model, list(range(layers)), kept, [torch.arange(model.config.intermediate_size)] * layers)
+    ids, mask = rectangle(model, 3, 11)
+    graph = classifier_graph(smaller, arithmetic, {})
+    np.testing.assert_allclose(answers(graph, ids, mask), expected(smaller, ids, mask), atol=1e-5)
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.graph.initializer}
+    name = next(name for name in shapes if name.endswith("layer.0.attention.self.query.weight"))
+    assert shapes[name] == (width, width // 2)
 
 
 def test_all_layers_kept_differ_by_the_rounding_of_their_weights_alone(model):

@@ -54,3 +54,7 @@ def test_onnx_parts_are_what_the_whole_is(tmp_path):
         assert whole.shape == (tweets, 3)
         np.testing.assert_allclose(three.logits(*batch(tweets)), whole, atol=1e-5)
     assert "_apart" in vars(three) and "_apart" not in vars(one)
+    sizes = (61, 24, 1, 48, 48, 23)
+    found = list(three.logits_of_each(batch(tweets) for tweets in sizes))
+    for tweets, logits in zip(sizes, found, strict=True):
+        np.testing.assert_allclose(logits, one.logits(*batch(tweets)), atol=1e-5)

@@ -2,7 +2,8 @@
 
 Tables of embeddings have one scale a row; those that are kept stand in fp16. It is what comes into a layer that int8
 rounds too roughly, by one scale for a batch; so layers that are kept are computed in fp32. Their weights stand in int8
-all the same, with a scale for each input beside that for each output.
+all the same, with a scale for each input beside that for each output. So do keys and values of the last layer, which
+are never computed: the first token's query goes to the states instead (`Int8.attend_first`).
 """
 
 from collections.abc import Collection
@@ -13,10 +14,19 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
-from torch import nn
 
+from chirplet.model.structure import encoder_layers
 from chirplet.quantizer.base import Quantization
-from chirplet.quantizer.onnx_graph import MASKED, MICROSOFT, Arithmetic, array, classifier_graph, layer_names
+from chirplet.quantizer.onnx_graph import (
+    MASKED,
+    MICROSOFT,
+    Arithmetic,
+    Attention,
+    Linears,
+    array,
+    classifier_graph,
+    layer_names,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -31,7 +41,9 @@ class OnnxQuantization(Quantization):
     def __init__(self, model: "PreTrainedModel", steps: int) -> None:
         self.model = model
         self.steps = steps
-        self.layers = layer_names(model)
+        last: Any = list(encoder_layers(model))[-1]
+        exact = (last.attention.self.key, last.attention.self.value)
+        self.layers = tuple(name for name in layer_names(model) if model.get_submodule(name) not in exact)
         self.facts: dict[str, Any] = {
             "weights": "int8, one scale an output or row",
             "activations": "uint8, one scale a batch",
@@ -75,7 +87,7 @@ class Int8(Arithmetic):
         found: str = self.node("Mul", self.node("Cast", whole, to=TensorProto.FLOAT), scale)
         return found
 
-    def linear(self, states: str, layers: dict[str, nn.Linear]) -> list[str]:
+    def linear(self, states: str, layers: Linears) -> list[str]:
         if all(name in self.kept for name in layers):
             return super().linear(states, layers)
         values, scale, zero_point = self.node("DynamicQuantizeLinear", states, outputs=3)
@@ -101,11 +113,48 @@ class Int8(Arithmetic):
         found: str = self.node("Cast", attention_mask, to=TensorProto.INT32)
         return found
 
-    def attend(self, query: str, key: str, value: str, mask: str, heads: int, size: int) -> str:
-        inputs = (query, key, value, "", mask)
-        found: str = self.node(
-            "MultiHeadAttention", *inputs, domain=MICROSOFT, num_heads=heads, mask_filter_value=float(MASKED)
+    def attend_first(self, states: str, first: str, mask: str, attention: Attention) -> str:
+        """Without keys and values of tokens: q·(W x) = (Wᵀq)·x, and Σ pᵢ (W xᵢ) = W Σ pᵢ xᵢ, for one query a tweet.
+
+        The keys' bias adds the same to all scores, so softmax takes it out again.
+        """
+        (query,) = self.linear(first, attention.query)
+        heads, size = attention.heads, attention.size
+        split = self.constant("split_first", np.array([0, heads, size]))
+        apart = self.constant("heads_apart", np.array([heads, size, -1]))
+        ((key, of_keys),), ((value, of_values),) = attention.key.items(), attention.value.items()
+        to_keys = self.node("Reshape", self.weight(key, array(of_keys.weight) * np.float32(attention.scale)), apart)
+        to_values = self.node("Reshape", self.weight(value, array(of_values.weight)), apart)
+        by_head = self.node("Transpose", self.node("Reshape", query, split), perm=[1, 0, 2])
+        asked = self.node("Transpose", self.node("MatMul", by_head, to_keys), perm=[1, 0, 2])
+        scores = self.node("MatMul", asked, self.node("Transpose", states, perm=[0, 2, 1]))
+        shares = self.node("Softmax", self.node("Add", scores, self._hidden(mask)), axis=-1)
+        taken = self.node("Transpose", self.node("MatMul", shares, states), perm=[1, 0, 2])
+        context = self.node("MatMul", taken, self.node("Transpose", to_values, perm=[0, 2, 1]))
+        together = self.node("Transpose", context, perm=[1, 0, 2])
+        joined = self.node("Reshape", together, self.constant("join_first", np.array([0, 1, heads * size])))
+        if of_values.bias is None:
+            return str(joined)
+        found: str = self.node("Add", joined, self.constant(f"{value}.bias", array(of_values.bias)))
+        return found
+
+    def _hidden(self, mask: str) -> str:
+        """What is added to scores, (batch, 1, tokens)."""
+        absent = self.node("Sub", self.constant("one_whole", np.int32(1)), mask)
+        wide = self.node(
+            "Unsqueeze", self.node("Cast", absent, to=TensorProto.FLOAT), self.constant("place_1", np.array([1]))
         )
+        found: str = self.node("Mul", wide, self.constant("masked", MASKED))
+        return found
+
+    def context(self, query: str, key: str, value: str, mask: str, attention: Attention) -> str:
+        inputs = (query, key, value, "", mask)
+        settings: dict[str, Any] = {
+            "num_heads": attention.heads,
+            "scale": attention.scale,
+            "mask_filter_value": float(MASKED),
+        }
+        found: str = self.node("MultiHeadAttention", *inputs, domain=MICROSOFT, **settings)
         return found
 
     def gelu(self, states: str) -> str:

@@ -16,7 +16,7 @@ from torch import nn
 
 from chirplet.quantizer.base import Quantization
 from chirplet.quantizer.onnx_arithmetic import STEPS, Int8
-from chirplet.quantizer.onnx_graph import MICROSOFT, array, classifier_graph, layer_names
+from chirplet.quantizer.onnx_graph import MICROSOFT, Arithmetic, Linears, array, classifier_graph, layer_names
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -74,7 +74,9 @@ class Blocks(Int8):
         )
         return found
 
-    def linear(self, states: str, layers: dict[str, nn.Linear]) -> list[str]:
+    attend_first = Arithmetic.attend_first  # its keys and values stand in 4 bits too
+
+    def linear(self, states: str, layers: Linears) -> list[str]:
         return [self._product(states, name, layer) for name, layer in layers.items()]
 
     def _product(self, states: str, name: str, layer: nn.Linear) -> str:

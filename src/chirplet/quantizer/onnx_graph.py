@@ -2,16 +2,18 @@
 
 An exporter that traces the model gives several nodes for each that a runtime has, and an optimizer then looks for
 patterns to fuse; what it misses is lost in silence. Written out, the graph is what the runtime computes best, and it
-does what no exporter does: the last layer is computed for the first token alone, which is all that the head reads, and
-positions and token types are one table.
+does what no exporter does: the last layer is computed for the first token alone, which is all that the head reads,
+rows of attention that pruning has emptied are left out, and positions and token types are one table.
 
 `Arithmetic` says how a layer's parts become nodes: here in fp32, by ONNX's own operations; elsewhere in others.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
@@ -29,6 +31,21 @@ MASKED = np.float32(-1e4)
 """What is added to the score of padding: its share is 0 in fp32, and no arithmetic makes a NaN of it."""
 
 Names = dict[nn.Module, str]
+Linears = dict[str, nn.Linear]
+"""Layers by name."""
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The linear layers of one, `heads` of `size` rows each, and the factor of its scores."""
+
+    query: Linears
+    key: Linears
+    value: Linears
+    output: Linears
+    heads: int
+    size: int
+    scale: float
 
 
 class Arithmetic:
@@ -62,7 +79,7 @@ class Arithmetic:
         found: str = self.node(operation, self.weight(name, table), *which, name=f"{name}.lookup")
         return found
 
-    def linear(self, states: str, layers: dict[str, nn.Linear]) -> list[str]:
+    def linear(self, states: str, layers: Linears) -> list[str]:
         """What each of the layers makes of the same states."""
         found = []
         for name, layer in layers.items():
@@ -79,16 +96,28 @@ class Arithmetic:
         found: str = self.node("Mul", wide, self.constant("masked", MASKED))
         return found
 
-    def attend(self, query: str, key: str, value: str, mask: str, heads: int, size: int) -> str:
-        """softmax(Q Kᵀ / √size + mask) V, head by head."""
-        split = self.constant("split_heads", np.array([0, 0, heads, size]))
+    def attend(self, states: str, mask: str, attention: Attention) -> str:
+        """What all tokens take from each other, before the output layer."""
+        query, key, value = self.linear(states, attention.query | attention.key | attention.value)
+        return self.context(query, key, value, mask, attention)
+
+    def attend_first(self, states: str, first: str, mask: str, attention: Attention) -> str:
+        """What the first token, whose states are (batch, 1, width), takes from all."""
+        key, value = self.linear(states, attention.key | attention.value)
+        (query,) = self.linear(first, attention.query)
+        return self.context(query, key, value, mask, attention)
+
+    def context(self, query: str, key: str, value: str, mask: str, attention: Attention) -> str:
+        """softmax(scale · Q Kᵀ + mask) V, head by head."""
+        heads, size = attention.heads, attention.size
+        split = self.constant(f"split_heads_{size}", np.array([0, 0, heads, size]))
         query, key, value = (self.node("Reshape", states, split) for states in (query, key, value))
         query, value = (self.node("Transpose", states, perm=[0, 2, 1, 3]) for states in (query, value))
         key = self.node("Transpose", key, perm=[0, 2, 3, 1])
-        query = self.node("Mul", query, self.constant("query_scale", np.float32(size**-0.5)))
+        query = self.node("Mul", query, self.constant("query_scale", np.float32(attention.scale)))
         shares = self.node("Softmax", self.node("Add", self.node("MatMul", query, key), mask), axis=-1)
         context = self.node("Transpose", self.node("MatMul", shares, value), perm=[0, 2, 1, 3])
-        found: str = self.node("Reshape", context, self.constant("join_heads", np.array([0, 0, heads * size])))
+        found: str = self.node("Reshape", context, self.constant(f"join_heads_{size}", np.array([0, 0, heads * size])))
         return found
 
     def gelu(self, states: str) -> str:
@@ -165,25 +194,56 @@ def _embedded(graph: Arithmetic, model: "PreTrainedModel", names: Names) -> str:
 
 def _layer(graph: Arithmetic, layer: Any, names: Names, states: str, mask: str, last: bool) -> str:
     """States in and out; of the last layer the first token's alone, (batch, 1, width)."""
-    inner, attention, output = layer.attention.self, layer.attention.output, layer.output
-
-    def linear(states: str, *linears: nn.Linear) -> list[str]:
-        return graph.linear(states, {names[linear]: linear for linear in linears})
-
-    asking = states
+    norm, output = layer.attention.output.LayerNorm, layer.output
+    attention = filled_attention(layer.attention, names)
     if last:
         first, second = (graph.constant(f"place_{place}", np.array([place])) for place in (0, 1))
         asking = graph.node("Slice", states, first, second, second)
-        key, value, (query,) = *linear(states, inner.key, inner.value), linear(asking, inner.query)
+        context = graph.attend_first(states, asking, mask, attention)
     else:
-        query, key, value = linear(states, inner.query, inner.key, inner.value)
-    heads = inner.num_attention_heads
-    context = graph.attend(query, key, value, mask, heads, inner.query.out_features // heads)
-    (projected,) = linear(context, attention.dense)
-    attended = graph.normalized(names[attention.LayerNorm], attention.LayerNorm, projected, asking)
-    (wide,) = linear(attended, layer.intermediate.dense)
-    (narrow,) = linear(graph.gelu(wide), output.dense)
+        asking, context = states, graph.attend(states, mask, attention)
+    (projected,) = graph.linear(context, attention.output)
+    attended = graph.normalized(names[norm], norm, projected, asking)
+    (wide,) = graph.linear(attended, {names[layer.intermediate.dense]: layer.intermediate.dense})
+    (narrow,) = graph.linear(graph.gelu(wide), {names[output.dense]: output.dense})
     return graph.normalized(names[output.LayerNorm], output.LayerNorm, narrow, attended)
+
+
+def filled_attention(attention: Any, names: Names) -> Attention:
+    """A layer's attention without what is zero at the same place of all of its heads.
+
+    Structured pruning leaves so, since `config.json` has heads that fill the width alone
+    (`chirplet.model.narrowing`): scores and context are the same without it.
+    """
+    inner, output = attention.self, attention.output.dense
+    heads = inner.num_attention_heads
+    size = inner.query.out_features // heads
+    parts = (inner.query, inner.key, inner.value)
+    rows = torch.stack([_is_filled(part) for part in parts] + [(output.weight != 0).any(dim=0)])
+    filled = rows.any(dim=0).view(heads, size).any(dim=0)
+    filled[0] = True
+    kept = filled.repeat(heads).nonzero().flatten()
+    query, key, value = ({names[part]: _rows_of(part, kept)} for part in parts)
+    narrow = _linear(output.weight[:, kept], output.bias)
+    return Attention(query, key, value, {names[output]: narrow}, heads, len(kept) // heads, size**-0.5)
+
+
+def _is_filled(layer: nn.Linear) -> torch.Tensor:
+    """Which outputs of a layer are not always zero."""
+    filled = (layer.weight != 0).any(dim=1)
+    return filled if layer.bias is None else filled | (layer.bias != 0)
+
+
+def _rows_of(layer: nn.Linear, kept: torch.Tensor) -> nn.Linear:
+    return _linear(layer.weight[kept], None if layer.bias is None else layer.bias[kept])
+
+
+def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
+    made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    made.weight = nn.Parameter(weight.detach(), requires_grad=False)
+    if bias is not None:
+        made.bias = nn.Parameter(bias.detach(), requires_grad=False)
+    return made
 
 
 def _head(graph: Arithmetic, model: "PreTrainedModel", names: Names, first: str) -> str:

@@ -1,7 +1,7 @@
 """What every runtime does, which one a folder is for, and logits of many tweets."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -41,6 +41,10 @@ class Runtime(ABC):
     @abstractmethod
     def logits(self, input_ids: Ids, attention_mask: Ids) -> NDArray[np.float32]:
         """Logits, shape (batch, classes), of tweets of shape (batch, tokens), padded on the right."""
+
+    def logits_of_each(self, batches: Iterable[tuple[Ids, Ids]]) -> Iterator[NDArray[np.float32]]:
+        """Logits of one batch after the other, ids and mask as above."""
+        return (self.logits(*batch) for batch in batches)
 
 
 def runtime_of(folder: Path) -> RuntimeName:
@@ -93,7 +97,7 @@ def predict_logits(
     `watched` goes through the batches, and may show how far it is.
     """
     batches = list(by_length(tokens.lengths, batch_size))
-    parts = [runtime.logits(*padded(tokens, batch, pad_id)) for batch in watched(batches)]
+    parts = list(runtime.logits_of_each(padded(tokens, batch, pad_id) for batch in watched(batches)))
     logits = np.empty((len(tokens), parts[0].shape[1]), dtype=np.float32)
     logits[np.concatenate(batches)] = np.concatenate(parts)
     return logits

@@ -1,30 +1,25 @@
 """ONNX Runtime on the CPU."""
 
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from chirplet.data.padding import Ids
 from chirplet.error import ConfigError, ModelError
 from chirplet.hardware import cpu_cores, cpu_saturates_int8
-from chirplet.runtime.base import Precision, Runtime, RuntimeName
+from chirplet.runtime.base import Precision, RuntimeName
 from chirplet.runtime.extra import needs
-from chirplet.runtime.parts import parts
+from chirplet.runtime.parts import Feed, Logits, PartwiseRuntime
 
 MODEL = "model.onnx"
 SLOWER = ["SkipLayerNormFusion"]
 """Fusions left out: adding a residual and normalising in one step takes six times as long as in two."""
 
 
-class OnnxRuntime(Runtime):
+class OnnxRuntime(PartwiseRuntime):
     """Sessions on `model.onnx`, which takes `input_ids` and `attention_mask` and gives `logits`.
 
-    All threads work on one small batch `together`; of a large batch each works on a part of its own, in a session for
-    one thread that is opened when it is first needed.
+    One is for all threads; one that computes in the thread that calls it is opened when it is first needed.
     """
 
     name: ClassVar[RuntimeName] = "onnxruntime"
@@ -33,8 +28,8 @@ class OnnxRuntime(Runtime):
     def __init__(self, folder: Path, threads: int) -> None:
         self.folder = folder
         self.threads = threads
-        self.together = _session(folder, threads)
-        facts = self.together.get_modelmeta().custom_metadata_map
+        self._shared = _session(folder, threads)
+        facts = self._shared.get_modelmeta().custom_metadata_map
         self.precision = facts.get("precision", "fp32")
         if facts.get("weight_bits") == "8" and cpu_saturates_int8():
             raise ModelError(
@@ -51,17 +46,11 @@ class OnnxRuntime(Runtime):
             raise ConfigError(f"precision: got {precision!r}, should be auto: {MODEL} says itself what it computes in")
         return cls(folder, threads or cpu_cores())
 
-    def logits(self, input_ids: Ids, attention_mask: Ids) -> NDArray[np.float32]:
-        feeds = parts(input_ids, attention_mask, self.threads)
-        if len(feeds) == 1:
-            return _run(self.together, feeds[0])
-        session, pool = self._apart
-        return np.concatenate(list(pool.map(lambda feed: _run(session, feed), feeds)))
+    def together(self, feed: Feed) -> Logits:
+        return _run(self._shared, feed)
 
-    @cached_property
-    def _apart(self) -> tuple[Any, ThreadPoolExecutor]:
-        """A session that computes in the thread that calls it, and threads that call it."""
-        return _session(self.folder, 1), ThreadPoolExecutor(self.threads)
+    def alone(self) -> Callable[[Feed], Logits]:
+        return partial(_run, _session(self.folder, 1))
 
 
 def _session(folder: Path, threads: int) -> Any:
@@ -80,7 +69,7 @@ def _session(folder: Path, threads: int) -> Any:
         raise ModelError(f"artifact: {str(folder / MODEL)!r} cannot be opened ({reason})") from error
 
 
-def _run(session: Any, feed: dict[str, Ids]) -> NDArray[np.float32]:
+def _run(session: Any, feed: Feed) -> Logits:
     (values,) = session.run(["logits"], feed)
-    found: NDArray[np.float32] = values
+    found: Logits = values
     return found

@@ -1,28 +1,27 @@
 """OpenVINO on the CPU."""
 
+from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from chirplet.data.padding import Ids
 from chirplet.error import ConfigError, ModelError
 from chirplet.hardware import cpu_cores
-from chirplet.runtime.base import Precision, Runtime, RuntimeName
+from chirplet.runtime.base import Precision, RuntimeName
 from chirplet.runtime.extra import needs
-from chirplet.runtime.parts import parts
+from chirplet.runtime.parts import Feed, Logits, PartwiseRuntime
 
 MODEL = "openvino_model.xml"
 REMEDY = 'pip install "chirplet[openvino]"'
 HINTS = {"bf16-mixed": "bf16", "32-true": "f32"}
 
 
-class OpenVinoRuntime(Runtime):
+class OpenVinoRuntime(PartwiseRuntime):
     """A compiled `openvino_model.xml`, which takes `input_ids` and `attention_mask` and gives `logits`.
 
-    All threads work on one small batch together; of a large batch each works on a part of its own. What is not int8 is
-    computed in bf16 where the CPU has it natively, unless `precision` is `32-true`.
+    What is not int8 is computed in bf16 where the CPU has it natively, unless `precision` is `32-true`.
     """
 
     name: ClassVar[RuntimeName] = "openvino"
@@ -36,7 +35,6 @@ class OpenVinoRuntime(Runtime):
         self.threads = threads
         self.core, self.model, self.settings = core, model, settings
         self.request = compiled.create_infer_request()
-        self.requests: list[Any] = []
 
     @classmethod
     def open(cls, folder: Path, accelerator: str, threads: int | None, precision: Precision) -> Self:
@@ -55,23 +53,25 @@ class OpenVinoRuntime(Runtime):
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"artifact: {str(folder / MODEL)!r} cannot be opened ({reason})") from error
 
-    def logits(self, input_ids: Ids, attention_mask: Ids) -> NDArray[np.float32]:
-        feeds = parts(input_ids, attention_mask, self.threads)
-        if len(feeds) == 1:
-            found = self.request.infer(feeds[0], share_inputs=True)
-            return np.array(found["logits"], dtype=np.float32)
-        turns = (feeds[i : i + self.threads] for i in range(0, len(feeds), self.threads))
-        return np.concatenate([logits for turn in turns for logits in self._at_once(turn)])
+    def together(self, feed: Feed) -> Logits:
+        return _infer(self.request, feed)
 
-    def _at_once(self, feeds: list[dict[str, Ids]]) -> list[NDArray[np.float32]]:
-        """Logits of the parts, one thread each."""
-        if not self.requests:
-            apart = {"NUM_STREAMS": self.threads, "INFERENCE_NUM_THREADS": self.threads}
-            compiled = self.core.compile_model(self.model, "CPU", self.settings | apart)
-            self.requests = [compiled.create_infer_request() for _ in range(self.threads)]
-        busy = self.requests[: len(feeds)]
-        for request, feed in zip(busy, feeds, strict=True):
-            request.start_async(feed, share_inputs=True)
-        for request in busy:
-            request.wait()
-        return [np.array(request.get_tensor("logits").data, dtype=np.float32) for request in busy]
+    def alone(self) -> Callable[[Feed], Logits]:
+        apart = {"NUM_STREAMS": self.threads, "INFERENCE_NUM_THREADS": self.threads}
+        compiled = self.core.compile_model(self.model, "CPU", self.settings | apart)
+        idle: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(self.threads):
+            idle.put(compiled.create_infer_request())
+
+        def infer(feed: Feed) -> Logits:
+            request = idle.get()
+            try:
+                return _infer(request, feed)
+            finally:
+                idle.put(request)
+
+        return infer
+
+
+def _infer(request: Any, feed: Feed) -> Logits:
+    return np.array(request.infer(feed, share_inputs=True)["logits"], dtype=np.float32)

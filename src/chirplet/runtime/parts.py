@@ -1,15 +1,65 @@
 """How a batch is cut for threads that each compute some tweets of it alone."""
 
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
+
 import numpy as np
+from numpy.typing import NDArray
 
 from chirplet.data.padding import Ids
+from chirplet.runtime.base import Runtime
 
 PART = 8
 """Tweets that one thread computes at a time where there are enough for all: threads that share a product wait for each
 other at each, and what passes between the layers of so few stays in the cache."""
 
+Feed = dict[str, Ids]
+Logits = NDArray[np.float32]
 
-def parts(input_ids: Ids, attention_mask: Ids, threads: int) -> list[dict[str, Ids]]:
+
+class PartwiseRuntime(Runtime):
+    """All threads work on one small batch together; of a large one each takes parts of its own."""
+
+    @abstractmethod
+    def together(self, feed: Feed) -> Logits:
+        """Logits of a batch, by all threads."""
+
+    @abstractmethod
+    def alone(self) -> Callable[[Feed], Logits]:
+        """What gives logits of a part in the thread that calls it, of several at the same time; opened once."""
+
+    def logits(self, input_ids: Ids, attention_mask: Ids) -> Logits:
+        return next(self.logits_of_each([(input_ids, attention_mask)]))
+
+    def logits_of_each(self, batches: Iterable[tuple[Ids, Ids]]) -> Iterator[Logits]:
+        """As of every runtime; a thread that has no part left goes on with the next batch."""
+        begun: deque[list[Future[Logits]]] = deque()
+        for batch in batches:
+            feeds = parts(*batch, self.threads)
+            if len(feeds) == 1:
+                yield from _finished(begun, 0)
+                yield self.together(feeds[0])
+            else:
+                pool, alone = self._apart
+                begun.append([pool.submit(alone, feed) for feed in feeds])
+                yield from _finished(begun, 1)
+        yield from _finished(begun, 0)
+
+    @cached_property
+    def _apart(self) -> tuple[ThreadPoolExecutor, Callable[[Feed], Logits]]:
+        return ThreadPoolExecutor(self.threads), self.alone()
+
+
+def _finished(begun: deque[list[Future[Logits]]], rest: int) -> Iterator[Logits]:
+    """Logits of the batches that were begun, in order, but for the last `rest`."""
+    while len(begun) > rest:
+        yield np.concatenate([part.result() for part in begun.popleft()])
+
+
+def parts(input_ids: Ids, attention_mask: Ids, threads: int) -> list[Feed]:
     """The batch (batch, tokens) by parts of `PART` tweets, in order; one part where all threads compute it together.
 
     Parts are without the columns that are padding in all of their tweets. There are several where there is more than
@@ -20,7 +70,7 @@ def parts(input_ids: Ids, attention_mask: Ids, threads: int) -> list[dict[str, I
     return [_part(input_ids[i : i + size], attention_mask[i : i + size]) for i in range(0, len(input_ids), size)]
 
 
-def _part(input_ids: Ids, attention_mask: Ids) -> dict[str, Ids]:
+def _part(input_ids: Ids, attention_mask: Ids) -> Feed:
     longest = int(attention_mask.sum(axis=1).max())
     return {
         name: np.ascontiguousarray(values[:, :longest])
