@@ -80,6 +80,19 @@ def test_all_layers_kept_differ_by_the_rounding_of_their_weights_alone(model):
     assert 0 < np.abs(kept - exact).max() < 0.02 * np.abs(exact).max()
 
 
+def test_a_column_that_stands_out_in_all_positions_takes_no_steps_of_the_others(model):
+    table = model.base_model.embeddings.position_embeddings.weight
+    with torch.no_grad():
+        table[:, 0] += 40 * table.abs().max()
+    ids, mask = rectangle(model, 4, 12)
+    exact = answers(classifier_graph(model, Arithmetic(), {}), ids, mask)
+    others = [name for name in layer_names(model) if "position" not in name]
+    rounded = answers(classifier_graph(model, Int8(others, 127), {}), ids, mask)
+    every = answers(classifier_graph(model, Int8(layer_names(model), 127), {}), ids, mask)
+    spread = np.ptp(exact, axis=0).max()
+    assert np.abs(rounded - every).max() < 0.05 * spread
+
+
 def test_an_unknown_activation_is_refused(model):
     model.config.hidden_act = "relu"
     with pytest.raises(QuantizationError, match="with 'relu'; should be"):

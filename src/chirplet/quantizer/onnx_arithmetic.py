@@ -1,9 +1,9 @@
 """The nodes by which ONNX Runtime computes a classifier in int8.
 
-Tables of embeddings have one scale a row; those that are kept stand in fp16. It is what comes into a layer that int8
-rounds too roughly, by one scale for a batch; so layers that are kept are computed in fp32. Their weights stand in int8
-all the same, with a scale for each input beside that for each output. So do keys and values of the last layer, which
-are never computed: the first token's query goes to the states instead (`Int8.attend_first`).
+Tables of embeddings have one scale a row and one a column; those that are kept stand in fp16. It is what comes into a
+layer that int8 rounds too roughly, by one scale for a batch; so layers that are kept are computed in fp32. Their
+weights stand in int8 all the same, with a scale for each input beside that for each output. So do keys and values of
+the last layer, which are never computed: the first token's query goes to the states instead (`Int8.attend_first`).
 """
 
 from collections.abc import Collection
@@ -80,11 +80,14 @@ class Int8(Arithmetic):
             half = self.node(operation, self.constant(f"{name}.weight", table.astype(np.float16)), *which)
             kept: str = self.node("Cast", half, to=TensorProto.FLOAT)
             return kept
+        # A column that stands out in every row would take all steps of each; it does in positions.
+        balance = scales(table, axis=0)
         whole, scale = (
             self.node(operation, self.constant(f"{name}.{part}", values), *which)
-            for part, values in zip(("weight", "weight_scale"), rounded(table, STEPS, axis=1), strict=True)
+            for part, values in zip(("weight", "weight_scale"), rounded(table / balance, STEPS, axis=1), strict=True)
         )
-        found: str = self.node("Mul", self.node("Cast", whole, to=TensorProto.FLOAT), scale)
+        row = self.node("Mul", self.node("Cast", whole, to=TensorProto.FLOAT), scale)
+        found: str = self.node("Mul", row, self.constant(f"{name}.column_scale", balance[0]))
         return found
 
     def linear(self, states: str, layers: Linears) -> list[str]:
