@@ -143,11 +143,9 @@ class Int8(Arithmetic):
 
     def _hidden(self, mask: str) -> str:
         """What is added to scores, (batch, 1, tokens)."""
-        absent = self.node("Sub", self.constant("one_whole", np.int32(1)), mask)
-        wide = self.node(
-            "Unsqueeze", self.node("Cast", absent, to=TensorProto.FLOAT), self.constant("place_1", np.array([1]))
-        )
-        found: str = self.node("Mul", wide, self.constant("masked", MASKED))
+        absent = self.node("Not", self.node("Cast", mask, to=TensorProto.BOOL))
+        added = self.node("Mul", self.node("Cast", absent, to=TensorProto.FLOAT), self.constant("mask_scale", MASKED))
+        found: str = self.node("Unsqueeze", added, self.constant("place_1", np.array([1])))
         return found
 
     def context(self, query: str, key: str, value: str, mask: str, attention: Attention) -> str:

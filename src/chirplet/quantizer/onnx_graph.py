@@ -93,7 +93,7 @@ class Arithmetic:
         present = self.node("Cast", attention_mask, to=TensorProto.FLOAT)
         absent = self.node("Sub", self.constant("one", np.float32(1)), present)
         wide = self.node("Unsqueeze", absent, self.constant("places_1_2", np.array([1, 2])))
-        found: str = self.node("Mul", wide, self.constant("masked", MASKED))
+        found: str = self.node("Mul", wide, self.constant("mask_scale", MASKED))
         return found
 
     def attend(self, states: str, mask: str, attention: Attention) -> str:
