@@ -45,7 +45,7 @@ class OnnxQuantization(Quantization):
         exact = (last.attention.self.key, last.attention.self.value)
         self.layers = tuple(name for name in layer_names(model) if model.get_submodule(name) not in exact)
         self.facts: dict[str, Any] = {
-            "weights": "int8, one scale an output or row",
+            "weights": "int8, one scale an output; tables: one a row and one a column",
             "activations": "uint8, one scale a batch",
             "reduce_range": steps == REDUCED_STEPS,
         }
