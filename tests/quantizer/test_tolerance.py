@@ -32,7 +32,17 @@ def test_the_fewest_layers_are_found(needed):
     kept, tried = fewest_kept(LAYERS, FP32, 0.003, judge)
     assert kept == LAYERS[:needed]
     assert len(tried) <= 9, "about twice the logarithm"
-    assert {"kept": needed, "accuracy": 0.9, "loss": 0.5} in tried
+    assert {"kept": needed, "accuracy": 0.9, "expected_drop": 0.0, "loss": 0.5} in tried
+
+
+@pytest.mark.parametrize(("accuracy", "expected_drop"), [(0.8, 0.0), (0.9, 0.1), (0.95, 0.1)])
+def test_a_drop_counts_whether_it_is_counted_or_expected(accuracy, expected_drop):
+    def judge(kept):
+        return Quality(0.5, 0.9) if len(kept) >= 3 else Quality(0.5, accuracy, 0.0, expected_drop)
+
+    kept, tried = fewest_kept(LAYERS, FP32, 0.003, judge)
+    assert kept == LAYERS[:3]
+    assert tried[0] == {"kept": 0, "accuracy": accuracy, "expected_drop": expected_drop, "loss": 0.5}
 
 
 def test_a_drop_of_just_the_tolerance_is_within():

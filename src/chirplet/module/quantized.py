@@ -19,8 +19,10 @@ class Quantized(pl.LightningModule):
     Args:
         runtime: the opened model.
         labels: class names in order.
-        reference: logits of the model as it was, shape (n, classes), in the order of the tweets; then `val/divergence`
-            is logged too, the mean KL(reference ‖ runtime) in nats.
+        reference: logits of the model as it was, shape (n, classes), in the order of the tweets; then two more are
+            logged: `val/divergence`, the mean KL(reference ‖ runtime) in nats, and `val/expected_drop` (see `Quality`).
+
+    After a validation `logits` are what the runtime said, float32, shape (n, classes), in the order of the tweets.
     """
 
     def __init__(self, runtime: Runtime, labels: Sequence[str], reference: Tensor | None = None) -> None:
@@ -29,6 +31,7 @@ class Quantized(pl.LightningModule):
         self.class_names = tuple(labels)
         self.reference = reference
         self.evaluated: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.logits: Tensor | None = None
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits, shape (batch, classes), float32, on the CPU."""
@@ -47,4 +50,8 @@ class Quantized(pl.LightningModule):
         if self.reference is not None:
             said, before = (scores.log_softmax(dim=1) for scores in (logits, self.reference[position]))
             metrics["divergence"] = kl_div(said, before, reduction="batchmean", log_target=True).item()
+            believed = before.exp()
+            given = believed.gather(1, logits.argmax(dim=1, keepdim=True)).squeeze(1)
+            metrics["expected_drop"] = (believed.amax(dim=1) - given).mean().item()
+        self.logits = logits[position.argsort()]
         self.log_dict({f"val/{name}": value for name, value in metrics.items()}, batch_size=len(target))

@@ -41,12 +41,12 @@ def columns(comparison: Comparison) -> list[Column]:
         Column("model", model, model, "the base model", narrow=False),
         Column("seeds", lambda row: len(row.seeds), _seeds, "runs that differ in their seed alone: mean ± sd"),
         _figure("accuracy", f"{split}/accuracy", "{:.4f}", f"on {split}"),
-        _figure("F1", f"{split}/f1_macro", "{:.4f}", f"macro, on {split}"),
         *_drop(f"drop from {baseline}", lambda row: row.from_baseline, interval, narrow=True),
-        Column("gain over control", lambda row: row.control.get("gain"), _gain, f"of a student, {interval}"),
         _figure("MB", "cost/mb", "{:.1f}", "million bytes on disk"),
-        _times("times smaller", "cost/mb", comparison, f"bytes of {baseline} over its own"),
+        _times("smaller", "cost/mb", comparison, f"bytes of {baseline} over its own"),
         *_speeds(comparison),
+        _figure("F1", f"{split}/f1_macro", "{:.4f}", f"macro, on {split}"),
+        Column("gain over control", lambda row: row.control.get("gain"), _gain, f"of a student, {interval}"),
         *_drop("drop from its parent", lambda row: row.from_parent, interval, narrow=False),
         _figure("ECE", f"{split}/calibration_error", "{:.3f}", f"expected calibration error on {split}", narrow=False),
         _figure(
@@ -73,7 +73,7 @@ def _speeds(comparison: Comparison) -> list[Column]:
     if len(comparison.machines) == 1:
         how_sure = "" if comparison.by_turns else "; stage.measure=true takes all by turns, which is surer"
         meaning = f"tweets/s over those of {comparison.baseline}{how_sure}"
-        found.append(_times("times faster", "cost/tweets_per_s", comparison, meaning))
+        found.append(_times("faster", "cost/tweets_per_s", comparison, meaning))
     return found
 
 
@@ -105,7 +105,7 @@ def _times(heading: str, name: str, comparison: Comparison, meaning: str) -> Col
             return None
         return base / row.figures[name] if name == "cost/mb" else row.figures[name] / base
 
-    return Column(heading, value, lambda row: _formed(value(row), "{:.2f}"), meaning)
+    return Column(heading, value, lambda row: _formed(value(row), "{:.2f}×"), meaning)
 
 
 def _seeds(row: Row) -> str:

@@ -1,14 +1,13 @@
 """Validation of saved models one after the other, by Lightning's loop."""
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from chirplet.data.batches import evaluation_loader
 from chirplet.data.corpus import Tweets
 from chirplet.module.quantized import Quantized
 from chirplet.quantizer.tolerance import Quality
-from chirplet.runtime.base import Runtime, predict_logits
+from chirplet.runtime.base import Runtime
 from chirplet.stage.base import Run
 from chirplet.stage.outcome import Prepared
 
@@ -24,18 +23,23 @@ class Judge:
         loop = {"accelerator": "cpu", "precision": "32-true", "limit_val_batches": 1.0}
         self.trainer = run.trainer.model_copy(update=loop).build([], [], run.deterministic, run.output_dir)
 
-    def __call__(self, runtime: Runtime, tweets: int | None, reference: Tensor | None = None) -> Quality:
-        """The quality on so many tweets; None is all. `reference`: logits that its divergence is measured from."""
+    def __call__(self, runtime: Runtime, tweets: int | None, reference: Tensor | None = None) -> tuple[Quality, Tensor]:
+        """The quality on so many tweets, None is all, and the logits of them, shape (n, classes).
+
+        `reference`: the fp32 model's logits of the same tweets, from which divergence and expected drop are measured.
+        """
         val = self._sample(tweets)
         loader = evaluation_loader(self.data.tokens(val), val.label, self.data.pad_id, self.batch_size)
         module = Quantized(runtime, self.data.corpus.labels, reference)
         (found,) = self.trainer.validate(module, loader, verbose=False)
-        return Quality(found["val/loss"], found["val/accuracy"], found.get("val/divergence", 0.0))
-
-    def logits(self, runtime: Runtime, tweets: int | None) -> Tensor:
-        """What the model says of those tweets, shape (n, classes)."""
-        tokens = self.data.tokens(self._sample(tweets))
-        return torch.from_numpy(predict_logits(runtime, tokens, self.data.pad_id, self.batch_size))
+        assert module.logits is not None  # it has just been validated
+        quality = Quality(
+            loss=found["val/loss"],
+            accuracy=found["val/accuracy"],
+            divergence=found.get("val/divergence", 0.0),
+            expected_drop=found.get("val/expected_drop", 0.0),
+        )
+        return quality, module.logits
 
     def _sample(self, tweets: int | None) -> Tweets:
         val = self.data.corpus.val

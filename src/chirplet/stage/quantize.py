@@ -136,7 +136,7 @@ class Quantize(Stage):
         self,
         run: Run,
         judge: "Judge",
-        before: "Quality | None",
+        before: "tuple[Quality, Tensor] | None",
         parent: "Parent",
         quantization: "Quantization",
         workspace: Path,
@@ -145,21 +145,25 @@ class Quantize(Stage):
         from chirplet.quantizer.tolerance import fewest_kept, sensitivities
         from chirplet.runtime.pytorch import PyTorchRuntime
 
-        def quantized(kept: Collection[str], tweets: int | None = None, reference: "Tensor | None" = None) -> "Quality":
+        def quantized(kept: Collection[str], tweets: int | None, reference: "Tensor") -> "Quality":
             with tempfile.TemporaryDirectory(dir=workspace) as folder:
                 quantization.write(Path(folder), kept)
-                return judge(_opened(run, Path(folder)), tweets, reference)
+                return judge(_opened(run, Path(folder)), tweets, reference)[0]
+
+        fp32 = PyTorchRuntime(parent.model, bf16=False)
 
         found: dict[str, dict[str, float]] = {}
         few = self.sensitivity_tweets
         if quantization.layers and few and len(parent.data.corpus.val):
-            fp32 = PyTorchRuntime(parent.model, bf16=False)
-            said = judge.logits(fp32, few)
-            found = sensitivities(quantization.layers, judge(fp32, few), lambda kept: quantized(kept, few, said))
+            quality, said = judge(fp32, few)
+            found = sensitivities(quantization.layers, quality, lambda kept: quantized(kept, few, said))
         account: dict[str, Any] = {"kept": [], "sensitivity": found}
         if before is not None and self.tolerance is not None:
-            kept, tried = fewest_kept(found, before, self.tolerance, quantized)
-            account |= {"kept": kept, "tried": tried, "fp32_val_accuracy": before.accuracy}
+            quality, answers = before
+            if isinstance(self.quantizer, QAT):  # labels that training changed were not changed by rounding
+                _, answers = judge(fp32, None)
+            kept, tried = fewest_kept(found, quality, self.tolerance, lambda kept: quantized(kept, None, answers))
+            account |= {"kept": kept, "tried": tried, "fp32_val_accuracy": quality.accuracy}
         return account
 
 
