@@ -10,13 +10,20 @@ from transformers import AutoModelForSequenceClassification
 from checkpoints import tiny_bert, tiny_roberta
 from chirplet.error import QuantizationError
 from chirplet.model.narrowing import narrowed
-from chirplet.quantizer.onnx_arithmetic import Int8, rounded
-from chirplet.quantizer.onnx_graph import Arithmetic, classifier_graph, layer_names
+from chirplet.model.structure import encoder_layers
+from chirplet.quantizer.onnx_arithmetic import Int8, balanced, rounded
+from chirplet.quantizer.onnx_graph import Arithmetic, classifier_graph, fewest_inputs, layer_names
 
 
 @pytest.fixture(params=[tiny_bert, tiny_roberta])
 def model(request, tmp_path):
-    return AutoModelForSequenceClassification.from_pretrained(request.param(tmp_path), num_labels=3).eval()
+    """Weights and biases so large that logits are far off where any of them is missing or in the wrong place."""
+    made = AutoModelForSequenceClassification.from_pretrained(request.param(tmp_path), num_labels=3).eval()
+    random = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter += 0.2 * torch.randn(parameter.shape, generator=random)
+    return made
 
 
 def rectangle(model, batch, tokens, seed=0):
@@ -58,26 +65,49 @@ def test_logits_are_those_of_transformers(model, arithmetic, shape):
     ids, mask = rectangle(model, *shape)
     graph = classifier_graph(model, arithmetic, {})
     onnx.checker.check_model(graph)
-    np.testing.assert_allclose(answers(graph, ids, mask), expected(model, ids, mask), atol=1e-5)
+    np.testing.assert_allclose(answers(graph, ids, mask), expected(model, ids, mask), atol=1e-4)
+
+
+@pytest.mark.parametrize("part", ["query.weight", "query.bias", "key.weight", "value.weight", "value.bias"])
+def test_logits_are_far_off_where_attention_is_otherwise(model, part):
+    """What the comparisons here rest on."""
+    ids, mask = rectangle(model, 5, 17)
+    before = expected(model, ids, mask)
+    for layer in encoder_layers(model):
+        parameter = layer.attention.self.get_parameter(part)
+        parameter.data = parameter.roll(parameter.shape[0] // 2, dims=0)
+        assert np.abs(expected(model, ids, mask) - before).max() > 0.01
+        before = expected(model, ids, mask)
+
+
+def with_fewer_heads(model):
+    """Half of the heads; the second layer is full again, as it would be where nothing was emptied."""
+    layers, heads = model.config.num_hidden_layers, model.config.num_attention_heads
+    kept = [torch.arange(heads // 2)] * layers
+    smaller = narrowed(model, list(range(layers)), kept, [torch.arange(model.config.intermediate_size)] * layers)
+    random = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in encoder_layers(smaller)[1].attention.parameters():
+            parameter += 0.2 * torch.randn(parameter.shape, generator=random)
+    return smaller
 
 
 def test_rows_of_attention_that_pruning_has_emptied_are_not_computed(model, arithmetic):
-    layers, width, heads = model.config.num_hidden_layers, model.config.hidden_size, model.config.num_attention_heads
-    kept = [torch.arange(heads // 2)] * layers
-    smaller = narrowed(model, list(range(layers)), kept, [torch.arange(model.config.intermediate_size)] * layers)
+    smaller, width = with_fewer_heads(model), model.config.hidden_size
     ids, mask = rectangle(model, 3, 11)
     graph = classifier_graph(smaller, arithmetic, {})
-    np.testing.assert_allclose(answers(graph, ids, mask), expected(smaller, ids, mask), atol=1e-5)
+    np.testing.assert_allclose(answers(graph, ids, mask), expected(smaller, ids, mask), atol=1e-4)
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.graph.initializer}
     name = next(name for name in shapes if name.endswith("layer.0.attention.self.query.weight"))
     assert shapes[name] == (width, width // 2)
+    assert fewest_inputs(smaller) == width // 2 and fewest_inputs(model) == width
 
 
 def test_all_layers_kept_differ_by_the_rounding_of_their_weights_alone(model):
     ids, mask = rectangle(model, 4, 12)
     exact = answers(classifier_graph(model, Arithmetic(), {}), ids, mask)
     kept = answers(classifier_graph(model, Int8(layer_names(model), 127), {}), ids, mask)
-    assert 0 < np.abs(kept - exact).max() < 0.02 * np.abs(exact).max()
+    assert 0 < np.abs(kept - exact).max() < 0.05 * np.abs(exact).max()
 
 
 def test_a_column_that_stands_out_in_all_positions_takes_no_steps_of_the_others(model):
@@ -91,6 +121,14 @@ def test_a_column_that_stands_out_in_all_positions_takes_no_steps_of_the_others(
     every = answers(classifier_graph(model, Int8(layer_names(model), 127), {}), ids, mask)
     spread = np.ptp(exact, axis=0).max()
     assert np.abs(rounded - every).max() < 0.05 * spread
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_line_that_is_large_as_a_whole_does_not_set_the_scales_of_those_that_cross_it(axis):
+    values = np.random.default_rng(0).normal(size=(200, 64)).astype(np.float32)
+    plain = balanced(values, axis)
+    values[(3, slice(None)) if axis == 0 else (slice(None), 3)] *= 40
+    np.testing.assert_allclose(balanced(values, axis), plain, rtol=1e-6)
 
 
 def test_an_unknown_activation_is_refused(model):

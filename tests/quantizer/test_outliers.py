@@ -16,6 +16,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedMo
 from chirplet.data.tokens import Tokens
 from chirplet.hardware import cpu_has_vnni
 from chirplet.model.structure import encoder_layers
+from chirplet.module.quantized import distances
 from chirplet.quantizer.base import Calibration, Quantizer
 from chirplet.quantizer.onnx_int8 import OnnxInt8
 from chirplet.quantizer.openvino_int8_weights import OpenVinoInt8Weights
@@ -82,9 +83,8 @@ class Part:
 
     def quality(self, logits: np.ndarray) -> Quality:
         loss = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(self.labels))
-        before, after = (torch.from_numpy(one).log_softmax(dim=1) for one in (self.fp32, logits))
-        divergence = torch.nn.functional.kl_div(after, before, reduction="batchmean", log_target=True)
-        return Quality(loss.item(), float((logits.argmax(axis=1) == self.labels).mean()), divergence.item())
+        accuracy = float((logits.argmax(axis=1) == self.labels).mean())
+        return Quality(loss.item(), accuracy, **distances(*map(torch.from_numpy, (logits, self.fp32))))
 
 
 class Case:

@@ -132,8 +132,11 @@ def test_the_recorded_predictions_are_those_of_the_folder(quantize, parent):
 
 
 def test_training_under_roundings_moves_the_weights(quantize, parent):
-    plain = quantize(*PLAIN, "stage.evaluate_test=false")
-    artifact = quantize("quantizer=qat", "quantizer.learning_rate=1e-3", *PLAIN, "stage.evaluate_test=false")
+    judged = ("stage.sensitivity_tweets=4", "stage.tolerance=0.5", "stage.evaluate_test=false")
+    plain = quantize(*judged)
+    artifact = quantize("quantizer=qat", "quantizer.learning_rate=1e-3", *judged)
+    (found,), (trained,) = (one.record.training["tried"] for one in (plain, artifact))
+    assert found["expected_drop"] >= 0 and trained["expected_drop"] is None, "training changes labels, not rounding"
     assert artifact.record.method == "qat" and artifact.record.training["epochs"] == 1
     assert artifact.record.id != plain.record.id
     assert (artifact.folder / "model.onnx").is_file()

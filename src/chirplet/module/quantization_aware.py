@@ -1,7 +1,8 @@
 """Training that feels int8: linear layers compute with rounded weights and inputs, and learn as if they had not.
 
 Jacob et al. 2018 (arXiv 1712.05877), with the scales that dynamic int8 takes: weights one an output channel and
-symmetric, activations one a batch and asymmetric.
+symmetric, activations one a batch and asymmetric. In the last layer ONNX Runtime rounds less than this does: keys and
+values are computed from the first token's query in fp32 (`Int8.attend_first`).
 """
 
 from typing import Any

@@ -20,7 +20,7 @@ class Quantized(pl.LightningModule):
         runtime: the opened model.
         labels: class names in order.
         reference: logits of the model as it was, shape (n, classes), in the order of the tweets; then two more are
-            logged: `val/divergence`, the mean KL(reference ‖ runtime) in nats, and `val/expected_drop` (see `Quality`).
+            logged, `val/divergence` and `val/expected_drop`.
 
     After a validation `logits` are what the runtime said, float32, shape (n, classes), in the order of the tweets.
     """
@@ -48,10 +48,17 @@ class Quantized(pl.LightningModule):
         self.evaluated.clear()
         metrics = scalars(evaluate(logits, target, self.class_names))
         if self.reference is not None:
-            said, before = (scores.log_softmax(dim=1) for scores in (logits, self.reference[position]))
-            metrics["divergence"] = kl_div(said, before, reduction="batchmean", log_target=True).item()
-            believed = before.exp()
-            given = believed.gather(1, logits.argmax(dim=1, keepdim=True)).squeeze(1)
-            metrics["expected_drop"] = (believed.amax(dim=1) - given).mean().item()
+            metrics |= distances(logits, self.reference[position])
         self.logits = logits[position.argsort()]
         self.log_dict({f"val/{name}": value for name, value in metrics.items()}, batch_size=len(target))
+
+
+def distances(logits: Tensor, reference: Tensor) -> dict[str, float]:
+    """`divergence` and `expected_drop` (see `Quality`) of logits from the fp32 model's, both of shape (n, classes)."""
+    said, before = (scores.log_softmax(dim=1) for scores in (logits, reference))
+    believed = before.exp()
+    given = believed.gather(1, logits.argmax(dim=1, keepdim=True)).squeeze(1)
+    return {
+        "divergence": kl_div(said, before, reduction="batchmean", log_target=True).item(),
+        "expected_drop": (believed.amax(dim=1) - given).mean().item(),
+    }

@@ -90,7 +90,7 @@ class Structured(Pruner):
         if (len(layers), neurons, heads) == (there["layers"], there["feed_forward"], there["heads"]):
             told = ", ".join(f"{name}={count}" for name, count in there.items())
             raise PruningError(
-                f"pruner: keeps all there is ({told}); give less of pruner.layers or pruner.feed_forward"
+                f"pruner: keeps all there is ({told}); give less of pruner.layers, pruner.heads or pruner.feed_forward"
             )
         return layers, heads, neurons
 

@@ -42,8 +42,8 @@ class OnnxQuantization(Quantization):
         self.model = model
         self.steps = steps
         last: Any = list(encoder_layers(model))[-1]
-        exact = (last.attention.self.key, last.attention.self.value)
-        self.layers = tuple(name for name in layer_names(model) if model.get_submodule(name) not in exact)
+        never_computed = (last.attention.self.key, last.attention.self.value)
+        self.layers = tuple(name for name in layer_names(model) if model.get_submodule(name) not in never_computed)
         self.facts: dict[str, Any] = {
             "weights": "int8, one scale an output; tables: one a row and one a column",
             "activations": "uint8, one scale a batch",
@@ -66,8 +66,8 @@ class Int8(Arithmetic):
         self.steps = steps
 
     def weight(self, name: str, values: NDArray[np.float32]) -> str:
-        """A matrix (in, out) of a kept layer."""
-        balance = scales(values, axis=1)
+        """A matrix (in, out) that fp32 computes with."""
+        balance = balanced(values, axis=1)
         whole, steps = rounded(values / balance, STEPS, axis=0)
         # Of constants alone: the runtime does this once, when it opens the file.
         single = self.node("Cast", self.constant(f"{name}.weight", whole), to=TensorProto.FLOAT)
@@ -81,7 +81,7 @@ class Int8(Arithmetic):
             kept: str = self.node("Cast", half, to=TensorProto.FLOAT)
             return kept
         # A column that stands out in every row would take all steps of each; it does in positions.
-        balance = scales(table, axis=0)
+        balance = balanced(table, axis=0)
         whole, scale = (
             self.node(operation, self.constant(f"{name}.{part}", values), *which)
             for part, values in zip(("weight", "weight_scale"), rounded(table / balance, STEPS, axis=1), strict=True)
@@ -126,8 +126,13 @@ class Int8(Arithmetic):
         split = self.constant("split_first", np.array([0, heads, size]))
         apart = self.constant("heads_apart", np.array([heads, size, -1]))
         ((key, of_keys),), ((value, of_values),) = attention.key.items(), attention.value.items()
-        to_keys = self.node("Reshape", self.weight(key, array(of_keys.weight) * np.float32(attention.scale)), apart)
-        to_values = self.node("Reshape", self.weight(value, array(of_values.weight)), apart)
+        from_states = (
+            self.weight(key, array(of_keys.weight).T * np.float32(attention.scale)),
+            self.weight(value, array(of_values.weight).T),
+        )
+        to_keys, to_values = (
+            self.node("Reshape", self.node("Transpose", matrix, perm=[1, 0]), apart) for matrix in from_states
+        )
         by_head = self.node("Transpose", self.node("Reshape", query, split), perm=[1, 0, 2])
         asked = self.node("Transpose", self.node("MatMul", by_head, to_keys), perm=[1, 0, 2])
         scores = self.node("MatMul", asked, self.node("Transpose", states, perm=[0, 2, 1]))
@@ -167,6 +172,15 @@ def rounded(weight: NDArray[np.float32], steps: int, axis: int) -> tuple[NDArray
     """Whole numbers within ±`steps` and their scales along `axis`, which is kept with length 1."""
     scale = scales(weight / np.float32(steps), axis)
     return np.rint(weight / scale).astype(np.int8), scale
+
+
+def balanced(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """Scales along `axis` of a matrix that has scales along the other axis too.
+
+    They are taken of the matrix as the others leave it, so that one line of it that is large as a whole, which its own
+    scale takes care of, does not set the scales of all that cross it.
+    """
+    return scales(values / scales(values, 1 - axis), axis)
 
 
 def scales(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:

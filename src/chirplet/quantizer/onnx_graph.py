@@ -139,10 +139,7 @@ def classifier_graph(model: "PreTrainedModel", arithmetic: Arithmetic, metadata:
     Raises:
         QuantizationError: the model is of an architecture that this does not know.
     """
-    kind, activation = model.config.model_type, model.config.hidden_act
-    if kind not in FAMILIES or activation != "gelu":
-        should = f"{', '.join(sorted(FAMILIES))} with 'gelu'"
-        raise QuantizationError(f"artifact: its model is of type {kind!r} with {activation!r}; should be {should}")
+    _check(model)
     graph = arithmetic
     names = {module: name for name, module in model.named_modules()}
     mask = graph.mask("attention_mask")
@@ -171,6 +168,26 @@ def layer_names(model: "PreTrainedModel") -> tuple[str, ...]:
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) or (isinstance(module, nn.Embedding) and name.endswith(tables))
     )
+
+
+def fewest_inputs(model: "PreTrainedModel") -> int:
+    """Inputs of the linear layer that has fewest in the graph of `model`.
+
+    Raises:
+        QuantizationError: as of `classifier_graph`.
+    """
+    _check(model)
+    names = {module: name for name, module in model.named_modules()}
+    attention = [filled_attention(layer.attention, names) for layer in encoder_layers(model)]
+    outputs = [layer for one in attention for layer in one.output.values()]
+    return min(layer.in_features for layer in (*model.modules(), *outputs) if isinstance(layer, nn.Linear))
+
+
+def _check(model: "PreTrainedModel") -> None:
+    kind, activation = model.config.model_type, model.config.hidden_act
+    if kind not in FAMILIES or activation != "gelu":
+        should = f"{', '.join(sorted(FAMILIES))} with 'gelu'"
+        raise QuantizationError(f"artifact: its model is of type {kind!r} with {activation!r}; should be {should}")
 
 
 def array(parameter: Any) -> NDArray[np.float32]:

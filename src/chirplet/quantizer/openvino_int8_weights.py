@@ -45,11 +45,10 @@ class OpenVinoInt8Weights(Quantizer):
 
 
 def _largest_group(model: "PreTrainedModel") -> int:
-    from torch import nn
-
     from chirplet.hardware import cpu_flags
+    from chirplet.quantizer.onnx_graph import fewest_inputs
 
     if cpu_flags().isdisjoint({"avx512_vnni", "avx_vnni"}):
         return 0
-    narrowest = min(module.in_features for module in model.modules() if isinstance(module, nn.Linear))
+    narrowest = fewest_inputs(model)
     return narrowest - narrowest % LANES

@@ -22,7 +22,7 @@ class Quality:
     loss: float
     accuracy: float
     divergence: float = 0.0
-    expected_drop: float = 0.0
+    expected_drop: float | None = None
 
     def drop_from(self, fp32: "Quality") -> float:
         """How much accuracy is lost: as counted or as expected, whichever is more.
@@ -31,7 +31,8 @@ class Quality:
         tweets is off by as much as it measures, and by trying on the lucky choice is found. The expectation is of the
         same labels but not of that luck, and rests on fp32 being calibrated; so neither is taken alone.
         """
-        return max(fp32.accuracy - self.accuracy, self.expected_drop)
+        counted = fp32.accuracy - self.accuracy
+        return counted if self.expected_drop is None else max(counted, self.expected_drop)
 
 
 def sensitivities(
@@ -70,23 +71,24 @@ def fewest_kept(
     order = list(by_sensitivity)
     tried: list[dict[str, Any]] = []
 
-    def drop(count: int) -> float:
+    def within(count: int) -> bool:
         quality = judge(order[:count])
         told = {"accuracy": quality.accuracy, "expected_drop": quality.expected_drop, "loss": quality.loss}
         tried.append({"kept": count} | told)
-        return quality.drop_from(fp32)
+        return quality.drop_from(fp32) <= tolerance + ROUNDING
 
-    most = tolerance + ROUNDING
     failed, count = -1, 0
-    while (lost := drop(count)) > most:
+    while not within(count):
         if count == len(order):
+            counted, expected = fp32.accuracy - tried[-1]["accuracy"], tried[-1]["expected_drop"]
+            drop = f"{counted:.4f}" if expected is None else f"{counted:.4f} as counted, {expected:.4f} as expected,"
             kept = f"with all {count} layers kept" if order else "and this quantizer has no layers to keep"
             raise QuantizationError(
-                f"stage.tolerance: got {tolerance}, but accuracy on val drops by {lost:.4f} {kept}; "
+                f"stage.tolerance: got {tolerance}, but accuracy on val drops by {drop} {kept}; "
                 "should be more, or null, which takes any"
             )
         failed, count = count, min(max(1, 2 * count), len(order))
     while count - failed > 1:
         middle = (count + failed) // 2
-        failed, count = (failed, middle) if drop(middle) <= most else (middle, count)
+        failed, count = (failed, middle) if within(middle) else (middle, count)
     return order[:count], tried

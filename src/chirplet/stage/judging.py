@@ -37,7 +37,7 @@ class Judge:
             loss=found["val/loss"],
             accuracy=found["val/accuracy"],
             divergence=found.get("val/divergence", 0.0),
-            expected_drop=found.get("val/expected_drop", 0.0),
+            expected_drop=found.get("val/expected_drop"),
         )
         return quality, module.logits
 

@@ -145,23 +145,20 @@ class Quantize(Stage):
         from chirplet.quantizer.tolerance import fewest_kept, sensitivities
         from chirplet.runtime.pytorch import PyTorchRuntime
 
-        def quantized(kept: Collection[str], tweets: int | None, reference: "Tensor") -> "Quality":
+        def quantized(kept: Collection[str], tweets: int | None, reference: "Tensor | None") -> "Quality":
             with tempfile.TemporaryDirectory(dir=workspace) as folder:
                 quantization.write(Path(folder), kept)
                 return judge(_opened(run, Path(folder)), tweets, reference)[0]
 
-        fp32 = PyTorchRuntime(parent.model, bf16=False)
-
         found: dict[str, dict[str, float]] = {}
         few = self.sensitivity_tweets
         if quantization.layers and few and len(parent.data.corpus.val):
-            quality, said = judge(fp32, few)
+            quality, said = judge(PyTorchRuntime(parent.model, bf16=False), few)
             found = sensitivities(quantization.layers, quality, lambda kept: quantized(kept, few, said))
         account: dict[str, Any] = {"kept": [], "sensitivity": found}
         if before is not None and self.tolerance is not None:
-            quality, answers = before
-            if isinstance(self.quantizer, QAT):  # labels that training changed were not changed by rounding
-                _, answers = judge(fp32, None)
+            # What training changed under `qat` is not what rounding changed; there the count alone tells.
+            quality, answers = before[0], None if isinstance(self.quantizer, QAT) else before[1]
             kept, tried = fewest_kept(found, quality, self.tolerance, lambda kept: quantized(kept, None, answers))
             account |= {"kept": kept, "tried": tried, "fp32_val_accuracy": quality.accuracy}
         return account
