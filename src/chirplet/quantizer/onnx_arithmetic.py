@@ -67,7 +67,7 @@ class Int8(Arithmetic):
 
     def weight(self, name: str, values: NDArray[np.float32]) -> str:
         """A matrix (in, out) that fp32 computes with."""
-        balance = balanced(values, axis=1)
+        balance = scales(values, axis=1)
         whole, steps = rounded(values / balance, STEPS, axis=0)
         # Of constants alone: the runtime does this once, when it opens the file.
         single = self.node("Cast", self.constant(f"{name}.weight", whole), to=TensorProto.FLOAT)
@@ -80,8 +80,7 @@ class Int8(Arithmetic):
             half = self.node(operation, self.constant(f"{name}.weight", table.astype(np.float16)), *which)
             kept: str = self.node("Cast", half, to=TensorProto.FLOAT)
             return kept
-        # A column that stands out in every row would take all steps of each; it does in positions.
-        balance = balanced(table, axis=0)
+        balance = column_scales(table)
         whole, scale = (
             self.node(operation, self.constant(f"{name}.{part}", values), *which)
             for part, values in zip(("weight", "weight_scale"), rounded(table / balance, STEPS, axis=1), strict=True)
@@ -174,13 +173,13 @@ def rounded(weight: NDArray[np.float32], steps: int, axis: int) -> tuple[NDArray
     return np.rint(weight / scale).astype(np.int8), scale
 
 
-def balanced(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-    """Scales along `axis` of a matrix that has scales along the other axis too.
+def column_scales(table: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scales of the columns of a table (rows, width), shape (1, width), that has scales of its rows too.
 
-    They are taken of the matrix as the others leave it, so that one line of it that is large as a whole, which its own
-    scale takes care of, does not set the scales of all that cross it.
+    A column that stands out in every row would take all steps of each; it does in positions. They are taken of rows
+    that are as large as each other, since a row that is large as a whole would set the scales of all columns.
     """
-    return scales(values / scales(values, 1 - axis), axis)
+    return scales(table / scales(table, axis=1), axis=0)
 
 
 def scales(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
