@@ -72,7 +72,7 @@ def test_what_breaks_in_a_part_is_told(tmp_path):
     whole, broken = batch(48), batch(48)
     broken[0][30, 0] = 10**6
     found = runtime.logits_of_each([whole, broken, whole])
-    assert len(next(found)) == 48
+    before = next(found)
     with pytest.raises(Exception, match="indices element out of data bounds"):
         next(found)
-    np.testing.assert_array_equal(runtime.logits(*whole), runtime.logits(*whole))
+    np.testing.assert_array_equal(runtime.logits(*whole), before)
