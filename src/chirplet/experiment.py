@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
@@ -33,6 +33,9 @@ from chirplet.stage.base import Composed, Run, Stage
 from chirplet.stage.chain import ChainSettings
 from chirplet.stage.resuming import finished, interruptible
 from chirplet.trainer import TrainerSettings
+
+if TYPE_CHECKING:
+    from chirplet.artifact import Artifact
 
 
 class Objective(Settings):
@@ -150,7 +153,7 @@ def execute(cfg: DictConfig, output_dir: Path, overrides: Sequence[str] = ()) ->
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     own = run_of(experiment, output_dir, for_record(cfg), overrides)
     with hold_output(output_dir):
-        done = finished(own, experiment.resume)
+        done = _done_before(experiment, own)
         if done is None:
             if experiment.push is None:
                 return experiment.stage.run(own)
@@ -159,6 +162,16 @@ def execute(cfg: DictConfig, output_dir: Path, overrides: Sequence[str] = ()) ->
     if experiment.push is not None:
         push_again(done.folder, experiment.push, experiment.push_private)
     return done.metric(own.objective)
+
+
+def _done_before(experiment: Experiment, own: Run) -> "Artifact | None":
+    """The artifact that the same run has made in its folder before, from what it would read now."""
+    done = finished(own, experiment.resume)
+    if done is None:
+        return None
+    from chirplet.repeat.inputs import reads_the_same
+
+    return done if reads_the_same(experiment, done.record) else None
 
 
 def run_of(experiment: Experiment, output_dir: Path, config: dict[str, Any], overrides: Sequence[str] = ()) -> Run:
@@ -201,7 +214,8 @@ def _composed(own: Sequence[str], added: Sequence[str], start: Sequence[str]) ->
     transfer = experiment.transfer or []
     files = [Path(file).expanduser() for file in ([transfer] if isinstance(transfer, str) else transfer)]
     inputs = [*(model.folder for model in models), *files]
-    return Composed(for_record(cfg), experiment.data, inputs, partial(execute, cfg, overrides=[*overrides, *start]))
+    carry_out = partial(execute, cfg, overrides=[*overrides, *start])
+    return Composed(for_record(cfg), _with_environment(cfg), experiment.data, inputs, carry_out)
 
 
 def comparison_of(own: Sequence[str], folders: Sequence[Path], added: Sequence[str]) -> Composed:
@@ -213,7 +227,8 @@ def comparison_of(own: Sequence[str], folders: Sequence[Path], added: Sequence[s
         # An experiment may have settings of another stage, which are none of this one's.
         cfg.stage = stage
         cfg.artifacts = [str(folder) for folder in folders]
-    return Composed(for_record(cfg), parse(cfg).data, [], partial(execute, cfg, overrides=comparing))
+    carry_out = partial(execute, cfg, overrides=comparing)
+    return Composed(for_record(cfg), _with_environment(cfg), parse(cfg).data, [], carry_out)
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
@@ -254,8 +269,27 @@ def unswept(overrides: Sequence[str]) -> list[str]:
     return [override for override, one in zip(overrides, parsed, strict=True) if not one.is_sweep_override()]
 
 
+def values_of(overrides: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Every text that a multirun's overrides give one of `keys`, in lists too, each once."""
+    parser, found = OverridesParser.create(), list[str]()
+    for one in parser.parse_overrides(list(overrides)):
+        if one.key_or_group in keys:
+            single = [*one.sweep_string_iterator()] if one.is_sweep_override() else [one.get_value_string()]
+            for text in single:
+                value = parser.parse_override(f"key={text}").value()
+                found += [str(part) for part in (value if isinstance(value, list) else [value]) if part is not None]
+    return list(dict.fromkeys(found))
+
+
 def for_record(cfg: DictConfig) -> dict[str, Any]:
     """A composed configuration as a record has it: resolved, without secrets, local keys and ways to files."""
     resolved, raw = (OmegaConf.to_container(cfg, resolve=resolve) for resolve in (True, False))
     assert isinstance(resolved, dict) and isinstance(raw, dict)
     return recorded(resolved, raw)
+
+
+def _with_environment(cfg: DictConfig) -> dict[str, Any]:
+    """As `for_record`, but with the values of what comes from the environment: to tell runs apart, never to be kept."""
+    resolved = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(resolved, dict)
+    return recorded(resolved, resolved)

@@ -12,12 +12,12 @@ from hydra import compose, initialize_config_dir
 
 from checkpoints import tiny_bert
 from chirplet.artifact import Artifact
-from chirplet.error import ConfigError
+from chirplet.error import ArtifactError, ConfigError
 from chirplet.experiment import execute, inherited, parse, unswept
 from chirplet.recording import shown
 from chirplet.stage.compare import CSV, PAGE
 from forked import Command
-from places import CONF
+from places import CONF, SAMPLE
 from runs import small_run
 from sweeps import wait_until
 
@@ -133,6 +133,34 @@ def test_another_model_by_the_same_name_is_another_model(base, overrides, tmp_pa
     (encoder / "note.txt").write_text("changed")
     chained(moved, tmp_path / "changed")
     assert "as before" not in capsys.readouterr().out
+
+
+def test_a_folder_with_another_run_s_artifact_is_refused_and_nothing_is_remembered_of_it(overrides, tmp_path, capsys):
+    tweets = tmp_path / "tweets.csv"
+    shutil.copyfile(SAMPLE, tweets)
+    steps = "stage.steps={one: {stage: finetune, overrides: ['stage.measure_cost=false']}}"
+    kept = [override for override in overrides[:-1] if not override.startswith(("cache_dir=", "data.train="))]
+    own = [*kept, steps, f"data.train={tweets}", f"cache_dir={tmp_path}/cache"]
+    chained(own, tmp_path / "out")
+    with tweets.open("a", encoding="utf-8") as file:
+        file.write("801,0.0,one more tweet,Neutral\n")
+    for _ in range(2):
+        with pytest.raises(ArtifactError, match="exists already; artifacts are not overwritten"):
+            chained(own, tmp_path / "out")
+    capsys.readouterr()
+    chained(own, tmp_path / "elsewhere")
+    assert "as before" not in capsys.readouterr().out
+
+
+def test_another_value_from_the_environment_is_another_step(overrides, tmp_path, monkeypatch, capsys):
+    steps = "stage.steps={one: {stage: finetune, overrides: ['stage.measure_cost=false']}}"
+    own = [*overrides[:-1], steps, "seed=22", "trainer.gradient_clip_val='${oc.decode:${oc.env:CLIP}}'"]
+    told = []
+    for number, clip in enumerate(("0.5", "0.25", "0.5")):
+        monkeypatch.setenv("CLIP", clip)
+        chained(own, tmp_path / str(number))
+        told.append("as before" in capsys.readouterr().out)
+    assert told == [False, False, True]
 
 
 def test_a_checkpoint_is_of_the_first_step_that_is_not_done(overrides, tmp_path, capsys):

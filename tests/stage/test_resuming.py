@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from checkpoints import tiny_bert
 from chirplet.artifact import Artifact
@@ -201,3 +202,14 @@ def test_the_later_of_two_checkpoints_is_taken(finetune, left):
     torch.save(state | {"global_step": 3, "callbacks": {}}, other)  # of nobody, but earlier
     os.utime(other, (time.time() + 60,) * 2)
     assert finetune(left).record.training["resumed"] is True
+
+
+def test_other_weights_by_the_same_name_are_another_run(finetune, base, tmp_path):
+    encoder = tmp_path / "encoder"
+    shutil.copytree(base / "encoder", encoder)
+    options = (f"model.name_or_path={encoder}", "trainer.max_epochs=1")
+    finetune(tmp_path / "run", *options)
+    weights = load_file(encoder / "model.safetensors")
+    save_file({name: 1.5 * weight for name, weight in weights.items()}, encoder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ArtifactError, match="exists already; artifacts are not overwritten"):
+        finetune(tmp_path / "run", *options)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from chirplet.artifact import RECORD, Artifact, Record
 from chirplet.data.source import Source, row_names
-from chirplet.error import ArtifactError, ConfigError, DataError
+from chirplet.error import ArtifactError, ConfigError, DataError, UserError
 from chirplet.model.bundled import sha256
 from chirplet.stage.distill import Distill
 from chirplet.stage.finetune import Finetune
@@ -72,6 +72,15 @@ def check_same(experiment: "Experiment", record: Record, own: Collection[str]) -
     if key is not None and model is not None and model.is_folder:
         _check_model(f"{key}.name_or_path", model, record)
     _check_data(experiment, record, own)
+
+
+def reads_the_same(experiment: "Experiment", record: Record) -> bool:
+    """Whether the run that the record tells of read what this one would read."""
+    try:
+        check_same(experiment, record, own=())
+    except UserError:
+        return False
+    return True
 
 
 def _files(cfg: DictConfig, own: Collection[str]) -> Iterator[str]:
@@ -145,7 +154,7 @@ def _check_parent(key: str, folder: Path, record: Record) -> None:
 
 def _check_teachers(stage: Distill, record: Record) -> None:
     folders = [stage.teacher] if isinstance(stage.teacher, str) else stage.teacher or []
-    given = [Artifact.open(Path(folder).expanduser()).record.id[:12] for folder in folders]
+    given = list(dict.fromkeys(Artifact.open(Path(folder).expanduser()).record.id[:12] for folder in folders))
     wanted = record.training.get("teachers", {})
     if given != list(wanted):
         raise ArtifactError(f"teacher: got {', '.join(given)}, should be {_teachers(wanted)}, as the record names them")

@@ -133,6 +133,7 @@ class Walk:
 
     def walk(self) -> float | None:
         """Every step in its turn, and the comparison."""
+        from chirplet.artifact import Artifact
         from chirplet.console import console, shown_path
         from chirplet.stage.memory import Memory
         from chirplet.sweep.trial import unreported
@@ -156,10 +157,13 @@ class Walk:
                     composed = _compose(self.run, name, step, [*_starting(step, given), f"resume={from_there}"])
                 if resume is not None:  # a checkpoint is of the first step that is not done
                     resume = AUTO
-                memory.expect(folder / "artifact")
+                # One that is there was made before, perhaps with another version: it is no more than this folder's own.
+                made_now = not (folder / "artifact").exists()
+                if made_now:
+                    memory.expect(folder / "artifact")
                 with unreported():
                     composed.run(folder)
-                artifact = memory.keep(folder / "artifact")
+                artifact = memory.keep(folder / "artifact") if made_now else Artifact.open(folder / "artifact")
                 gc.collect()  # the step's model; the next one needs the room
             done[name] = artifact
         if self.chain.compare and len(done) > 1:

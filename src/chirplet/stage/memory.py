@@ -25,9 +25,10 @@ class Memory:
 
     def __init__(self, cache_dir: Path, composed: Composed, parents: Sequence[Artifact]) -> None:
         self.config = composed.config
+        self.fingerprint = prepare(composed.data, cache_dir).fingerprint
         told = [
-            composed.config,
-            prepare(composed.data, cache_dir).fingerprint,
+            composed.values,
+            self.fingerprint,
             [parent.record.id for parent in parents],
             [_digest(path) for path in composed.inputs],
             _code(),
@@ -43,8 +44,9 @@ class Memory:
             known = json.loads(self.entry.read_text(encoding="utf-8"))
             folder = Path(known["folder"])
             record = Artifact.open(folder).record
-            # Where the process was killed before it could say which it was, it is the one of these settings.
-            same = record.id == known["id"] if known["id"] is not None else record.config == self.config
+            same = record.id == known["id"]
+            if known["id"] is None:  # the process was killed before it could say which it was
+                same = record.config == self.config and record.data.fingerprint == self.fingerprint
             return folder if same and record.id == content_id(folder) else None
         except (OSError, ValueError, KeyError, TypeError, UserError):
             return None
