@@ -17,9 +17,14 @@ class CompareRuns(Callback):
         from chirplet.artifact import RECORD
 
         folder = Path(config.hydra.sweep.dir)
-        made = sorted(path.parent for path in folder.glob(f"**/artifact/{RECORD}"))
+        made = sorted((path.parent for path in folder.glob(f"**/artifact/{RECORD}")), key=_in_order)
         if len(made) > 1:
             _compare(list(config.hydra.overrides.task), made, folder)
+
+
+def _in_order(folder: Path) -> list[tuple[int, str]]:
+    """What sorts job 10 behind job 2."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in folder.parts]
 
 
 def _compare(overrides: list[str], made: list[Path], folder: Path) -> None:
@@ -27,17 +32,17 @@ def _compare(overrides: list[str], made: list[Path], folder: Path) -> None:
 
     from chirplet.artifact import Artifact
     from chirplet.console import console
-    from chirplet.experiment import comparison_of, unswept
+    from chirplet.experiment import comparison_of, unswept, values_of
     from chirplet.explain import explain
 
     fixed = unswept(overrides)
     try:
-        given = compose("config", overrides=[one for one in fixed if one.startswith(("artifact=", "teacher="))])
-        parents = [given.artifact, *([given.teacher] if isinstance(given.teacher, str) else given.teacher or [])]
-        started = [Path(parent).expanduser() for parent in parents if parent is not None]
+        started = [Path(folder).expanduser() for folder in values_of(overrides, ("artifact", "teacher"))]
         data = Artifact.open(made[0]).record.data.fingerprint
         known = [parent for parent in started if Artifact.open(parent).record.data.fingerprint == data]
-        comparison_of(fixed, [*known, *made], []).run(folder)
+        # Steps of a chain leave their speeds to its comparison.
+        asked = compose("config", overrides=fixed).stage.get("compare_overrides") or []
+        comparison_of(fixed, [*known, *made], list(asked)).run(folder)
     except Exception as error:
         # The runs are done, and their artifacts stay; Hydra would tell this in a warning of several lines.
         told = explain(error)

@@ -243,3 +243,63 @@ def test_a_random_start_is_told(tmp_path):
 
 def test_an_artifact_without_overrides_in_its_record_is_from_before_they_were_kept(tmp_path):
     assert Artifact.open(write_artifact(tmp_path / "a", "a", {"test": 30})).record.overrides is None
+
+
+def test_what_a_student_learnt_from_sets_it_apart(tmp_path):
+    """Files of tweets without labels, and every one of several teachers."""
+    two, others = ({name.ljust(12, "0"): {} for name in names} for names in ("ab", "ac"))
+    told = [
+        {"teachers": two, "tweets": {"transfer": 0}},
+        {"teachers": two, "tweets": {"transfer": 0}},
+        {"teachers": two, "tweets": {"transfer": 9, "transfer_files": {"more.csv": "0"}}},
+        {"teachers": others, "tweets": {"transfer": 0}},
+    ]
+    folders = [
+        write_artifact(tmp_path / f"s{seed}", f"d{seed}", {"test": 30}, seed=seed, stage="distill", training=training)
+        for seed, training in enumerate(told)
+    ]
+    assert [row.seeds for row in compared(folders).rows] == [[0, 1], [2], [3]]
+
+
+def test_a_copy_is_the_same_artifact_and_one_of_other_settings_is_not(tmp_path):
+    config = {"data": {"repair": True}}
+    folders = [
+        write_artifact(tmp_path / "a", "a", {"test": 30}, config=config),
+        write_artifact(tmp_path / "copy", "a", {"test": 30}, config=config),
+        write_artifact(tmp_path / "b", "a", {"test": 30}, config=config | {"stage": {"tolerance": 0.1}}),
+    ]
+    assert [row.name for row in compared(folders).rows] == ["a", "b"]
+
+
+def test_jobs_are_called_by_what_they_were_given_and_by_their_number_where_that_is_the_same(tmp_path):
+    given = [
+        ["model=minilm", "artifact=/somewhere/a/artifact"],
+        ["model=minilm", "artifact=/somewhere/b/artifact"],
+        ["model=minilm", "artifact=/elsewhere/b/artifact"],
+    ]
+    artifacts = []
+    for number, overrides in enumerate(given):
+        (tmp_path / str(number) / ".hydra").mkdir(parents=True)
+        (tmp_path / str(number) / ".hydra" / "overrides.yaml").write_text("".join(f"- {one}\n" for one in overrides))
+        artifacts.append(Artifact(tmp_path / str(number) / "artifact", make_record(overrides=["artifact=DIR"])))
+    assert names_of(artifacts) == ["artifact=a", "1: artifact=b", "2: artifact=b"]
+
+
+def test_that_nobody_was_judged_is_told(tmp_path):
+    folder = write_artifact(tmp_path / "a", "a", {"val": 30})
+    with pytest.raises(ArtifactError, match="'a' was not judged on test, nor was any other"):
+        compared([folder], split="test")
+
+
+def test_a_pattern_for_folders_of_runs_is_told_what_to_add(tmp_path):
+    family(tmp_path / "out")
+    with pytest.raises(ArtifactError, match=r"finds no artifact; did you mean '.*/out/\*/artifact'\?"):
+        find_artifacts([f"{tmp_path}/out/*"])
+
+
+def test_random_weights_are_told_on_a_terminal_too(tmp_path):
+    base = make_record().lineage[0].model_copy(update={"pretrained": False})
+    random = write_artifact(tmp_path / "random", "f", {"test": 20}, pretrained=False, lineage=[base])
+    told = [column.header for column in comparison_table(compared([*family(tmp_path / "a"), random])).columns]
+    assert "model" in told
+    assert "model" not in [column.header for column in comparison_table(compared(family(tmp_path / "b"))).columns]

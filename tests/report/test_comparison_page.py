@@ -10,7 +10,7 @@ import pytest
 from chirplet.report.candidates import open_candidates
 from chirplet.report.comparison import advise, compare
 from chirplet.report.comparison_page import SCRIPT, Texts, page
-from comparisons import TEXTS, TWEETS, N, family, write_artifact
+from comparisons import TEXTS, TWEETS, N, cost, family, write_artifact
 from pages import Reader, browser_dom
 from records import make_record
 
@@ -141,3 +141,21 @@ def test_a_real_browser_sorts(tmp_path):
         place.write_text(f"{head}<tbody>{rows}</tbody></table><script>{SCRIPT}</script>{press * presses}")
         orders.append(re.findall(r'<td data-value="([^"]*)">', browser_dom(place)[0]))
     assert orders == [["-1.5", "9", "10", ""], ["10", "9", "-1.5", ""]]
+
+
+def test_times_of_several_machines_are_in_no_figure(tmp_path):
+    other = write_artifact(
+        tmp_path / "other", "e", {"val": 36, "test": 35}, cost=cost(10, 1, 1000), cpu={"name": "another", "flags": []}
+    )
+    captions = read(made([*family(tmp_path / "a"), other])).text
+    assert "Accuracy against million bytes" in captions
+    assert "Accuracy against milliseconds" not in captions and "Accuracy against tweets" not in captions
+
+
+def test_all_teachers_are_named(tmp_path):
+    teachers = {name.ljust(12, "0"): {} for name in ("aaa", "zzz")}
+    base = make_record().lineage[0]
+    student = write_artifact(
+        tmp_path / "taught", "d", {"test": 30}, stage="distill", lineage=[base], training={"teachers": teachers}
+    )
+    assert "taught by teacher, zzz000000000 → taught" in read(made([*family(tmp_path / "a"), student])).text

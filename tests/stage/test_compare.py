@@ -1,6 +1,7 @@
 """Comparing artifacts of real small runs, from the configuration to the files."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,21 @@ def test_a_multirun_ends_with_the_comparison_of_what_it_made(overrides, made, ba
     assert f"report    {tmp_path}/sweep/report.html" in done.stdout
     assert "pruner.sparsity=0.6" in (tmp_path / "sweep" / PAGE).read_text()
     assert done.stderr == ""
+
+
+def test_the_baseline_may_be_a_copy(comparing, made, tmp_path):
+    shutil.copytree(made[2], tmp_path / "copy")
+    found = rows(comparing(f"baseline={tmp_path}/copy"))
+    assert found[0]["run"] == found[0]["baseline"] == "pruned"
+
+
+def test_a_multirun_over_parents_compares_with_each_of_them(overrides, made, tmp_path):
+    kept = [override for override in overrides if not override.startswith("stage.")]
+    casting = ["stage=quantize", f"artifact={made[0]},{made[1]}", "quantizer=bf16", "stage.measure_cost=false"]
+    plain = ["stage.tolerance=null", "stage.sensitivity_tweets=0", f"hydra.sweep.dir={tmp_path}/sweep"]
+    done = command("-m", *kept, *casting, *plain)
+    assert done.returncode == 0, done.stderr
+    found = rows(tmp_path / "sweep")
+    assert [row["run"] for row in found] == ["teacher1+teacher2", "artifact=teacher1", "artifact=teacher2"]
+    assert all(row["drop_from_parent"] != "" for row in found[1:])
+    assert "stage.measure=true takes them" in done.stdout

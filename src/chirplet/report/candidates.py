@@ -1,11 +1,14 @@
 """Artifacts that may be compared: found by their folders, and seen to be of the same tweets."""
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from omegaconf import OmegaConf
 
 from chirplet.artifact import RECORD, Artifact, Predictions, Record, check_folder
 from chirplet.config import near
@@ -47,11 +50,12 @@ def find_artifacts(patterns: Sequence[str]) -> list[Path]:
             folders = [check_folder(path)]
         else:
             root, rest = Path(*parts[:wild]), "/".join(parts[wild:])
-            folders = sorted(
-                folder for folder in root.glob(rest) if (folder / RECORD).is_file() and not folder.name.startswith(".")
-            )
+            matching = [path for path in root.glob(rest) if not path.name.startswith(".")]
+            folders = sorted(path for path in matching if (path / RECORD).is_file())
             if not folders:
-                raise ArtifactError(f"artifacts: got {pattern!r}, which finds no artifact{_closest(root)}")
+                inside = any((path / "artifact" / RECORD).is_file() for path in matching)
+                why = f"; did you mean {pattern.rstrip('/') + '/artifact'!r}?" if inside else _closest(root)
+                raise ArtifactError(f"artifacts: got {pattern!r}, which finds no artifact{why}")
         for folder in folders:
             found.setdefault(folder.resolve(), folder)
     return list(found.values())
@@ -69,7 +73,7 @@ def names_of(artifacts: Sequence[Artifact]) -> list[str]:
     """What tells each from the others: the shortest end of its path that no other has.
 
     Stages write to a folder called `artifact`, which says nothing and is left out. For the number of a multirun's job
-    stand the overrides that no other job has.
+    stand the overrides that no other job has, behind the number where they do not tell it from the others.
     """
     paths = [artifact.folder.absolute().parts for artifact in artifacts]
     paths = [parts[:-1] if parts[-1] == "artifact" else parts for parts in paths]
@@ -81,9 +85,24 @@ def names_of(artifacts: Sequence[Artifact]) -> list[str]:
         found.append(parts[-length:])
     jobs: dict[str, set[str]] = {}
     for parts, artifact in zip(found, artifacts, strict=True):
-        own = set(artifact.record.overrides or ())
+        own = _overrides(artifact, len(parts))
         jobs[parts[0]] = jobs.get(parts[0], own) & own
-    return ["/".join([_job(parts[0], jobs), *parts[1:]]) for parts in found]
+    names = ["/".join([_job(parts[0], jobs), *parts[1:]]) for parts in found]
+    return [name if names.count(name) == 1 else f"{parts[0]}: {name}" for name, parts in zip(names, found, strict=True)]
+
+
+def _overrides(artifact: Artifact, depth: int) -> set[str]:
+    """What a job of a multirun was given, as Hydra wrote it down `depth` folders up, else as the record tells."""
+    folder = artifact.folder.absolute()
+    folder = folder.parent if folder.name == "artifact" else folder
+    written = folder.parents[depth - 2] if depth > 1 else folder
+    try:
+        given = OmegaConf.to_container(OmegaConf.load(written / ".hydra" / "overrides.yaml"))
+    except Exception:  # it is not there, or damaged in one of many ways
+        given = None
+    if isinstance(given, list) and all(isinstance(override, str) for override in given):
+        return {str(override) for override in given}
+    return set(artifact.record.overrides or ())
 
 
 def _job(name: str, jobs: Mapping[str, set[str]]) -> str:
@@ -92,20 +111,32 @@ def _job(name: str, jobs: Mapping[str, set[str]]) -> str:
     if not name.isdecimal() or len(others) < 2:
         return name
     parted = [override.partition("=") for override in sorted(jobs[name] - others[0].intersection(*others))]
-    return ", ".join(f"{key.rpartition('.')[2]}={value}" for key, _, value in parted) or name
+    return ", ".join(f"{key.rpartition('.')[2]}={_PATH.sub(_end, value)}" for key, _, value in parted) or name
+
+
+_PATH = re.compile(r"[^,\[\]{}'\"=]*/[^,\[\]{}'\"=]*")
+
+
+def _end(path: re.Match[str]) -> str:
+    """The last part of a path that says something."""
+    parts = Path(path[0]).parts
+    return parts[-2] if len(parts) > 1 and parts[-1] == "artifact" else parts[-1]
 
 
 def open_candidates(folders: Sequence[Path], split: str | None) -> tuple[list[Candidate], str]:
     """The artifacts, each once, with their predictions on `split`; null takes test where all have it, else val.
 
+    A copy is the same artifact; one of other settings is another, though its files may be the same to the byte.
+
     Raises:
         ArtifactError: they are not of the same tweets and labels, or were not all judged on one split.
     """
     opened = [Artifact.open(folder) for folder in folders]
-    by_id: dict[str, Artifact] = {}
+    different: dict[tuple[str, str], Artifact] = {}
     for artifact in opened:
-        by_id.setdefault(artifact.record.id, artifact)
-    artifacts = list(by_id.values())
+        settings = json.dumps(artifact.record.config, sort_keys=True)
+        different.setdefault((artifact.record.id, settings), artifact)
+    artifacts = list(different.values())
     names = names_of(artifacts)
     _check_same(names, [artifact.record for artifact in artifacts])
     chosen = _judged_split(names, [artifact.record for artifact in artifacts], split)
@@ -153,7 +184,8 @@ def _judged_split(names: Sequence[str], records: Sequence[Record], wanted: str |
         if all(split in record.metrics for record in records):
             return split
     missing = [name for name, record in zip(names, records, strict=True) if (wanted or "test") not in record.metrics]
+    others = ", and others were" if len(missing) < len(records) else ", nor was any other"
     raise ArtifactError(
-        f"artifacts: {missing[0]!r} was not judged on {wanted or 'test'}, and others were; "
+        f"artifacts: {missing[0]!r} was not judged on {wanted or 'test'}{others}; "
         "should all have been judged on one split"
     )

@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -131,10 +130,18 @@ def compare(
 
 def parent_id(record: Record) -> str | None:
     """The beginning of the id of the artifact that this one was made from, or learnt from as the first of several."""
-    if record.parent is not None:
-        return record.parent[:TEACHER_ID]
-    teachers: Mapping[str, Any] = record.training.get("teachers", {})
-    return next(iter(teachers), None)
+    return next(iter(_sources(record)), None)
+
+
+def teacher_ids(record: Record) -> list[str]:
+    """The beginnings of the ids of all that a student learnt from."""
+    return list(record.training.get("teachers", {}))
+
+
+def _sources(record: Record) -> list[str]:
+    """The beginnings of the ids of what it was made from, then of what it learnt from."""
+    made_from = [] if record.parent is None else [record.parent[:TEACHER_ID]]
+    return list(dict.fromkeys([*made_from, *teacher_ids(record)]))
 
 
 def _folded(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
@@ -153,14 +160,13 @@ def _folded(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
 
 def _kin(record: Record, by_id: Mapping[str, Candidate]) -> str:
     """Names a run, whatever its seed."""
-    parent = parent_id(record)
-    before = by_id.get(parent or "")
-    origin = parent if before is None or parent is None else _kin(before.record, by_id)
+    origins = [_kin(by_id[source].record, by_id) if source in by_id else source for source in _sources(record)]
     config = {name: value for name, value in record.config.items() if name != "seed"}
     if isinstance(config.get("stage"), dict):
         config["stage"] = {name: value for name, value in config["stage"].items() if name not in PLACES}
     base = record.lineage[0]
-    told = [record.stage, record.method, record.settings, config, base.name, base.weights_sha256, origin]
+    tweets = record.training.get("tweets")  # of a student, files without labels among them
+    told = [record.stage, record.method, record.settings, config, tweets, base.name, base.weights_sha256, origins]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
@@ -184,11 +190,14 @@ def _baseline(groups: Sequence[list[Candidate]], names: Sequence[str], wanted: s
 
 def _ancestors(record: Record, by_id: Mapping[str, Candidate]) -> set[str]:
     """The beginnings of the ids of all that it was made from or learnt from, as far as they are known."""
-    found = {ancestor.artifact[:TEACHER_ID] for ancestor in record.lineage if ancestor.artifact is not None}
-    parent = parent_id(record)
-    while parent is not None and parent not in found:
-        found.add(parent)
-        parent = parent_id(by_id[parent].record) if parent in by_id else None
+    found: set[str] = set()
+    ahead = [ancestor.artifact[:TEACHER_ID] for ancestor in record.lineage if ancestor.artifact is not None]
+    ahead += _sources(record)
+    while ahead:
+        source = ahead.pop()
+        if source not in found:
+            found.add(source)
+            ahead += _sources(by_id[source].record) if source in by_id else []
     return found
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from chirplet.report import plot
 from chirplet.report.candidates import Candidate
-from chirplet.report.comparison import Advice, Comparison, Row, front, parent_id
+from chirplet.report.comparison import Advice, Comparison, Row, front, teacher_ids
 from chirplet.report.comparison_table import TEXTS, columns, common_model, drop_text, how
 from chirplet.report.page import figure_page, render_page
 from chirplet.report.slices import most_divided, slices
@@ -84,7 +84,7 @@ def page(comparison: Comparison, advice: Advice | None, texts: Texts | None) -> 
 
 def front_pages(comparison: Comparison) -> dict[str, str]:
     """Accuracy against each cost that is known, as pages of their own: `pareto/COST` to HTML."""
-    known = [cost for cost, _, _ in COSTS if any(cost in row.figures for row in comparison.rows)]
+    known = [cost for cost, _, _ in _comparable(comparison) if any(cost in row.figures for row in comparison.rows)]
     figures = _cost_figures(comparison)
     return {
         f"pareto/{cost.partition('/')[2]}": figure_page(svg, caption)
@@ -92,10 +92,15 @@ def front_pages(comparison: Comparison) -> dict[str, str]:
     }
 
 
+def _comparable(comparison: Comparison) -> list[tuple[str, str, bool]]:
+    """Those of `COSTS` that may be set side by side: times of one machine only."""
+    return [one for one in COSTS if one[0] == "cost/mb" or len(comparison.machines) < 2]
+
+
 def _detailed(comparison: Comparison) -> list[Row]:
     fronts = [
         row
-        for cost, _, more in COSTS
+        for cost, _, more in _comparable(comparison)
         for row in front(comparison.rows, cost, f"{comparison.split}/accuracy", more_is_better=more)
     ]
     chosen: list[Row] = []
@@ -109,7 +114,7 @@ def _detailed(comparison: Comparison) -> list[Row]:
 def _cost_figures(comparison: Comparison) -> list[tuple[Markup, str]]:
     score = f"{comparison.split}/accuracy"
     figures = []
-    for cost, name, more in COSTS:
+    for cost, name, more in _comparable(comparison):
         known = [row for row in comparison.rows if cost in row.figures]
         if not known:
             continue
@@ -229,10 +234,13 @@ def _lineage(row: Row, comparison: Comparison) -> list[str]:
         other = None if ancestor.artifact is None else known.get(ancestor.artifact)
         named = ancestor.name if ancestor.stage is None else f"{ancestor.stage} {(ancestor.artifact or '')[:12]}"
         steps.append(named if other is None else other.name)
-    taught = parent_id(row.record)
-    if row.record.parent is None and taught is not None:
-        teachers = [other.name for identity, other in known.items() if identity.startswith(taught)]
-        steps.append(f"taught by {(teachers or [taught])[0]}")
+    teachers = [
+        next((other.name for identity, other in known.items() if identity.startswith(taught)), taught)
+        for taught in teacher_ids(row.record)
+        if not (row.record.parent or "").startswith(taught)
+    ]
+    if teachers:
+        steps.append(f"taught by {', '.join(teachers)}")
     return [*steps, f"{row.name} ({how(row)})"]
 
 

@@ -34,11 +34,12 @@ def columns(comparison: Comparison) -> list[Column]:
     """What people are shown, in order, but for columns that no row has anything for, and a model that all share."""
     split, baseline = comparison.split, comparison.baseline
     base = common_model(comparison)
+    all_pretrained = all(row.record.pretrained for row in comparison.rows)
     interval = "accuracy, points, 95% interval over tweets"
     found = [
         Column("run", lambda row: row.name, lambda row: row.name, "the folder that tells it from the others"),
         Column("how", how, how, "stage and method"),
-        Column("model", model, model, "the base model", narrow=False),
+        Column("model", model, model, "the base model", narrow=not all_pretrained),
         Column("seeds", lambda row: len(row.seeds), _seeds, "runs that differ in their seed alone: mean ± sd"),
         _figure("accuracy", f"{split}/accuracy", "{:.4f}", f"on {split}"),
         *_drop(f"drop from {baseline}", lambda row: row.from_baseline, interval, narrow=True),
@@ -49,9 +50,7 @@ def columns(comparison: Comparison) -> list[Column]:
         Column("gain over control", lambda row: row.control.get("gain"), _gain, f"of a student, {interval}"),
         *_drop("drop from its parent", lambda row: row.from_parent, interval, narrow=False),
         _figure("ECE", f"{split}/calibration_error", "{:.3f}", f"expected calibration error on {split}", narrow=False),
-        _figure(
-            "weights (M)", "cost/params_packed", "{:.2f}", "million numbers stored, of any width", 1e6, narrow=False
-        ),
+        *_sizes(),
     ]
     told = [column for column in found if column.heading != "model" or base is None]
     return [column for column in told if any(column.shown(row) for row in comparison.rows)]
@@ -75,6 +74,18 @@ def _speeds(comparison: Comparison) -> list[Column]:
         meaning = f"tweets/s over those of {comparison.baseline}{how_sure}"
         found.append(_times("faster", "cost/tweets_per_s", comparison, meaning))
     return found
+
+
+def _sizes() -> list[Column]:
+    """What else a page has room for."""
+    return [
+        _figure("MB, compressed", "cost/mb_compressed", "{:.1f}", "million bytes, by zstd", narrow=False),
+        _figure(
+            "weights (M)", "cost/params_packed", "{:.2f}", "million numbers stored, of any width", 1e6, narrow=False
+        ),
+        _figure("non-zero (M)", "cost/params_nonzero", "{:.2f}", "those of them that are not zero", 1e6, narrow=False),
+        _figure("ms, p95", "cost/latency_ms_p95", "{:.2f}", "one tweet, 95 of 100 take less", narrow=False),
+    ]
 
 
 def _figure(heading: str, name: str, form: str, meaning: str, unit: float = 1.0, narrow: bool = True) -> Column:
@@ -146,7 +157,7 @@ def notes(comparison: Comparison) -> list[str]:
         return [f"note      speeds were measured on different machines and cannot be compared: {told}"]
     if comparison.machines and not comparison.by_turns:
         return ["note      speeds were taken when each was made; stage.measure=true takes all again, by turns"]
-    return []
+    return [] if comparison.by_turns else ["note      no speeds are on record; stage.measure=true takes them, by turns"]
 
 
 def advice_line(comparison: Comparison, advice: Advice) -> str:

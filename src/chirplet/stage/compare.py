@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from chirplet.artifact import RECORD, Artifact
 from chirplet.config import Count, Fraction
 from chirplet.error import ArtifactError, ConfigError
 from chirplet.stage.base import Run, Stage
@@ -60,7 +61,11 @@ class Compare(Stage):
         if self.baseline is None:
             return None
         folder = Path(self.baseline).expanduser().resolve()
-        return next((one.name for one in candidates if one.artifact.folder.resolve() == folder), self.baseline)
+        named = next((one.name for one in candidates if one.artifact.folder.resolve() == folder), None)
+        if named is None and (folder / RECORD).is_file():  # a copy of one of them, as chains make
+            identity = Artifact.open(folder).record.id
+            named = next((one.name for one in candidates if one.record.id == identity), None)
+        return self.baseline if named is None else named
 
     def _corpus(self, candidates: "Sequence[Candidate]", run: Run) -> "Corpus":
         from chirplet.data.prepare import prepare
