@@ -30,6 +30,7 @@ NEEDED = {
     "stage/predict": ["artifact={folder}", "input={folder}/tweets.csv", "output={folder}/labelled.csv"],
     "experiment/corona_minilm": ["data.dir={folder}"],
     "experiment/seed": ["data.dir={folder}"],
+    "experiment/seed_bertweet": ["data.dir={folder}"],
 }
 
 
@@ -55,7 +56,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_count_of_options():
-    assert len(option_files()) == 59
+    assert len(option_files()) == 60
     extra = {"config", "hydra/help/chirplet", "hydra/job_logging/chirplet"}
     everything = {path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml")}
     bases = {name for name in everything if name.rpartition("/")[2].startswith("_")}
