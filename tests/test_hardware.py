@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from chirplet import hardware
+from chirplet.error import ConfigError
 
 
 @pytest.fixture
@@ -40,3 +41,15 @@ def test_where_there_is_no_cpuinfo(cpuinfo):
 @pytest.mark.skipif(platform.machine() != "x86_64" or platform.system() != "Linux", reason="the check is for x86 Linux")
 def test_torch_agrees():
     assert hardware.cpu_has_bf16() == (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def test_threads_are_those_wanted_or_told_or_one_for_each_core(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert (hardware.cpu_threads(5), hardware.cpu_threads(None)) == (5, 3)
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")
+    assert hardware.cpu_threads(None) == hardware.cpu_cores()
+
+
+def test_an_accelerator_that_is_none_is_told():
+    with pytest.raises(ConfigError, match="accelerator: got 'cuda', should be one of auto, cpu, gpu, mps"):
+        hardware.device_of("cuda")

@@ -7,7 +7,7 @@ import chirplet
 from artifacts import tiny_artifact
 from checkpoints import TWEETS, tiny_bert, tiny_bertweet
 from chirplet.artifact import write_record
-from chirplet.error import ArtifactError, ModelError
+from chirplet.error import ArtifactError, ConfigError, ModelError
 from records import LABELS, make_record
 
 
@@ -60,3 +60,10 @@ def test_what_is_no_artifact_or_does_not_fit_is_told(folder, tmp_path):
     (made / "tokenizer.json").write_text("{")
     with pytest.raises(ModelError, match=r"tokenizer.json' is damaged"):
         chirplet.load(made)
+
+
+def test_arguments_that_cannot_be_are_told(folder):
+    with pytest.raises(ConfigError, match="batch_size: got 0, should be 1 or more"):
+        chirplet.load(folder, batch_size=0)
+    with pytest.raises(ConfigError, match="accelerator: got 'cuda', should be one of"):
+        chirplet.load(folder, accelerator="cuda")

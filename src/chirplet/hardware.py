@@ -49,14 +49,25 @@ def cpu_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def cpu_threads(wanted: int | None) -> int:
+    """How many CPU threads a runtime takes: those `wanted`; else as OMP_NUM_THREADS says, or one for each core."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return wanted or (int(told) if told.isdecimal() and int(told) > 0 else cpu_cores())
+
+
+ACCELERATORS = ("auto", "cpu", "gpu", "mps")
+
+
 def device_of(accelerator: str) -> "torch.device":
     """The device that `trainer.accelerator` means on this machine; imports torch.
 
     Raises:
-        ConfigError: the accelerator asked for is not there.
+        ConfigError: the accelerator asked for is not there, or none that is known.
     """
     import torch
 
+    if accelerator not in ACCELERATORS:
+        raise ConfigError(f"accelerator: got {accelerator!r}, should be one of {', '.join(ACCELERATORS)}")
     if accelerator == "gpu" and not torch.cuda.is_available():
         raise ConfigError("trainer.accelerator: got 'gpu', but torch sees no GPU here; trainer=cpu works")
     if accelerator == "mps" and not torch.backends.mps.is_available():

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from chirplet.artifact import RECORD, Artifact, Record
 from chirplet.data.repair import repair
 from chirplet.data.tokens import Encoder, tokenize
-from chirplet.error import ArtifactError, ModelError
+from chirplet.error import ArtifactError, ConfigError, ModelError
 from chirplet.runtime.base import Precision, Runtime, open_runtime, predict_logits
 from chirplet.runtime.tokenizer import open_tokenizer
 
@@ -107,11 +107,14 @@ def load(
         folder: an artifact, as a stage prints it.
         batch_size: tweets computed together.
         accelerator: auto, cpu, gpu or mps; all but PyTorch compute on the CPU.
-        threads: of the CPU; None is one for each core.
+        threads: of the CPU; None is what OMP_NUM_THREADS says, or one for each core.
 
     Raises:
+        ConfigError: `batch_size` is below 1, or the runtime cannot do with that accelerator.
         ArtifactError: there is no artifact, or its record is not valid.
         ModelError: its model or tokenizer is damaged, or its runtime is not installed.
     """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size: got {batch_size}, should be 1 or more")
     artifact = Artifact.open(Path(folder).expanduser())
     return Predictor.open(artifact, batch_size=batch_size, accelerator=accelerator, threads=threads, precision="auto")

@@ -1,5 +1,7 @@
 """Which runtime a folder is for, what each refuses, and that large batches in parts are what small ones are."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -111,3 +113,14 @@ def test_a_damaged_file_is_told_in_one_line(folder, tmp_path):
     with pytest.raises(ModelError, match="cannot be opened") as caught:
         opened(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_several_threads_may_ask_at_the_same_time(folder, tokens):
+    """Each has its own answer, of small batches and of the first large ones."""
+    runtime = opened(folder, threads=2)
+    sizes = (1, 3, 32)
+    alone = [predict_logits(opened(folder, threads=2), *tokens, size) for size in sizes]
+    with ThreadPoolExecutor(6) as pool:
+        together = list(pool.map(lambda size: predict_logits(runtime, *tokens, size), sizes * 4))
+    for found, expected in zip(together, alone * 4, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from chirplet.data.padding import by_length, padded
 from chirplet.data.tokens import Tokens
 from chirplet.error import ArtifactError
+from chirplet.hardware import cpu_threads
 from chirplet.runtime.base import Precision, Runtime, open_runtime, predict_logits
 
 LATENCY_TWEETS = 200
@@ -105,9 +106,8 @@ def main() -> None:
     wanted.add_argument("--time", action="store_true")
     wanted.add_argument("--logits", type=Path, help="the folder of the .npy files to write, one for each split")
     arguments = parser.parse_args()
-    runtime = open_runtime(
-        arguments.folder, accelerator="cpu", threads=arguments.threads, precision=arguments.precision
-    )
+    threads = cpu_threads(arguments.threads)  # as many for every runtime: PyTorch's own choice is another
+    runtime = open_runtime(arguments.folder, accelerator="cpu", threads=threads, precision=arguments.precision)
     splits = {}
     for path in sorted(arguments.splits.glob("*.npz")):
         with np.load(path, allow_pickle=False) as read:

@@ -61,7 +61,10 @@ def runtime_of(folder: Path) -> RuntimeName:
 
 
 def open_runtime(folder: Path, *, accelerator: str, threads: int | None, precision: Precision) -> Runtime:
-    """The model in `folder`, ready to run; `threads: None` is as many as there are CPU cores for this process.
+    """The model in `folder`, ready to run.
+
+    `threads: None` is what OMP_NUM_THREADS says, or as many as there are CPU cores for this process; with PyTorch it is
+    what this process computes with already.
 
     Raises:
         ModelError: it is damaged, or of a runtime that is not installed.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from chirplet.error import ConfigError, ModelError
-from chirplet.hardware import cpu_cores, cpu_saturates_int8
+from chirplet.hardware import cpu_saturates_int8, cpu_threads
 from chirplet.runtime.base import Precision, RuntimeName
 from chirplet.runtime.extra import needs
 from chirplet.runtime.parts import Feed, Logits, PartwiseRuntime
@@ -43,8 +43,8 @@ class OnnxRuntime(PartwiseRuntime):
         if accelerator not in {"auto", "cpu"}:
             raise ConfigError(f"trainer.accelerator: got {accelerator!r}, but ONNX Runtime computes on the CPU here")
         if precision not in {"auto", "stored"}:
-            raise ConfigError(f"precision: got {precision!r}, should be auto: {MODEL} says itself what it computes in")
-        return cls(folder, threads or cpu_cores())
+            raise ConfigError(f"stage.precision: got {precision!r}, should be auto: {MODEL} says what it computes in")
+        return cls(folder, cpu_threads(threads))
 
     def together(self, feed: Feed) -> Logits:
         return _run(self._shared, feed)

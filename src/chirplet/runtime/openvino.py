@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Lock
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from chirplet.error import ConfigError, ModelError
-from chirplet.hardware import cpu_cores
+from chirplet.hardware import cpu_threads
 from chirplet.runtime.base import Precision, RuntimeName
 from chirplet.runtime.extra import needs
 from chirplet.runtime.parts import Feed, Logits, PartwiseRuntime
@@ -35,6 +36,7 @@ class OpenVinoRuntime(PartwiseRuntime):
         self.threads = threads
         self.core, self.model, self.settings = core, model, settings
         self.request = compiled.create_infer_request()
+        self.asked = Lock()  # a request computes one batch at a time
 
     @classmethod
     def open(cls, folder: Path, accelerator: str, threads: int | None, precision: Precision) -> Self:
@@ -48,13 +50,14 @@ class OpenVinoRuntime(PartwiseRuntime):
         try:
             model = core.read_model(folder / MODEL)
             kind = str(model.get_rt_info("chirplet_precision").value) if model.has_rt_info("chirplet_precision") else ""
-            return cls(core, model, hint, kind, threads or cpu_cores())
+            return cls(core, model, hint, kind, cpu_threads(threads))
         except RuntimeError as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"artifact: {str(folder / MODEL)!r} cannot be opened ({reason})") from error
 
     def together(self, feed: Feed) -> Logits:
-        return _infer(self.request, feed)
+        with self.asked:
+            return _infer(self.request, feed)
 
     def alone(self) -> Callable[[Feed], Logits]:
         apart = {"NUM_STREAMS": self.threads, "INFERENCE_NUM_THREADS": self.threads}

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from chirplet.runtime.base import Runtime
 PART = 8
 """Tweets that one thread computes at a time where there are enough for all: threads that share a product wait for each
 other at each, and what passes between the layers of so few stays in the cache."""
+
+OPENING = Lock()
+"""So that what is opened when it is first needed is opened once, however many threads need it first."""
 
 Feed = dict[str, Ids]
 Logits = NDArray[np.float32]
@@ -43,10 +47,14 @@ class PartwiseRuntime(Runtime):
                 yield from _finished(begun, 0)
                 yield self.together(feeds[0])
             else:
-                pool, alone = self._apart
+                pool, alone = self._opened_apart()
                 begun.append([pool.submit(alone, feed) for feed in feeds])
                 yield from _finished(begun, 1)
         yield from _finished(begun, 0)
+
+    def _opened_apart(self) -> tuple[ThreadPoolExecutor, Callable[[Feed], Logits]]:
+        with OPENING:
+            return self._apart
 
     @cached_property
     def _apart(self) -> tuple[ThreadPoolExecutor, Callable[[Feed], Logits]]:

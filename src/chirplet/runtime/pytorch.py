@@ -41,7 +41,7 @@ class PyTorchRuntime(Runtime):
         model = load_model(folder)
         if precision == "bf16-mixed" and model.dtype != torch.float32:
             raise ConfigError(
-                f"precision: got {precision!r}, but the weights are {model.dtype}; auto computes in those"
+                f"stage.precision: got {precision!r}, but the weights are {model.dtype}; auto computes in those"
             )
         if precision == "32-true":
             model = model.float()

@@ -48,7 +48,7 @@ class PyTorchInt8Runtime(Runtime):
         if accelerator not in {"auto", "cpu"}:
             raise ConfigError(f"trainer.accelerator: got {accelerator!r}, but this int8 model computes on the CPU")
         if precision not in {"auto", "stored"}:
-            raise ConfigError(f"precision: got {precision!r}, should be auto: an int8 model computes in int8")
+            raise ConfigError(f"stage.precision: got {precision!r}, should be auto: an int8 model computes in int8")
         if threads is not None:
             torch.set_num_threads(threads)
         return cls(load_int8(folder))
@@ -89,7 +89,7 @@ def load_int8(folder: Path) -> "PreTrainedModel":
     refuse_code(folder)
     try:
         tensors = load_file(folder / WEIGHTS)
-        with quiet():
+        with quiet(), torch.random.fork_rng(devices=[]):  # what is drawn is thrown away, and none of the caller's
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
             model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False).eval()
         scales = {key.removesuffix(SCALE): tensors.pop(key) for key in list(tensors) if key.endswith(SCALE)}
