@@ -15,6 +15,7 @@ from chirplet.pruner.mask import (
     masked,
     prunable,
     sparsity_of,
+    zeros_kept,
     zeros_of,
 )
 
@@ -98,3 +99,20 @@ def test_less_sparse_than_it_is_is_refused():
     check_sparsity({"a": torch.tensor([0.0, 1.0])}, 0.5)
     with pytest.raises(PruningError, match=r"got 0\.25, but 0\.5 of these weights"):
         check_sparsity({"a": torch.tensor([0.0, 1.0])}, 0.25)
+
+
+def test_zeros_of_an_earlier_pruning_stay_while_everything_else_learns(model):
+    weights = prunable(model, "body")
+    apply_masks(weights, lowest_of_all({name: weight.abs() for name, weight in weights.items()}, 0.5))
+    before = {name: weight.detach().clone() for name, weight in weights.items()}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    with zeros_kept(model):
+        for _ in range(3):
+            optimizer.zero_grad()
+            torch.stack([weight.add(1).square().sum() for weight in weights.values()]).sum().backward()
+            optimizer.step()
+    for name, weight in weights.items():
+        assert torch.equal(weight == 0, before[name] == 0)
+        assert not bool((weight == before[name])[before[name] != 0].any())
+    sum(weight.sum() for weight in weights.values()).backward()
+    assert all(bool((weight.grad != 0).all()) for weight in weights.values())  # nothing is held any more

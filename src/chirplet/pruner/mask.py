@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -60,6 +61,18 @@ def lowest_of_rows(score: Tensor, present: Tensor, share: float) -> Tensor:
 def zeros_of(model: PreTrainedModel) -> dict[str, Tensor]:
     """Masks of the layers' weights where some are zero: what an earlier pruning left, so that it stays."""
     return {name: weight != 0 for name, weight in prunable(model, "body").items() if bool((weight == 0).any())}
+
+
+@contextmanager
+def zeros_kept(model: PreTrainedModel) -> Iterator[None]:
+    """While the block lasts, training moves none of `zeros_of`: they get no gradient, and nothing else moves a zero."""
+    weights = dict(model.named_parameters())
+    handles = [weights[name].register_hook(partial(torch.mul, mask)) for name, mask in zeros_of(model).items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def sparsity_of(weights: Mapping[str, Tensor]) -> float:

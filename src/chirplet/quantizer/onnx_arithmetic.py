@@ -24,6 +24,7 @@ from chirplet.quantizer.onnx_graph import (
     Attention,
     Linears,
     array,
+    check_known,
     classifier_graph,
     layer_names,
 )
@@ -39,6 +40,7 @@ class OnnxQuantization(Quantization):
     """Writes the graph anew for each set of layers that is kept: that takes a fraction of a second."""
 
     def __init__(self, model: "PreTrainedModel", steps: int) -> None:
+        check_known(model)
         self.model = model
         self.steps = steps
         last: Any = list(encoder_layers(model))[-1]

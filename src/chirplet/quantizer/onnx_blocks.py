@@ -16,7 +16,15 @@ from torch import nn
 
 from chirplet.quantizer.base import Quantization
 from chirplet.quantizer.onnx_arithmetic import STEPS, Int8
-from chirplet.quantizer.onnx_graph import MICROSOFT, Arithmetic, Linears, array, classifier_graph, layer_names
+from chirplet.quantizer.onnx_graph import (
+    MICROSOFT,
+    Arithmetic,
+    Linears,
+    array,
+    check_known,
+    classifier_graph,
+    layer_names,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -29,6 +37,7 @@ class BlockQuantization(Quantization):
     """Writes the graph anew for each set of layers that is kept: that takes a fraction of a second."""
 
     def __init__(self, model: "PreTrainedModel", block_size: int, activations: str) -> None:
+        check_known(model)
         self.model = model
         self.block_size = block_size
         self.activations = activations

@@ -139,7 +139,7 @@ def classifier_graph(model: "PreTrainedModel", arithmetic: Arithmetic, metadata:
     Raises:
         QuantizationError: the model is of an architecture that this does not know.
     """
-    _check(model)
+    check_known(model)
     graph = arithmetic
     names = {module: name for name, module in model.named_modules()}
     mask = graph.mask("attention_mask")
@@ -176,14 +176,19 @@ def fewest_inputs(model: "PreTrainedModel") -> int:
     Raises:
         QuantizationError: as of `classifier_graph`.
     """
-    _check(model)
+    check_known(model)
     names = {module: name for name, module in model.named_modules()}
     attention = [filled_attention(layer.attention, names) for layer in encoder_layers(model)]
     outputs = [layer for one in attention for layer in one.output.values()]
     return min(layer.in_features for layer in (*model.modules(), *outputs) if isinstance(layer, nn.Linear))
 
 
-def _check(model: "PreTrainedModel") -> None:
+def check_known(model: "PreTrainedModel") -> None:
+    """See that the model is of an architecture that `classifier_graph` knows.
+
+    Raises:
+        QuantizationError: it is not.
+    """
     kind, activation = model.config.model_type, model.config.hidden_act
     if kind not in FAMILIES or activation != "gelu":
         should = f"{', '.join(sorted(FAMILIES))} with 'gelu'"

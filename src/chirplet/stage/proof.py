@@ -5,16 +5,32 @@ from typing import Any
 
 import numpy as np
 
-from chirplet.data.tokens import Tokens
+from chirplet.data.corpus import Tweets
+from chirplet.data.tokens import Tokens, tokenize
 from chirplet.error import ArtifactError
 from chirplet.metric import fresh
 from chirplet.runtime.base import open_runtime, predict_logits
+from chirplet.runtime.tokenizer import open_tokenizer
 from chirplet.stage.base import Run
 from chirplet.stage.outcome import Judged, Prepared
 
 LOGIT_TOLERANCE = 1e-4
 """Of a second process on the same machine: the order of sums may change with where memory lies, nothing more."""
 NEIGHBOUR_TWEETS = 256
+
+
+def tokens_as_saved(folder: Path, data: Prepared, tweets: Tweets) -> Tokens:
+    """The tweets' tokens by the tokenizer in the folder, which must be those that the model was judged on.
+
+    Raises:
+        ArtifactError: they are others.
+    """
+    tokenizer, pad_id = open_tokenizer(folder, data.max_length)
+    saved, known = tokenize(tweets.text, tokenizer, data.cleaning, data.max_length), data.tokens(tweets)
+    same = np.array_equal(saved.offsets, known.offsets) and np.array_equal(saved.values, known.values)
+    if not same or pad_id != data.pad_id:
+        raise ArtifactError("the saved tokenizer reads tweets as other tokens than the model was judged on")
+    return saved
 
 
 def prove(run: Run, folder: Path, data: Prepared, judged: Judged, batch_size: int) -> dict[str, Any]:
@@ -26,11 +42,12 @@ def prove(run: Run, folder: Path, data: Prepared, judged: Judged, batch_size: in
         largest difference of logits.
 
     Raises:
-        ArtifactError: a label differs from that in the record, or a logit by more than `LOGIT_TOLERANCE`.
+        ArtifactError: the saved tokenizer reads a tweet otherwise, a label differs from that in the record, or a logit
+            by more than `LOGIT_TOLERANCE`.
     """
     threads = run.trainer.threads
     largest, count = 0.0, 0
-    splits: dict[str, Tokens] = {split: data.tokens(tweets) for split, (tweets, _) in judged.items()}
+    splits: dict[str, Tokens] = {split: tokens_as_saved(folder, data, tweets) for split, (tweets, _) in judged.items()}
     again = fresh.logits_of(folder, splits, data.pad_id, batch_size, threads, "stored") if splits else {}
     for split, (tweets, logits) in judged.items():
         found = again[split]

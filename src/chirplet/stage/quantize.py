@@ -12,7 +12,7 @@ from chirplet.config import Count, Index, NonNegative
 from chirplet.error import ConfigError
 from chirplet.quantizer.base import Calibration, Quantizer
 from chirplet.quantizer.qat import QAT
-from chirplet.stage.base import AUTO, ArtifactFolder, Checkpoint, Run, Stage
+from chirplet.stage.base import AUTO, ArtifactFolder, Checkpoint, Run, Stage, given_artifact
 from chirplet.stage.training import check_filled
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Quantize(Stage):
     def run(self, run: Run) -> float | None:
         """Quantize, keep what is too sensitive, write, and verify what was written in a new process."""
         self._check_processes(run)
+        given_artifact(self.artifact)  # before torch is imported
         from chirplet.console import console
         from chirplet.report.gain import gain
         from chirplet.report.sensitivity import sensitivity_table
@@ -75,6 +76,9 @@ class Quantize(Stage):
             loggers = stack.enter_context(open_loggers(run, "quantize", parent.lineage))
             workspace = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             judge = Judge(run, parent.data, self.batch_size)
+            calibration = Calibration(parent.data.tokens(parent.data.corpus.train), parent.data.pad_id)
+            # First, since it refuses what cannot be.
+            quantization = self.quantizer.prepare(parent.model, calibration, workspace)
             # Before `qat` trains it on: the drop is from the parent.
             before = None if self.tolerance is None else judge(PyTorchRuntime(parent.model, bf16=False), None)
             training: dict[str, Any] = {}
@@ -82,8 +86,7 @@ class Quantize(Stage):
                 from chirplet.stage.rounding import train_rounded
 
                 training = train_rounded(run, self.quantizer, parent, loggers, self.resume)
-            calibration = Calibration(parent.data.tokens(parent.data.corpus.train), parent.data.pad_id)
-            quantization = self.quantizer.prepare(parent.model, calibration, workspace)
+                quantization = self.quantizer.prepare(parent.model, calibration, workspace)
             training |= {"arithmetic": quantization.facts} | self._kept(
                 run, judge, before, parent, quantization, workspace
             )
@@ -94,6 +97,7 @@ class Quantize(Stage):
 
             # pydantic would write of the quantizer what its base class declares: nothing.
             settings = self.model_dump(exclude={"artifact", "resume"}) | {"quantizer": self.quantizer.model_dump()}
+            training |= parent.inherited
             outcome = Outcome("quantize", _method(self.quantizer), settings, parent.lineage, training)
             artifact = write_outcome(
                 run,

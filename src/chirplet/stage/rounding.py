@@ -10,6 +10,7 @@ from chirplet.data.batches import evaluation_loader, training_loader
 from chirplet.model.parameters import parameter_groups
 from chirplet.module.classifier import Classifier, Optimization
 from chirplet.module.quantization_aware import QuantizationAware
+from chirplet.pruner.mask import zeros_kept
 from chirplet.quantizer.qat import QAT
 from chirplet.stage.base import Run
 from chirplet.stage.fitting import fit
@@ -21,13 +22,21 @@ def train_rounded(
 ) -> dict[str, Any]:
     """Train the parent's model in place, on the labels; the account of the training, which may go on from a checkpoint.
 
+    Weights that an earlier pruning has set to zero stay zero.
+
     `transformers` computes it, since chirplet's own encoder does not come by the modules whose inputs are rounded.
     """
     run = replace(run, trainer=run.trainer.model_copy(update={"max_epochs": settings.epochs}))
     model, data, corpus = parent.model, parent.data, parent.data.corpus
     multiple = run.trainer.pad_to_multiple_of
     train_loader = training_loader(
-        data.tokens(corpus.train), corpus.train.label, data.pad_id, settings.batch_size, run.seed, multiple
+        data.tokens(corpus.train),
+        corpus.train.label,
+        data.pad_id,
+        settings.batch_size,
+        run.seed,
+        run.trainer.pool_batches,
+        multiple,
     )
     val_loader = None
     if len(corpus.val):
@@ -37,7 +46,7 @@ def train_rounded(
     steps = run.trainer.optimizer_steps(len(train_loader))
     optimization = Optimization(groups, "linear", settings.warmup_fraction, steps)
     model.train()
-    with QuantizationAware(model, settings.steps()):
+    with zeros_kept(model), QuantizationAware(model, settings.steps()):
         module = Classifier(model, corpus.labels, optimization, 0.0, None, encoder="transformers")
         account = fit(run, module, train_loader, val_loader, loggers, resume)
     model.float().cpu().eval()
