@@ -29,9 +29,10 @@ class TrainerSettings(Settings):
     dropout's random numbers and the order in which floating-point numbers are added. Everything else than training,
     so also what is judged, is done by the first of them alone.
 
-    The last four keys are for speed. `encoder` says who computes the layers of BERT and RoBERTa in training:
+    The last five keys are for speed. `encoder` says who computes the layers of BERT and RoBERTa in training:
     `chirplet.module.encoder`, on tokens alone or on padded batches, or `transformers`, which computes all others.
-    `rowwise_embeddings` moves only the word embeddings that a batch has used (`RowwiseAdamW`).
+    `pool_batches` are sorted by length together, which saves padding. `rowwise_embeddings` moves only the word
+    embeddings that a batch has used (`RowwiseAdamW`).
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
@@ -48,6 +49,7 @@ class TrainerSettings(Settings):
     limit_val_batches: Count | Annotated[float, Field(gt=0, le=1)]
     num_sanity_val_steps: Index
     encoder: Literal["packed", "padded", "transformers"]
+    pool_batches: Count
     pad_to_multiple_of: Count
     rowwise_embeddings: bool
     keep_freed_memory: bool

@@ -1,6 +1,7 @@
 """The display of a training run: a bar on a terminal, lines elsewhere."""
 
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytorch_lightning as pl
@@ -15,12 +16,14 @@ from chirplet.data.batches import tweet_count
 class TrainingDisplay(pl.Callback):
     """Tells tweets/s, time left, training loss and the monitored metric so far.
 
-    The loss is read only when the display is refreshed, since reading it waits for the device.
+    A bar every `refresh_s`, where there is a terminal, else a line every `line_s`. The loss is read only then, since
+    reading it waits for the device.
     """
 
-    def __init__(self, monitor: str, refresh_s: float) -> None:
+    def __init__(self, monitor: str, refresh_s: float, line_s: float) -> None:
         self.monitor = monitor
         self.refresh_s = refresh_s
+        self.line_s = line_s
         self.best: float | None = None
         self._console = console()
         self._bar: Progress | None = None
@@ -29,10 +32,12 @@ class TrainingDisplay(pl.Callback):
         self._seconds = 0.0
         self._mark = 0.0
         self._shown = 0.0
+        self._begun = (0.0, 0)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock; open the bar, where there is a terminal."""
-        self._mark = time.perf_counter()
+        self._mark = self._shown = time.perf_counter()
+        self._begun = self._mark, pl_steps(trainer)
         if not self._console.is_terminal:
             return
         columns = (
@@ -41,10 +46,9 @@ class TrainingDisplay(pl.Callback):
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
         )
-        self._bar = Progress(*columns, console=self._console, transient=True)
+        self._bar = Progress(*columns, console=self._console, transient=True, refresh_per_second=1 / self.refresh_s)
         self._bar.start()
-        total = trainer.estimated_stepping_batches * trainer.accumulate_grad_batches
-        self._task = self._bar.add_task("training", total=total, note="", completed=pl_steps(trainer))
+        self._task = self._bar.add_task("training", total=pl_total(trainer), note="", completed=pl_steps(trainer))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock of this epoch."""
@@ -64,13 +68,9 @@ class TrainingDisplay(pl.Callback):
         self._seconds += now - self._mark
         self._mark = now
         self._tweets += tweet_count(batch)
-        if self._bar is not None and self._task is not None and now - self._shown >= self.refresh_s:
+        if now - self._shown >= (self.line_s if self._bar is None else self.refresh_s):
             self._shown = now
-            loss = float(trainer.callback_metrics.get("train/batch_loss", float("nan")))
-            best = "" if self.best is None else f"  best {self.monitor} {self.best:.4f}"
-            note = f"{self._tweets / self._seconds:.0f} tweets/s  loss {loss:.3f}{best}"
-            description = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
-            self._bar.update(self._task, completed=pl_steps(trainer), note=note, description=description)
+            self._tell_progress(trainer, now)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock: validation is not training."""
@@ -97,6 +97,19 @@ class TrainingDisplay(pl.Callback):
             self._bar.stop()
             self._bar = None
 
+    def _tell_progress(self, trainer: pl.Trainer, now: float) -> None:
+        loss = float(trainer.callback_metrics.get("train/batch_loss", float("nan")))
+        best = "" if self.best is None else f"  best {self.monitor} {self.best:.4f}"
+        note = f"{self._tweets / self._seconds:.0f} tweets/s  loss {loss:.3f}{best}"
+        description = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        steps, total = pl_steps(trainer), pl_total(trainer)
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=steps, note=note, description=description)
+            return
+        begun, before = self._begun
+        left = timedelta(seconds=round((now - begun) / (steps - before) * (total - steps)))
+        self._console.print(f"{description}  {steps / total:.0%}  {left} left  {note}", highlight=False)
+
     def _tell_epoch(self, trainer: pl.Trainer, tail: str) -> None:
         speed = self._tweets / self._seconds if self._seconds else 0.0
         loss = float(trainer.callback_metrics.get("train/batch_loss", float("nan")))
@@ -105,6 +118,11 @@ class TrainingDisplay(pl.Callback):
             f"  {speed:.0f} tweets/s  {self._seconds:.0f} s",
             highlight=False,
         )
+
+
+def pl_total(trainer: pl.Trainer) -> int:
+    """Training batches of the whole run."""
+    return int(trainer.estimated_stepping_batches * trainer.accumulate_grad_batches)
 
 
 def pl_steps(trainer: pl.Trainer) -> int:

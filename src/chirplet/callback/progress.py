@@ -11,13 +11,14 @@ if TYPE_CHECKING:
 
 
 class ProgressSettings(CallbackSettings):
-    """A bar with tweets/s, time left and the best `monitor` on a terminal; one line an epoch elsewhere."""
+    """Tweets/s, time left and the best `monitor`: a bar on a terminal, elsewhere lines, and one at each validation."""
 
     monitor: Monitor
     refresh_s: Positive
+    line_s: Positive
 
     def build(self, folder: Path) -> "Callback":
         """The display that fits where the output goes."""
         from chirplet.callback.display import TrainingDisplay
 
-        return TrainingDisplay(self.monitor, self.refresh_s)
+        return TrainingDisplay(self.monitor, self.refresh_s, self.line_s)

@@ -66,7 +66,7 @@ class Finetune(TrainingStage):
         train = train_and_val(corpus, run.data) if self.final else corpus.train
         multiple = run.trainer.pad_to_multiple_of
         train_loader = training_loader(
-            data.tokens(train), train.label, data.pad_id, self.batch_size, run.seed, multiple
+            data.tokens(train), train.label, data.pad_id, self.batch_size, run.seed, run.trainer.pool_batches, multiple
         )
         val_loader = None
         if not self.final:

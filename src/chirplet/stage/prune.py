@@ -10,7 +10,7 @@ from chirplet.config import Count, Fraction, Positive, Probability
 from chirplet.error import ArtifactError, ConfigError
 from chirplet.pruner.base import Evidence, Pruned, Pruner
 from chirplet.pruner.scored import ScoredPruner
-from chirplet.stage.base import ArtifactFolder, Run
+from chirplet.stage.base import ArtifactFolder, Run, given_artifact
 from chirplet.stage.training import TrainingStage
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class Prune(TrainingStage):
 
     def run(self, run: Run) -> float | None:
         """Prune, recover, judge on test once at the end, write the artifact and a page of what was seen."""
+        given_artifact(self.artifact)  # before torch is imported
         if self.pruner.trained and self.recovery == "none":
             other = ", or pruner.schedule=one_shot" if isinstance(self.pruner, ScoredPruner) else ""
             raise ConfigError(
@@ -84,7 +85,7 @@ class Prune(TrainingStage):
             settings = self.model_dump(exclude={"resume", "artifact"}) | {"pruner": self.pruner.model_dump()}
             artifact = write_outcome(
                 run,
-                Outcome("prune", self.method, settings, parent.lineage, training),
+                Outcome("prune", self.method, settings, parent.lineage, training | parent.inherited),
                 save_trained(run, pruned.model),
                 data,
                 self.judged(),
@@ -154,8 +155,8 @@ class Prune(TrainingStage):
         from chirplet.module.distillation import TEACHER_LOGITS
         from chirplet.stage.fitting import fit
 
-        train, multiple = data.corpus.train, run.trainer.pad_to_multiple_of
-        steps = run.trainer.optimizer_steps(-(-len(train) // self.batch_size))
+        train, trainer = data.corpus.train, run.trainer
+        steps = trainer.optimizer_steps(-(-len(train) // self.batch_size))
         # Before the parent is asked, since it refuses what cannot be.
         recovery = self._module(pruned, evidence, data, steps, run)
         beside = {}
@@ -165,11 +166,18 @@ class Prune(TrainingStage):
                 train,
                 run.cache_dir,
                 batch_size=self.eval_batch_size,
-                accelerator=run.trainer.accelerator,
-                threads=run.trainer.threads,
+                accelerator=trainer.accelerator,
+                threads=trainer.threads,
             )
         loader = training_loader(
-            data.tokens(train), train.label, data.pad_id, self.batch_size, run.seed, multiple, beside
+            data.tokens(train),
+            train.label,
+            data.pad_id,
+            self.batch_size,
+            run.seed,
+            trainer.pool_batches,
+            trainer.pad_to_multiple_of,
+            beside,
         )
         # While sparsity rises, the best epoch would be the least pruned one: the last is kept, of all pruners alike.
         account = fit(run, recovery, loader, None, loggers, self.resume)

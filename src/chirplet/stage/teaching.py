@@ -120,7 +120,8 @@ def _loaders(
     stage: "Distill", data: Prepared, train: Tweets, run: Run, beside: Mapping[str, NDArray[np.float32]]
 ) -> tuple[ResumableLoader, DataLoader[Any]]:
     val, multiple = data.corpus.val, run.trainer.pad_to_multiple_of
+    tokens, pool = data.tokens(train), run.trainer.pool_batches
     return (
-        training_loader(data.tokens(train), train.label, data.pad_id, stage.batch_size, run.seed, multiple, beside),
+        training_loader(tokens, train.label, data.pad_id, stage.batch_size, run.seed, pool, multiple, beside),
         evaluation_loader(data.tokens(val), val.label, data.pad_id, stage.eval_batch_size, multiple),
     )
