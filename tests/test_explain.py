@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from hydra.errors import HydraException
 
 from chirplet.explain import explain
 from places import ROOT
@@ -35,3 +36,10 @@ def test_a_folder_that_hydra_cannot_make_is_told_in_one_line(tmp_path):
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == f"error: {tmp_path}/file/run: cannot be written or read (Not a directory)"
     assert "Traceback" not in done.stderr
+
+
+def test_a_key_of_what_is_not_there_is_told_what_gives_it(compose_config):
+    with pytest.raises(HydraException) as caught:
+        compose_config("stage=distill", "student.max_length=48")
+    told = "student.max_length: no such key, since student is null; model@student=NAME gives the student keys"
+    assert explain(caught.value) == (told, 2)

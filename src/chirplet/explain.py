@@ -76,6 +76,10 @@ def _configuration(error: BaseException) -> str:
         if cause.parent_node.get("_target_") == "chirplet.stage.chain.Chain" and not near(str(cause.key), known):
             others = "stage=finetune and others have their own, a chain's steps have overrides"
             return f"{cause.full_key}: no such key of stage=chain; {others}; known here: {shown}"
+        if not known:
+            where = str(cause.full_key).rpartition(".")[0]
+            gives = "; model@student=NAME gives the student keys" if where == "student" else ""
+            return f"{cause.full_key}: no such key, since {where} is null{gives}"
         return f"{cause.full_key}: no such key{near(str(cause.key), known)}; known here: {shown}"
     return _line(error) if cause is None or cause is error else f"{_line(error)}: {_line(cause)}"
 

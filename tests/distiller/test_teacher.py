@@ -1,5 +1,7 @@
 """A teacher's logits, computed once."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -8,8 +10,13 @@ from checkpoints import TWEETS, tiny_bert
 from chirplet import distiller
 from chirplet.artifact import Artifact
 from chirplet.data.corpus import Tweets
+from chirplet.data.tokens import tokenize
 from chirplet.distiller.teacher import teacher_logits
 from chirplet.predictor import load
+from chirplet.quantizer.base import Calibration
+from chirplet.quantizer.onnx_int8 import OnnxInt8
+from chirplet.runtime.pytorch import load_model
+from chirplet.runtime.tokenizer import open_tokenizer
 from records import make_record
 
 ASK = {"batch_size": 4, "accelerator": "cpu", "threads": None}
@@ -71,3 +78,16 @@ def test_a_damaged_file_is_made_again(artifact, tmp_path, caplog):
     file.write_bytes(file.read_bytes()[:200])
     np.testing.assert_array_equal(first, teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK))
     assert "is damaged" in caplog.text
+
+
+def test_a_teacher_of_another_runtime_answers_on_the_cpu_whatever_the_student_trains_on(artifact, tmp_path):
+    folder = tmp_path / "int8"
+    shutil.copytree(artifact.folder, folder)
+    (folder / "model.safetensors").unlink()
+    tokenizer, pad_id = open_tokenizer(artifact.folder, 32)
+    calibration = Calibration(tokenize(TWEETS, tokenizer, "none", 32), pad_id)
+    model = load_model(artifact.folder).eval()
+    OnnxInt8(reduce_range="auto").prepare(model, calibration, tmp_path).write(folder, ())
+    said = teacher_logits(Artifact.open(folder), tweets(TWEETS), tmp_path, **ASK)
+    on_a_gpu = ASK | {"accelerator": "gpu"}
+    np.testing.assert_array_equal(teacher_logits(Artifact.open(folder), tweets(TWEETS), tmp_path, **on_a_gpu), said)

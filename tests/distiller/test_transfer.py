@@ -17,17 +17,17 @@ def tweets(*texts: str) -> Tweets:
 def test_files_are_read_repaired_and_blank_rows_left_out(tmp_path):
     (tmp_path / "a.csv").write_text("id,tweet\n1,good &amp; bad\n2,  \n3,so so\n")
     (tmp_path / "b.jsonl").write_text('{"tweet": "third"}\n{"tweet": null}\n')
-    found = read_unlabelled([f"{tmp_path}/a.csv", f"{tmp_path}/b.jsonl"], "tweet", mend=True)
+    found = read_unlabelled([f"{tmp_path}/a.csv", f"{tmp_path}/b.jsonl"], "tweet", "utf-8", mend=True)
     assert found.text == ["good & bad", "so so", "third"]
     assert found.row_id == ["a.csv:1", "a.csv:3", "b.jsonl:1"]
     assert found.label.tolist() == [UNLABELLED] * 3
-    assert read_unlabelled([f"{tmp_path}/a.csv"], "tweet", mend=False).text[0] == "good &amp; bad"
+    assert read_unlabelled([f"{tmp_path}/a.csv"], "tweet", "utf-8", mend=False).text[0] == "good &amp; bad"
 
 
 def test_a_missing_column_is_told(tmp_path):
     (tmp_path / "a.csv").write_text("twet\nx\n")
     with pytest.raises(DataError, match=r"transfer: .*no column 'tweet'; did you mean 'twet'\?"):
-        read_unlabelled([f"{tmp_path}/a.csv"], "tweet", mend=True)
+        read_unlabelled([f"{tmp_path}/a.csv"], "tweet", "utf-8", mend=True)
 
 
 def test_what_stands_in_the_corpus_or_came_before_is_left_out():

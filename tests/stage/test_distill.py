@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,8 +18,9 @@ from checkpoints import tiny_bert, tiny_roberta
 from chirplet.artifact import CONTROL_PREDICTIONS, Artifact
 from chirplet.callback.checkpoint import LAST
 from chirplet.config import ConfigError
+from chirplet.data.corpus import Corpus, DataReport, Tweets
 from chirplet.data.prepare import prepare
-from chirplet.error import ArtifactError, Interrupted
+from chirplet.error import ArtifactError, DataError, Interrupted, ModelError
 from chirplet.experiment import execute, parse, run_of
 from chirplet.stage.teachers import EVERYONE, Teachers, _weights, open_teachers
 from forked import command
@@ -288,8 +290,10 @@ def test_weights_by_validation_are_in_proportion_to_accuracy(tmp_path):
     teachers = [
         Artifact(tmp_path, make_record(metrics={"val": metrics | {"accuracy": accuracy}})) for accuracy in (0.6, 0.9)
     ]
-    assert _weights(teachers, "validation") == pytest.approx((0.4, 0.6))
-    assert _weights(teachers, "mean") == (0.5, 0.5)
+    none = Tweets([], [], np.empty(0, np.int64), [])
+    corpus = Corpus("csv", ("a", "b"), none, none, none, teachers[0].record.data.fingerprint, DataReport())
+    assert _weights(teachers, "validation", corpus) == pytest.approx((0.4, 0.6))
+    assert _weights(teachers, "mean", corpus) == (0.5, 0.5)
 
 
 def test_each_tweet_gets_the_logits_of_its_own_fold(compose_config, school, tmp_path):
@@ -340,6 +344,71 @@ def test_what_cannot_work_is_told_in_one_line(distill, options, line):
     assert "\n" not in str(caught.value)
 
 
+def test_a_model_is_no_teacher(overrides, compose_config):
+    own = [override for override in overrides if not override.startswith("teacher=")]
+    with pytest.raises(ConfigError, match=r"stage\.teacher: got a model that is not fine-tuned, should be teacher=DIR"):
+        parse(compose_config(*own, "model@teacher=minilm"))
+
+
+def test_a_line_about_the_student_s_model_names_its_keys(distill, school):
+    with pytest.raises(ModelError, match=r"^student\.max_length: got 400, .* reads at most"):
+        distill(*own_student(school), "student.max_length=400")
+
+
+def trained_on_val(folder: Path, copy: Path) -> Path:
+    """A copy whose record says so."""
+    shutil.copytree(folder, copy)
+    record = json.loads((copy / "artifact.json").read_text())
+    record["training"]["final"] = True
+    (copy / "artifact.json").write_text(json.dumps(record))
+    return copy
+
+
+def test_no_student_is_cut_from_a_teacher_that_was_trained_on_val(distill, school, tmp_path):
+    final = trained_on_val(school.teacher, tmp_path / "final")
+    with pytest.raises(ArtifactError, match=r"teacher: .* was trained on val tweets too \(stage.final=true\)"):
+        distill(f"teacher={final}")
+    alike = ["student.max_length=40", "student.cleaning=twitter_roberta"]
+    with pytest.raises(ArtifactError, match=r"student: .* was trained on val tweets too"):
+        distill("model@student=local", f"student.name_or_path={final}", *alike)
+
+
+def test_other_tweets_to_learn_from_are_another_run(compose_config, overrides, tmp_path):
+    (tmp_path / "more.csv").write_text("text\na tweet that nobody wrote\nand one more\n")
+    few = ["stage.control=false", "stage.evaluate_train=false"]
+    execute(compose_config(*overrides, *few), tmp_path / "run")
+    with pytest.raises(ArtifactError, match="exists already; artifacts are not overwritten"):
+        execute(compose_config(*overrides, *few, f"transfer={tmp_path}/more.csv"), tmp_path / "run")
+
+
+def test_tweets_without_labels_must_be_new_and_may_be_in_another_encoding(distill, tmp_path):
+    with SAMPLE.open(newline="", encoding="utf-8") as file:
+        known = next(csv.DictReader(file))["text"]
+    (tmp_path / "known.csv").write_text(f'text\n"{known}"\n')
+    with pytest.raises(DataError, match=r"transfer: 1 tweets, none of which data=csv has not got already"):
+        distill(f"transfer={tmp_path}/known.csv")
+    (tmp_path / "old.csv").write_bytes("text\ncaf\u00e9 au lait\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"transfer: .*set stage\.transfer_encoding"):
+        distill(f"transfer={tmp_path}/old.csv")
+    options = ["stage.transfer_encoding=latin-1", "stage.control=false", "stage.evaluate_train=false"]
+    assert distill(f"transfer={tmp_path}/old.csv", *options).record.training["tweets"]["transfer"] == 1
+
+
+def test_a_student_may_be_small_and_new(distill, school):
+    size = [
+        "student.shape.layers=1",
+        "student.shape.width=16",
+        "student.shape.heads=2",
+        "student.shape.feed_forward=24",
+    ]
+    artifact = distill(*own_student(school), "student.pretrained=false", *size, "stage.control=false")
+    config = AutoModelForSequenceClassification.from_pretrained(artifact.folder).config
+    assert (config.num_hidden_layers, config.hidden_size, config.intermediate_size) == (1, 16, 24)
+    assert artifact.record.pretrained is False
+    with pytest.raises(ConfigError, match=r"student\.shape: got another shape .* should go with pretrained=false"):
+        distill(*own_student(school), *size)
+
+
 def test_a_teacher_with_other_labels_or_tweets_is_refused(distill, tmp_path):
     lines = SAMPLE.read_text(encoding="utf-8").replace(",Neutral", ",Indifferent")
     (tmp_path / "other.csv").write_text(lines, encoding="utf-8")
@@ -349,6 +418,8 @@ def test_a_teacher_with_other_labels_or_tweets_is_refused(distill, tmp_path):
         distill("data.labels=[Neutral,Extremely Negative,Extremely Positive,Negative,Positive]")
     with pytest.raises(ArtifactError, match=r"teacher: .* made from other tweets .* should be data.split_seed=42"):
         distill("data.split_seed=1")
+    with pytest.raises(ArtifactError, match=r"judged on other validation tweets, .* should be stage.combine=mean"):
+        distill("data.split_seed=1", "stage.other_data=true", "stage.combine=validation")
     record = distill("data.split_seed=1", "stage.other_data=true", "stage.control=false").record
     assert [teacher["accuracy"] for teacher in record.training["teachers"].values()] == [{}]
 

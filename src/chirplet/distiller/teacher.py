@@ -42,8 +42,10 @@ def teacher_logits(
     texts = hashlib.sha256()
     for text in tweets.text:
         texts.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    kind = runtime_of(artifact.folder)
+    accelerator = accelerator if kind == "pytorch" else "cpu"  # where all others compute
     device = device_of(accelerator)
-    computed = (runtime_of(artifact.folder), device.type, f"bf16={bf16_is_native(device)}", str(batch_size))
+    computed = (kind, device.type, f"bf16={bf16_is_native(device)}", str(batch_size))
     parts = (str(FORMAT_VERSION), record.id, cleaning.fingerprint(record.cleaning), str(record.max_length), *computed)
     key = hashlib.sha256("\n".join((*parts, texts.hexdigest())).encode()).hexdigest()
     with locked_folder(cache_dir / "logits") as folder:

@@ -19,7 +19,7 @@ UNLABELLED = -100
 """The label that torch's cross-entropy passes over."""
 
 
-def read_unlabelled(files: Sequence[str], text_column: str, mend: bool) -> Tweets:
+def read_unlabelled(files: Sequence[str], text_column: str, encoding: str, mend: bool) -> Tweets:
     """The tweets in the files' text column, repaired where `mend` says so; blank ones are left out.
 
     Raises:
@@ -30,7 +30,7 @@ def read_unlabelled(files: Sequence[str], text_column: str, mend: bool) -> Tweet
     texts: list[str] = []
     for path, name in zip(paths, row_names(paths), strict=True):
         try:
-            with read_table(path) as table:
+            with read_table(path, encoding=encoding) as table:
                 table.require(text_column)
                 for row in table:
                     text = "" if row.cells[text_column] is None else row.cells[text_column]
@@ -40,7 +40,7 @@ def read_unlabelled(files: Sequence[str], text_column: str, mend: bool) -> Tweet
                         rows.append(f"{name}:{row.number}")
                         texts.append(repair(text)[0] if mend else text)
         except DataError as error:
-            raise DataError(f"transfer: {error}") from None
+            raise DataError(f"transfer: {str(error).replace('data.encoding', 'stage.transfer_encoding')}") from None
     return _unlabelled(rows, texts)
 
 

@@ -65,6 +65,7 @@ def _classifier_config(settings: Pretrained, folder: Path, labels: Sequence[str]
         hidden_dropout_prob=settings.dropout,
         attention_probs_dropout_prob=settings.dropout,
         classifier_dropout=settings.classifier_dropout,
+        **settings.shape.changes(),
     )
 
 

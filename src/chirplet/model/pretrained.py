@@ -3,15 +3,44 @@
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from chirplet.config import Fraction, Settings, near
+from chirplet.config import Count, Fraction, Settings, near
 from chirplet.data.cleaning import Cleaning
 
 BUNDLED = "bundled"
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+
+
+class Shape(Settings):
+    """How large a model with random weights is; null is as the checkpoint has it.
+
+    `layers` of the encoder, `width` of its states, attention `heads` in each layer, which share the width, and
+    `feed_forward` neurons.
+    """
+
+    layers: Count | None = None
+    width: Count | None = None
+    heads: Count | None = None
+    feed_forward: Count | None = None
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        if self.width is not None and self.heads is not None and self.width % self.heads:
+            raise ValueError(f"width: got {self.width}, should be a multiple of the {self.heads} heads")
+        return self
+
+    def changes(self) -> dict[str, int]:
+        """What differs from the checkpoint, by the names in its `config.json`."""
+        names = {
+            "num_hidden_layers": self.layers,
+            "hidden_size": self.width,
+            "num_attention_heads": self.heads,
+            "intermediate_size": self.feed_forward,
+        }
+        return {name: value for name, value in names.items() if value is not None}
 
 
 class Pretrained(Settings):
@@ -19,7 +48,7 @@ class Pretrained(Settings):
 
     `name_or_path` is `bundled` (the all-MiniLM-L6-v2 that is installed with chirplet), a folder, or a hub id;
     an existing folder wins over a hub id of the same name. With `pretrained: false` only the architecture and
-    the tokenizer are taken from there, and the weights are random.
+    the tokenizer are taken from there, and the weights are random; `shape` then says how large it is.
     """
 
     name_or_path: str
@@ -30,6 +59,7 @@ class Pretrained(Settings):
     dropout: Fraction
     classifier_dropout: Fraction
     attention: Literal["eager", "sdpa"]
+    shape: Shape = Shape()
 
     @field_validator("name_or_path")
     @classmethod
@@ -49,6 +79,14 @@ class Pretrained(Settings):
         if value is not None and name is not None and (name == BUNDLED or Path(name).expanduser().is_dir()):
             raise ValueError(f"got {value!r}, should be null: only a hub id has revisions, not {name!r}")
         return value
+
+    @model_validator(mode="after")
+    def _shape_is_of_random_weights(self) -> Self:
+        if self.pretrained and self.shape.changes():
+            raise ValueError(
+                "shape: got another shape than the pretrained weights have; should go with pretrained=false"
+            )
+        return self
 
     @property
     def is_bundled(self) -> bool:

@@ -27,6 +27,19 @@ def _with_record(folder: str) -> str:
 
 ArtifactFolder = Annotated[str, AfterValidator(_with_record)]
 """The folder of an artifact."""
+
+
+def given_artifact(folder: str | None) -> str:
+    """The folder that `artifact=` names.
+
+    Raises:
+        ArtifactError: none is named.
+    """
+    if folder is None:
+        raise ArtifactError("artifact: is missing; give artifact=DIR, as the stage that made it printed")
+    return folder
+
+
 AUTO = "auto"
 """`resume`: from the newest checkpoint of the same run in the run's own folder, where there is one."""
 
@@ -71,10 +84,12 @@ class Run:
 class Composed:
     """A configuration that was found valid, and may be carried out in a folder.
 
-    `inputs` are the files and folders that it reads beside its data and the artifacts that it starts from.
+    `config` is as a record has it, `values` the same with what comes from the environment, to tell runs apart; `inputs`
+    are the files and folders that it reads beside its data and the artifacts that it starts from.
     """
 
     config: dict[str, Any]
+    values: dict[str, Any]
     data: Source
     inputs: list[Path]
     run: Callable[[Path], float | None]

@@ -4,11 +4,12 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from chirplet.artifact import Artifact, check_folder
 from chirplet.callback.checkpoint import LAST
 from chirplet.config import Fraction, Index, Probability, existing_file
+from chirplet.data.lines import check_encoding
 from chirplet.distiller.base import Distiller
 from chirplet.error import ArtifactError, ConfigError
 from chirplet.model.cutting import Cut
@@ -45,9 +46,20 @@ class Distill(TrainingStage):
     alpha: Probability
     transfer: str | list[str] | None
     transfer_column: str
+    transfer_encoding: Annotated[str, AfterValidator(check_encoding)]
     views: Index
     word_drop: Fraction
     control: bool
+
+    @field_validator("teacher", mode="before")
+    @classmethod
+    def _no_model(cls, teacher: object) -> object:
+        if isinstance(teacher, Pretrained):
+            raise ValueError(
+                "got a model that is not fine-tuned, should be teacher=DIR, an artifact; stage=chain takes "
+                "model@teacher=NAME, fine-tunes it and distils it"
+            )
+        return teacher
 
     @field_validator("teacher")
     @classmethod

@@ -12,7 +12,7 @@ from chirplet.artifact import Artifact
 from chirplet.data.corpus import Corpus, Tweets
 from chirplet.data.source import row_names
 from chirplet.distiller.transfer import read_unlabelled, without_known, word_drop
-from chirplet.error import ConfigError
+from chirplet.error import ConfigError, DataError
 from chirplet.model.bundled import sha256
 from chirplet.stage.base import Run
 from chirplet.stage.outcome import Prepared
@@ -38,7 +38,9 @@ class Lesson:
     account: dict[str, Any]
 
     def logits(self, run: Run, batch_size: int) -> NDArray[np.float32]:
-        """What the teachers say of the tweets, shape (n, classes); views apart, since others may share the plain ones.
+        """What the teachers say of the tweets, shape (n, classes).
+
+        Those with labels, those without and views are asked for apart, since other students may share some of them.
 
         Raises:
             ModelError: a teacher's model cannot be run.
@@ -48,7 +50,7 @@ class Lesson:
             self.teachers.logits(
                 self.tweets.take(part), None if self.folds is None else self.folds[part], run, batch_size
             )
-            for part in (rows[: self.plain], rows[self.plain :])
+            for part in np.split(rows, [self.account["labelled"], self.plain])
             if len(part)
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -60,13 +62,17 @@ def make_lesson(stage: "Distill", files: Sequence[str], corpus: Corpus, teachers
     A view is learnt from whoever teaches the tweet that it is of; tweets of files from all teachers together.
 
     Raises:
-        DataError: a file cannot be read.
+        DataError: a file cannot be read, or none of them has a tweet that is new.
     """
     train = corpus.train
     read = (
-        read_unlabelled(files, stage.transfer_column, run.data.repair) if files else train.take(np.empty(0, np.int64))
+        read_unlabelled(files, stage.transfer_column, stage.transfer_encoding, run.data.repair)
+        if files
+        else train.take(np.empty(0, np.int64))
     )
     more = without_known(read, corpus)
+    if files and not len(more):
+        raise DataError(f"transfer: {len(read):,} tweets, none of which data={corpus.name} has not got already")
     plain = train.joined(more)
     views = word_drop(plain, stage.word_drop, stage.views, run.seed)
     folds = None

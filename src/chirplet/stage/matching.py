@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chirplet.artifact import Artifact
+from chirplet.artifact import Artifact, Record
 from chirplet.data.corpus import Corpus
 from chirplet.error import ArtifactError
 from chirplet.stage.base import Run
@@ -28,6 +28,24 @@ def check_data(artifact: Artifact, corpus: Corpus, run: Run, key: str = "artifac
     raise ArtifactError(
         f"{key}: {str(artifact.folder)!r} was made from other tweets than data={corpus.name} gives; should be {differs}"
     )
+
+
+def check_val_untrained(artifact: Artifact, key: str) -> None:
+    """See that the artifact was not trained on its validation tweets, by which what is made from it would be chosen.
+
+    Raises:
+        ArtifactError: it was, or what it was made from.
+    """
+    if trained_on_val(artifact.record):
+        raise ArtifactError(
+            f"{key}: {str(artifact.folder)!r} was trained on val tweets too (stage.final=true), by which what is made "
+            "from it would be chosen; should be one that was not"
+        )
+
+
+def trained_on_val(record: Record) -> bool:
+    """Whether it was trained on its validation tweets, or made from what was."""
+    return bool(record.training.get("final"))
 
 
 def _data(config: dict[str, Any]) -> dict[str, Any]:

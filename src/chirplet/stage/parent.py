@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from chirplet.artifact import Ancestor, Artifact, Record, check_free
+from chirplet.console import console
 from chirplet.data.corpus import Corpus
 from chirplet.data.prepare import prepare
 from chirplet.error import ArtifactError
@@ -13,8 +14,8 @@ from chirplet.model.pretrained import Pretrained
 from chirplet.model.tokenizer import load_tokenizer
 from chirplet.runtime.base import runtime_of
 from chirplet.runtime.pytorch import load_model
-from chirplet.stage.base import Run
-from chirplet.stage.matching import check_data
+from chirplet.stage.base import Run, given_artifact
+from chirplet.stage.matching import check_data, trained_on_val
 from chirplet.stage.outcome import Prepared, artifact_folder
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class Parent:
         """The artifact's record."""
         return self.artifact.record
 
+    @property
+    def inherited(self) -> dict[str, Any]:
+        """What the training of its children must tell of its own."""
+        return {"final": True} if trained_on_val(self.record) else {}
+
 
 def open_parent(run: Run, folder: str | None) -> Parent:
     """Open the artifact that `artifact=` names.
@@ -61,6 +67,8 @@ def open_parent(run: Run, folder: str | None) -> Parent:
         )
     corpus = prepare(run.data, run.cache_dir)
     check_data(artifact, corpus, run)
+    if trained_on_val(artifact.record):
+        console().print("note      val tweets were trained on (stage.final=true); accuracy on them is no validation")
     return Parent(
         artifact, trainable(artifact.folder), prepared(artifact, corpus, run.cache_dir), lineage_from(artifact)
     )
@@ -83,9 +91,7 @@ def open_artifact(folder: str | None) -> Artifact:
     Raises:
         ArtifactError: none is named, or it is no artifact.
     """
-    if folder is None:
-        raise ArtifactError("artifact: is missing; give artifact=DIR, as the stage that made it printed")
-    return Artifact.open(Path(folder).expanduser())
+    return Artifact.open(Path(given_artifact(folder)).expanduser())
 
 
 def prepared(artifact: Artifact, corpus: Corpus, cache_dir: Path) -> Prepared:

@@ -1,18 +1,21 @@
 """The student as it starts: a model of its own, or its teacher cut down."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from chirplet.artifact import RECORD, Ancestor, Artifact, check_free
 from chirplet.data.corpus import Corpus
-from chirplet.error import ArtifactError
+from chirplet.error import ArtifactError, ModelError
 from chirplet.model.checkpoint import Origin
 from chirplet.model.cutting import Cut, cut_down
 from chirplet.model.loading import LoadedModel, load_model, load_tokenizer
 from chirplet.model.pretrained import Pretrained
 from chirplet.runtime.base import runtime_of
 from chirplet.stage.base import Run
-from chirplet.stage.matching import check_data
+from chirplet.stage.matching import check_data, check_val_untrained
 from chirplet.stage.outcome import Prepared, artifact_folder, lineage_of
 from chirplet.stage.parent import lineage_from, prepared, trainable
 
@@ -37,11 +40,23 @@ def own_start(settings: Pretrained, corpus: Corpus, run: Run, other_data: bool) 
         ModelError: it cannot be had, is damaged or incomplete.
     """
     if settings.pretrained and settings.is_folder and (settings.folder / RECORD).is_file() and not other_data:
-        check_data(Artifact.open(settings.folder), corpus, run, key="student")
-    loaded = load_model(settings, corpus.labels, run.seed)
-    tokenizer = load_tokenizer(settings)
+        artifact = Artifact.open(settings.folder)
+        check_data(artifact, corpus, run, key="student")
+        check_val_untrained(artifact, "student")
+    with _called_student():
+        loaded = load_model(settings, corpus.labels, run.seed)
+        tokenizer = load_tokenizer(settings)
     data = Prepared(corpus, tokenizer, settings.cleaning, settings.max_length, run.cache_dir)
     return Start(loaded, data, lineage_of(replace(run, model=settings), loaded))
+
+
+@contextmanager
+def _called_student() -> Iterator[None]:
+    """Let a line about the model name the student's keys."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(re.sub(r"\bmodel\.(?=[a-z])(?!safetensors)", "student.", str(error))) from error
 
 
 def cut_start(teacher: Artifact, cut: Cut, corpus: Corpus, run: Run) -> Start:
@@ -52,11 +67,12 @@ def cut_start(teacher: Artifact, cut: Cut, corpus: Corpus, run: Run) -> Start:
         ConfigError: there is less of the teacher than is to be kept.
     """
     check_free(artifact_folder(run))
+    check_val_untrained(teacher, "teacher")
     whole = open_inside(teacher, "a student is cut from it; name another with model@student=NAME")
     model = cut_down(whole, cut, run.seed)
-    name = teacher.folder.resolve().name
     lineage = lineage_from(teacher)
     if not cut.pretrained:
+        name = teacher.record.lineage[0].name
         lineage = [Ancestor(name=name, revision=None, weights_sha256=None, pretrained=False, artifact=None, stage=None)]
     parent = lineage[-1]
     layers, whole_layers = (config.num_hidden_layers for config in (model.config, whole.config))

@@ -14,7 +14,7 @@ from chirplet.data.prepare import prepare
 from chirplet.distiller.teacher import teacher_logits
 from chirplet.error import ArtifactError
 from chirplet.stage.base import Run
-from chirplet.stage.matching import check_data
+from chirplet.stage.matching import check_data, check_val_untrained
 
 Combine = Literal["mean", "validation"]
 Folds = NDArray[np.int64]
@@ -109,7 +109,7 @@ def open_teachers(
         if not (out_of_fold or other_data):
             check_data(artifact, corpus, run, key="teacher")
     folds = _folds(artifacts, corpus, run) if out_of_fold else None
-    return Teachers(artifacts, _weights(artifacts, combine), folds)
+    return Teachers(artifacts, _weights(artifacts, combine, corpus), folds)
 
 
 def check_val_unseen(artifact: Artifact, corpus: Corpus, run: Run) -> None:
@@ -137,9 +137,15 @@ def _check_labels(artifact: Artifact, corpus: Corpus) -> None:
         )
 
 
-def _weights(artifacts: Sequence[Artifact], combine: Combine) -> tuple[float, ...]:
+def _weights(artifacts: Sequence[Artifact], combine: Combine, corpus: Corpus) -> tuple[float, ...]:
     if combine == "mean":
         return tuple(1 / len(artifacts) for _ in artifacts)
+    strange = [artifact for artifact in artifacts if artifact.record.data.fingerprint != corpus.fingerprint]
+    if strange:
+        raise ArtifactError(
+            f"teacher: {str(strange[0].folder)!r} was judged on other validation tweets, so its accuracy tells "
+            "nothing here; should be stage.combine=mean"
+        )
     scores = [artifact.metric("val/accuracy") for artifact in artifacts]
     for artifact, score in zip(artifacts, scores, strict=True):
         if score is None:
@@ -182,6 +188,7 @@ def _fold_of(artifact: Artifact, run: Run) -> Corpus:
             f"teacher: {str(artifact.folder)!r} was not made with data.folds and data.fold; "
             "stage.out_of_fold=true needs teachers of several folds"
         )
+    check_val_untrained(artifact, "teacher")
     own = prepare(run.data.model_copy(update={"folds": count, "fold": index}), run.cache_dir)
     if artifact.record.data.fingerprint != own.fingerprint:
         raise ArtifactError(
