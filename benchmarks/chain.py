@@ -73,7 +73,7 @@ def best(folder: Path, data: Path | None, teacher: Path | None, overrides: list[
     tweets = [] if data is None else ["data=corona_nlp", f"data.dir={data.resolve()}"]
     start = [] if teacher is None else ["~chain.steps.teacher", f"artifact={teacher.resolve()}"]
     begun = (folder / "out").exists()
-    seconds, _ = run("experiment=best", *tweets, *start, *overrides, *places(folder))
+    seconds, _ = run("experiment=best", *tweets, *start, *places(folder), *overrides)
     found = rows(folder / "out")
     first, last = next(iter(found.values())), list(found.values())[-1]
     times = float(last["cost/tweets_per_s"]) / float(first["cost/tweets_per_s"])

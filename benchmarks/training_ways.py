@@ -21,20 +21,21 @@ SKIPPED = 5
 
 
 class Clock:
-    """When each step ended, and how many tweets and tokens had been trained on by then."""
+    """When each step ended, and how many tweets it had."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
+        self.tweets: list[int] = []
 
-    def tick(self) -> None:
+    def tick(self, tweets: int = BATCH_SIZE) -> None:
         """A step has ended."""
         self.times.append(time.perf_counter())
+        self.tweets.append(tweets)
 
     def account(self) -> dict[str, Any]:
         """Speed after the first steps, and what the process has needed."""
-        steps = len(self.times) - 1 - SKIPPED
         seconds = self.times[-1] - self.times[SKIPPED]
-        return {"tweets_per_s": BATCH_SIZE * steps / seconds, "peak_mb": peak_mb()}
+        return {"tweets_per_s": sum(self.tweets[SKIPPED + 1 :]) / seconds, "peak_mb": peak_mb()}
 
 
 def peak_mb() -> float:
@@ -66,18 +67,26 @@ def prepared(experiment: Any) -> Any:
     )
 
 
+def taught(experiment: Any, data: Any, judged: bool) -> Any:
+    """The tweets that every way trains on: without the validation tweets where these judge it."""
+    from chirplet.data.prepare import train_and_val
+
+    return data.corpus.train if judged else train_and_val(data.corpus, experiment.data)
+
+
 def chirplet(overrides: list[str], steps: int, seed: int, judged: bool) -> dict[str, Any]:
     """chirplet's fine-tuning for so many steps."""
     import pytorch_lightning as pl
 
     from chirplet.callback.base import CallbackSettings
+    from chirplet.data.batches import tweet_count
     from chirplet.experiment import run_of
 
     clock = Clock()
 
     class Ticking(pl.Callback):
-        def on_train_batch_end(self, *_: Any) -> None:
-            clock.tick()
+        def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            clock.tick(tweet_count(batch))
 
     class Ticks(CallbackSettings):
         def build(self, folder: Path) -> pl.Callback:
@@ -122,7 +131,7 @@ def trainer(overrides: list[str], steps: int, seed: int, judged: bool, tuned: bo
         Trainer(
             model,
             arguments_of(experiment, folder, steps, tuned),
-            train_dataset=rows_of(data),
+            train_dataset=rows_of(data, taught(experiment, data, judged)),
             data_collator=DataCollatorWithPadding(data.tokenizer),
             callbacks=[Ticking()],
         ).train()
@@ -160,11 +169,11 @@ def arguments_of(experiment: Any, folder: str, steps: int, tuned: bool) -> Any:
     )
 
 
-def rows_of(data: Any) -> Any:
+def rows_of(data: Any, train: Any) -> Any:
     """The training tweets as the Trainer reads them."""
     from torch.utils.data import Dataset
 
-    train, tokens = data.corpus.train, data.tokens(data.corpus.train)
+    tokens = data.tokens(train)
 
     class Rows(Dataset[dict[str, Any]]):
         def __len__(self) -> int:
@@ -191,9 +200,9 @@ def floor(overrides: list[str], steps: int, seed: int) -> dict[str, Any]:
     experiment = composed([*overrides, f"seed={seed}"])
     data = prepared(experiment)
     config = AutoConfig.from_pretrained(bundled_folder())
-    train = data.corpus.train
+    train, trainer = taught(experiment, data, judged=False), experiment.trainer
     loader = training_loader(
-        data.tokens(train), train.label, data.pad_id, BATCH_SIZE, seed, experiment.trainer.pad_to_multiple_of
+        data.tokens(train), train.label, data.pad_id, BATCH_SIZE, seed, trainer.pool_batches, trainer.pad_to_multiple_of
     )
     masks = [batch["attention_mask"] for batch, _ in zip(loader, range(steps), strict=False)]
     shapes = [(*mask.shape, len(Packed(mask).positions())) for mask in masks]
