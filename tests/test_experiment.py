@@ -5,7 +5,7 @@ import pytest
 
 from chirplet.config import METRICS
 from chirplet.error import ConfigError
-from chirplet.experiment import parse
+from chirplet.experiment import first_job, parse, unswept, values_of
 from chirplet.metric.classification import evaluate, scalars
 
 
@@ -45,3 +45,11 @@ def test_two_faults_are_two_lines(compose_config):
     with pytest.raises(ConfigError) as caught:
         parse(compose_config("trainer.max_epochs=0", "stage.weight_decay=-1"))
     assert len(str(caught.value).splitlines()) == 2
+
+
+def test_the_overrides_of_a_multirun_by_hand():
+    swept = ["artifact=a,b", "teacher=[c,d]", "stage=quantize", "pruner.sparsity=range(0.1,0.5,0.2)", "~student"]
+    assert unswept(swept) == ["teacher=[c,d]", "stage=quantize", "~student"]
+    assert first_job(swept) == ["artifact=a", "teacher=[c,d]", "stage=quantize", "pruner.sparsity=0.1", "~student"]
+    assert values_of(swept, ("artifact", "teacher")) == ["a", "b", "c", "d"]
+    assert values_of(["artifact=null", "teacher=[a],[a,b]"], ("artifact", "teacher")) == ["a", "b"]

@@ -269,6 +269,15 @@ def unswept(overrides: Sequence[str]) -> list[str]:
     return [override for override, one in zip(overrides, parsed, strict=True) if not one.is_sweep_override()]
 
 
+def first_job(overrides: Sequence[str]) -> list[str]:
+    """The overrides of a multirun's first job."""
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return [
+        f"{one.get_key_element()}={next(iter(one.sweep_string_iterator()))}" if one.is_sweep_override() else override
+        for override, one in zip(overrides, parsed, strict=True)
+    ]
+
+
 def values_of(overrides: Sequence[str], keys: Sequence[str]) -> list[str]:
     """Every text that a multirun's overrides give one of `keys`, in lists too, each once."""
     parser, found = OverridesParser.create(), list[str]()

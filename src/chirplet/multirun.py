@@ -32,7 +32,7 @@ def _compare(overrides: list[str], made: list[Path], folder: Path) -> None:
 
     from chirplet.artifact import Artifact
     from chirplet.console import console
-    from chirplet.experiment import comparison_of, unswept, values_of
+    from chirplet.experiment import comparison_of, first_job, unswept, values_of
     from chirplet.explain import explain
 
     fixed = unswept(overrides)
@@ -41,7 +41,7 @@ def _compare(overrides: list[str], made: list[Path], folder: Path) -> None:
         data = Artifact.open(made[0]).record.data.fingerprint
         known = [parent for parent in started if Artifact.open(parent).record.data.fingerprint == data]
         # Steps of a chain leave their speeds to its comparison.
-        asked = compose("config", overrides=fixed).stage.get("compare_overrides") or []
+        asked = compose("config", overrides=first_job(overrides)).stage.get("compare_overrides") or []
         comparison_of(fixed, [*known, *made], list(asked)).run(folder)
     except Exception as error:
         # The runs are done, and their artifacts stay; Hydra would tell this in a warning of several lines.
