@@ -205,6 +205,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of Corona_NLP_train.csv and Corona_NLP_test.csv")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rounds", type=int, default=2, help="turns of each way")
     parser.add_argument("--ablate", action="store_true", help="what each setting for speed is worth, instead")
     parser.add_argument("--scale", action="store_true", help="more tweets and longer ones, instead")
     arguments = parser.parse_args()
@@ -214,7 +215,7 @@ def main() -> None:
     if arguments.data is not None:
         overrides = ["data=corona_nlp", f"data.dir={arguments.data.resolve()}"]
     before = matrix_product_rate()
-    rounds = 1 if arguments.quick else 2
+    rounds = 1 if arguments.quick else arguments.rounds
     if arguments.ablate:
         figures, context = ablated(overrides, 12 if arguments.quick else 40, rounds)
     elif arguments.scale:

@@ -151,7 +151,7 @@ def execute(cfg: DictConfig, output_dir: Path, overrides: Sequence[str] = ()) ->
     quiet_libraries()
     if experiment.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    own = run_of(experiment, output_dir, for_record(cfg), overrides)
+    own = run_of(experiment, output_dir, for_record(cfg), overrides, _with_environment(cfg))
     with hold_output(output_dir):
         done = _done_before(experiment, own)
         if done is None:
@@ -174,8 +174,17 @@ def _done_before(experiment: Experiment, own: Run) -> "Artifact | None":
     return done if reads_the_same(experiment, done.record) else None
 
 
-def run_of(experiment: Experiment, output_dir: Path, config: dict[str, Any], overrides: Sequence[str] = ()) -> Run:
-    """What the stage is given: the experiment's parts, where it writes, and what its record says of them."""
+def run_of(
+    experiment: Experiment,
+    output_dir: Path,
+    config: dict[str, Any],
+    overrides: Sequence[str] = (),
+    values: dict[str, Any] | None = None,
+) -> Run:
+    """What the stage is given: the experiment's parts, where it writes, and what its record says of them.
+
+    `values` are those of `config` with what comes from the environment; None where nothing does.
+    """
     teachers = experiment.teacher if isinstance(experiment.teacher, list) else [experiment.teacher]
     parents = [experiment.artifact, *teachers]
     return Run(
@@ -190,6 +199,7 @@ def run_of(experiment: Experiment, output_dir: Path, config: dict[str, Any], ove
         output_dir=output_dir,
         cache_dir=Path(experiment.cache_dir).expanduser(),
         config=config,
+        values=config if values is None else values,
         parents=[Path(folder).expanduser() for folder in parents if isinstance(folder, str)],
         overrides=shown(overrides),
         compose=partial(_composed, tuple(overrides)),
@@ -263,24 +273,23 @@ def inherited(overrides: Sequence[str]) -> list[str]:
     return kept
 
 
-def unswept(overrides: Sequence[str]) -> list[str]:
-    """Those of a multirun's overrides that hold for all its runs."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return [override for override, one in zip(overrides, parsed, strict=True) if not one.is_sweep_override()]
-
-
 def first_job(overrides: Sequence[str]) -> list[str]:
     """The overrides of a multirun's first job."""
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    parsed = _parser().parse_overrides(list(overrides))
     return [
         f"{one.get_key_element()}={next(iter(one.sweep_string_iterator()))}" if one.is_sweep_override() else override
         for override, one in zip(overrides, parsed, strict=True)
     ]
 
 
+def _parser() -> OverridesParser:
+    hydra = GlobalHydra.instance()
+    return OverridesParser.create(config_loader=hydra.config_loader() if hydra.is_initialized() else None)
+
+
 def values_of(overrides: Sequence[str], keys: Sequence[str]) -> list[str]:
     """Every text that a multirun's overrides give one of `keys`, in lists too, each once."""
-    parser, found = OverridesParser.create(), list[str]()
+    parser, found = _parser(), list[str]()
     for one in parser.parse_overrides(list(overrides)):
         if one.key_or_group in keys:
             single = [*one.sweep_string_iterator()] if one.is_sweep_override() else [one.get_value_string()]

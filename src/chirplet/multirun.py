@@ -32,17 +32,17 @@ def _compare(overrides: list[str], made: list[Path], folder: Path) -> None:
 
     from chirplet.artifact import Artifact
     from chirplet.console import console
-    from chirplet.experiment import comparison_of, first_job, unswept, values_of
+    from chirplet.experiment import comparison_of, first_job, values_of
     from chirplet.explain import explain
 
-    fixed = unswept(overrides)
     try:
+        first = first_job(overrides)  # what differs between jobs is no matter to their comparison
         started = [Path(folder).expanduser() for folder in values_of(overrides, ("artifact", "teacher"))]
         data = Artifact.open(made[0]).record.data.fingerprint
         known = [parent for parent in started if Artifact.open(parent).record.data.fingerprint == data]
         # Steps of a chain leave their speeds to its comparison.
-        asked = compose("config", overrides=first_job(overrides)).stage.get("compare_overrides") or []
-        comparison_of(fixed, [*known, *made], list(asked)).run(folder)
+        asked = compose("config", overrides=first).stage.get("compare_overrides") or []
+        comparison_of(first, [*known, *made], list(asked)).run(folder)
     except Exception as error:
         # The runs are done, and their artifacts stay; Hydra would tell this in a warning of several lines.
         told = explain(error)

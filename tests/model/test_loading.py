@@ -10,6 +10,7 @@ from transformers import AutoModelForSequenceClassification, DistilBertConfig, P
 from checkpoints import TWEETS, change_config, settings_of
 from chirplet.error import ModelError
 from chirplet.model.loading import load_model, load_tokenizer
+from chirplet.model.pretrained import Shape
 from chirplet.model.structure import is_head
 
 LABELS = ["negative", "neutral", "positive"]
@@ -51,6 +52,17 @@ def test_the_encoder_is_the_checkpoint_s(checkpoint: Path) -> None:
             assert torch.equal(weight, found), name
             compared += 1
     assert compared == 5 + 2 * 16
+
+
+def test_random_weights_may_have_another_shape(checkpoint: Path) -> None:
+    shape = Shape(layers=1, width=24, heads=3, feed_forward=40)
+    model = load_model(settings_of(checkpoint, pretrained=False, shape=shape), LABELS, seed=0).model
+    config = model.config
+    found = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.intermediate_size)
+    assert found == (1, 24, 3, 40)
+    odd = settings_of(checkpoint, pretrained=False, shape=Shape(width=25, heads=3))
+    with pytest.raises(ModelError, match=r"model.shape.width: got 25, should be a multiple of its 3 model.shape.heads"):
+        load_model(odd, LABELS, seed=0)
 
 
 def test_is_set_up_as_configured(checkpoint: Path) -> None:

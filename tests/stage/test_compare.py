@@ -124,7 +124,9 @@ def test_the_baseline_may_be_a_copy(comparing, made, tmp_path):
 
 
 def test_a_multirun_over_parents_compares_with_each_of_them(overrides, made, tmp_path):
+    """Also where a sweep says how the tweets are read."""
     kept = [override for override in overrides if not override.startswith("stage.")]
+    kept[kept.index("data.label_column=sentiment")] = "data.label_column=choice(sentiment)"
     casting = ["stage=quantize", f"artifact={made[0]},{made[1]}", "quantizer=bf16", "stage.measure_cost=false"]
     plain = ["stage.tolerance=null", "stage.sensitivity_tweets=0", f"hydra.sweep.dir={tmp_path}/sweep"]
     done = command("-m", *kept, *casting, *plain)

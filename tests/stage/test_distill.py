@@ -373,6 +373,13 @@ def test_no_student_is_cut_from_a_teacher_that_was_trained_on_val(distill, schoo
         distill("model@student=local", f"student.name_or_path={final}", *alike)
 
 
+def test_what_is_tuned_from_such_a_model_says_so(compose_config, school, tmp_path):
+    final = trained_on_val(school.teacher, tmp_path / "final")
+    own = [*small_run(school.bert, school.folder), f"model.name_or_path={final}", "trainer.max_epochs=1"]
+    execute(compose_config("stage=finetune", *own), tmp_path / "tuned")
+    assert Artifact.open(tmp_path / "tuned" / "artifact").record.training["final"] is True
+
+
 def test_other_tweets_to_learn_from_are_another_run(compose_config, overrides, tmp_path):
     (tmp_path / "more.csv").write_text("text\na tweet that nobody wrote\nand one more\n")
     few = ["stage.control=false", "stage.evaluate_train=false"]

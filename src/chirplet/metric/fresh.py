@@ -106,7 +106,8 @@ def main() -> None:
     wanted.add_argument("--time", action="store_true")
     wanted.add_argument("--logits", type=Path, help="the folder of the .npy files to write, one for each split")
     arguments = parser.parse_args()
-    threads = cpu_threads(arguments.threads)  # as many for every runtime: PyTorch's own choice is another
+    # Times are of as many threads for every runtime; PyTorch's own choice, which logits were judged with, is another.
+    threads = cpu_threads(arguments.threads) if arguments.time else arguments.threads
     runtime = open_runtime(arguments.folder, accelerator="cpu", threads=threads, precision=arguments.precision)
     splits = {}
     for path in sorted(arguments.splits.glob("*.npz")):

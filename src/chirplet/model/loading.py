@@ -42,6 +42,9 @@ def load_model(settings: Pretrained, labels: Sequence[str], seed: int) -> Loaded
     folder = checkpoint_folder(settings)
     previous = _labels_of(open_config(settings, folder))
     config = _classifier_config(settings, folder, labels)
+    width, heads = config.hidden_size, config.num_attention_heads
+    if settings.shape.changes() and width % heads:
+        raise ModelError(f"model.shape.width: got {width}, should be a multiple of its {heads} model.shape.heads")
     weights = weight_files(settings, folder) if settings.pretrained else []
     with opening(settings), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

@@ -26,12 +26,6 @@ class Shape(Settings):
     heads: Count | None = None
     feed_forward: Count | None = None
 
-    @model_validator(mode="after")
-    def _heads_share_the_width(self) -> Self:
-        if self.width is not None and self.heads is not None and self.width % self.heads:
-            raise ValueError(f"width: got {self.width}, should be a multiple of the {self.heads} heads")
-        return self
-
     def changes(self) -> dict[str, int]:
         """What differs from the checkpoint, by the names in its `config.json`."""
         names = {

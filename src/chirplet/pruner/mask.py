@@ -67,12 +67,16 @@ def zeros_of(model: PreTrainedModel) -> dict[str, Tensor]:
 def zeros_kept(model: PreTrainedModel) -> Iterator[None]:
     """While the block lasts, training moves none of `zeros_of`: they get no gradient, and nothing else moves a zero."""
     weights = dict(model.named_parameters())
-    handles = [weights[name].register_hook(partial(torch.mul, mask)) for name, mask in zeros_of(model).items()]
+    handles = [weights[name].register_hook(partial(_left, mask)) for name, mask in zeros_of(model).items()]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _left(mask: Tensor, gradient: Tensor) -> Tensor:
+    return gradient * mask.to(gradient.device)  # the model may be trained elsewhere than the masks were made
 
 
 def sparsity_of(weights: Mapping[str, Tensor]) -> float:

@@ -11,6 +11,7 @@ from chirplet.artifact import RECORD, Artifact, Record
 from chirplet.data.source import Source, row_names
 from chirplet.error import ArtifactError, ConfigError, DataError, UserError
 from chirplet.model.bundled import sha256
+from chirplet.stage.base import given_artifact
 from chirplet.stage.distill import Distill
 from chirplet.stage.finetune import Finetune
 
@@ -63,9 +64,8 @@ def check_same(experiment: "Experiment", record: Record, own: Collection[str]) -
         _check_teachers(stage, record)
         _check_transfer(stage, record)
     elif not isinstance(stage, Finetune):
-        folder = experiment.artifact
-        assert folder is not None
-        _check_parent("artifact", Path(folder), record)
+        folder: str | None = getattr(stage, "artifact", None)
+        _check_parent("artifact", Path(given_artifact(folder)), record)
     models: dict[str, Pretrained | None] = {"model": experiment.model, "student": experiment.student}
     key = "model" if isinstance(stage, Finetune) else "student" if isinstance(stage, Distill) else None
     model = None if key is None else models[key]

@@ -58,7 +58,8 @@ class Run:
     """One run: the parts its configuration describes, and where it may write.
 
     `output_dir` is the folder Hydra made for this run, `cache_dir` is shared between runs. `config` is the resolved
-    configuration as plain data, for the record; `parents` are the artifacts that it starts from; `overrides` are what
+    configuration as plain data, for the record, and `values` the same with what comes from the environment, to tell
+    runs apart; `parents` are the artifacts that it starts from; `overrides` are what
     it was composed of, as the record shows them. `compose` gives a further run of the same data, model and trainer,
     with other overrides below the command line's own; `compose_comparison` one that compares.
     """
@@ -74,6 +75,7 @@ class Run:
     output_dir: Path
     cache_dir: Path
     config: dict[str, Any]
+    values: dict[str, Any]
     parents: list[Path]
     overrides: list[str]
     compose: "Callable[[Sequence[str], Sequence[str]], Composed]"

@@ -46,6 +46,7 @@ class Finetune(TrainingStage):
         from chirplet.model.loading import load_model, load_tokenizer
         from chirplet.stage.fitting import checkpoint_folder, fit, seed_everything
         from chirplet.stage.loggers import open_loggers, tell
+        from chirplet.stage.matching import starts_from_val
         from chirplet.stage.outcome import (
             Outcome,
             Prepared,
@@ -78,7 +79,7 @@ class Finetune(TrainingStage):
         tell_opening(corpus, loaded, run)
         with open_loggers(run, "finetune", lineage) as loggers:
             training = fit(run, classifier, train_loader, val_loader, loggers, self.resume)
-            training |= {"final": self.final, "tweets": len(train)}
+            training |= {"final": self.final or starts_from_val(run.model), "tweets": len(train)}
             outcome = Outcome("finetune", self.method, self.model_dump(exclude={"resume"}), lineage, training)
             judged = self.judged(validated=not self.final)
             try:

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from chirplet.artifact import Artifact, Record
+from chirplet.artifact import RECORD, Artifact, Record
 from chirplet.data.corpus import Corpus
 from chirplet.error import ArtifactError
+from chirplet.model.pretrained import Pretrained
 from chirplet.stage.base import Run
 
 
@@ -46,6 +47,17 @@ def check_val_untrained(artifact: Artifact, key: str) -> None:
 def trained_on_val(record: Record) -> bool:
     """Whether it was trained on its validation tweets, or made from what was."""
     return bool(record.training.get("final"))
+
+
+def starts_from_val(model: Pretrained) -> bool:
+    """Whether a model's weights are those of an artifact that was trained on its validation tweets.
+
+    Raises:
+        ArtifactError: its record is damaged.
+    """
+    if not (model.pretrained and model.is_folder and (model.folder / RECORD).is_file()):
+        return False
+    return trained_on_val(Artifact.open(model.folder).record)
 
 
 def _data(config: dict[str, Any]) -> dict[str, Any]:

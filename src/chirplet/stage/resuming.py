@@ -39,7 +39,7 @@ def identity_of(run: Run, loader: "DataLoader[Any]") -> str:
     """SHA-256 over what makes the result of a training: its configuration, the ids of its parents, its tweets."""
     from chirplet.data.batches import Collate
 
-    told = [essentials(run.config), [Artifact.open(parent).record.id for parent in run.parents]]
+    told = [essentials(run.values), [Artifact.open(parent).record.id for parent in run.parents]]
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     collate = loader.collate_fn
     assert isinstance(collate, Collate)
@@ -93,7 +93,13 @@ def finished(run: Run, resume: str | None) -> Artifact | None:
     except ArtifactError:
         return None
     same = essentials(artifact.record.config) == essentials(run.config) and artifact.record.id == content_id(folder)
-    return artifact if same else None
+    return artifact if same and not _from_environment(run) else None
+
+
+def _from_environment(run: Run) -> bool:
+    """Whether the environment gives what no record tells of, and so may have been another; tweets are told of."""
+    config, values = ({**essentials(told), "data": None} for told in (run.config, run.values))
+    return config != values
 
 
 @contextmanager

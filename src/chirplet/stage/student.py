@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+KEYS = re.compile(r"(?<![\w./-])model\.(?=(name_or_path|revision|pretrained|max_length|shape)\b)")
+GROUP = re.compile(r"(?<![\w./-])model=")
+"""How errors name the model's keys, which are the student's here."""
+
+
 @dataclass(frozen=True)
 class Start:
     """A student before its first step, the tweets as its own tokenizer reads them, and its lineage."""
@@ -56,7 +61,8 @@ def _called_student() -> Iterator[None]:
     try:
         yield
     except ModelError as error:
-        raise ModelError(re.sub(r"\bmodel\.(?=[a-z])(?!safetensors)", "student.", str(error))) from error
+        told = KEYS.sub("student.", str(error))
+        raise ModelError(GROUP.sub("model@student=", told)) from error
 
 
 def cut_start(teacher: Artifact, cut: Cut, corpus: Corpus, run: Run) -> Start:
