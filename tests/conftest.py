@@ -78,6 +78,7 @@ def forked_costs(monkeypatch: pytest.MonkeyPatch) -> None:
         return Command(*arguments, module=module).end()
 
     monkeypatch.setattr(fresh, "subprocess", SimpleNamespace(run=run))
+    monkeypatch.setattr(fresh, "THROUGHPUT_S", 0.0)
 
 
 @pytest.fixture(scope="session")

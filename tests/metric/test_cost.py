@@ -38,7 +38,8 @@ def test_the_saved_folder_is_timed_in_a_process_of_its_own(tmp_path):
     AutoModelForSequenceClassification.from_pretrained(tiny_bert(tmp_path / "base")).save_pretrained(tmp_path / "out")
     (timed,) = time_by_turns([Timed(tmp_path / "out", TOKENS, pad_id=0)], threads=1, rounds=1)
     assert timed["threads"] == 1
-    assert timed["tweets_timed"] == 10
+    # All of them, over and over again: what takes a moment is timed for longer than that.
+    assert timed["tweets_timed"] > 10 and timed["tweets_timed"] % 10 == 0
     assert timed["mean_tokens"] == 6.0
     assert 0 < timed["latency_ms"]["p50"] <= timed["latency_ms"]["p95"]
     assert timed["tweets_per_s"] > 0
