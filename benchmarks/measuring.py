@@ -52,9 +52,10 @@ def matrix_product_rate() -> float:
     import torch
 
     left, right = torch.randn(1536, 384).bfloat16(), torch.randn(384, 1536).bfloat16()
-    best = float("inf")
-    for _ in range(200):
+    best, begun, tries = float("inf"), time.perf_counter(), 0
+    # A CPU without bf16 takes more than a second for one.
+    while tries < 200 and (tries < 2 or time.perf_counter() - begun < 2.0):
         started = time.perf_counter()
         left @ right
-        best = min(best, time.perf_counter() - started)
+        best, tries = min(best, time.perf_counter() - started), tries + 1
     return 2 * 1536 * 384 * 1536 / best / 1e9
