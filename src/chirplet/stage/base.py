@@ -27,19 +27,6 @@ def _with_record(folder: str) -> str:
 
 ArtifactFolder = Annotated[str, AfterValidator(_with_record)]
 """The folder of an artifact."""
-
-
-def given_artifact(folder: str | None) -> str:
-    """The folder that `artifact=` names.
-
-    Raises:
-        ArtifactError: none is named.
-    """
-    if folder is None:
-        raise ArtifactError("artifact: is missing; give artifact=DIR, as the stage that made it printed")
-    return folder
-
-
 AUTO = "auto"
 """`resume`: from the newest checkpoint of the same run in the run's own folder, where there is one."""
 
@@ -53,15 +40,26 @@ Checkpoint = Annotated[str, AfterValidator(_auto_or_file)]
 """The file of a checkpoint, or `AUTO`."""
 
 
+def given_artifact(folder: str | None) -> str:
+    """The folder that `artifact=` names.
+
+    Raises:
+        ArtifactError: none is named.
+    """
+    if folder is None:
+        raise ArtifactError("artifact: is missing; give artifact=DIR, as the stage that made it printed")
+    return folder
+
+
 @dataclass(frozen=True)
 class Run:
     """One run: the parts its configuration describes, and where it may write.
 
     `output_dir` is the folder Hydra made for this run, `cache_dir` is shared between runs. `config` is the resolved
     configuration as plain data, for the record, and `values` the same with what comes from the environment, to tell
-    runs apart; `parents` are the artifacts that it starts from; `overrides` are what
-    it was composed of, as the record shows them. `compose` gives a further run of the same data, model and trainer,
-    with other overrides below the command line's own; `compose_comparison` one that compares.
+    runs apart; `parents` are the artifacts that it starts from; `overrides` are what it was composed of, as the record
+    shows them. `compose` gives a further run of the same data, model and trainer, with other overrides below the
+    command line's own; `compose_comparison` one that compares.
     """
 
     model: Pretrained
