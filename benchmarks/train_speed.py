@@ -30,7 +30,6 @@ from measuring import Figures, figure, matrix_product_rate
 from training_ways import BATCH_SIZE, ROOT, composed, prepared
 
 ABLATIONS = {
-    "as it is": [],
     "padding computed like tokens": ["trainer.encoder=padded"],
     "the encoder of transformers": ["trainer.encoder=transformers"],
     "all word embeddings moved in every step": ["trainer.rowwise_embeddings=false"],
@@ -119,13 +118,23 @@ def judged(overrides: list[str], steps: int, seeds: list[int]) -> tuple[Figures,
 
 
 def ablated(overrides: list[str], steps: int, rounds: int) -> tuple[Figures, dict[str, Any]]:
-    """chirplet with one setting changed at a time, by turns."""
-    found: dict[str, list[float]] = {name: [] for name in ABLATIONS}
-    for _ in range(rounds):
-        for name, changed in ABLATIONS.items():
-            found[name].append(measured("chirplet", [*overrides, *changed], steps)["tweets_per_s"])
-    figures = [figure(name, statistics.median(speeds), "tweets/s") for name, speeds in found.items()]
-    return figures, {"tweets_per_s": found, "changed": ABLATIONS, "steps": steps}
+    """chirplet with one setting changed at a time, each beside chirplet as it is, which goes first in every other turn.
+
+    What counts is tokens without padding: some settings make other batches, whose tweets are longer or shorter.
+    """
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ABLATIONS}
+    for turn in range(rounds):
+        for place, (name, changed) in enumerate(ABLATIONS.items()):
+            pair = [*overrides, *changed], overrides
+            first = (turn + place) % 2
+            speeds = {which: measured("chirplet", pair[which], steps)["tokens_per_s"] for which in (first, 1 - first)}
+            found[name].append((speeds[0], speeds[1]))
+    ratios = {name: statistics.median(own / usual for own, usual in pairs) for name, pairs in found.items()}
+    figures = [figure(name, ratio, "of the tokens/s as it is") for name, ratio in ratios.items()]
+    usual = [usual for pairs in found.values() for _, usual in pairs]
+    figures.append(figure("as it is", statistics.median(usual), "tokens/s"))
+    figures.append(figure("as it is, the slowest time", min(usual) / max(usual), "of the fastest"))
+    return figures, {"tokens_per_s": found, "changed": ABLATIONS, "steps": steps}
 
 
 def started(overrides: list[str]) -> tuple[Figures, dict[str, Any]]:
@@ -162,32 +171,37 @@ def first_step_s(overrides: list[str]) -> float:
     return told[0]
 
 
-def scaled(overrides: list[str], steps: int) -> tuple[Figures, dict[str, Any]]:
-    """Speed and memory with more tweets, and with longer ones, which are tweets joined until they are long enough."""
+def scaled(overrides: list[str], steps: int, rounds: int) -> tuple[Figures, dict[str, Any]]:
+    """Speed and memory with more tweets, and with longer ones, which are tweets joined until they are long enough.
+
+    More tweets are cut at 32 tokens each: else memory tells how long the longest batch was that happened to be drawn.
+    All by turns, every other turn the other way round.
+    """
     corpus = prepared(composed(overrides)).corpus
     texts, labels = corpus.train.text, [corpus.labels[place] for place in corpus.train.label]
     unit = len(texts) // 16
-    figures: Figures = []
-    found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for times in (1, 4, 16):
-            own = written(folder / f"{times}.csv", texts[: times * unit], labels)
-            account = measured("chirplet", own, steps)
-            figures.append(figure(f"{times * unit} tweets", account["tweets_per_s"], "tweets/s"))
-            figures.append(figure(f"{times * unit} tweets, peak memory", account["peak_mb"], "MB"))
-            found.append(account)
-        few, _, many = found
-        speed, memory = (many[name] / few[name] for name in ("tweets_per_s", "peak_mb"))
-        figures.append(figure("tweets/s with 16 times the tweets", speed, "of those with one", at_least=0.9))
-        figures.append(figure("peak memory with 16 times the tweets", memory, "of that with one", at_most=1.1))
         joined = [" ".join(texts[place : place + 12]) for place in range(0, len(texts) - 12, 4)]
-        own = written(folder / "long.csv", joined, labels)
-        for length in (32, 64, 128):
-            account = measured("chirplet", [*own, f"model.max_length={length}"], steps)
-            figures.append(figure(f"{length} tokens each", account["tweets_per_s"], "tweets/s"))
-            figures.append(figure(f"{length} tokens each", account["tweets_per_s"] * length, "tokens/s"))
-    return figures, {"steps": steps}
+        long = written(folder / "long.csv", joined, labels)
+        more = {times * unit: written(folder / f"{times}.csv", texts[: times * unit], labels) for times in (1, 4, 16)}
+        ways = {f"{count} tweets": [*own, "model.max_length=32"] for count, own in more.items()}
+        ways |= {f"{length} tokens each": [*long, f"model.max_length={length}"] for length in (32, 64, 128)}
+        found: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
+        for turn in range(rounds):
+            for way in sorted(ways, key=list(ways).index, reverse=bool(turn % 2)):
+                found[way].append(measured("chirplet", ways[way], steps))
+    speeds = {way: statistics.median(one["tweets_per_s"] for one in accounts) for way, accounts in found.items()}
+    peaks = {way: statistics.median(one["peak_mb"] for one in accounts) for way, accounts in found.items()}
+    few, many = f"{unit} tweets", f"{16 * unit} tweets"
+    figures = [figure(way, speed, "tweets/s") for way, speed in speeds.items()]
+    figures += [figure(f"{length} tokens each", length * speeds[f"{length} tokens each"], "tokens/s")
+                for length in (32, 64, 128)]  # fmt: skip
+    figures += [figure(f"{way}, peak memory", peak, "MB") for way, peak in peaks.items()]
+    speed, memory = (values[many] / values[few] for values in (speeds, peaks))
+    figures.append(figure("tweets/s with 16 times the tweets", speed, "of those with one", at_least=0.9))
+    figures.append(figure("peak memory with 16 times the tweets", memory, "of that with one", at_most=1.1))
+    return figures, {"rounds": found, "steps": steps}
 
 
 def written(path: Path, texts: list[str], labels: list[str]) -> list[str]:
@@ -217,9 +231,9 @@ def main() -> None:
     before = matrix_product_rate()
     rounds = 1 if arguments.quick else arguments.rounds
     if arguments.ablate:
-        figures, context = ablated(overrides, 12 if arguments.quick else 40, rounds)
+        figures, context = ablated(overrides, 12 if arguments.quick else 30, rounds)
     elif arguments.scale:
-        figures, context = scaled(overrides, 12 if arguments.quick else 40)
+        figures, context = scaled(overrides, 12 if arguments.quick else 40, rounds)
     else:
         beginning, size = started(overrides)
         figures, context = compared(overrides, 12 if arguments.quick else 80, rounds)

@@ -21,21 +21,24 @@ SKIPPED = 5
 
 
 class Clock:
-    """When each step ended, and how many tweets it had."""
+    """When each step ended, and how many tweets and tokens it had."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
         self.tweets: list[int] = []
+        self.tokens: list[int] = []
 
-    def tick(self, tweets: int = BATCH_SIZE) -> None:
-        """A step has ended."""
+    def tick(self, tweets: int = BATCH_SIZE, tokens: int = 0) -> None:
+        """A step has ended; 0 tokens are tokens that nobody counted."""
         self.times.append(time.perf_counter())
         self.tweets.append(tweets)
+        self.tokens.append(tokens)
 
     def account(self) -> dict[str, Any]:
         """Speed after the first steps, and what the process has needed."""
         seconds = self.times[-1] - self.times[SKIPPED]
-        return {"tweets_per_s": sum(self.tweets[SKIPPED + 1 :]) / seconds, "peak_mb": peak_mb()}
+        counts = {"tweets_per_s": self.tweets, "tokens_per_s": self.tokens}
+        return {name: sum(count[SKIPPED + 1 :]) / seconds for name, count in counts.items()} | {"peak_mb": peak_mb()}
 
 
 def peak_mb() -> float:
@@ -86,7 +89,7 @@ def chirplet(overrides: list[str], steps: int, seed: int, judged: bool) -> dict[
 
     class Ticking(pl.Callback):
         def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-            clock.tick(tweet_count(batch))
+            clock.tick(tweet_count(batch), int(batch["attention_mask"].sum()))
 
     class Ticks(CallbackSettings):
         def build(self, folder: Path) -> pl.Callback:
