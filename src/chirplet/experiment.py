@@ -1,6 +1,7 @@
 """From a composed configuration to a finished run. The only file that reads a `DictConfig`."""
 
 import copy
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from chirplet.data.source import Source
 from chirplet.distiller.base import Distiller
 from chirplet.error import ConfigError
 from chirplet.holding import hold_output
+from chirplet.ignored import ignored
 from chirplet.logger.base import LoggerSettings
 from chirplet.model.pretrained import Pretrained
 from chirplet.pruner.base import Pruner
@@ -36,6 +38,9 @@ from chirplet.trainer import TrainerSettings
 
 if TYPE_CHECKING:
     from chirplet.artifact import Artifact
+
+
+logger = logging.getLogger(__name__)
 
 
 class Objective(Settings):
@@ -135,7 +140,10 @@ def run(cfg: DictConfig) -> float | None:
             from chirplet.repeat.again import repeat
 
             return repeat(cfg, output_dir, hydra.overrides.task)
-        return execute(cfg, output_dir, hydra.overrides.task)
+        experiment = parse(cfg)
+        for line in ignored(experiment.stage, hydra.runtime.choices["stage"], hydra.overrides.task):
+            logger.warning(line)
+        return _carry_out(experiment, cfg, output_dir, hydra.overrides.task)
 
 
 def execute(cfg: DictConfig, output_dir: Path, overrides: Sequence[str] = ()) -> float | None:
@@ -147,7 +155,10 @@ def execute(cfg: DictConfig, output_dir: Path, overrides: Sequence[str] = ()) ->
     Raises:
         ConfigError: the configuration is not valid, or another run writes to `output_dir`.
     """
-    experiment = parse(cfg)
+    return _carry_out(parse(cfg), cfg, output_dir, overrides)
+
+
+def _carry_out(experiment: Experiment, cfg: DictConfig, output_dir: Path, overrides: Sequence[str]) -> float | None:
     quiet_libraries()
     if experiment.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

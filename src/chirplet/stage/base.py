@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator
 
@@ -95,8 +95,22 @@ class Composed:
     run: Callable[[Path], float | None]
 
 
+SOURCES = (
+    *("model", "artifact", "artifacts", "baseline", "teacher", "student", "transfer", "input", "output"),
+    *("distiller", "pruner", "quantizer"),
+)
+"""Keys of the whole configuration that some stages take and others do not."""
+
+
 class Stage(Settings, ABC):
     """Settings of one stage. `run` imports what is heavy, does the work and tells the user where the result is."""
+
+    also_takes: ClassVar[tuple[str, ...]] = ()
+    """Of `SOURCES`, those that are no settings of its own."""
+
+    def ignores(self) -> set[str]:
+        """Keys of the whole configuration that change nothing here: of `SOURCES`, and what else is easily mistaken."""
+        return set(SOURCES) - set(type(self).model_fields) - set(self.also_takes)
 
     @abstractmethod
     def run(self, run: Run) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -61,6 +61,11 @@ class ChainSettings(Settings):
 
 class Chain(Stage):
     """The steps, and whether their artifacts are compared at the end; `conf/stage/chain.yaml` tells of each key."""
+
+    also_takes: ClassVar[tuple[str, ...]] = (
+        *("model", "student", "transfer", "distiller", "pruner", "quantizer"),  # of its steps
+        "baseline",  # of its comparison
+    )
 
     teacher: Pretrained | str | list[str] | None
     artifact: ArtifactFolder | None

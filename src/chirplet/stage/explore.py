@@ -1,6 +1,6 @@
 """Look at the tweets before anything is trained on them."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from chirplet.config import Count, Index
 from chirplet.stage.base import Run, Stage
@@ -17,6 +17,8 @@ UNCUT = 2**20
 
 class Explore(Stage):
     """How much of the data to show. Lengths in tokens are those of the chosen `model`, cleaned as it asks."""
+
+    also_takes: ClassVar[tuple[str, ...]] = ("model",)
 
     top: Count
     samples_per_class: Index

@@ -1,6 +1,6 @@
 """Fine-tune a pretrained encoder on labelled tweets."""
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -25,6 +25,8 @@ class Finetune(TrainingStage):
     trains on train and validation tweets together for exactly `trainer.max_epochs`: nothing is then chosen by
     validation.
     """
+
+    also_takes: ClassVar[tuple[str, ...]] = ("model",)
 
     method: Literal["full", "last_layers", "head"]
     layers: Index | Literal["all"] | None

@@ -54,6 +54,10 @@ class Quantize(Stage):
             )
         return self
 
+    def ignores(self) -> set[str]:
+        """As of any stage, and the trainer's epochs: `qat` has its own."""
+        return super().ignores() | {"trainer.max_epochs"}
+
     def run(self, run: Run) -> float | None:
         """Quantize, keep what is too sensitive, write, and verify what was written in a new process."""
         self._check_processes(run)

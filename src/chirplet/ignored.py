@@ -1,0 +1,26 @@
+"""What of a command changes nothing with its stage, so that nobody takes it for heard."""
+
+from collections.abc import Iterator, Sequence
+
+from chirplet.stage.base import Stage
+
+INSTEAD = {
+    "model": {"student": "model@student=NAME names the student", "artifact": "artifact=DIR has a model of its own"},
+    "artifact": {"teacher": "teacher=DIR names the teacher"},
+    "teacher": {"artifact": "artifact=DIR is what it starts from"},
+    "trainer.max_epochs": {"quantizer": "quantizer=qat trains for quantizer.epochs"},
+}
+"""Of a key that changes nothing: what does, where the stage has a setting of that name."""
+
+
+def ignored(stage: Stage, name: str, overrides: Sequence[str]) -> Iterator[str]:
+    """A line for each of a command's overrides that `stage`, called `name`, makes nothing of."""
+    for override in overrides:
+        group = override.lstrip("+~").partition("=")[0]
+        key = group.partition("@")[2] or group
+        root = key.partition(".")[0]
+        unheard = next((one for one in (root, key) if one in stage.ignores()), None)
+        if unheard is not None:
+            told = (why for setting, why in INSTEAD.get(unheard, {}).items() if setting in type(stage).model_fields)
+            why = next(told, None)
+            yield f"{override}: changes nothing with stage={name}" + (f"; {why}" if why else "")
