@@ -20,6 +20,8 @@ from measuring import ROOT, Figures, figure
 from numpy.typing import NDArray
 
 TWEETS, BATCH_SIZE, ROUNDS = 512, 32, 3
+SLOWEST = 5.0
+"""Times fp32's seconds for one batch: what is slower is told by that alone."""
 
 
 def ways(model: Any) -> dict[str, Callable[[], Any]]:
@@ -80,18 +82,31 @@ def main() -> None:
     batches = list(by_length(tokens.lengths, BATCH_SIZE))
 
     @torch.inference_mode()
-    def labels(model: Any) -> NDArray[np.int64]:
+    def labels(model: Any, some: list[list[int]] = batches) -> NDArray[np.int64]:
         found = np.empty(len(val), np.int64)
-        for positions in batches:
+        for positions in some:
             ids, mask = (torch.from_numpy(part).long() for part in padded(tokens, positions, data.pad_id))
             found[positions] = model(input_ids=ids, attention_mask=mask).logits.argmax(dim=1).numpy()
         return found
 
+    def seconds_of(model: Any, some: list[list[int]]) -> float:
+        started = time.perf_counter()
+        labels(model, some)
+        return time.perf_counter() - started
+
     model = trainable(arguments.artifact)
-    models, accuracy, failed = {}, {}, {}
+    middle = [batches[len(batches) // 2]]
+    models, accuracy, failed, slow = {}, {}, {}, {}
+    # The first time prepares, and compiles.
+    usual = [seconds_of(model, middle) for _ in range(3)][-1]
     for name, make in ways(model).items():
         try:
             models[name] = make()
+            one = [seconds_of(models[name], middle) for _ in range(2)][-1]
+            if one > SLOWEST * usual:
+                slow[name] = one / usual
+                del models[name]
+                continue
             accuracy[name] = float((labels(models[name]) == val.label).mean())  # and prepares for every length
         except Exception as error:  # what does not run here is told, with its reason
             models.pop(name, None)
@@ -99,14 +114,13 @@ def main() -> None:
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(1 if arguments.quick else ROUNDS):
         for name, own in models.items():
-            started = time.perf_counter()
-            labels(own)
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(seconds_of(own, batches))
     speed = {name: len(val) / statistics.median(times) for name, times in seconds.items()}
     figures: Figures = []
     for name in models:
         figures.append(figure(f"{name}: tweets/s, of fp32's", speed[name] / speed["fp32"], "times"))
         figures.append(figure(f"{name}: drop on val", 100 * (accuracy["fp32"] - accuracy[name]), "points"))
+    figures += [figure(f"{name}: tweets/s of one batch, of fp32's", 1 / times, "times") for name, times in slow.items()]
     context = {"cpu": cpu_name(), "threads": cpu_cores(), "tweets_per_s": speed, "failed": failed, "tweets": len(val)}
     print(json.dumps({"figures": figures, "context": context | {"quick": arguments.quick}}))
 
