@@ -44,6 +44,28 @@ def test_the_first_of_two_codes_is_in_the_lower_half_of_a_byte():
     assert pairs(np.array([[1, 2, 15, 0]], np.uint8)).tolist() == [[0x21, 0x0F]]
 
 
+def test_words_that_are_kept_have_eight_bits(tmp_path):
+    parent = tiny_artifact(tiny_bert(tmp_path / "base"), tmp_path / "parent")
+    tokenizer, pad_id = open_tokenizer(parent, 32)
+    tokens = tokenize(TWEETS, tokenizer, "none", 32)
+    model = lively(load_model(parent)).eval()
+    words = "bert.embeddings.word_embeddings"
+    made = Int4Weights(block_size=16, activations="fp32").prepare(model, Calibration(tokens, pad_id), tmp_path)
+    found, sizes = {}, {}
+    for name, kept in {"all": list(made.layers), "but words": [one for one in made.layers if one != words]}.items():
+        (tmp_path / name).mkdir()
+        made.write(tmp_path / name, kept)
+        opened = open_runtime(tmp_path / name, accelerator="cpu", threads=1, precision="stored")
+        found[name] = predict_logits(opened, tokens, pad_id, 4)
+        sizes[name] = (tmp_path / name / "model.onnx").stat().st_size
+    right = predict_logits(PyTorchRuntime(model, bf16=False), tokens, pad_id, 4)
+    error = {name: np.abs(logits - right).max() for name, logits in found.items()}
+    assert error["all"] < 0.25 * error["but words"]
+    rows, width = model.get_submodule(words).weight.shape
+    # A byte a number and a scale a row, for half a byte and a scale a block.
+    assert sizes["all"] - sizes["but words"] <= rows * (width + 4 - width // 2 - 4 * width // 16) + 4 * width + 500
+
+
 def rounded_model(model: PreTrainedModel, size: int, kept: str) -> PreTrainedModel:
     """The model with the weights that its file should hold, in fp32."""
     with torch.no_grad():

@@ -82,6 +82,10 @@ class Int8(Arithmetic):
             half = self.node(operation, self.constant(f"{name}.weight", table.astype(np.float16)), *which)
             kept: str = self.node("Cast", half, to=TensorProto.FLOAT)
             return kept
+        return self.rounded_rows(name, table, operation, *which)
+
+    def rounded_rows(self, name: str, table: NDArray[np.float32], operation: str, *which: str) -> str:
+        """Rows of a table in int8, kept or not."""
         balance = column_scales(table)
         whole, scale = (
             self.node(operation, self.constant(f"{name}.{part}", values), *which)

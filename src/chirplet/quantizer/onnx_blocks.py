@@ -55,7 +55,7 @@ class BlockQuantization(Quantization):
 
 
 class Blocks(Int8):
-    """ONNX Runtime's operations on blocks; tables that are kept, or that are read in one piece, stand as in int8."""
+    """ONNX Runtime's operations on blocks; what is kept has 8 bits. Tables read whole stand as in int8's graph."""
 
     def __init__(self, kept: Collection[str], block_size: int, level: int) -> None:
         super().__init__(kept, STEPS)
@@ -63,8 +63,10 @@ class Blocks(Int8):
         self.level = level
 
     def rows(self, name: str, table: NDArray[np.float32], operation: str, *which: str) -> str:
-        if name in self.kept or operation != "Gather":
+        if operation != "Gather":
             return super().rows(name, table, operation, *which)
+        if name in self.kept:
+            return self.rounded_rows(name, table, operation, *which)
         codes, scale = in_blocks(table, self.block_size, bits=4)
         codes = codes.reshape(len(table), -1)[:, : table.shape[1]]
         packed = pairs(np.bitwise_and(codes - np.uint8(8), np.uint8(0xF))).tobytes()
