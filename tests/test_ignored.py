@@ -54,6 +54,15 @@ def test_what_a_stage_takes_is_not_told(stage, overrides, compose_config):
     assert list(ignored(own, stage, [f"stage={stage}", *overrides])) == []
 
 
+def test_a_key_is_told_of_once(compose_config):
+    own = parse(compose_config("stage=distill")).stage
+    told = list(ignored(own, "distill", ["model=local", "seed=1", "model.name_or_path=DIR", "artifact=null"]))
+    assert [line.partition(";")[0] for line in told] == [
+        "model=local, model.name_or_path=DIR: change nothing with stage=distill",
+        "artifact=null: changes nothing with stage=distill",
+    ]
+
+
 def test_a_command_tells_it_before_the_work(tmp_path):
     overrides = ["stage=predict", "model=bertweet", f"hydra.run.dir={tmp_path}"]
     done = subprocess.run([sys.executable, "run.py", *overrides], cwd=ROOT, capture_output=True, text=True, check=False)

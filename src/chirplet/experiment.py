@@ -141,8 +141,9 @@ def run(cfg: DictConfig) -> float | None:
 
             return repeat(cfg, output_dir, hydra.overrides.task)
         experiment = parse(cfg)
-        for line in ignored(experiment.stage, hydra.runtime.choices["stage"], hydra.overrides.task):
-            logger.warning(line)
+        if hydra.mode == RunMode.RUN or hydra.job.num == 0:  # once in a multirun
+            for line in ignored(experiment.stage, hydra.runtime.choices["stage"], hydra.overrides.task):
+                logger.warning(line)
         return _carry_out(experiment, cfg, output_dir, hydra.overrides.task)
 
 

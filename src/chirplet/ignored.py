@@ -14,13 +14,16 @@ INSTEAD = {
 
 
 def ignored(stage: Stage, name: str, overrides: Sequence[str]) -> Iterator[str]:
-    """A line for each of a command's overrides that `stage`, called `name`, makes nothing of."""
+    """A line for each key of which `stage`, called `name`, makes nothing, with what a command gave it."""
+    given: dict[str, list[str]] = {}
     for override in overrides:
         group = override.lstrip("+~").partition("=")[0]
         key = group.partition("@")[2] or group
-        root = key.partition(".")[0]
-        unheard = next((one for one in (root, key) if one in stage.ignores()), None)
+        unheard = next((one for one in (key.partition(".")[0], key) if one in stage.ignores()), None)
         if unheard is not None:
-            told = (why for setting, why in INSTEAD.get(unheard, {}).items() if setting in type(stage).model_fields)
-            why = next(told, None)
-            yield f"{override}: changes nothing with stage={name}" + (f"; {why}" if why else "")
+            given.setdefault(unheard, []).append(override)
+    for key, own in given.items():
+        told = (why for setting, why in INSTEAD.get(key, {}).items() if setting in type(stage).model_fields)
+        why = next(told, None)
+        verb = "changes" if len(own) == 1 else "change"
+        yield f"{', '.join(own)}: {verb} nothing with stage={name}" + (f"; {why}" if why else "")
