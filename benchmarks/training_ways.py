@@ -28,16 +28,17 @@ class Clock:
         self.tweets: list[int] = []
         self.tokens: list[int] = []
 
-    def tick(self, tweets: int = BATCH_SIZE, tokens: int = 0) -> None:
-        """A step has ended; 0 tokens are tokens that nobody counted."""
+    def tick(self, tweets: int = BATCH_SIZE, tokens: int | None = None) -> None:
+        """A step has ended; None: its tokens were not counted, and there is no speed in tokens."""
         self.times.append(time.perf_counter())
         self.tweets.append(tweets)
-        self.tokens.append(tokens)
+        if tokens is not None:
+            self.tokens.append(tokens)
 
     def account(self) -> dict[str, Any]:
         """Speed after the first steps, and what the process has needed."""
         seconds = self.times[-1] - self.times[SKIPPED]
-        counts = {"tweets_per_s": self.tweets, "tokens_per_s": self.tokens}
+        counts = {"tweets_per_s": self.tweets} | ({"tokens_per_s": self.tokens} if self.tokens else {})
         return {name: sum(count[SKIPPED + 1 :]) / seconds for name, count in counts.items()} | {"peak_mb": peak_mb()}
 
 
