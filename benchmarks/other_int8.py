@@ -52,13 +52,12 @@ def ways(model: Any) -> dict[str, Callable[[], Any]]:
     }
 
 
-def main() -> None:
-    """Measure, and print the figures as one line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("artifact", type=Path)
-    parser.add_argument("--data", type=Path, help="folder of Corona_NLP_train.csv and Corona_NLP_test.csv")
-    parser.add_argument("--quick", action="store_true")
-    arguments = parser.parse_args()
+Batches = list[tuple[list[int], Any, Any]]
+"""Positions, token ids and attention mask of each."""
+
+
+def judged_on(folder: Path, tweets: list[str], count: int) -> tuple[NDArray[np.int64], Batches]:
+    """Labels of so many of an artifact's validation tweets, and the tweets in batches of like lengths."""
     import torch
     from hydra import compose, initialize_config_dir
 
@@ -66,62 +65,81 @@ def main() -> None:
     from chirplet.data.padding import by_length, padded
     from chirplet.data.prepare import prepare
     from chirplet.experiment import parse
-    from chirplet.hardware import cpu_cores, cpu_name
-    from chirplet.stage.parent import prepared, trainable
+    from chirplet.stage.parent import prepared
 
-    warnings.filterwarnings("ignore")
-    artifact = Artifact.open(arguments.artifact)
+    artifact = Artifact.open(folder)
     share = artifact.record.config["data"]["val_fraction"]
-    tweets = [] if arguments.data is None else ["data=corona_nlp", f"data.dir={arguments.data.resolve()}"]
     with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
         experiment = parse(compose("config", overrides=[*tweets, f"data.val_fraction={share}"]))
     cache = Path(experiment.cache_dir).expanduser()
     data = prepared(artifact, prepare(experiment.data, cache), cache)
-    val = data.corpus.val.take(np.arange(min(64 if arguments.quick else TWEETS, len(data.corpus.val))))
+    val = data.corpus.val.take(np.arange(min(count, len(data.corpus.val))))
     tokens = data.tokens(val)
-    batches = list(by_length(tokens.lengths, BATCH_SIZE))
+    batches: Batches = []
+    for positions in by_length(tokens.lengths, BATCH_SIZE):
+        ids, mask = (torch.from_numpy(part).long() for part in padded(tokens, positions, data.pad_id))
+        batches.append((positions, ids, mask))
+    return val.label, batches
 
-    @torch.inference_mode()
-    def labels(model: Any, some: list[list[int]] = batches) -> NDArray[np.int64]:
-        found = np.empty(len(val), np.int64)
-        for positions in some:
-            ids, mask = (torch.from_numpy(part).long() for part in padded(tokens, positions, data.pad_id))
+
+def labelled(model: Any, batches: Batches, count: int) -> NDArray[np.int64]:
+    """What a model takes each of `count` tweets for; those that are in no batch for nothing, -1."""
+    import torch
+
+    found = np.full(count, -1, np.int64)
+    with torch.inference_mode():
+        for positions, ids, mask in batches:
             found[positions] = model(input_ids=ids, attention_mask=mask).logits.argmax(dim=1).numpy()
-        return found
+    return found
 
-    def seconds_of(model: Any, some: list[list[int]]) -> float:
-        started = time.perf_counter()
-        labels(model, some)
-        return time.perf_counter() - started
 
+def seconds_of(model: Any, batches: Batches, count: int) -> float:
+    """How long that takes."""
+    started = time.perf_counter()
+    labelled(model, batches, count)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measure, and print the figures as one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("artifact", type=Path)
+    parser.add_argument("--data", type=Path, help="folder of Corona_NLP_train.csv and Corona_NLP_test.csv")
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    from chirplet.hardware import cpu_cores, cpu_name
+    from chirplet.stage.parent import trainable
+
+    warnings.filterwarnings("ignore")
+    tweets = [] if arguments.data is None else ["data=corona_nlp", f"data.dir={arguments.data.resolve()}"]
+    right, batches = judged_on(arguments.artifact, tweets, 64 if arguments.quick else TWEETS)
+    count, middle = len(right), [batches[len(batches) // 2]]
     model = trainable(arguments.artifact)
-    middle = [batches[len(batches) // 2]]
     models, accuracy, failed, slow = {}, {}, {}, {}
-    # The first time prepares, and compiles.
-    usual = [seconds_of(model, middle) for _ in range(3)][-1]
+    # The first times prepare, and compile.
+    usual = [seconds_of(model, middle, count) for _ in range(3)][-1]
     for name, make in ways(model).items():
         try:
-            models[name] = make()
-            one = [seconds_of(models[name], middle) for _ in range(2)][-1]
-            if one > SLOWEST * usual:
-                slow[name] = one / usual
-                del models[name]
-                continue
-            accuracy[name] = float((labels(models[name]) == val.label).mean())  # and prepares for every length
+            own = make()
+            times = [seconds_of(own, middle, count) for _ in range(2)][-1] / usual
+            if times > SLOWEST:
+                slow[name] = times
+            else:
+                accuracy[name] = float((labelled(own, batches, count) == right).mean())  # prepares for every length
+                models[name] = own
         except Exception as error:  # what does not run here is told, with its reason
-            models.pop(name, None)
             failed[name] = f"{type(error).__name__}: {error}"[:300]
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(1 if arguments.quick else ROUNDS):
         for name, own in models.items():
-            seconds[name].append(seconds_of(own, batches))
-    speed = {name: len(val) / statistics.median(times) for name, times in seconds.items()}
+            seconds[name].append(seconds_of(own, batches, count))
+    speed = {name: count / statistics.median(times) for name, times in seconds.items()}
     figures: Figures = []
     for name in models:
         figures.append(figure(f"{name}: tweets/s, of fp32's", speed[name] / speed["fp32"], "times"))
         figures.append(figure(f"{name}: drop on val", 100 * (accuracy["fp32"] - accuracy[name]), "points"))
     figures += [figure(f"{name}: tweets/s of one batch, of fp32's", 1 / times, "times") for name, times in slow.items()]
-    context = {"cpu": cpu_name(), "threads": cpu_cores(), "tweets_per_s": speed, "failed": failed, "tweets": len(val)}
+    context = {"cpu": cpu_name(), "threads": cpu_cores(), "tweets_per_s": speed, "failed": failed, "tweets": count}
     print(json.dumps({"figures": figures, "context": context | {"quick": arguments.quick}}))
 
 
