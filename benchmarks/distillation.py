@@ -65,6 +65,11 @@ def recipe(part: str, seed: int) -> list[str]:
     return [*RECIPES[part], f"seed={seed}", *controlled]
 
 
+def minutes_of(training: dict[str, Any]) -> float | None:
+    """What one student took; unknown where it was resumed, since only the last session is told."""
+    return None if training["resumed"] else (training["teacher_seconds"] + training["seconds"]) / 60
+
+
 def students(bench: Bench, part: str, teacher: Path, data: list[str], seeds: range) -> tuple[Figures, dict[str, Any]]:
     """Students of one depth, one a seed: their distance to the teacher and to their controls on test."""
     options = ["stage=distill", f"teacher={teacher}", "stage.evaluate_train=false", "stage.measure_cost=false"]
@@ -73,21 +78,22 @@ def students(bench: Bench, part: str, teacher: Path, data: list[str], seeds: ran
     top = read(teacher)["metrics"]["test"]["accuracy"]
     own = [record["metrics"]["test"]["accuracy"] for record in records]
     controls = [record["training"]["control"]["test"] for record in records if "control" in record["training"]]
-    # Of a resumed run only the last session is known.
-    minutes = [record["training"]["seconds"] / 60 for record in records if not record["training"]["resumed"]]
+    minutes = [minutes_of(record["training"]) for record in records]
     name = f"{part} layer{'' if part == 'one' else 's'}"
     figures = [
         figure(f"{name}: test accuracy below the teacher's", top - mean(own), "share", at_most=MOST_BELOW[part]),
         figure(f"{name}: test accuracy", mean(own), "share"),
     ]
-    if minutes:
-        figures.append(figure(f"{name}: training", max(minutes), "min", at_most=20))
+    known = [spent for spent in minutes if spent is not None]
+    if known:
+        figures.append(figure(f"{name}: asking the teacher, and training", max(known), "min", at_most=20))
     context = {
         "teacher": top,
         "students": own,
         "controls": [control["accuracy"] for control in controls],
         "differences": [control["difference"] for control in controls],
         "spread": stdev(own) if len(own) > 1 else None,
+        "minutes": minutes,
         "validation": [record["metrics"]["val"]["accuracy"] for record in records],
         "recipe": RECIPES[part],
         "cpu": records[0]["cpu"]["name"],
@@ -152,15 +158,16 @@ def cost(bench: Bench, teacher: Path, data: list[str]) -> tuple[Figures, dict[st
 
     Each in a process of its own, by turns, and every other turn the other way round.
     """
-    steps = [f"trainer.max_steps={COST_STEPS}", "trainer.limit_val_batches=1", "callback=none"]
+    short = [f"trainer.max_steps={COST_STEPS}", "trainer.limit_val_batches=1", "callback=none"]
     judged = ["stage.evaluate_train=false", "stage.evaluate_test=false", "stage.measure_cost=false"]
-    shared = [*data, *steps, *judged]
+    shared = [*data, *short, *judged]
     taught = ["stage=distill", f"teacher={teacher}", "stage.cut.depth=3", "stage.control=false"]
     first = bench.run("cost_first", *shared, *taught)  # leaves the teacher's logits in the cache
     record = read(first)
     read_alike = [f"model.cleaning={record['cleaning']}", f"model.max_length={record['max_length']}"]
     labelled = ["stage=finetune", "model=local", f"model.name_or_path={first}", *read_alike]
     ways = {"taught": taught, "labelled": labelled}
+    steps = 0
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(1 if bench.quick else 4):
         for name in sorted(ways, reverse=bool(turn % 2)):
@@ -168,9 +175,10 @@ def cost(bench: Bench, teacher: Path, data: list[str]) -> tuple[Figures, dict[st
             if training["resumed"]:
                 raise SystemExit(f"cost_{name}{turn} was interrupted, so that its seconds are unknown; remove it")
             seconds[name].append(training["seconds"])
+            steps = training["steps"]
     ratios = [one / other for one, other in zip(seconds["taught"], seconds["labelled"], strict=True)]
     figures = [figure("teaching, in seconds of training on labels", median(ratios), "", at_most=1.1)]
-    return figures, {"ratios": ratios, "seconds": seconds, "steps": COST_STEPS}
+    return figures, {"ratios": ratios, "seconds": seconds, "steps": steps}
 
 
 def main() -> None:

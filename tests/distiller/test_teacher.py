@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from artifacts import tiny_artifact
 from checkpoints import TWEETS, tiny_bert
@@ -17,7 +18,6 @@ from chirplet.quantizer.base import Calibration
 from chirplet.quantizer.onnx_int8 import OnnxInt8
 from chirplet.runtime.pytorch import load_model
 from chirplet.runtime.tokenizer import open_tokenizer
-from records import make_record
 
 ASK = {"batch_size": 4, "accelerator": "cpu", "threads": None}
 
@@ -55,10 +55,16 @@ def test_on_a_terminal_a_bar_tells_how_far_they_are(artifact, tmp_path, monkeypa
 
 
 def test_other_tweets_and_another_teacher_have_other_files(artifact, tmp_path):
-    other = Artifact(artifact.folder, make_record(id="1" * 64))
-    teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)
+    """Another one is a folder with other files, whatever its record says."""
+    folder = tmp_path / "other"
+    shutil.copytree(artifact.folder, folder)
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: weight / 2 for name, weight in weights.items()}, folder / "model.safetensors")
+    other = Artifact.open(folder)
+    assert other.record.id == artifact.record.id
+    said = teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)
     teacher_logits(artifact, tweets(TWEETS[:5]), tmp_path, **ASK)
-    teacher_logits(other, tweets(TWEETS), tmp_path, **ASK)
+    assert not np.allclose(said, teacher_logits(other, tweets(TWEETS), tmp_path, **ASK))
     assert len(list(tmp_path.glob("logits/*.npy"))) == 3
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from chirplet.data.corpus import Corpus, DataReport, Tweets
-from chirplet.distiller.transfer import UNLABELLED, read_unlabelled, without_known, word_drop
+from chirplet.distiller.transfer import UNLABELLED, read_unlabelled, without_held_out, without_known, word_drop
 from chirplet.error import DataError
 
 
@@ -35,6 +35,18 @@ def test_what_stands_in_the_corpus_or_came_before_is_left_out():
     corpus = Corpus("csv", ("a", "b"), tweets("one"), tweets("two"), tweets("THREE http://t.co/x"), "", DataReport())
     more = tweets("One", "two ", "three http://t.co/y", "four", "five", "FOUR")
     assert without_known(more, corpus).text == ["four", "five"]
+
+
+def test_a_view_that_has_become_a_held_out_tweet_keeps_its_words():
+    corpus = Corpus("csv", ("a", "b"), tweets("x"), tweets("good morning"), tweets("GOOD night"), "", DataReport())
+    plain = tweets("good morning world", "a good night")
+    views = tweets("good  Morning", "a good", "morning world", "good night")
+    assert without_held_out(views, plain, corpus).text == [
+        "good morning world",
+        "a good",
+        "morning world",
+        "a good night",
+    ]
 
 
 def test_words_are_dropped_with_the_probability_given_but_never_all():

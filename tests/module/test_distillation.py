@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chirplet.module.classifier import Optimization
 from chirplet.module.distillation import TEACHER_LOGITS, Student, blend
-from chirplet.module.imitation import LogitImitation, soft_loss
+from chirplet.module.imitation import Imitation, LogitImitation, soft_loss
 
 LN2, LN3 = math.log(2), math.log(3)
 
@@ -86,6 +86,24 @@ def test_weights_multiply_what_they_are_of(student_batch):
         module.log_dict = lambda *_, **__: None
         found[name] = module.training_step(batch, 0).item()
     assert found["both"] == pytest.approx(2 * found["one"] + 0.5 * found["other"], rel=1e-5)
+
+
+def test_under_autocast_what_is_imitated_is_compared_in_fp32(student_batch):
+    """Relations are products, which autocast would round."""
+    model, batch = student_batch
+    found = {}
+
+    class Product(Imitation):
+        def forward(self, student, teacher, mask):
+            found["product"] = student.logits @ teacher.logits.T
+            return found["product"].sum()
+
+    arguments = (model, ["a", "b", "c"], Optimization([], "constant", 0.0, 1), 0.0, None, "transformers")
+    module = Student(*arguments, alpha=0.0, imitations={"own": Product()}, weights={"own": 1.0}, teacher=None)
+    module.log_dict = lambda *_, **__: None
+    with torch.autocast("cpu", torch.bfloat16):
+        module.training_step(batch, 0)
+    assert found["product"].dtype == torch.float32
 
 
 def test_a_watched_teacher_is_neither_trained_nor_saved(student_batch):

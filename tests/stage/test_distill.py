@@ -22,6 +22,7 @@ from chirplet.data.corpus import Corpus, DataReport, Tweets
 from chirplet.data.prepare import prepare
 from chirplet.error import ArtifactError, DataError, Interrupted, ModelError
 from chirplet.experiment import execute, parse, run_of
+from chirplet.stage.control import as_many, control_run
 from chirplet.stage.teachers import EVERYONE, Teachers, _weights, open_teachers
 from forked import command
 from places import SAMPLE
@@ -244,8 +245,17 @@ def test_tweets_without_labels_are_learnt_from_the_teacher(distill, tmp_path):
     assert (tweets["transfer"], tweets["transfer_left_out"], tweets["views"]) == (40, 50, labelled + 40)
     assert list(tweets["transfer_files"]) == ["more.csv"]
     assert artifact.record.training["steps"] == -(-2 * (labelled + 40) // 32)
-    assert artifact.record.training["control"]["training"]["steps"] == artifact.record.training["steps"]
+    control = artifact.record.training["control"]["training"]
+    assert control["steps"] == artifact.record.training["steps"]
+    # Of its only epoch; the student is validated once, the control each time it has read the labels.
+    assert len(validations(artifact.folder.parent / "control")) == 2 * len(validations(artifact.folder.parent))
     assert str(tmp_path) not in (artifact.folder / "artifact.json").read_text()
+
+
+def validations(run: Path) -> list[str]:
+    """Accuracies on validation, as training saw them."""
+    with next(run.glob("metrics/**/metrics.csv")).open(newline="", encoding="utf-8") as file:
+        return [row["val/accuracy"] for row in csv.DictReader(file) if row["val/accuracy"]]
 
 
 def test_several_teachers_say_the_mean_of_what_each_says(distill, school):
@@ -294,6 +304,35 @@ def test_weights_by_validation_are_in_proportion_to_accuracy(tmp_path):
     corpus = Corpus("csv", ("a", "b"), none, none, none, teachers[0].record.data.fingerprint, DataReport())
     assert _weights(teachers, "validation", corpus) == pytest.approx((0.4, 0.6))
     assert _weights(teachers, "mean", corpus) == (0.5, 0.5)
+
+
+def test_accuracy_on_val_tweets_that_a_teacher_learnt_neither_weighs_nor_is_told(tmp_path):
+    """An int8 of such a model has been judged on them."""
+    final = Artifact(tmp_path, make_record(training={"final": True}))
+    none = Tweets([], [], np.empty(0, np.int64), [])
+    corpus = Corpus("csv", ("a", "b"), none, none, none, final.record.data.fingerprint, DataReport())
+    with pytest.raises(ArtifactError, match=r"teacher: .* was trained on val tweets too"):
+        _weights([final], "validation", corpus)
+    (told,) = Teachers((final,), (1.0,), None).account(corpus).values()
+    assert "val" in final.record.metrics
+    assert "val" not in told["accuracy"]
+
+
+def test_a_control_reads_all_labels_as_often_but_for_some_drawn_from_all():
+    train = Tweets([str(n) for n in range(100)], ["t"] * 100, np.zeros(100, np.int64), [None] * 100)
+    assert as_many(train, 100, seed=1) is train
+    twice = as_many(train, 250, seed=1)
+    counts = np.bincount(np.array(twice.row_id, np.int64))
+    assert sorted(counts) == [2] * 50 + [3] * 50
+    assert 10 < (counts[:50] == 3).sum() < 40
+    assert twice.row_id == as_many(train, 250, seed=1).row_id != as_many(train, 250, seed=2).row_id
+
+
+def test_a_control_of_few_labels_is_validated_each_time_it_has_read_them(compose_config, school, tmp_path):
+    run = plain_run(compose_config, school, tmp_path)
+    assert control_run(run, None, 7).trainer == run.trainer.model_copy(update={"max_steps": 7})
+    assert control_run(run, None, 7, labelled=0.25).trainer.val_check_interval == 0.25
+    assert control_run(run, None, 7, labelled=0.001).trainer.val_check_interval == 0.1
 
 
 def test_each_tweet_gets_the_logits_of_its_own_fold(compose_config, school, tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from chirplet.artifact import Artifact
+from chirplet.artifact import Artifact, content_id
 from chirplet.console import console
 from chirplet.data import cleaning
 from chirplet.data.corpus import Tweets
@@ -30,7 +30,7 @@ def teacher_logits(
 ) -> NDArray[np.float32]:
     """What the artifact says of `tweets`, after its own cleaning and by its own tokens; shape (n, classes).
 
-    The file is keyed by the artifact's id, its cleaning and length, the texts, and what changes the last digits: the
+    The file is keyed by the artifact's bytes, its cleaning and length, the texts, and what changes the last digits: the
     runtime, what it computes on and in, how many tweets at once. Texts are taken as the corpus has them, that is
     repaired.
 
@@ -46,7 +46,9 @@ def teacher_logits(
     accelerator = accelerator if kind == "pytorch" else "cpu"  # where all others compute
     device = device_of(accelerator)
     computed = (kind, device.type, f"bf16={bf16_is_native(device)}", str(batch_size))
-    parts = (str(FORMAT_VERSION), record.id, cleaning.fingerprint(record.cleaning), str(record.max_length), *computed)
+    # Of the files that are there: what the record says is of those that were written.
+    itself = content_id(artifact.folder)
+    parts = (str(FORMAT_VERSION), itself, cleaning.fingerprint(record.cleaning), str(record.max_length), *computed)
     key = hashlib.sha256("\n".join((*parts, texts.hexdigest())).encode()).hexdigest()
     with locked_folder(cache_dir / "logits") as folder:
         path = folder / f"{key}.npy"

@@ -4,6 +4,7 @@ All of them have the label -100, which is none: they are learnt from the teacher
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,15 @@ def word_drop(tweets: Tweets, share: float, views: int, seed: int) -> Tweets:
             rows.append(f"{row}#{view + 1}")
             texts.append(" ".join(word for word, stays in zip(words, kept, strict=True) if stays))
     return _unlabelled(rows, texts)
+
+
+def without_held_out(views: Tweets, plain: Tweets, corpus: Corpus) -> Tweets:
+    """Views whose text has become that of a validation or test tweet are what they were before words were dropped."""
+    held_out = {text_key(text) for split in (corpus.val, corpus.test) for text in split.text}
+    texts = [
+        plain.text[place % len(plain)] if text_key(text) in held_out else text for place, text in enumerate(views.text)
+    ]
+    return replace(views, text=texts)
 
 
 def _unlabelled(rows: list[str], texts: list[str]) -> Tweets:

@@ -99,10 +99,12 @@ class Student(Classifier):
             made = observe(self.model, batch)
         else:
             told, made = Signals(said), Signals(self(batch))
-        parts = {
-            name: loss(made, told, batch["attention_mask"]) * factor(batch, self.mean_over[name])
-            for name, loss in self.imitations.items()
-        }
+        # What is compared is in fp32, but autocast would have products of it in bf16.
+        with torch.autocast(self.device.type, enabled=False):
+            parts = {
+                name: loss(made, told, batch["attention_mask"]) * factor(batch, self.mean_over[name])
+                for name, loss in self.imitations.items()
+            }
         soft = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
         loss = blend(made.logits, batch, soft, self.alpha, self.class_weights, self.label_smoothing)
         logged = {"batch_loss": loss} | {f"{name}_loss": part for name, part in parts.items()}

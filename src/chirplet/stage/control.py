@@ -24,16 +24,22 @@ if TYPE_CHECKING:
 FOLDER = "control"
 """Below the run's own folder; what it says is told of both."""
 
+MOST_VALIDATIONS = 10
+"""Of a control, for each of its student's."""
 
-def control_run(run: Run, resume: str | None, steps: int) -> Run:
+
+def control_run(run: Run, resume: str | None, steps: int, labelled: float = 1.0) -> Run:
     """The run of a control that ends after the student's `steps`, wherever its own validation would have stopped it.
 
-    Its checkpoints are below the student's, also where that is resumed elsewhere.
+    Where only a part of the student's tweets is `labelled`, the control reads those several times an epoch. It is
+    validated after each time, up to `MOST_VALIDATIONS`, so that it too may be taken from before it overfits. Its
+    checkpoints are below the student's, also where that is resumed elsewhere.
     """
+    interval = run.trainer.val_check_interval * max(labelled, 1 / MOST_VALIDATIONS)
     return replace(
         run,
         output_dir=checkpoint_folder(run, resume).parent / FOLDER,
-        trainer=run.trainer.model_copy(update={"max_steps": steps}),
+        trainer=run.trainer.model_copy(update={"max_steps": steps, "val_check_interval": interval}),
         callbacks={
             name: entry for name, entry in run.callbacks.items() if not isinstance(entry, EarlyStoppingSettings)
         },
@@ -59,9 +65,14 @@ def resumed_phases(resume: str | None) -> tuple[str | None, str | None]:
     return str(last), resume
 
 
-def as_many(train: Tweets, count: int) -> Tweets:
-    """The labelled tweets over and over until they are as many as the student's: epochs then have as many steps."""
-    return train if len(train) == count else train.take(np.resize(np.arange(len(train)), count))
+def as_many(train: Tweets, count: int, seed: int) -> Tweets:
+    """The labelled tweets over and over until they are as many as the student's: epochs then have as many steps.
+
+    Those that are there once more than others are drawn, since a file may be sorted.
+    """
+    if len(train) == count:
+        return train
+    return train.take(np.resize(np.random.default_rng(seed).permutation(len(train)), count))
 
 
 def control_account(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from chirplet.artifact import Artifact
 from chirplet.data.corpus import Corpus, Tweets
 from chirplet.data.source import row_names
-from chirplet.distiller.transfer import read_unlabelled, without_known, word_drop
+from chirplet.distiller.transfer import read_unlabelled, without_held_out, without_known, word_drop
 from chirplet.error import ConfigError, DataError
 from chirplet.model.bundled import sha256
 from chirplet.stage.base import Run
@@ -74,7 +74,7 @@ def make_lesson(stage: "Distill", files: Sequence[str], corpus: Corpus, teachers
     if files and not len(more):
         raise DataError(f"transfer: {len(read):,} tweets, none of which data={corpus.name} has not got already")
     plain = train.joined(more)
-    views = word_drop(plain, stage.word_drop, stage.views, run.seed)
+    views = without_held_out(word_drop(plain, stage.word_drop, stage.views, run.seed), plain, corpus)
     folds = None
     if teachers.folds is not None:
         own = np.concatenate([teachers.folds, np.full(len(more), EVERYONE)])

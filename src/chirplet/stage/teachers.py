@@ -14,7 +14,7 @@ from chirplet.data.prepare import prepare
 from chirplet.distiller.teacher import teacher_logits
 from chirplet.error import ArtifactError
 from chirplet.stage.base import Run
-from chirplet.stage.matching import check_data, check_val_untrained
+from chirplet.stage.matching import check_data, check_val_untrained, trained_on_val
 
 Combine = Literal["mean", "validation"]
 Folds = NDArray[np.int64]
@@ -68,13 +68,17 @@ class Teachers:
     def account(self, corpus: Corpus) -> dict[str, dict[str, Any]]:
         """For the record, by the beginning of their ids: who they are, their weights, and their accuracy on each split.
 
-        Those made from other tweets or splits are told without.
+        Those made from other tweets or splits are told without, and so is validation where they were trained on it.
         """
         told: dict[str, dict[str, Any]] = {}
         for artifact, weight in zip(self.artifacts, self.weights, strict=True):
             record = artifact.record
             same = record.data.fingerprint == corpus.fingerprint
-            accuracy = {split: metrics["accuracy"] for split, metrics in record.metrics.items() if same}
+            accuracy = {
+                split: metrics["accuracy"]
+                for split, metrics in record.metrics.items()
+                if same and not (split == "val" and trained_on_val(record))
+            }
             told[record.id[:12]] = {
                 "base": record.lineage[0].name,
                 "stage": record.stage,
@@ -146,6 +150,8 @@ def _weights(artifacts: Sequence[Artifact], combine: Combine, corpus: Corpus) ->
             f"teacher: {str(strange[0].folder)!r} was judged on other validation tweets, so its accuracy tells "
             "nothing here; should be stage.combine=mean"
         )
+    for artifact in artifacts:
+        check_val_untrained(artifact, "teacher")
     scores = [artifact.metric("val/accuracy") for artifact in artifacts]
     for artifact, score in zip(artifacts, scores, strict=True):
         if score is None:

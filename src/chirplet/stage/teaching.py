@@ -1,5 +1,6 @@
 """The training of a student by its teachers, and of its control by labels alone."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -40,11 +41,16 @@ def teach(
     loggers: Sequence[Logger],
     resume: str | None,
 ) -> dict[str, Any]:
-    """Ask the teachers and train the student; an account for the record, as `fit` gives it."""
+    """Ask the teachers and train the student; an account for the record, as `fit` gives it.
+
+    `teacher_seconds` are those that the teachers took, hardly any where all that they say was cached.
+    """
     title = lesson.teachers.title()
     console().print(f"student: {len(lesson.tweets):,} tweets, {stage.method} of {title}", highlight=False)
+    started = time.perf_counter()
     beside = {TEACHER_LOGITS: lesson.logits(run, stage.eval_batch_size)}
-    return fit(run, student, *_loaders(stage, start.data, lesson.tweets, run, beside), loggers, resume)
+    asked = {"teacher_seconds": time.perf_counter() - started}
+    return asked | fit(run, student, *_loaders(stage, start.data, lesson.tweets, run, beside), loggers, resume)
 
 
 def teach_control(
@@ -63,14 +69,16 @@ def teach_control(
     """
     console().print("control: the same student and steps, labels alone", highlight=False)
     seed_everything(run)
-    tweets = as_many(start.data.corpus.train, len(lesson.tweets))
+    train = start.data.corpus.train
+    tweets = as_many(train, len(lesson.tweets), run.seed)
     loaders = _loaders(stage, start.data, tweets, run, {})
     optimization = stage.optimization(model, _steps(stage, lesson, run))
     control = Classifier(*_classifier_arguments(stage, model, start, run, optimization))
     resume, control_resume = resumed
     own = replace(run, output_dir=run.output_dir / FOLDER)
+    followed = control_run(run, resume, steps, len(train) / len(tweets))
     with open_loggers(own, "control", start.lineage) as loggers:
-        return fit(control_run(run, resume, steps), control, *loaders, loggers, control_resume, reported=False)
+        return fit(followed, control, *loaders, loggers, control_resume, reported=False)
 
 
 def student_of(stage: "Distill", start: Start, lesson: Lesson, run: Run) -> Student:
