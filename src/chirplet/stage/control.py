@@ -61,7 +61,10 @@ def resumed_phases(resume: str | None) -> tuple[str | None, str | None]:
         return resume, None
     last = folder.parent.parent / folder.name / LAST
     if not last.is_file():
-        raise ConfigError(f"resume: {resume!r} is of a control, and the student's own {str(last)!r} is missing")
+        raise ConfigError(
+            f"resume: {resume!r} is of a control, and the student's own {str(last)!r} is missing; resume=auto in the "
+            "same hydra.run.dir trains the student again and then goes on with the control"
+        )
     return str(last), resume
 
 
