@@ -158,16 +158,15 @@ def cost(bench: Bench, teacher: Path, data: list[str]) -> tuple[Figures, dict[st
 
     Each in a process of its own, by turns, and every other turn the other way round.
     """
-    short = [f"trainer.max_steps={COST_STEPS}", "trainer.limit_val_batches=1", "callback=none"]
+    steps = [f"trainer.max_steps={COST_STEPS}", "trainer.limit_val_batches=1", "callback=none"]
     judged = ["stage.evaluate_train=false", "stage.evaluate_test=false", "stage.measure_cost=false"]
-    shared = [*data, *short, *judged]
+    shared = [*data, *steps, *judged]
     taught = ["stage=distill", f"teacher={teacher}", "stage.cut.depth=3", "stage.control=false"]
     first = bench.run("cost_first", *shared, *taught)  # leaves the teacher's logits in the cache
     record = read(first)
     read_alike = [f"model.cleaning={record['cleaning']}", f"model.max_length={record['max_length']}"]
     labelled = ["stage=finetune", "model=local", f"model.name_or_path={first}", *read_alike]
     ways = {"taught": taught, "labelled": labelled}
-    steps = 0
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(1 if bench.quick else 4):
         for name in sorted(ways, reverse=bool(turn % 2)):
@@ -175,10 +174,9 @@ def cost(bench: Bench, teacher: Path, data: list[str]) -> tuple[Figures, dict[st
             if training["resumed"]:
                 raise SystemExit(f"cost_{name}{turn} was interrupted, so that its seconds are unknown; remove it")
             seconds[name].append(training["seconds"])
-            steps = training["steps"]
     ratios = [one / other for one, other in zip(seconds["taught"], seconds["labelled"], strict=True)]
     figures = [figure("teaching, in seconds of training on labels", median(ratios), "", at_most=1.1)]
-    return figures, {"ratios": ratios, "seconds": seconds, "steps": steps}
+    return figures, {"ratios": ratios, "seconds": seconds, "steps": record["training"]["steps"]}
 
 
 def main() -> None:
