@@ -1,13 +1,14 @@
 """Texts in, labels and probabilities out."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import chirplet
 from artifacts import tiny_artifact
 from checkpoints import TWEETS, tiny_bert, tiny_bertweet
 from chirplet.artifact import write_record
-from chirplet.error import ArtifactError, ConfigError, ModelError
+from chirplet.error import ArtifactError, ConfigError, DataError, ModelError
 from records import LABELS, make_record
 
 
@@ -67,3 +68,34 @@ def test_arguments_that_cannot_be_are_told(folder):
         chirplet.load(folder, batch_size=0)
     with pytest.raises(ConfigError, match="accelerator: got 'cuda', should be one of"):
         chirplet.load(folder, accelerator="cuda")
+
+
+def test_one_text_is_one_text(folder):
+    predictor = chirplet.load(folder)
+    assert predictor(TWEETS[0]).labels == predictor([TWEETS[0]]).labels
+    assert predictor("").probabilities.shape == (1, len(LABELS))
+
+
+@pytest.mark.parametrize("make", [tuple, np.array, pd.Series, lambda texts: pd.Series(texts, dtype="string")])
+def test_sequences_of_texts_are_what_a_list_is(make, folder):
+    predictor = chirplet.load(folder)
+    assert predictor(make(TWEETS)).labels == predictor(TWEETS).labels
+
+
+@pytest.mark.parametrize(
+    ("texts", "line"),
+    [
+        (None, "texts: got NoneType, should be a text or a sequence of texts"),
+        (3, "texts: got int, should be a text or a sequence of texts"),
+        (b"bytes", "texts: got bytes, should be"),
+        ({"a": "b"}, "texts: got dict, should be"),
+        (pd.DataFrame({"text": ["a"]}), "texts: got DataFrame, should be"),
+        (np.array([["a", "b"]]), "texts: got ndarray, should be"),
+        (["a", None], r"texts: got None at place 1, should be a text; leave it out, or give '' for no text"),
+        (pd.Series(["a", float("nan")]), r"texts: got nan at place 1"),
+        ([["a"]], r"texts: got \['a'\] at place 0"),
+    ],
+)
+def test_what_are_no_texts_is_refused_by_name(texts, line, folder):
+    with pytest.raises(DataError, match=line):
+        chirplet.load(folder)(texts)

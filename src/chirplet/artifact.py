@@ -27,7 +27,7 @@ from chirplet.data.cleaning import Cleaning
 from chirplet.data.corpus import SPLITS, Tweets
 from chirplet.error import ArtifactError
 from chirplet.record import COSTS, Cost, Labels, Metrics
-from chirplet.whole import temporary_folder
+from chirplet.whole import temporary_folder, write_whole_text
 
 SCHEMA_VERSION: Literal[1] = 1
 RECORD = "artifact.json"
@@ -35,6 +35,8 @@ PREDICTIONS: Literal["predictions.parquet"] = "predictions.parquet"
 CONTROL_PREDICTIONS = "control.parquet"
 """Beside a distilled student's predictions: those of its control, in the same form."""
 CARD = "README.md"
+PROBE = "probe.json"
+"""What the model answers to a few texts (`chirplet.runtime.probe`)."""
 
 
 class Ancestor(Settings):
@@ -255,7 +257,7 @@ def read_predictions(path: Path, split: str, classes: int) -> Predictions:
 def write_record(folder: Path, record: Record) -> None:
     """Write `artifact.json`."""
     text = json.dumps(record.model_dump(), indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / RECORD).write_text(text + "\n", encoding="utf-8")
+    write_whole_text(text + "\n", folder / RECORD)
 
 
 def content_id(folder: Path) -> str:

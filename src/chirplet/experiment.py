@@ -64,6 +64,7 @@ class Experiment(Objective):
     callback: dict[str, CallbackSettings | Foreign | None]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     deterministic: bool
+    verify: bool
     cache_dir: str
     chain: ChainSettings | None
     artifact: str | None
@@ -208,6 +209,7 @@ def run_of(
         seed=experiment.seed,
         deterministic=experiment.deterministic,
         objective=experiment.objective,
+        verify=experiment.verify,
         output_dir=output_dir,
         cache_dir=Path(experiment.cache_dir).expanduser(),
         config=config,

@@ -4,10 +4,10 @@
 torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from chirplet.artifact import RECORD, Artifact, Record
 from chirplet.data.repair import repair
 from chirplet.data.tokens import Encoder, tokenize
-from chirplet.error import ArtifactError, ConfigError, ModelError
+from chirplet.error import ArtifactError, ConfigError, DataError, ModelError
 from chirplet.runtime.base import Precision, Runtime, open_runtime, predict_logits
 from chirplet.runtime.tokenizer import open_tokenizer
 
@@ -40,13 +40,21 @@ class Predictor:
 
     @classmethod
     def open(
-        cls, artifact: Artifact, *, batch_size: int, accelerator: str, threads: int | None, precision: Precision
+        cls,
+        artifact: Artifact,
+        *,
+        batch_size: int,
+        accelerator: str,
+        threads: int | None,
+        precision: Precision,
+        verify: bool,
     ) -> Self:
-        """Open an artifact's model and tokenizer.
+        """Open an artifact's model and tokenizer; `verify` has it answer its probe first.
 
         Raises:
             ArtifactError: the record does not tell whether tweets are repaired.
-            ModelError: weights or tokenizer are missing, damaged or incomplete, or the runtime is not installed.
+            ModelError: weights or tokenizer are missing, damaged or incomplete, the runtime is not installed, or the
+                model answers its probe otherwise on this machine.
             ConfigError: the runtime cannot do with that accelerator or precision.
         """
         record = artifact.record
@@ -55,7 +63,9 @@ class Predictor:
                 f"{artifact.folder / RECORD} is not a valid record: config.data.repair: should be a boolean"
             )
         tokenizer, pad_id = open_tokenizer(artifact.folder, record.max_length)
-        runtime = open_runtime(artifact.folder, accelerator=accelerator, threads=threads, precision=precision)
+        runtime = open_runtime(
+            artifact.folder, accelerator=accelerator, threads=threads, precision=precision, verify=verify
+        )
         single = np.full((1, 1), pad_id, dtype=np.int64)
         logits = runtime.logits(single, np.ones_like(single))
         if not np.isfinite(logits).all():
@@ -75,9 +85,16 @@ class Predictor:
         """The labels in the order of the probabilities."""
         return self.record.labels
 
-    def __call__(self, texts: Sequence[str]) -> Prediction:
-        """Label tweets as they were written: they are repaired, cleaned and cut as in training."""
-        probabilities = self.probabilities(list(texts))
+    def __call__(self, texts: str | Sequence[str]) -> Prediction:
+        """Label texts as they were written: they are repaired, cleaned and cut as in training.
+
+        Args:
+            texts: one text, or a sequence of them: a list, a tuple, a numpy array or a pandas Series, say.
+
+        Raises:
+            DataError: they are no texts.
+        """
+        probabilities = self.probabilities(listed(texts))
         return Prediction([self.labels[i] for i in probabilities.argmax(axis=1).tolist()], probabilities)
 
     def probabilities(self, texts: list[str]) -> NDArray[np.float64]:
@@ -93,28 +110,63 @@ class Predictor:
         return result
 
 
+def listed(texts: Any) -> list[str]:
+    """One text or a sequence of them as a list.
+
+    Raises:
+        DataError: it is something else, or holds something else: missing values, numbers, columns.
+    """
+    if isinstance(texts, str):
+        return [texts]
+    # What has several columns or keys is iterated over by these.
+    if isinstance(texts, Mapping | Set | bytes) or getattr(texts, "ndim", 1) != 1 or not isinstance(texts, Iterable):
+        raise DataError(f"texts: got {type(texts).__name__}, should be a text or a sequence of texts")
+    found = list(texts)
+    wrong = next((place for place, text in enumerate(found) if not isinstance(text, str)), None)
+    if wrong is not None:
+        raise DataError(
+            f"texts: got {found[wrong]!r} at place {wrong}, should be a text; leave it out, or give '' for no text"
+        )
+    return [str(text) for text in found]
+
+
 def _repair_of(record: Record) -> object:
     data = record.config.get("data")
     return data.get("repair") if isinstance(data, dict) else None
 
 
 def load(
-    folder: str | Path, *, batch_size: int = 64, accelerator: str = "auto", threads: int | None = None
+    folder: str | Path,
+    *,
+    batch_size: int = 64,
+    accelerator: str = "auto",
+    threads: int | None = None,
+    verify: bool = True,
 ) -> Predictor:
     """Open the artifact in `folder`, whatever its runtime: `chirplet.load(DIR)(["a tweet"]).labels`.
+
+    The model first answers some texts of its `probe.json`, once in a process, in the fastest way that answers rightly.
 
     Args:
         folder: an artifact, as a stage prints it.
         batch_size: tweets computed together.
         accelerator: auto, cpu, gpu or mps; all but PyTorch compute on the CPU.
         threads: of the CPU; None is what OMP_NUM_THREADS says, or one for each core.
+        verify: whether the probe is asked; False opens a model that answers otherwise on this machine, too.
 
     Raises:
         ConfigError: `batch_size` is below 1, or the runtime cannot do with that accelerator.
         ArtifactError: there is no artifact, or its record is not valid.
-        ModelError: its model or tokenizer is damaged, or its runtime is not installed.
+        ModelError: its model or tokenizer is damaged, its runtime is not installed, or it answers its probe otherwise.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size: got {batch_size}, should be 1 or more")
     artifact = Artifact.open(Path(folder).expanduser())
-    return Predictor.open(artifact, batch_size=batch_size, accelerator=accelerator, threads=threads, precision="auto")
+    return Predictor.open(
+        artifact,
+        batch_size=batch_size,
+        accelerator=accelerator,
+        threads=threads,
+        precision="auto",
+        verify=verify,
+    )

@@ -5,14 +5,18 @@ that the system takes back when the process ends, however it ends. So whoever co
 has left from what another one is writing, and removes it.
 """
 
+import errno
 import fcntl
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from chirplet.error import ArtifactError
 
 LOCK = ".lock"
 """In a folder that is held, and hidden from whoever lists it."""
@@ -69,6 +73,31 @@ def temporary_folder(path: Path) -> Iterator[Path]:
     finally:
         os.close(descriptor)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder below `$TMPDIR` for the length of the block.
+
+    Raises:
+        ArtifactError: there is no room left below `$TMPDIR`.
+    """
+    place = tempfile.gettempdir()
+    try:
+        with tempfile.TemporaryDirectory(dir=place) as folder:
+            yield Path(folder)
+    except OSError as error:
+        if (
+            error.errno == errno.ENOSPC and shutil.disk_usage(place).free < _ROOM
+        ):  # else it is another place that is full
+            raise ArtifactError(
+                f"could not write to {place!r}: {error.strerror}; TMPDIR=DIR names another place"
+            ) from error
+        raise
+
+
+_ROOM = 1 << 20
+"""Bytes."""
 
 
 def temporary_of(path: Path) -> Path:

@@ -1,5 +1,9 @@
 """What every quantizer in conf/ must do: write files that one runtime opens and that answer nearly as before."""
 
+import copy
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +14,19 @@ from transformers import PreTrainedModel
 
 from artifacts import lively, tiny_artifact
 from checkpoints import TWEETS, tiny_bert, tiny_roberta
+from chirplet.artifact import PROBE
+from chirplet.child import environment
 from chirplet.config import bind
 from chirplet.data.tokens import Tokens, tokenize
+from chirplet.error import ModelError
 from chirplet.metric.parameters import count_parameters
+from chirplet.model.structure import encoder_layers
 from chirplet.quantizer.base import Calibration, Quantizer
 from chirplet.runtime.base import open_runtime, predict_logits, runtime_of
+from chirplet.runtime.probe import write_probe
 from chirplet.runtime.pytorch import PyTorchRuntime, load_model
 from chirplet.runtime.tokenizer import open_tokenizer
+from chirplet.stage.probing import Prober, reference
 from places import CONF
 
 # Name of the YAML file: runtime, and bits of most weights.
@@ -128,6 +138,78 @@ def test_neighbours_do_not_matter_where_scales_are_not_the_batchs(name, small, t
     quantization.write(tmp_path / "out", ())
     alone, among = (small.answers(tmp_path / "out", size) for size in (1, len(small.tokens)))
     np.testing.assert_array_equal(alone.argmax(axis=1), among.argmax(axis=1))
+
+
+@pytest.fixture(scope="module")
+def probed(small, tmp_path_factory) -> dict[str, Path]:
+    """What each quantizer makes, with its probe."""
+    folders = {}
+    for name in QUANTIZERS:
+        place = tmp_path_factory.mktemp(name)
+        folders[name] = place / "made"
+        folders[name].mkdir()
+        prepared(name, small, place / "work").write(folders[name], ())
+        tokenizer, pad_id = open_tokenizer(small.folder, 32)
+        probe = Prober(small.model, tokenizer, pad_id, 32).probe(reference(folders[name], "cpu", None))
+        write_probe(folders[name], probe)
+    return folders
+
+
+def negated(model: PreTrainedModel) -> None:
+    _head(model).weight.neg_()
+
+
+def swapped(model: PreTrainedModel) -> None:
+    weight = _head(model).weight
+    weight[[0, 2]] = weight[[2, 0]]
+
+
+def damaged(model: PreTrainedModel) -> None:
+    encoder_layers(model)[1].output.LayerNorm.weight.neg_()
+
+
+def _head(model: PreTrainedModel) -> torch.nn.Linear:
+    *_, head = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
+    return head
+
+
+@pytest.mark.parametrize("change", [negated, swapped, damaged])
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_another_model_does_not_answer_the_probe(name, change, small, probed, tmp_path):
+    open_runtime(probed[name], accelerator="cpu", threads=2, precision="stored")
+    other = copy.copy(small)
+    other.model = copy.deepcopy(small.model)
+    with torch.no_grad():
+        change(other.model)
+    made = tmp_path / "made"
+    made.mkdir()
+    prepared(name, other, tmp_path / "work").write(made, ())
+    shutil.copy(probed[name] / PROBE, made)
+    with pytest.raises(ModelError, match="answers its probe otherwise here"):
+        open_runtime(made, accelerator="cpu", threads=2, precision="stored")
+
+
+FORCED = [
+    {},
+    {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OV_CPU_MAX_ISA": "AVX2"},
+    {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI", "OV_CPU_MAX_ISA": "AVX512_CORE_VNNI"},
+]
+OPEN = """
+import sys
+from pathlib import Path
+from chirplet.runtime.base import open_runtime
+for folder, precision in zip(sys.argv[1::2], sys.argv[2::2]):
+    open_runtime(Path(folder), accelerator="cpu", threads=2, precision=precision)
+"""
+
+
+@pytest.mark.parametrize("forced", FORCED, ids=["own", "avx2", "vnni"])
+def test_any_instruction_set_and_precision_passes(forced, probed):
+    """What the libraries can be told to do without; ONNX Runtime takes what the CPU has."""
+    opened = [(folder, "auto") for folder in probed.values()]
+    opened += [(folder, "32-true") for name, folder in probed.items() if name.startswith("openvino")]
+    arguments = [str(part) for pair in opened for part in pair]
+    subprocess.run([sys.executable, "-c", OPEN, *arguments], env=environment(**forced), check=True)
 
 
 def test_reduced_range_is_seven_bits(small, tmp_path):

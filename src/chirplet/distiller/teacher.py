@@ -17,7 +17,7 @@ from chirplet.data.corpus import Tweets
 from chirplet.data.storage import locked_folder, write_whole
 from chirplet.data.tokens import tokenize
 from chirplet.hardware import bf16_is_native, device_of
-from chirplet.runtime.base import open_runtime, predict_logits, runtime_of
+from chirplet.runtime.base import accelerator_for, open_runtime, predict_logits, runtime_of
 from chirplet.runtime.tokenizer import open_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,14 @@ FORMAT_VERSION = 1
 
 
 def teacher_logits(
-    artifact: Artifact, tweets: Tweets, cache_dir: Path, *, batch_size: int, accelerator: str, threads: int | None
+    artifact: Artifact,
+    tweets: Tweets,
+    cache_dir: Path,
+    *,
+    batch_size: int,
+    accelerator: str,
+    threads: int | None,
+    verify: bool,
 ) -> NDArray[np.float32]:
     """What the artifact says of `tweets`, after its own cleaning and by its own tokens; shape (n, classes).
 
@@ -36,14 +43,15 @@ def teacher_logits(
 
     Raises:
         ConfigError: the accelerator asked for is not there.
-        ModelError: the artifact's model or tokenizer is damaged, or its runtime is not installed.
+        ModelError: the artifact's model or tokenizer is damaged, its runtime is not installed, or it answers its probe
+            otherwise.
     """
     record = artifact.record
     texts = hashlib.sha256()
     for text in tweets.text:
         texts.update(text.encode("utf-8", "surrogatepass") + b"\0")
     kind = runtime_of(artifact.folder)
-    accelerator = accelerator if kind == "pytorch" else "cpu"  # where all others compute
+    accelerator = accelerator_for(artifact.folder, accelerator)
     device = device_of(accelerator)
     computed = (kind, device.type, f"bf16={bf16_is_native(device)}", str(batch_size))
     # Of the files that are there: what the record says is of those that were written.
@@ -58,7 +66,9 @@ def teacher_logits(
             except ValueError as error:
                 logger.warning("the cache entry %s is damaged (%s) and is made again", path, error)
         tokenizer, pad_id = open_tokenizer(artifact.folder, record.max_length)
-        runtime = open_runtime(artifact.folder, accelerator=accelerator, threads=threads, precision="auto")
+        runtime = open_runtime(
+            artifact.folder, accelerator=accelerator, threads=threads, precision="auto", verify=verify
+        )
         tokens = tokenize(tweets.text, tokenizer, record.cleaning, record.max_length)
         stream = io.BytesIO()
         np.save(stream, predict_logits(runtime, tokens, pad_id, batch_size, _shown), allow_pickle=False)

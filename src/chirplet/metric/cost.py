@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from chirplet.artifact import CARD, CONTROL_PREDICTIONS, PREDICTIONS, RECORD
+from chirplet.artifact import CARD, CONTROL_PREDICTIONS, PREDICTIONS, PROBE, RECORD
 from chirplet.data.tokens import Tokens
 from chirplet.metric import fresh
 from chirplet.metric.parameters import count_parameters
+from chirplet.runtime.base import accelerator_for
 
-UNUSED = (RECORD, PREDICTIONS, CONTROL_PREDICTIONS, CARD)
+UNUSED = (RECORD, PREDICTIONS, CONTROL_PREDICTIONS, CARD, PROBE)
 """Files of an artifact that are not needed to run its model."""
 
 SAMPLE_TWEETS = 1024
@@ -32,9 +33,16 @@ Timing = dict[str, Any]
 
 
 def measure(
-    folder: Path, tokens: Tokens, pad_id: int, threads: int | None, beside: Path | None = None
+    folder: Path,
+    tokens: Tokens,
+    pad_id: int,
+    threads: int | None,
+    accelerator: str = "cpu",
+    beside: Path | None = None,
 ) -> dict[str, Any]:
-    """Every cost of the artifact being written at `folder`; where `beside` is another, also that one's, by turns.
+    """Every cost of the artifact at `folder`; where `beside` is another, also that one's, interleaved.
+
+    Both are timed on `accelerator` where the runtime of the one at `folder` has it, else on the CPU.
 
     Returns:
         `params_total`, `params_nonzero`, `params_packed` (one for each stored number, also of 8 bits), `bytes_on_disk`
@@ -45,11 +53,12 @@ def measure(
     Raises:
         ArtifactError: the fresh process could not open or run the model.
     """
-    itself = Timed(folder, tokens, pad_id)
+    accelerator = accelerator_for(folder, accelerator)
+    itself = Timed(folder, tokens, pad_id, accelerator)
     if beside is None:
         (timing,) = time_by_turns([itself], threads, rounds=1)
         return count_parameters(folder) | count_bytes(folder) | timing
-    timing, other = time_by_turns([itself, Timed(beside, tokens, pad_id)], threads, rounds=ROUNDS)
+    timing, other = time_by_turns([itself, Timed(beside, tokens, pad_id, accelerator)], threads, rounds=ROUNDS)
     own: dict[str, Any] = count_parameters(folder) | count_bytes(folder) | timing
     other |= count_bytes(beside)
     compared = {
@@ -70,14 +79,15 @@ def count_bytes(folder: Path) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Timed:
-    """A saved model, and tweets in tokens of its own to time it on."""
+    """A saved model, tweets in tokens of its own to time it on, and the accelerator that it is timed on."""
 
     folder: Path
     tokens: Tokens
     pad_id: int
+    accelerator: str = "cpu"
 
 
-def time_by_turns(models: Sequence[Timed], threads: int | None, rounds: int) -> list[Timing]:
+def time_by_turns(models: Sequence[Timed], threads: int | None, rounds: int, verify: bool = True) -> list[Timing]:
     """Latency and throughput of each saved model on a sample of its tokens.
 
     Each is timed in a fresh process, one after the other and over again, so that a slow moment of the machine is no
@@ -90,7 +100,7 @@ def time_by_turns(models: Sequence[Timed], threads: int | None, rounds: int) -> 
     found: list[list[Timing]] = [[] for _ in models]
     for _ in range(rounds):
         for model, sample, timings in zip(models, samples, found, strict=True):
-            settings = ("--pad-id", str(model.pad_id), *fresh.threads_of(threads))
+            settings = fresh.settings(model.pad_id, model.accelerator, threads, verify)
             told = fresh.run(model.folder, {"sample": sample}, *settings, "--time")
             timings.append(json.loads(told)["sample"])
     return [_median(timings) for timings in found]

@@ -7,7 +7,6 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from chirplet.data.tokens import Tokens
 from chirplet.error import ArtifactError
 from chirplet.hardware import cpu_threads
 from chirplet.runtime.base import Precision, Runtime, open_runtime, predict_logits
+from chirplet.whole import scratch_folder
 
 LATENCY_TWEETS = 200
 WARMUP_BATCHES = 5
@@ -32,29 +32,36 @@ which may be a slow one of the machine's."""
 
 
 def logits_of(
-    folder: Path, splits: Mapping[str, Tokens], pad_id: int, batch_size: int, threads: int | None, precision: Precision
+    folder: Path,
+    splits: Mapping[str, Tokens],
+    pad_id: int,
+    batch_size: int,
+    threads: int | None,
+    precision: Precision,
+    accelerator: str = "cpu",
 ) -> dict[str, NDArray[np.float32]]:
     """Logits of all tweets of each split, shape (n, classes), by the model in `folder`, from one fresh process.
 
     Raises:
         ArtifactError: it could not open or run the model.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        settings = ("--pad-id", str(pad_id), *threads_of(threads), "--precision", precision)
-        run(folder, splits, *settings, "--batch-size", str(batch_size), "--logits", scratch)
-        return {split: np.load(Path(scratch) / f"{split}.npy", allow_pickle=False) for split in splits}
+    with scratch_folder() as scratch:
+        common = settings(pad_id, accelerator, threads)
+        wanted = ("--precision", precision, "--batch-size", str(batch_size), "--logits", str(scratch))
+        run(folder, splits, *common, *wanted)
+        return {split: np.load(scratch / f"{split}.npy", allow_pickle=False) for split in splits}
 
 
 def run(folder: Path, splits: Mapping[str, Tokens], *arguments: str) -> str:
     """Start the process on these tokens; what it prints.
 
     Raises:
-        ArtifactError: it failed, with the last line of its error.
+        ArtifactError: it failed, with the last line of its error; or there is no room for the tokens.
     """
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         for split, tokens in splits.items():
-            np.savez(Path(scratch) / split, values=tokens.values, offsets=tokens.offsets)
-        command = [sys.executable, "-m", "chirplet.metric.fresh", str(folder), scratch, *arguments]
+            np.savez(scratch / split, values=tokens.values, offsets=tokens.offsets)
+        command = [sys.executable, "-m", "chirplet.metric.fresh", str(folder), str(scratch), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         reason = next(reversed(done.stderr.strip().splitlines()), f"exit code {done.returncode}")
@@ -62,9 +69,10 @@ def run(folder: Path, splits: Mapping[str, Tokens], *arguments: str) -> str:
     return done.stdout.splitlines()[-1] if done.stdout else ""
 
 
-def threads_of(threads: int | None) -> tuple[str, ...]:
-    """Arguments for so many threads."""
-    return () if threads is None else ("--threads", str(threads))
+def settings(pad_id: int, accelerator: str, threads: int | None, verify: bool = True) -> tuple[str, ...]:
+    """Arguments of the process: what pads, on what and with how many threads it computes, whether it asks the probe."""
+    optional = () if threads is None else ("--threads", str(threads))
+    return ("--pad-id", str(pad_id), "--accelerator", accelerator, *optional, *(() if verify else ("--unverified",)))
 
 
 def timed(runtime: Runtime, tokens: Tokens, pad_id: int) -> dict[str, Any]:
@@ -106,7 +114,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("splits", type=Path, help="a folder of .npz files of values and offsets")
     parser.add_argument("--pad-id", type=int, required=True)
+    parser.add_argument("--accelerator", default="cpu")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--unverified", action="store_true")
     parser.add_argument("--precision", choices=get_args(Precision), default="stored")
     parser.add_argument("--batch-size", type=int, default=BATCH_SIZE)
     wanted = parser.add_mutually_exclusive_group(required=True)
@@ -115,7 +125,13 @@ def main() -> None:
     arguments = parser.parse_args()
     # Times are of as many threads for every runtime; PyTorch's own choice, which logits were judged with, is another.
     threads = cpu_threads(arguments.threads) if arguments.time else arguments.threads
-    runtime = open_runtime(arguments.folder, accelerator="cpu", threads=threads, precision=arguments.precision)
+    runtime = open_runtime(
+        arguments.folder,
+        accelerator=arguments.accelerator,
+        threads=threads,
+        precision=arguments.precision,
+        verify=not arguments.unverified,
+    )
     splits = {}
     for path in sorted(arguments.splits.glob("*.npz")):
         with np.load(path, allow_pickle=False) as read:

@@ -1,16 +1,22 @@
 """What every runtime does, which one a folder is for, and logits of many tweets."""
 
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chirplet.artifact import PROBE, RECORD
 from chirplet.data.padding import Ids, by_length, padded
 from chirplet.data.tokens import Tokens
 from chirplet.error import ModelError
+from chirplet.runtime.probe import OPENING, Probe, otherwise, read_probe, warn_unverified
+
+logger = logging.getLogger(__name__)
 
 Precision = Literal["auto", "stored", "32-true", "bf16-mixed"]
 """What is computed in: `stored` is the type of the weights, `auto` bf16 where those are fp32 and the device multiplies
@@ -30,13 +36,15 @@ MODEL_FILES: dict[str, RuntimeName] = {
 class Runtime(ABC):
     """A classifier opened from its folder.
 
-    `precision` is what it computes in, `device` on what, `threads` with how many of the CPU's threads.
+    `precision` is what it computes in, `device` on what, `threads` with how many of the CPU's threads. `probe` is what
+    it was verified with, None where it was not.
     """
 
     name: ClassVar[RuntimeName]
     precision: str
     device: str
     threads: int
+    probe: Probe | None = None
 
     @abstractmethod
     def logits(self, input_ids: Ids, attention_mask: Ids) -> NDArray[np.float32]:
@@ -45,6 +53,10 @@ class Runtime(ABC):
     def logits_of_each(self, batches: Iterable[tuple[Ids, Ids]]) -> Iterator[NDArray[np.float32]]:
         """Logits of one batch after the other, ids and mask as above."""
         return (self.logits(*batch) for batch in batches)
+
+
+Ways = Sequence[Callable[[], Runtime]]
+"""What opens a model, in one way each."""
 
 
 def runtime_of(folder: Path) -> RuntimeName:
@@ -60,32 +72,94 @@ def runtime_of(folder: Path) -> RuntimeName:
     return MODEL_FILES[found[0]]
 
 
-def open_runtime(folder: Path, *, accelerator: str, threads: int | None, precision: Precision) -> Runtime:
-    """The model in `folder`, ready to run.
+def open_runtime(
+    folder: Path, *, accelerator: str, threads: int | None, precision: Precision, verify: bool = True
+) -> Runtime:
+    """The model in `folder`, ready to run, once it has answered its probe: the fastest way that it answers rightly in.
 
     `threads: None` is what OMP_NUM_THREADS says, or as many as there are CPU cores for this process; with PyTorch it is
-    what this process computes with already.
+    what this process computes with already. `verify: False` asks nothing; an older folder without a probe is opened
+    with a warning. A process asks the same files once.
 
     Raises:
-        ModelError: it is damaged, or of a runtime that is not installed.
+        ModelError: it is damaged, of a runtime that is not installed, or answers its probe otherwise on this machine.
         ConfigError: its runtime cannot do with that accelerator or precision.
+    """
+    ways = runtime_ways(folder, accelerator=accelerator, threads=threads, precision=precision)
+    probe = read_probe(folder) if verify else None
+    if probe is None:
+        if verify and (folder / RECORD).is_file():  # a model that is being written has neither
+            warn_unverified(folder)
+        return ways[0]()
+    files = [(folder / name).stat() for name in (PROBE, *MODEL_FILES) if (folder / name).is_file()]
+    asked = (folder.resolve(), *((file.st_size, file.st_mtime_ns) for file in files), accelerator, threads, precision)
+    if asked in _VERIFIED:
+        runtime = ways[_VERIFIED[asked]]()
+        runtime.probe = probe
+    else:
+        _VERIFIED[asked], runtime = _first_right(folder, ways, probe)
+    return runtime
+
+
+def _first_right(folder: Path, ways: Ways, probe: Probe) -> tuple[int, Runtime]:
+    """The first way that can be computed in here and answers the probe rightly, and its number."""
+    faults: list[str] = []
+    for number, way in enumerate(ways):
+        last = number + 1 == len(ways)
+        try:
+            runtime = way()
+            distance = probe.distance(runtime.logits, OPENING)
+        except ModelError as error:
+            if last:
+                raise
+            faults.append(str(error))
+            continue
+        runtime.probe = probe
+        if distance <= probe.accepted:
+            for fault in faults:
+                logger.warning("%s; it is computed in %s instead", fault, runtime.precision)
+            return number, runtime
+        if last:
+            raise otherwise(folder, probe, distance)
+        faults.append(f"artifact: {str(folder)!r} computed in {runtime.precision} answers its probe otherwise here")
+    raise AssertionError("there is always a way")
+
+
+_VERIFIED: dict[tuple[Any, ...], int] = {}
+"""By what was asked for: the number of the first way that answered rightly."""
+
+
+def runtime_ways(folder: Path, *, accelerator: str, threads: int | None, precision: Precision) -> Ways:
+    """Each way to run the model in `folder`, the fastest first, the one that is least likely to be wrong last.
+
+    Raises:
+        ModelError, ConfigError: as `open_runtime`, here or when one is called.
     """
     name = runtime_of(folder)
     if name == "onnxruntime":
         from chirplet.runtime.onnxruntime import OnnxRuntime
 
-        return OnnxRuntime.open(folder, accelerator, threads, precision)
+        return [partial(OnnxRuntime.open, folder, accelerator, threads, precision)]
     if name == "openvino":
         from chirplet.runtime.openvino import OpenVinoRuntime
 
-        return OpenVinoRuntime.open(folder, accelerator, threads, precision)
+        return OpenVinoRuntime.ways(folder, accelerator, threads, precision)
     if name == "pytorch_int8":
         from chirplet.runtime.pytorch_int8 import PyTorchInt8Runtime
 
-        return PyTorchInt8Runtime.open(folder, accelerator, threads, precision)
+        return [partial(PyTorchInt8Runtime.open, folder, accelerator, threads, precision)]
     from chirplet.runtime.pytorch import PyTorchRuntime
 
-    return PyTorchRuntime.open(folder, accelerator, threads, precision)
+    return [partial(PyTorchRuntime.open, folder, accelerator, threads, precision)]
+
+
+def accelerator_for(folder: Path, wanted: str) -> str:
+    """`wanted` for a model that PyTorch runs, `cpu` for the one in `folder` that another runtime does.
+
+    Raises:
+        ModelError: as `runtime_of`.
+    """
+    return wanted if runtime_of(folder) == "pytorch" else "cpu"
 
 
 def predict_logits(

@@ -1,5 +1,6 @@
 """How a batch is cut for threads that each compute some tweets of it alone."""
 
+import logging
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,12 +13,15 @@ from numpy.typing import NDArray
 
 from chirplet.data.padding import Ids
 from chirplet.runtime.base import Runtime
+from chirplet.runtime.probe import OPENING, Probe
+
+logger = logging.getLogger(__name__)
 
 PART = 8
 """Tweets that one thread computes at a time where there are enough for all: threads that share a product wait for each
 other at each, and what passes between the layers of so few stays in the cache."""
 
-OPENING = Lock()
+OPENING_LOCK = Lock()
 """So that what is opened when it is first needed is opened once, however many threads need it first."""
 
 Feed = dict[str, Ids]
@@ -25,7 +29,10 @@ Logits = NDArray[np.float32]
 
 
 class PartwiseRuntime(Runtime):
-    """All threads work on one small batch together; of a large one each takes parts of its own."""
+    """All threads work on one small batch together; of a large one each takes parts of its own.
+
+    That is so where parts answer the probe as whole batches do; elsewhere all batches are computed together.
+    """
 
     @abstractmethod
     def together(self, feed: Feed) -> Logits:
@@ -43,22 +50,43 @@ class PartwiseRuntime(Runtime):
         begun: deque[list[Future[Logits]]] = deque()
         for batch in batches:
             feeds = parts(*batch, self.threads)
-            if len(feeds) == 1:
+            apart = None if len(feeds) == 1 else self._opened_apart()
+            if apart is None:
                 yield from _finished(begun, 0)
-                yield self.together(feeds[0])
+                yield self.together(feeds[0] if len(feeds) == 1 else _part(*batch))
             else:
-                pool, alone = self._opened_apart()
+                pool, alone = apart
                 begun.append([pool.submit(alone, feed) for feed in feeds])
                 yield from _finished(begun, 1)
         yield from _finished(begun, 0)
 
-    def _opened_apart(self) -> tuple[ThreadPoolExecutor, Callable[[Feed], Logits]]:
-        with OPENING:
+    @property
+    def computes_parts(self) -> bool:
+        """Whether threads compute parts of a large batch of their own: there are several, and the probe agrees."""
+        return self.threads > 1 and self._opened_apart() is not None
+
+    def _opened_apart(self) -> tuple[ThreadPoolExecutor, Callable[[Feed], Logits]] | None:
+        with OPENING_LOCK:
             return self._apart
 
     @cached_property
-    def _apart(self) -> tuple[ThreadPoolExecutor, Callable[[Feed], Logits]]:
-        return ThreadPoolExecutor(self.threads), self.alone()
+    def _apart(self) -> tuple[ThreadPoolExecutor, Callable[[Feed], Logits]] | None:
+        pool, alone = ThreadPoolExecutor(self.threads), self.alone()
+        if self.probe is None or (distance := _distance(self.probe, pool, alone)) <= self.probe.accepted:
+            return pool, alone
+        pool.shutdown()
+        logger.warning(
+            "%s: threads that compute parts of a batch answer the probe otherwise (logits are off by %.3g, %.3g is "
+            "accepted): all threads compute one batch together",
+            self.name, distance, self.probe.accepted,
+        )  # fmt: skip
+        return None
+
+
+def _distance(probe: Probe, pool: ThreadPoolExecutor, alone: Callable[[Feed], Logits]) -> float:
+    """As of the probe, with as many texts at the same time as the pool has threads."""
+    answers = pool.map(alone, (_part(*asked) for asked in probe.asked(OPENING)))
+    return max(probe.off(answer, batch) for batch, answer in zip(OPENING, answers, strict=True))
 
 
 def _finished(begun: deque[list[Future[Logits]]], rest: int) -> Iterator[Logits]:

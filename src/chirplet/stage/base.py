@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator
 
@@ -57,9 +57,10 @@ class Run:
 
     `output_dir` is the folder Hydra made for this run, `cache_dir` is shared between runs. `config` is the resolved
     configuration as plain data, for the record, and `values` the same with what comes from the environment, to tell
-    runs apart; `parents` are the artifacts that it starts from; `overrides` are what it was composed of, as the record
-    shows them. `compose` gives a further run of the same data, model and trainer, with other overrides below the
-    command line's own; `compose_comparison` one that compares.
+    runs apart; `verify` is whether models answer their probe when they are opened; `parents` are the artifacts that it
+    starts from; `overrides` are what it was composed of, as the record shows them. `compose` gives a further run of the
+    same data, model and trainer, with other overrides below the command line's own; `compose_comparison` one that
+    compares.
     """
 
     model: Pretrained
@@ -70,6 +71,7 @@ class Run:
     seed: int
     deterministic: bool
     objective: str
+    verify: bool
     output_dir: Path
     cache_dir: Path
     config: dict[str, Any]
@@ -119,3 +121,20 @@ class Stage(Settings, ABC):
         Returns:
             The value of `run.objective`, for a sweep, where the stage has one.
         """
+
+
+CostAccelerator = Literal["trainer", "cpu"]
+"""Where speed is measured: where the run computes, or on the CPU."""
+
+
+class MeasuringStage(Stage, ABC):
+    """A stage that makes a model, and may measure its size and speed."""
+
+    measure_cost: bool
+    cost_accelerator: CostAccelerator
+
+    def cost_on(self, run: Run) -> str | None:
+        """The accelerator that speed is measured on, None where it is not."""
+        if not self.measure_cost:
+            return None
+        return run.trainer.accelerator if self.cost_accelerator == "trainer" else "cpu"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from chirplet.artifact import RECORD, Artifact
 from chirplet.config import Count, Fraction
 from chirplet.error import ArtifactError, ConfigError
-from chirplet.stage.base import Run, Stage
+from chirplet.stage.base import CostAccelerator, Run, Stage
 
 if TYPE_CHECKING:
     from chirplet.data.corpus import Corpus
@@ -32,6 +32,7 @@ class Compare(Stage):
     acceptable_drop: Fraction
     tweets: bool
     measure: bool
+    cost_accelerator: CostAccelerator
     rounds: Count
 
     def run(self, run: Run) -> float | None:
@@ -47,7 +48,7 @@ class Compare(Stage):
         candidates, split = open_candidates(folders, self.split)
         corpus = self._corpus(candidates, run) if self.tweets or self.measure else None
         if self.measure and corpus is not None:
-            candidates = _measured(candidates, corpus, run, self.rounds)
+            candidates = _measured(candidates, corpus, run, self.rounds, self.cost_accelerator)
         else:
             candidates = [_with_size(candidate) for candidate in candidates]
         comparison = compare(candidates, split, self._baseline(candidates), run.seed, by_turns=self.measure)
@@ -127,18 +128,23 @@ def _tell_loggers(comparison: "Comparison", report: str, run: Run) -> None:
         tell_findings(loggers, Findings(sheets=sheets, pages={"report": report, **front_pages(comparison)}))
 
 
-def _measured(candidates: "Sequence[Candidate]", corpus: "Corpus", run: Run, rounds: int) -> "list[Candidate]":
+def _measured(
+    candidates: "Sequence[Candidate]", corpus: "Corpus", run: Run, rounds: int, where: CostAccelerator
+) -> "list[Candidate]":
     """The candidates with their times taken again, by turns on this machine."""
     from chirplet.hardware import cpu_name
     from chirplet.metric.cost import Timed, count_bytes, time_by_turns
     from chirplet.metric.parameters import count_parameters
+    from chirplet.runtime.base import accelerator_for
     from chirplet.stage.parent import prepared
 
     models = []
     for candidate in candidates:
         data = prepared(candidate.artifact, corpus, run.cache_dir)
-        models.append(Timed(candidate.artifact.folder, data.sample(), data.pad_id))
-    timings = time_by_turns(models, run.trainer.threads, rounds)
+        folder = candidate.artifact.folder
+        accelerator = "cpu" if where == "cpu" else accelerator_for(folder, run.trainer.accelerator)
+        models.append(Timed(folder, data.sample(), data.pad_id, accelerator))
+    timings = time_by_turns(models, run.trainer.threads, rounds, run.verify)
     measured = []
     for candidate, timing in zip(candidates, timings, strict=True):
         cost = count_parameters(candidate.artifact.folder) | count_bytes(candidate.artifact.folder) | timing

@@ -171,10 +171,10 @@ class Distill(TrainingStage):
         settings = self.model_dump(exclude=LOCAL_KEYS if self.student is None else {*LOCAL_KEYS, "cut"})
         settings["distiller"] = {name: distiller.model_dump() for name, distiller in self.distillers.items()}
         outcome = Outcome("distill", self.method, settings, start.lineage, training)
-        save = save_trained(run, start.loaded.model)
+        save = save_trained(run, start.loaded.model, start.data)
         try:
             return write_outcome(
-                run, outcome, save, start.data, splits, self.eval_batch_size, self.measure_cost, account
+                run, outcome, save, start.data, splits, self.eval_batch_size, self.cost_on(run), account
             )
         except ArtifactError as error:
             kept = f"; the same command with resume={last} needs no new training" if last.exists() else ""

@@ -85,8 +85,8 @@ class Finetune(TrainingStage):
             outcome = Outcome("finetune", self.method, self.model_dump(exclude={"resume"}), lineage, training)
             judged = self.judged(validated=not self.final)
             try:
-                save = save_trained(run, loaded.model)
-                artifact = write_outcome(run, outcome, save, data, judged, self.eval_batch_size, self.measure_cost)
+                save = save_trained(run, loaded.model, data)
+                artifact = write_outcome(run, outcome, save, data, judged, self.eval_batch_size, self.cost_on(run))
             except ArtifactError as error:
                 last = checkpoint_folder(run, self.resume) / LAST
                 kept = f"; the same command with resume={last} needs no new training" if last.exists() else ""

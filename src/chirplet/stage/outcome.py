@@ -1,5 +1,6 @@
 """From a trained or transformed model to its artifact; what every stage that makes a model shares."""
 
+import logging
 import platform
 import subprocess
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chirplet.artifact import (
+    CARD,
     PREDICTIONS,
     SCHEMA_VERSION,
     Ancestor,
@@ -29,7 +31,7 @@ from chirplet.console import console, shown_path
 from chirplet.data.cleaning import Cleaning
 from chirplet.data.corpus import Corpus, Split, Tweets
 from chirplet.data.tokens import Tokens, cached_tokens, save_tokenizer
-from chirplet.error import ModelError
+from chirplet.error import ArtifactError, ModelError
 from chirplet.hardware import cpu_flags, cpu_name
 from chirplet.metric.classification import evaluate
 from chirplet.metric.cost import measure
@@ -39,11 +41,16 @@ from chirplet.model.quiet import quiet
 from chirplet.report.card import model_card
 from chirplet.report.table import control_table, metrics_table, per_class_table
 from chirplet.runtime.base import Runtime, predict_logits
+from chirplet.runtime.probe import write_probe
 from chirplet.runtime.pytorch import PyTorchRuntime
 from chirplet.stage.base import Run
+from chirplet.stage.probing import Prober
+from chirplet.whole import write_whole_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 LIBRARIES = ("chirplet", "torch", "transformers", "tokenizers", "pytorch-lightning", "torchmetrics", "numpy")
 
@@ -123,20 +130,22 @@ def write_outcome(
     data: Prepared,
     splits: Sequence[Split],
     batch_size: int,
-    measure_cost: bool,
+    cost_on: str | None,
     account: Callable[[Path, Judged], dict[str, Any]] | None = None,
     beside: Path | None = None,
 ) -> Artifact:
     """Judge a model on `splits` and write it with its record, predictions and card to `artifact_folder(run)`.
 
+    Its cost is measured once it is there, and then added: a measurement that fails costs no model.
+
     Args:
         run: the run whose artifact it is.
         outcome: what was done.
-        save: writes the model's own files into a folder, and gives the runtime that it is judged with.
+        save: writes the model's own files and its probe into a folder, and gives the runtime that it is judged with.
         data: the tweets, and the tokenizer that goes along.
         splits: those to judge on.
         batch_size: tweets computed together.
-        measure_cost: size and speed too, in a fresh process.
+        cost_on: the accelerator on which size and speed are measured too, in a fresh process; None measures nothing.
         account: what is to be told of the training once the model was judged; may add files to the folder.
         beside: the artifact whose speed is measured by turns with the new one's.
 
@@ -153,15 +162,35 @@ def write_outcome(
         write_predictions(temporary, {str(split): pair for split, pair in judged.items()})
         if account is not None:
             outcome = replace(outcome, training=outcome.training | account(temporary, judged))
-        cost: dict[str, Any] = {}
-        if measure_cost:
-            cost = measure(temporary, data.sample(), data.pad_id, run.trainer.threads, beside)
         metrics = {
             str(split): evaluate(logits, tweets.label, data.corpus.labels) for split, (tweets, logits) in judged.items()
         }
-        record = _record(run, outcome, data, metrics, cost, content_id(temporary))
+        record = _record(run, outcome, data, metrics, content_id(temporary))
         write_record(temporary, record)
-        (temporary / "README.md").write_text(model_card(record), encoding="utf-8")
+        write_whole_text(model_card(record), temporary / CARD)
+    artifact = Artifact(folder, record)
+    return artifact if cost_on is None else _with_cost(artifact, run, data, cost_on, beside)
+
+
+def _with_cost(artifact: Artifact, run: Run, data: Prepared, accelerator: str, beside: Path | None) -> Artifact:
+    """Measure the artifact's cost and add it to its record and card; where that fails, warn and leave it without."""
+    folder = artifact.folder
+    try:
+        cost = measure(folder, data.sample(), data.pad_id, run.trainer.threads, accelerator, beside)
+    except ArtifactError as error:
+        logger.warning(
+            "cost: not measured (%s); the artifact is complete, and python run.py stage=compare artifacts=[%s] "
+            "stage.measure=true measures it", error, folder,
+        )  # fmt: skip
+        return artifact
+    record = artifact.record.model_copy(update={"cost": cost})
+    try:
+        write_whole_text(model_card(record), folder / CARD)
+        write_record(folder, record)
+    except OSError as error:
+        raise ArtifactError(
+            f"could not add the cost to {str(folder)!r}: {error.strerror}; it is complete without"
+        ) from error
     return Artifact(folder, record)
 
 
@@ -184,12 +213,14 @@ def judge(runtime: Runtime, data: Prepared, splits: Sequence[Split], batch_size:
     return judged
 
 
-def save_trained(run: Run, model: "PreTrainedModel") -> Callable[[Path], Runtime]:
+def save_trained(run: Run, model: "PreTrainedModel", data: Prepared) -> Callable[[Path], Runtime]:
     """What `write_outcome` saves a trained model with; it is judged in the precision that it was trained in."""
 
     def save(folder: Path) -> Runtime:
         model.save_pretrained(folder)
-        return trained_runtime(run, model)
+        runtime = trained_runtime(run, model)
+        write_probe(folder, Prober(model, data.tokenizer, data.pad_id, data.max_length).probe(runtime))
+        return runtime
 
     return save
 
@@ -236,7 +267,6 @@ def _record(
     outcome: Outcome,
     data: Prepared,
     metrics: dict[str, dict[str, Any]],
-    cost: dict[str, Any],
     identity: str,
 ) -> Record:
     return Record(
@@ -266,7 +296,7 @@ def _record(
         training=outcome.training,
         metrics=metrics,
         predictions=PREDICTIONS,
-        cost=cost,
+        cost={},
     )
 
 

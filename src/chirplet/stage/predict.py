@@ -117,7 +117,7 @@ class Predict(Stage):
         from chirplet.console import console
         from chirplet.report.table import count_table
 
-        done = self.label(run.trainer.accelerator, run.trainer.threads)
+        done = self.label(run.trainer.accelerator, run.trainer.threads, run.verify)
         out = console(stderr=self.output == STDOUT)
         out.print(count_table("Tweets by label", "label", done.counts))
         blank = f", {done.blank:,} of them blank" if done.blank else ""
@@ -126,7 +126,7 @@ class Predict(Stage):
         if self.output != STDOUT:
             out.print(f"output    {self.output}")
 
-    def label(self, accelerator: str, threads: int | None) -> Labelled:
+    def label(self, accelerator: str, threads: int | None, verify: bool) -> Labelled:
         """Read, label and write, a chunk at a time.
 
         Raises:
@@ -157,6 +157,7 @@ class Predict(Stage):
                 accelerator=accelerator,
                 threads=threads,
                 precision=self.precision,
+                verify=verify,
             )
             started = time.perf_counter()
             # Between like formats, cells that were read without quotes can be written so.

@@ -9,10 +9,12 @@ from chirplet.data.corpus import Tweets
 from chirplet.data.tokens import Tokens, tokenize
 from chirplet.error import ArtifactError
 from chirplet.metric import fresh
-from chirplet.runtime.base import open_runtime, predict_logits
+from chirplet.runtime.base import accelerator_for, open_runtime, predict_logits
+from chirplet.runtime.probe import read_probe
 from chirplet.runtime.tokenizer import open_tokenizer
 from chirplet.stage.base import Run
 from chirplet.stage.outcome import Judged, Prepared
+from chirplet.stage.probing import verify_grid
 
 LOGIT_TOLERANCE = 1e-4
 """Of a second process on the same machine: the order of sums may change with where memory lies, nothing more."""
@@ -37,18 +39,21 @@ def prove(run: Run, folder: Path, data: Prepared, judged: Judged, batch_size: in
     """Predict again in a new process, where the same batches must give the same labels; then in other batches.
 
     Returns:
-        `runtime`, which opened the folder; `verified` (tweets, largest difference of logits, the tolerance) and
+        `runtime`, which opened the folder, and the `device` and `precision` that it computed on and in; `probe`, as of
+        `verify_grid`; `verified` (tweets, largest difference of logits, the tolerance) and
         `batch_composition`: of some tweets, each alone and among others, the share whose label is the same, and the
         largest difference of logits.
 
     Raises:
         ArtifactError: the saved tokenizer reads a tweet otherwise, a label differs from that in the record, or a logit
             by more than `LOGIT_TOLERANCE`.
+        ModelError: it answers its probe otherwise in some batches or with other threads.
     """
     threads = run.trainer.threads
     largest, count = 0.0, 0
     splits: dict[str, Tokens] = {split: tokens_as_saved(folder, data, tweets) for split, (tweets, _) in judged.items()}
-    again = fresh.logits_of(folder, splits, data.pad_id, batch_size, threads, "stored") if splits else {}
+    accelerator = accelerator_for(folder, run.trainer.accelerator)
+    again = fresh.logits_of(folder, splits, data.pad_id, batch_size, threads, "stored", accelerator) if splits else {}
     for split, (tweets, logits) in judged.items():
         found = again[split]
         changed = int((found.argmax(axis=1) != logits.argmax(axis=1)).sum())
@@ -61,10 +66,16 @@ def prove(run: Run, folder: Path, data: Prepared, judged: Judged, batch_size: in
     tweets = data.corpus.val if len(data.corpus.val) else data.corpus.train
     spread = np.linspace(0, len(tweets) - 1, min(NEIGHBOUR_TWEETS, len(tweets))).round().astype(np.int64)
     some = data.tokens(tweets.take(spread))
-    runtime = open_runtime(folder, accelerator="cpu", threads=threads, precision="stored")
+    probe = read_probe(folder)
+    assert probe is not None  # it has just been written
+    grid = verify_grid(folder, probe, accelerator, threads)
+    runtime = open_runtime(folder, accelerator=accelerator, threads=threads, precision="stored")
     alone, among = (predict_logits(runtime, some, data.pad_id, size) for size in (1, batch_size))
     return {
         "runtime": runtime.name,
+        "device": runtime.device,
+        "precision": runtime.precision,
+        "probe": grid,
         "verified": {"tweets": count, "largest_difference": largest, "tolerance": LOGIT_TOLERANCE},
         "batch_composition": {
             "tweets": len(spread),

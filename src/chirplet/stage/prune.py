@@ -86,11 +86,11 @@ class Prune(TrainingStage):
             artifact = write_outcome(
                 run,
                 Outcome("prune", self.method, settings, parent.lineage, training | parent.inherited),
-                save_trained(run, pruned.model),
+                save_trained(run, pruned.model, data),
                 data,
                 self.judged(),
                 self.eval_batch_size,
-                self.measure_cost,
+                self.cost_on(run),
                 beside=parent.artifact.folder,
             )
             shown = _tell_pruning(artifact.record, parent.record, run.output_dir / PAGE)
@@ -168,6 +168,7 @@ class Prune(TrainingStage):
                 batch_size=self.eval_batch_size,
                 accelerator=trainer.accelerator,
                 threads=trainer.threads,
+                verify=run.verify,
             )
         loader = training_loader(
             data.tokens(train),

@@ -1,6 +1,5 @@
 """Store and compute an artifact in fewer bits, and prove from the saved folder that it answers as before."""
 
-import tempfile
 from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +11,7 @@ from chirplet.config import Count, Index, NonNegative
 from chirplet.error import ConfigError
 from chirplet.quantizer.base import Calibration, Quantizer
 from chirplet.quantizer.qat import QAT
-from chirplet.stage.base import AUTO, ArtifactFolder, Checkpoint, Run, Stage, given_artifact
+from chirplet.stage.base import AUTO, ArtifactFolder, Checkpoint, MeasuringStage, Run, given_artifact
 from chirplet.stage.training import check_filled
 
 if TYPE_CHECKING:
@@ -20,16 +19,16 @@ if TYPE_CHECKING:
 
     from chirplet.artifact import Record
     from chirplet.data.corpus import Split
-    from chirplet.quantizer.base import Quantization
     from chirplet.quantizer.tolerance import Quality
     from chirplet.runtime.base import Runtime
     from chirplet.stage.judging import Judge
     from chirplet.stage.parent import Parent
+    from chirplet.stage.variants import Variants
 
 PLOT = "sensitivity.svg"
 
 
-class Quantize(Stage):
+class Quantize(MeasuringStage):
     """How much accuracy may be lost, and how that is found out; `conf/stage/quantize.yaml` tells of each key."""
 
     artifact: ArtifactFolder | None
@@ -39,7 +38,6 @@ class Quantize(Stage):
     batch_size: Count
     evaluate_train: bool
     evaluate_test: bool
-    measure_cost: bool
     resume: Checkpoint | None
 
     @model_validator(mode="after")
@@ -65,39 +63,38 @@ class Quantize(Stage):
         from chirplet.console import console
         from chirplet.report.gain import gain
         from chirplet.report.sensitivity import sensitivity_table
-        from chirplet.runtime.pytorch import PyTorchRuntime
         from chirplet.stage.fitting import seed_everything
         from chirplet.stage.judging import Judge
         from chirplet.stage.loggers import open_loggers, tell
         from chirplet.stage.outcome import Outcome, tell_result, write_outcome
         from chirplet.stage.parent import open_parent
         from chirplet.stage.proof import prove
+        from chirplet.stage.variants import Variants
+        from chirplet.whole import scratch_folder
 
         seed_everything(run)
         parent = open_parent(run, self.artifact)
         splits = self._splits(parent)
         with ExitStack() as stack:
             loggers = stack.enter_context(open_loggers(run, "quantize", parent.lineage))
-            workspace = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            workspace = stack.enter_context(scratch_folder())
             judge = Judge(run, parent.data, self.batch_size)
             calibration = Calibration(parent.data.tokens(parent.data.corpus.train), parent.data.pad_id)
             # First, since it refuses what cannot be.
             quantization = self.quantizer.prepare(parent.model, calibration, workspace)
             # Before `qat` trains it on: the drop is from the parent.
-            before = None if self.tolerance is None else judge(PyTorchRuntime(parent.model, bf16=False), None)
+            before = None if self.tolerance is None else judge(_in_fp32(run, parent), None)
             training: dict[str, Any] = {}
             if isinstance(self.quantizer, QAT):
                 from chirplet.stage.rounding import train_rounded
 
                 training = train_rounded(run, self.quantizer, parent, loggers, self.resume)
                 quantization = self.quantizer.prepare(parent.model, calibration, workspace)
-            training |= {"arithmetic": quantization.facts} | self._kept(
-                run, judge, before, parent, quantization, workspace
-            )
+            variants = Variants(run, parent, quantization, workspace)
+            training |= {"arithmetic": quantization.facts} | self._kept(run, judge, before, parent, variants)
 
             def save(folder: Path) -> "Runtime":
-                quantization.write(folder, training["kept"])
-                return _opened(run, folder)
+                return variants.save(folder, training["kept"])
 
             # pydantic would write of the quantizer what its base class declares: nothing.
             settings = self.model_dump(exclude={"artifact", "resume"}) | {"quantizer": self.quantizer.model_dump()}
@@ -110,7 +107,7 @@ class Quantize(Stage):
                 parent.data,
                 splits,
                 self.batch_size,
-                self.measure_cost,
+                self.cost_on(run),
                 account=lambda folder, judged: prove(run, folder, parent.data, judged, self.batch_size),
                 beside=parent.artifact.folder,
             )
@@ -146,23 +143,20 @@ class Quantize(Stage):
         judge: "Judge",
         before: "tuple[Quality, Tensor] | None",
         parent: "Parent",
-        quantization: "Quantization",
-        workspace: Path,
+        variants: "Variants",
     ) -> dict[str, Any]:
         """What is kept in higher precision, how sensitive each layer is, and what it rests on."""
         from chirplet.quantizer.tolerance import fewest_kept, sensitivities
-        from chirplet.runtime.pytorch import PyTorchRuntime
 
         def quantized(kept: Collection[str], tweets: int | None, reference: "Tensor | None") -> "Quality":
-            with tempfile.TemporaryDirectory(dir=workspace) as folder:
-                quantization.write(Path(folder), kept)
-                return judge(_opened(run, Path(folder)), tweets, reference)[0]
+            with variants.opened(kept) as runtime:
+                return judge(runtime, tweets, reference)[0]
 
         found: dict[str, dict[str, float]] = {}
-        few = self.sensitivity_tweets
-        if quantization.layers and few and len(parent.data.corpus.val):
-            quality, said = judge(PyTorchRuntime(parent.model, bf16=False), few)
-            found = sensitivities(quantization.layers, quality, lambda kept: quantized(kept, few, said))
+        few, layers = self.sensitivity_tweets, variants.quantization.layers
+        if layers and few and len(parent.data.corpus.val):
+            quality, said = judge(_in_fp32(run, parent), few)
+            found = sensitivities(layers, quality, lambda kept: quantized(kept, few, said))
         account: dict[str, Any] = {"kept": [], "sensitivity": found}
         if before is not None and self.tolerance is not None:
             # What training changed under `qat` is not what rounding changed; there the count alone tells.
@@ -182,10 +176,15 @@ def _figures(record: "Record", path: Path) -> dict[str, str]:
     return {"sensitivity": figure_page(save_sensitivity(record, path), f"{record.method}: how sensitive layers are")}
 
 
-def _opened(run: Run, folder: Path) -> "Runtime":
-    from chirplet.runtime.base import open_runtime
+def _in_fp32(run: Run, parent: "Parent") -> "Runtime":
+    """The parent's model where the run computes; it stays on the CPU itself, for the quantizer."""
+    from copy import deepcopy
 
-    return open_runtime(folder, accelerator="cpu", threads=run.trainer.threads, precision="stored")
+    from chirplet.runtime.pytorch import PyTorchRuntime
+
+    device = run.trainer.device()
+    model = parent.model if device.type == "cpu" else deepcopy(parent.model).to(device)  # type: ignore[arg-type]
+    return PyTorchRuntime(model, bf16=False)
 
 
 def _method(quantizer: Quantizer) -> str:

@@ -55,6 +55,7 @@ class Teachers:
                     batch_size=batch_size,
                     accelerator=run.trainer.accelerator,
                     threads=run.trainer.threads,
+                    verify=run.verify,
                 )
                 total[rows] += said * np.where(folds[rows] == EVERYONE, weight, 1.0).astype(np.float32)[:, None]
         return total

@@ -8,7 +8,7 @@ from pydantic import Field
 from chirplet.config import Count, Fraction, NonNegative, Positive
 from chirplet.data.corpus import Corpus, Split, Tweets
 from chirplet.error import ConfigError
-from chirplet.stage.base import Checkpoint, Stage
+from chirplet.stage.base import Checkpoint, MeasuringStage
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from chirplet.module.classifier import Optimization
 
 
-class TrainingStage(Stage, ABC):
+class TrainingStage(MeasuringStage, ABC):
     """Keys of `conf/stage/_training.yaml`.
 
     `layer_decay` multiplies the learning rate once per layer from the top down (Howard & Ruder 2018, arXiv
@@ -36,7 +36,6 @@ class TrainingStage(Stage, ABC):
     eval_batch_size: Count
     evaluate_train: bool
     evaluate_test: bool
-    measure_cost: bool
     resume: Checkpoint | None
 
     def optimization(self, model: "PreTrainedModel", steps: int) -> "Optimization":
