@@ -36,7 +36,7 @@ def said(folder: Path) -> str:
 
 
 def leave(processes: list[psutil.Process]) -> None:
-    wait_until(lambda: all(gone(process) for process in processes), 5)
+    wait_until(lambda: all(gone(process) for process in processes))
 
 
 @dataclass

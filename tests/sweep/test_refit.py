@@ -1,16 +1,20 @@
 """The run after the last trial: checked before the first one, and carried out with the best trial's settings."""
 
 import json
+import subprocess
 
 import pytest
+from optuna import load_study
 
 from checkpoints import tiny_bert
 from chirplet.error import ConfigError, SweepError
 from chirplet.sweep.planning import make_plan
 from chirplet.sweep.refit import check_refit, filled
+from chirplet.sweep.storage import open_storage
 from forked import command
 from runs import small_run
-from sweeps import composed, here, study, sweeper_settings
+from sweeps import command as sweep_command
+from sweeps import composed, here, study, sweeper_settings, wait_until
 
 FIXED = ["stage=finetune", "trainer.max_epochs=2", "logger=none"]
 SEARCH = "stage.learning_rate=interval(1e-5,1e-3)"
@@ -101,3 +105,24 @@ def test_a_trial_without_epochs_has_no_best_one_and_the_same_command_goes_on(tmp
     assert (tmp_path / "ledger").read_text().split() == ["0", "1", "alone"]
     assert "seed: 7" in (tmp_path / "sweep" / "refit" / ".hydra" / "config.yaml").read_text()
     assert len(study(tmp_path / "sweep").trials) == 2
+
+
+@pytest.mark.parametrize("kind", ["journal", "postgresql"])
+def test_two_studies_of_one_storage_do_not_wait_for_each_others_refit(kind, tmp_path, new_storage):
+    """The first one's refit runs until the second one's is done; were there one lock, both would wait for ever."""
+    storage = new_storage(kind)
+    shared = ["hydra.sweeper.n_trials=1", "hydra.sweeper.refit=true", f"hydra.sweeper.storage={storage}"]
+    gate = tmp_path / "gate"
+    long = [f"hydra.sweeper.refit_overrides=['gate={gate}']", "hydra.sweeper.study_name=long"]
+    process = subprocess.Popen(sweep_command(tmp_path / "long", *shared, *long, "hydra.sweeper.isolate=false"))
+    try:
+        wait_until(lambda: (tmp_path / "long" / "refit").exists() or process.poll() is not None)
+        here(tmp_path / "short", *shared, "hydra.sweeper.study_name=short")
+        assert process.poll() is None
+        gate.touch()
+        assert process.wait() == 0
+    finally:
+        process.kill()
+        process.wait()
+    for name in ("long", "short"):
+        assert load_study(study_name=name, storage=open_storage(storage)[0]).user_attrs["refitted"] == 0

@@ -27,7 +27,7 @@ from chirplet.sweep.pool import Pool
 from chirplet.sweep.refit import check_refit, refit
 from chirplet.sweep.results import results_table, write_front, write_trials
 from chirplet.sweep.settings import SweepSettings
-from chirplet.sweep.storage import open_storage
+from chirplet.sweep.storage import of_study, open_storage
 from chirplet.sweep.study import open_study
 from chirplet.sweep.worker import Task, Worker
 
@@ -75,7 +75,7 @@ def conduct(settings: dict[str, Any], job: Job, arguments: Sequence[str]) -> flo
             raise Interrupted(
                 f"interrupted: {done} of {plan.n_trials} trials are done; the same command goes on"
             ) from None
-    with lock("results"):
+    with lock(of_study("results", plan.study_name)):
         _write_results(plan, job, claims, checked.figures)
     trials = claims.trials()
     if too_many_failed(trials, plan):
@@ -85,7 +85,7 @@ def conduct(settings: dict[str, Any], job: Job, arguments: Sequence[str]) -> flo
             f"(hydra.sweeper.max_failure_rate); trial {failures[-1].number}: {failures[-1].user_attrs.get(FAILURE)}"
         )
     if checked.refit:
-        with lock("refit"):
+        with lock(of_study("refit", plan.study_name)):
             refit(plan, job, claims, checked.refit_overrides)
     if len(plan.directions) > 1:
         return [value for trial in front(claims.study, plan) for value in trial.values]
