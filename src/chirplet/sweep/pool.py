@@ -20,6 +20,7 @@ from hydra.core.singleton import Singleton
 
 from chirplet.child import DONE, ERROR, environment, framed
 from chirplet.error import ConfigError, Interrupted, SweepError
+from chirplet.hardware import cpu_cores
 from chirplet.sweep.claim import Claims
 from chirplet.sweep.process import CONFIGURATION
 from chirplet.sweep.worker import Worker
@@ -50,7 +51,7 @@ class Pool:
         self._logs = tempfile.TemporaryDirectory(prefix="chirplet-sweep-")
         self._threads = {}
         if processes > 1:
-            share = str(max(1, _cores() // processes))
+            share = str(max(1, cpu_cores() // processes))
             self._threads = {name: share for name in THREADS if name not in os.environ}
         self._processes = [self._started(Path(self._logs.name) / f"{place}.log", 0) for place in range(processes)]
 
@@ -131,8 +132,3 @@ def _give(process: _Process, payload: bytes) -> None:
     with suppress(BrokenPipeError):
         process.popen.stdin.writelines(framed(payload))
         process.popen.stdin.flush()
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
