@@ -20,6 +20,7 @@ from chirplet.sweep.best import best_trial, experiment_text, front, write_best
 from chirplet.sweep.claim import FAILURE, Claims, too_many_failed
 from chirplet.sweep.composing import Job, quoted
 from chirplet.sweep.display import SweepDisplay
+from chirplet.sweep.gpus import worker_gpus
 from chirplet.sweep.lease import Owner
 from chirplet.sweep.plan import Plan
 from chirplet.sweep.planning import make_plan
@@ -55,6 +56,7 @@ def conduct(settings: dict[str, Any], job: Job, arguments: Sequence[str]) -> flo
         _experiment(plan, job, {}, [])  # tells now what it could not be written of at the end
         if checked.refit:
             check_refit(plan, job, checked.refit_overrides)
+        gpus = [] if pool is None else worker_gpus(plan, checked.n_jobs, checked.share_gpus)
         storage, lock = open_storage(plan.storage, "hydra.sweeper.storage")
         claims = Claims(plan, storage, lock, open_study(plan, storage, lock), Owner.here())
         plan.folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +67,7 @@ def conduct(settings: dict[str, Any], job: Job, arguments: Sequence[str]) -> flo
         try:
             with _displayed(plan):
                 if pool is not None:
-                    pool.run(Worker(plan, job), claims)
+                    pool.run(Worker(plan, job), claims, gpus)
                 elif basic:
                     Worker(plan, job).work()
                 else:

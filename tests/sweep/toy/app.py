@@ -28,7 +28,7 @@ def run(cfg: DictConfig) -> float | tuple[float, float] | None:
         if trial is not None:
             trial.report(value(cfg.x, cfg.y) + 3 - step, step)
     print(f"x={cfg.x} y={cfg.y} value={value(cfg.x, cfg.y)}")
-    print({name: threads for name, threads in os.environ.items() if name.endswith("_NUM_THREADS")})
+    print({name: value for name, value in os.environ.items() if name.endswith(("_NUM_THREADS", "_VISIBLE_DEVICES"))})
     if cfg.y == cfg.fail_at:
         if cfg.how == "error":
             raise ValueError(f"y may not be {cfg.y}")
