@@ -21,8 +21,9 @@ def run(cfg: DictConfig) -> float | tuple[float, float] | None:
     if cfg.ledger is not None:
         with Path(cfg.ledger).open("a") as ledger:
             ledger.write(f"{'alone' if trial is None else trial.number}\n")
-    while cfg.gate is not None and not Path(cfg.gate).exists():
-        time.sleep(0.01)
+    if cfg.gate is not None and (trial is None or trial.number >= cfg.gate_from):
+        while not Path(cfg.gate).exists():
+            time.sleep(0.01)
     for step in (1, 2, 3):
         time.sleep(cfg.sleep_s / 3)
         if trial is not None:
