@@ -38,7 +38,10 @@ class TestCheck:
         plan = make_plan(sweeper_settings(job.config), job, [*FIXED, *fixed, search])
         check_refit(plan, job, overrides)
 
-    @pytest.mark.parametrize("overrides", [[], [BRACES], ["stage.final=true", "trainer.max_epochs={best_epoch}"]])
+    @pytest.mark.parametrize(
+        "overrides",
+        [[], [BRACES], ["cache_dir=${hydra:sweep.dir}/cache"], ["stage.final=true", "trainer.max_epochs={best_epoch}"]],
+    )
     def test_what_can_be_run_passes(self, job, overrides):
         self.check(job, *overrides)
 

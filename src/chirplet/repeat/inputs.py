@@ -42,7 +42,7 @@ def pinned(cfg: DictConfig, record: Record, own: Collection[str]) -> DictConfig:
     changed = cfg.copy()
     threads = record.training.get("threads")
     if cfg.trainer.threads is None and isinstance(threads, int) and not _gives(own, "trainer.threads"):
-        set_torch_threads(None)
+        set_torch_threads(None)  # as a run with null does
         changed.trainer.threads = None if threads == torch.get_num_threads() else threads
     key, base = _trained(cfg), record.lineage[0]
     if key is None or _gives(own, f"{key}.name_or_path") or _gives(own, f"{key}.revision"):

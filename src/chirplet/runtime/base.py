@@ -64,7 +64,7 @@ def open_runtime(folder: Path, *, accelerator: str, threads: int | None, precisi
     """The model in `folder`, ready to run.
 
     `threads: None` is what OMP_NUM_THREADS says, or as many as there are CPU cores for this process; with PyTorch it is
-    what this process computes with already.
+    what this process computes with already, if that is not more.
 
     Raises:
         ModelError: it is damaged, or of a runtime that is not installed.

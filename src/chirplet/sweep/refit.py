@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from chirplet.console import console
@@ -70,14 +71,19 @@ def filled(overrides: Sequence[str], best_epoch: int | None) -> list[str]:
 
 def _faults(plan: Plan, job: Job, overrides: Sequence[str]) -> list[str]:
     """What is wrong with a run, a line each."""
+    hydra = HydraConfig.instance()
+    before = hydra.cfg
     try:
-        config = without_hydra(compose(job, overrides, plan.folder, FOLDER))
+        config = compose(job, overrides, plan.folder, FOLDER)
+        hydra.set_config(config)  # for what is interpolated from it, as in a run
         if _is_ours(config):
             from chirplet.experiment import parse
 
-            parse(config)
+            parse(without_hydra(config))
     except ConfigError as error:
         return str(error).splitlines()
+    finally:
+        hydra.cfg = before
     return []
 
 
