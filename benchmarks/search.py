@@ -8,7 +8,6 @@ judged on validation. `--quick` searches with two trials and compares with one s
 import argparse
 import csv
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from typing import Any
 
 from measuring import figure, matrix_product_rate
 
-from chirplet.hardware import cpu_name
+from chirplet.hardware import cpu_cores, cpu_name
 
 ROOT = Path(__file__).resolve().parents[1]
 SEEDS = (1, 2, 3)
@@ -72,7 +71,7 @@ def main() -> None:
     ]  # fmt: skip
     context: dict[str, Any] = {
         "cpu": cpu_name(),
-        "cores": os.cpu_count(),
+        "cores": cpu_cores(),
         "bf16_gflops": {"before": round(before), "after": round(matrix_product_rate())},
         "data": "vader_tweets",
         "states": dict(Counter(trial["state"] for trial in trials)),

@@ -10,7 +10,6 @@ the waiting workers, which is left out.
 import argparse
 import heapq
 import json
-import os
 import platform
 import statistics
 import subprocess
@@ -27,7 +26,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from measuring import Figures, figure
 
-from chirplet.hardware import cpu_name
+from chirplet.hardware import cpu_cores, cpu_name
 
 ROOT = Path(__file__).resolve().parents[1]
 APP = Path(__file__).parent / "sweep_app"
@@ -235,7 +234,7 @@ def main() -> None:
     comparison = figure("Hydra composes a configuration, for comparison", statistics.fmean(composed), "ms")
     context = {
         "cpu": cpu_name(),
-        "cores": os.cpu_count(),
+        "cores": cpu_cores(),
         "workers": WORKERS,
         "versions": {"python": platform.python_version()} | {name: installed(name) for name in packages},
         "data": "trials that sleep, in benchmarks/sweep_app",

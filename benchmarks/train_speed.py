@@ -223,7 +223,7 @@ def main() -> None:
     parser.add_argument("--ablate", action="store_true", help="what each setting for speed is worth, instead")
     parser.add_argument("--scale", action="store_true", help="more tweets and longer ones, instead")
     arguments = parser.parse_args()
-    from chirplet.hardware import cpu_name
+    from chirplet.hardware import cpu_cores, cpu_name
 
     overrides = []
     if arguments.data is not None:
@@ -241,7 +241,7 @@ def main() -> None:
         figures, context = beginning + figures + accuracy, size | context | {"accuracy": more}
     context |= {
         "cpu": cpu_name(),
-        "cores": os.cpu_count(),
+        "cores": cpu_cores(),
         "bf16_gflops": {"before": round(before), "after": round(matrix_product_rate())},
         "data": "vader_tweets" if arguments.data is None else "corona_nlp",
         "batch_size": BATCH_SIZE,

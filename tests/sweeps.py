@@ -30,6 +30,8 @@ from places import CONF, ROOT
 APP = Path(__file__).parent / "sweep" / "toy" / "app.py"
 SEARCH = ["x=interval(0,1)", "y=choice(1,2)", "hydra.sweeper.direction=minimize"]
 """The best value is 1, at x = 0.3 and y = 1."""
+SUITE_S = 240
+"""The suite's own timeout, which does not reach threads that wait for a command."""
 
 
 def settings(folder: Path, *overrides: str) -> list[str]:
@@ -55,7 +57,7 @@ def sweep(
 ) -> subprocess.CompletedProcess[str]:
     """Run such a command to its end."""
     return subprocess.run(
-        command(folder, *overrides), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        command(folder, *overrides), cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SUITE_S
     )
 
 
@@ -104,12 +106,9 @@ def gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait for `condition`; a TimeoutError tells that it never came."""
-    deadline = time.monotonic() + seconds
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for `condition`, however slow the machine is; what never comes ends with the suite's timeout."""
     while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds} s")
         time.sleep(0.01)
 
 

@@ -1,6 +1,10 @@
 """What is told of the CPU is what the kernel and torch tell."""
 
+import os
 import platform
+import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -48,6 +52,98 @@ def test_threads_are_those_wanted_or_told_or_one_for_each_core(monkeypatch):
     assert (hardware.cpu_threads(5), hardware.cpu_threads(None)) == (5, 3)
     monkeypatch.setenv("OMP_NUM_THREADS", "4,2")
     assert hardware.cpu_threads(None) == hardware.cpu_cores()
+
+
+# What each kind of container has below /sys/fs/cgroup, and the cores that it leaves; one of them on any machine.
+CGROUPS = {
+    "v2": ({"cpu.max": "100000 100000"}, 1),
+    "v2, half a core": ({"cpu.max": "50000 100000"}, 1),
+    "v2, no limit": ({"cpu.max": "max 100000"}, None),
+    "v1": ({"cpu/cpu.cfs_quota_us": "20000", "cpu/cpu.cfs_period_us": "20000"}, 1),
+    "v1, no limit": ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+}
+
+
+@pytest.fixture
+def in_container(tmp_path):
+    """Run Python where /sys/fs/cgroup holds these files alone; what it prints."""
+    unshare = [shutil.which("unshare") or "unshare", "--user", "--map-root-user", "--mount"]
+    mount = f"mount --bind {tmp_path} /sys/fs/cgroup && exec "
+    try:
+        subprocess.run([*unshare, "sh", "-c", f"{mount} true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("namespaces are not allowed here, or there are no cgroups")
+
+    def run(files, code, **environment):
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(f"{text}\n")
+        known = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+        command = [*unshare, "sh", "-c", f'{mount} "$@"', "sh", sys.executable, "-c", code]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=known | environment)
+        return done.stdout.split()
+
+    return run
+
+
+@pytest.mark.parametrize("kind", CGROUPS)
+def test_a_containers_quota_limits_the_cores(kind, in_container):
+    files, limit = CGROUPS[kind]
+    code = "import os; from chirplet.hardware import cpu_cores; print(cpu_cores(), len(os.sched_getaffinity(0)))"
+    cores, affinity = in_container(files, code)
+    assert cores == (affinity if limit is None else str(limit))
+
+
+def test_torch_starts_no_more_threads_than_a_container_may_use(in_container):
+    """Torch counts the machine's cores; in its place, three stand for those of any machine."""
+    code = (
+        "import torch; from chirplet.hardware import set_torch_threads; torch.set_num_threads(3); "
+        "set_torch_threads(None); print(torch.get_num_threads())"
+    )
+    quota, _ = CGROUPS["v2"]
+    assert in_container(quota, code) == ["1"]
+    assert in_container(quota, code, OMP_NUM_THREADS="3") == ["3"], "the user's own"
+
+
+@pytest.fixture
+def torch_threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("variables", "wanted", "expected"),
+    [
+        ({}, None, 1),
+        ({}, 2, 2),
+        ({"OMP_NUM_THREADS": "3"}, None, 3),
+        ({"MKL_NUM_THREADS": "3"}, None, 3),
+        ({"OMP_NUM_THREADS": "3"}, 2, 2),
+    ],
+)
+def test_torchs_own_choice_is_at_most_a_thread_for_each_core(variables, wanted, expected, monkeypatch, torch_threads):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"LOKY_MAX_CPU_COUNT": "1", **variables}.items():
+        monkeypatch.setenv(name, value)
+    assert (hardware.cpu_cores(), hardware.cpu_threads(wanted)) == (
+        1,
+        wanted or int(variables.get("OMP_NUM_THREADS", 1)),
+    )
+    torch.set_num_threads(3)
+    hardware.set_torch_threads(wanted)
+    assert torch.get_num_threads() == expected
+
+
+def test_a_choice_of_fewer_threads_than_cores_is_left(monkeypatch, torch_threads):
+    """Torch takes the physical cores alone where it can tell them."""
+    monkeypatch.setattr(hardware, "cpu_cores", lambda: 4)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    torch.set_num_threads(2)
+    hardware.set_torch_threads(None)
+    assert torch.get_num_threads() == 2
 
 
 def test_an_accelerator_that_is_none_is_told():

@@ -45,14 +45,36 @@ def cpu_saturates_int8() -> bool:
 
 
 def cpu_cores() -> int:
-    """How many CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many CPU cores this process may use.
+
+    The least of its affinity, its container's quota (cgroup v1 or v2, rounded up) and LOKY_MAX_CPU_COUNT.
+    """
+    # Where they are counted, not above: it takes 0.06 s to import.
+    from joblib.externals.loky import cpu_count
+
+    cores: int = cpu_count()
+    return cores
 
 
 def cpu_threads(wanted: int | None) -> int:
     """How many CPU threads a runtime takes: those `wanted`; else as OMP_NUM_THREADS says, or one for each core."""
     told = os.environ.get("OMP_NUM_THREADS", "")
     return wanted or (int(told) if told.isdecimal() and int(told) > 0 else cpu_cores())
+
+
+def set_torch_threads(wanted: int | None) -> None:
+    """Let torch compute on `wanted` CPU threads.
+
+    None is its own choice, which follows the machine's cores and knows no quota, so on no more than `cpu_cores`;
+    what OMP_NUM_THREADS or MKL_NUM_THREADS says is left as it is. Imports torch.
+    """
+    import torch
+
+    if wanted is None and not any(os.environ.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")):
+        cores = cpu_cores()
+        wanted = cores if cores < torch.get_num_threads() else None
+    if wanted is not None:
+        torch.set_num_threads(wanted)
 
 
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")

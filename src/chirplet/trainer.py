@@ -22,7 +22,8 @@ class TrainerSettings(Settings):
     """Hardware, precision and length of a training run.
 
     `precision: auto` is bf16 mixed precision where the device computes bf16 natively (CPU with AVX512-BF16 or
-    AMX, GPU from Ampere on), fp32 elsewhere. `threads: null` leaves torch's own choice.
+    AMX, GPU from Ampere on), fp32 elsewhere. `threads: null` leaves torch's own choice, of no more threads than this
+    process has cores.
 
     With more than one of `devices` as many processes train together, each on a GPU of its own or on its part of the
     CPU's cores. A stage's `batch_size` remains that of all together, and the result that of one process, but for

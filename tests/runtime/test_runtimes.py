@@ -52,6 +52,20 @@ def opened(folder, threads=1, accelerator="cpu", precision="stored"):
     return open_runtime(folder, accelerator=accelerator, threads=threads, precision=precision)
 
 
+def test_every_runtime_takes_one_thread_for_each_core_at_most(folder, parent, monkeypatch):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    before = torch.get_num_threads()
+    try:
+        for each in (folder, parent):
+            torch.set_num_threads(3)  # as torch chooses by itself on three cores
+            assert opened(each, threads=None).threads == 1
+            assert opened(each, threads=2).threads == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_folder_says_what_runs_it(folder, tmp_path):
     assert runtime_of(folder) == opened(folder).name
     assert "int8" in opened(folder).precision

@@ -176,7 +176,7 @@ def test_a_checkpoint_is_of_the_first_step_that_is_not_done(overrides, tmp_path,
     few = ["callback=default", "trainer.log_every_n_steps=1", "stage.compare=false"]
     own = [*kept[:-1], two, f"cache_dir={tmp_path}/cache", *few]
     started = Command(*own, "trainer.max_epochs=6", f"hydra.run.dir={tmp_path}/cut")
-    wait_until(lambda: (tmp_path / "cut" / "student" / "checkpoints").is_dir(), 120)
+    wait_until(lambda: (tmp_path / "cut" / "student" / "checkpoints").is_dir())
     os.kill(started.pid, signal.SIGINT)
     ended = started.end()
     assert ended.returncode == 130

@@ -70,6 +70,19 @@ def test_a_run_writes_an_artifact_that_transformers_opens(finetune):
         assert model(**tokenizer("what a lovely day", return_tensors="pt")).logits.shape == (1, 5)
 
 
+def test_training_takes_one_thread_for_each_core_at_most(finetune, monkeypatch):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)  # as torch chooses by itself on three cores
+    try:
+        _, artifact = finetune("trainer.max_epochs=1", "trainer.limit_train_batches=2")
+    finally:
+        torch.set_num_threads(before)
+    assert artifact.record.training["threads"] == 1
+
+
 def test_the_recorded_metrics_are_those_of_the_recorded_predictions(finetune):
     _, artifact = finetune()
     for split, metrics in artifact.record.metrics.items():

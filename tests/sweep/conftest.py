@@ -73,7 +73,7 @@ def postgresql() -> Iterator[str]:
 
     def run(*command: str) -> None:
         with (folder / "output.log").open("ab") as output:
-            done = subprocess.run([*user, *command], cwd=folder, stdout=output, stderr=subprocess.STDOUT, timeout=60)
+            done = subprocess.run([*user, *command], cwd=folder, stdout=output, stderr=subprocess.STDOUT)
         assert done.returncode == 0, (folder / "output.log").read_text()
 
     try:

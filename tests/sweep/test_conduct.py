@@ -219,7 +219,7 @@ def searches(tmp_path_factory) -> Searches:
     arguments = search(encoder, folder, "tuned", "hydra.sweeper.n_trials=3", "hydra.sweeper.refit=true")
     started = Command(*arguments)
     output = folder / "tuned" / "0" / "output.log"
-    wait_until(lambda: output.exists() and "epoch 1/" in output.read_text(), 100)
+    wait_until(lambda: output.exists() and "epoch 1/" in output.read_text())
     os.kill(started.pid, signal.SIGINT)
     interrupted = started.end()
     # The rest without workers: each would import torch anew.

@@ -36,15 +36,16 @@ def said(folder: Path) -> str:
 
 
 def leave(processes: list[psutil.Process]) -> None:
-    wait_until(lambda: all(gone(process) for process in processes), 5)
+    wait_until(lambda: all(gone(process) for process in processes))
 
 
 @dataclass
 class Broken:
-    """A sweep that is killed again and again, and then left alone."""
+    """A sweep that is killed again and again, and then left alone; until then its last trial does not end."""
 
     folder: Path
     overrides: list[str]
+    gate: Path
     moments: list[float] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     exit_code: int | None = None
@@ -57,8 +58,7 @@ class Broken:
             process = start(self.folder, *self.overrides)
             wait_until(lambda before=before, process=process: size(self.folder) > before or process.poll() is not None)
             assert process.poll() is None, said(self.folder)
-            # Short ones at the end, so that however fast the machine is, there is something left to be killed.
-            self.moments.append(rng.uniform(0, 0.7 if len(done) < N_TRIALS - 4 else 0.1))
+            self.moments.append(rng.uniform(0, 0.7))
             time.sleep(self.moments[-1])
             children = workers(process)
             process.kill()
@@ -69,6 +69,7 @@ class Broken:
                 f"{trial} became {now.get(number)}" for number, trial in done.items() if now.get(number) != trial
             ]
             done = now
+        self.gate.touch()
         process = start(self.folder, *self.overrides)
         children = []
         while process.poll() is None:
@@ -86,8 +87,14 @@ def unbroken(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def broken(unbroken, tmp_path_factory) -> tuple[Broken, Broken]:
     """Two sweeps, broken at the same time: one of two workers' processes, one of a worker in the command's own."""
-    pair = Broken(tmp_path_factory.mktemp("pair"), [*OVERRIDES, "hydra.sweeper.n_jobs=2"])
-    single = Broken(tmp_path_factory.mktemp("single"), [*OVERRIDES, "hydra.sweeper.isolate=false"])
+    gates = tmp_path_factory.mktemp("gates")
+
+    def made(name: str, *overrides: str) -> Broken:
+        shut = [f"gate={gates / name}", f"gate_from={N_TRIALS - 1}"]
+        return Broken(tmp_path_factory.mktemp(name), [*OVERRIDES, *shut, *overrides], gates / name)
+
+    pair = made("pair", "hydra.sweeper.n_jobs=2")
+    single = made("single", "hydra.sweeper.isolate=false")
     with ThreadPoolExecutor() as threads:
         runs = [threads.submit(pair.kill, 6, random.Random(1)), threads.submit(single.kill, 2, random.Random(2))]
         here(unbroken, *OVERRIDES)
@@ -114,9 +121,12 @@ def test_one_worker_killed_anywhere_ends_with_the_trials_of_one_that_was_not(bro
 
 def test_two_commands_share_a_sweep(tmp_path):
     folder, ledger = tmp_path / "sweep", tmp_path / "ledger"
-    overrides = ["hydra.sweeper.n_trials=8", "sleep_s=0.3", f"ledger={ledger}", "hydra.sweeper.isolate=false"]
+    gate = tmp_path / "gate"  # shut until each has a trial
+    overrides = ["hydra.sweeper.n_trials=8", f"gate={gate}", f"ledger={ledger}", "hydra.sweeper.isolate=false"]
     both = [start(folder, *overrides) for _ in range(2)]
-    assert [process.wait(60) for process in both] == [0, 0], said(folder)
+    wait_until(lambda: ledger.exists() and len(ledger.read_text().split()) == 2)
+    gate.touch()
+    assert [process.wait() for process in both] == [0, 0], said(folder)
     trials = study(folder).trials
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 8
     assert sorted(ledger.read_text().split()) == list("01234567")
@@ -125,14 +135,14 @@ def test_two_commands_share_a_sweep(tmp_path):
 
 
 def test_ctrl_c_gives_the_trials_back_and_the_same_command_goes_on(tmp_path):
-    folder, ledger = tmp_path / "sweep", tmp_path / "ledger"
-    overrides = ["hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2", "sleep_s=1.0", f"ledger={ledger}"]
+    folder, ledger, gate = tmp_path / "sweep", tmp_path / "ledger", tmp_path / "gate"
+    overrides = ["hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2", f"gate={gate}", f"ledger={ledger}"]
     process = start(folder, *overrides)
     wait_until(ledger.exists)
     children = workers(process)
     assert len(children) == 2
     process.send_signal(signal.SIGINT)
-    process.wait(10)
+    process.wait()
     leave(children)
     assert "interrupted: 0 of 2 trials are done; the same command goes on" in said(folder)
     given_back = study(folder).trials
@@ -140,6 +150,7 @@ def test_ctrl_c_gives_the_trials_back_and_the_same_command_goes_on(tmp_path):
     for trial in given_back:
         assert trial.state == TrialState.RUNNING
         assert Lease.read(trial.user_attrs).owner is None
+    gate.touch()
     here(folder, *overrides, "hydra.sweeper.n_jobs=1")
     trials = study(folder).trials
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2

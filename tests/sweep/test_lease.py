@@ -35,7 +35,7 @@ def watch(clock):
 
 @pytest.fixture
 def sleeper():
-    process = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
+    process = subprocess.Popen([sys.executable, "-S", "-c", "import signal; signal.pause()"])
     yield process
     process.kill()
     process.wait()

@@ -1,11 +1,10 @@
 """Workers in processes of their own: what they share, how they die, and what that costs."""
 
-import os
-
 import pytest
 from optuna.trial import TrialState
 
 from chirplet.error import ConfigError, SweepError
+from chirplet.hardware import cpu_cores
 from sweeps import facts, here, study
 
 COMPLETE, FAIL = TrialState.COMPLETE, TrialState.FAIL
@@ -41,7 +40,7 @@ def test_two_workers_share_the_cores_and_try_the_whole_grid_once(tmp_path, monke
     ]
     assert [trial.state for trial in trials] == [COMPLETE] * 6
     assert sorted(ledger.read_text().split()) == list("012345")
-    share = max(1, len(os.sched_getaffinity(0)) // 2)
+    share = max(1, cpu_cores() // 2)
     assert f"'OMP_NUM_THREADS': '{share}'" in printed(tmp_path / "sweep", 0)
     assert "'MKL_NUM_THREADS': '7'" in printed(tmp_path / "sweep", 0)
 

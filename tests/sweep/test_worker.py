@@ -85,8 +85,8 @@ def stop_between_writes(process: subprocess.Popen, folder: Path) -> None:
 
 def test_a_worker_that_stood_still_loses_its_trial_and_says_so(tmp_path):
     """Two commands: one is stopped while it runs trial 0, the other takes it over, and the first finds it gone."""
-    ledger = tmp_path / "ledger"
-    overrides = ["hydra.sweeper.n_trials=2", "sleep_s=0.6", f"ledger={ledger}", "hydra.sweeper.lease_s=0.5"]
+    ledger, gate = tmp_path / "ledger", tmp_path / "gate"
+    overrides = ["hydra.sweeper.n_trials=2", f"gate={gate}", f"ledger={ledger}", "hydra.sweeper.lease_s=0.5"]
     log = tmp_path / "log"
     with log.open("w") as output:
         stopped = subprocess.Popen(
@@ -97,13 +97,14 @@ def test_a_worker_that_stood_still_loses_its_trial_and_says_so(tmp_path):
         stop_between_writes(stopped, tmp_path / "sweep")
         before = Lease.read(study(tmp_path / "sweep").trials[0].user_attrs)
         assert before.owner.pid == stopped.pid
+        gate.touch()
         here(tmp_path / "sweep", *overrides)
         told = facts(study(tmp_path / "sweep").trials)
         owners = [Lease.read(trial.user_attrs).owner.pid for trial in study(tmp_path / "sweep").trials]
         assert owners == [os.getpid()] * 2
     finally:
         stopped.send_signal(signal.SIGCONT)
-        stopped.wait(30)
+        stopped.wait()
     assert stopped.returncode == 0
     assert facts(study(tmp_path / "sweep").trials) == told
     assert sorted(ledger.read_text().split()) == ["0", "0", "1"]

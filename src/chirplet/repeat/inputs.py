@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from chirplet.artifact import RECORD, Artifact, Record
 from chirplet.data.source import Source, row_names
 from chirplet.error import ArtifactError, ConfigError, DataError, UserError
+from chirplet.hardware import set_torch_threads
 from chirplet.model.bundled import sha256
 from chirplet.stage.base import given_artifact
 from chirplet.stage.distill import Distill
@@ -41,6 +42,7 @@ def pinned(cfg: DictConfig, record: Record, own: Collection[str]) -> DictConfig:
     changed = cfg.copy()
     threads = record.training.get("threads")
     if cfg.trainer.threads is None and isinstance(threads, int) and not _gives(own, "trainer.threads"):
+        set_torch_threads(None)  # as a run with null does
         changed.trainer.threads = None if threads == torch.get_num_threads() else threads
     key, base = _trained(cfg), record.lineage[0]
     if key is None or _gives(own, f"{key}.name_or_path") or _gives(own, f"{key}.revision"):

@@ -78,8 +78,8 @@ def open_runtime(
     """The model in `folder`, ready to run, once it has answered its probe: the fastest way that it answers rightly in.
 
     `threads: None` is what OMP_NUM_THREADS says, or as many as there are CPU cores for this process; with PyTorch it is
-    what this process computes with already. `verify: False` asks nothing; an older folder without a probe is opened
-    with a warning. A process asks the same files once.
+    what this process computes with already, if that is not more. `verify: False` asks nothing; an older folder without
+    a probe is opened with a warning. A process asks the same files once.
 
     Raises:
         ModelError: it is damaged, of a runtime that is not installed, or answers its probe otherwise on this machine.

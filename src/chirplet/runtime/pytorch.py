@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification
 
 from chirplet.data.padding import Ids
 from chirplet.error import ConfigError, ModelError
-from chirplet.hardware import bf16_is_native, device_of
+from chirplet.hardware import bf16_is_native, device_of, set_torch_threads
 from chirplet.model.foreign_code import refuse_code
 from chirplet.model.quiet import quiet
 from chirplet.runtime.base import Precision, Runtime, RuntimeName
@@ -36,8 +36,7 @@ class PyTorchRuntime(Runtime):
     def open(cls, folder: Path, accelerator: str, threads: int | None, precision: Precision) -> Self:
         """As `chirplet.runtime.base.open_runtime`; sets the number of threads of the process."""
         device = device_of(accelerator)
-        if threads is not None:
-            torch.set_num_threads(threads)
+        set_torch_threads(threads)
         model = load_model(folder)
         if precision == "bf16-mixed" and model.dtype != torch.float32:
             raise ConfigError(

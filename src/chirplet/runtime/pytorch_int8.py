@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from chirplet.data.padding import Ids
 from chirplet.error import ConfigError, ModelError
+from chirplet.hardware import set_torch_threads
 from chirplet.model.foreign_code import refuse_code
 from chirplet.model.quiet import quiet
 from chirplet.runtime.base import Precision, Runtime, RuntimeName
@@ -49,8 +50,7 @@ class PyTorchInt8Runtime(Runtime):
             raise ConfigError(f"trainer.accelerator: got {accelerator!r}, but this int8 model computes on the CPU")
         if precision not in {"auto", "stored"}:
             raise ConfigError(f"stage.precision: got {precision!r}, should be auto: an int8 model computes in int8")
-        if threads is not None:
-            torch.set_num_threads(threads)
+        set_torch_threads(threads)
         return cls(load_int8(folder))
 
     @torch.inference_mode()

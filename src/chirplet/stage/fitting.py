@@ -21,7 +21,7 @@ from chirplet.config import Foreign
 from chirplet.console import console, shown_path
 from chirplet.data.batches import Share
 from chirplet.error import ConfigError
-from chirplet.hardware import keep_freed_memory
+from chirplet.hardware import keep_freed_memory, set_torch_threads
 from chirplet.holding import hold_output
 from chirplet.stage.base import AUTO, Run
 from chirplet.stage.processes import processes
@@ -36,8 +36,7 @@ for name in ("pytorch_lightning", "lightning_fabric"):
 def seed_everything(run: Run) -> None:
     """Seed every generator and set the number of threads."""
     pl.seed_everything(run.seed, verbose=False)
-    if run.trainer.threads is not None:
-        torch.set_num_threads(run.trainer.threads)
+    set_torch_threads(run.trainer.threads)
 
 
 def checkpoint_folder(run: Run, resume: str | None) -> Path:

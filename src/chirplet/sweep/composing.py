@@ -46,6 +46,13 @@ def compose(job: Job, overrides: Sequence[str], folder: Path, subfolder: str) ->
     return config
 
 
+def without_hydra(config: DictConfig) -> DictConfig:
+    """`config` as the application is given it, changed in place."""
+    with open_dict(config):
+        del config["hydra"]
+    return config
+
+
 def quoted(text: str) -> str:
     """`text` as the value of an override."""
     return QuotedString(text, Quote.single).with_quotes()

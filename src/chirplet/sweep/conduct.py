@@ -1,6 +1,5 @@
 """A sweep from its settings to its results; what the Hydra plugin calls."""
 
-import shutil
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,24 +18,22 @@ from chirplet.console import console, shown_path
 from chirplet.error import Interrupted, SweepError, UserError
 from chirplet.sweep.best import best_trial, experiment_text, front, write_best
 from chirplet.sweep.claim import FAILURE, Claims, too_many_failed
-from chirplet.sweep.composing import Job, compose, quoted
+from chirplet.sweep.composing import Job, quoted
 from chirplet.sweep.display import SweepDisplay
+from chirplet.sweep.gpus import worker_gpus
 from chirplet.sweep.lease import Owner
 from chirplet.sweep.plan import Plan
 from chirplet.sweep.planning import make_plan
 from chirplet.sweep.pool import Pool
+from chirplet.sweep.refit import check_refit, refit
 from chirplet.sweep.results import results_table, write_front, write_trials
 from chirplet.sweep.settings import SweepSettings
-from chirplet.sweep.space import as_override
-from chirplet.sweep.storage import open_storage
+from chirplet.sweep.storage import of_study, open_storage
 from chirplet.sweep.study import open_study
-from chirplet.sweep.worker import Task, Worker, run
+from chirplet.sweep.worker import Task, Worker
 
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 REFRESH_S = 1.0
-
-REFITTED = "refitted"
-"""The study's user attribute that names the trial whose settings were refitted."""
 
 
 def conduct(settings: dict[str, Any], job: Job, arguments: Sequence[str]) -> float | list[float] | None:
@@ -57,6 +54,9 @@ def conduct(settings: dict[str, Any], job: Job, arguments: Sequence[str]) -> flo
     with Pool(checked.n_jobs) if basic and checked.isolate else nullcontext() as pool:
         plan = make_plan(checked, job, arguments)
         _experiment(plan, job, {}, [])  # tells now what it could not be written of at the end
+        if checked.refit:
+            check_refit(plan, job, checked.refit_overrides)
+        gpus = [] if pool is None else worker_gpus(plan, checked.n_jobs, checked.share_gpus)
         storage, lock = open_storage(plan.storage, "hydra.sweeper.storage")
         claims = Claims(plan, storage, lock, open_study(plan, storage, lock), Owner.here())
         plan.folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def conduct(settings: dict[str, Any], job: Job, arguments: Sequence[str]) -> flo
         try:
             with _displayed(plan):
                 if pool is not None:
-                    pool.run(Worker(plan, job), claims)
+                    pool.run(Worker(plan, job), claims, gpus)
                 elif basic:
                     Worker(plan, job).work()
                 else:
@@ -77,7 +77,7 @@ def conduct(settings: dict[str, Any], job: Job, arguments: Sequence[str]) -> flo
             raise Interrupted(
                 f"interrupted: {done} of {plan.n_trials} trials are done; the same command goes on"
             ) from None
-    with lock("results"):
+    with lock(of_study("results", plan.study_name)):
         _write_results(plan, job, claims, checked.figures)
     trials = claims.trials()
     if too_many_failed(trials, plan):
@@ -87,8 +87,8 @@ def conduct(settings: dict[str, Any], job: Job, arguments: Sequence[str]) -> flo
             f"(hydra.sweeper.max_failure_rate); trial {failures[-1].number}: {failures[-1].user_attrs.get(FAILURE)}"
         )
     if checked.refit:
-        with lock("refit"):
-            _refit(plan, job, claims, checked.refit_overrides)
+        with lock(of_study("refit", plan.study_name)):
+            refit(plan, job, claims, checked.refit_overrides)
     if len(plan.directions) > 1:
         return [value for trial in front(claims.study, plan) for value in trial.values]
     best = best_trial(claims.study, plan)
@@ -139,35 +139,11 @@ def _write_results(plan: Plan, job: Job, claims: Claims, figures: bool) -> None:
     out.print(f"sweep     {shown_path(plan.folder)}", highlight=False)
 
 
-def _overrides(plan: Plan, parameters: Mapping[str, Any]) -> list[str]:
-    return [*plan.fixed, *(as_override(name, value) for name, value in parameters.items())]
-
-
 def _experiment(plan: Plan, job: Job, parameters: Mapping[str, Any], heading: Sequence[str]) -> str:
     """The experiment file of a run with these parameters."""
     loader = job.hydra_context.config_loader
-    overrides = OverridesParser.create(config_loader=loader).parse_overrides(_overrides(plan, parameters))
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(plan.overrides(parameters))
     return experiment_text(overrides, lambda key: bool(loader.get_group_options(key.partition("@")[0])), heading)
-
-
-def _refit(plan: Plan, job: Job, claims: Claims, overrides: Sequence[str]) -> None:
-    """Train once more with the best settings, as `overrides` say: on all tweets that trials saw, judged on test."""
-    best = best_trial(claims.study, plan)
-    if best is None:
-        raise SweepError("hydra.sweeper.refit: no trial is complete and feasible, so there is nothing to refit")
-    if claims.study.user_attrs.get(REFITTED) == best.number:
-        return
-    facts = {"best_epoch": best.user_attrs.get("best_epoch")}
-    config = compose(
-        job,
-        [*_overrides(plan, best.params), *(text.format(**facts) for text in overrides)],
-        plan.folder,
-        "refit",
-    )
-    console().print(f"refit     trial {best.number}'s settings", highlight=False)
-    shutil.rmtree(plan.folder / "refit", ignore_errors=True)  # of one that was cut off, or of another best trial
-    _ = run(job, config).return_value
-    claims.study.set_user_attr(REFITTED, best.number)
 
 
 @contextmanager

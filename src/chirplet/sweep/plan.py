@@ -12,7 +12,7 @@ from optuna.distributions import distribution_to_json
 
 from chirplet.config import Foreign
 from chirplet.error import ConfigError
-from chirplet.sweep.space import Space
+from chirplet.sweep.space import Space, as_override
 
 Direction = Literal["maximize", "minimize"]
 
@@ -104,6 +104,10 @@ class Plan:
         # As a storage gives it back.
         stored: dict[str, Any] = json.loads(json.dumps(identity, default=str))
         return stored
+
+    def overrides(self, parameters: Mapping[str, Any]) -> list[str]:
+        """What the user fixed, then these parameters."""
+        return [*self.fixed, *(as_override(name, value) for name, value in parameters.items())]
 
     @property
     def failures_allowed(self) -> int:

@@ -8,14 +8,14 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import get_method
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import CategoricalDistribution
 
 from chirplet.config import METRICS, near
 from chirplet.error import ConfigError
 from chirplet.record import COSTS
 from chirplet.recording import LOCAL_KEYS, public
-from chirplet.sweep.composing import Job, compose
+from chirplet.sweep.composing import Job, compose, without_hydra
 from chirplet.sweep.plan import Constraint, Direction, Plan, digest, natural_direction
 from chirplet.sweep.settings import SweepSettings
 from chirplet.sweep.space import Space, as_override, checked_points, example, plain_key, split_overrides
@@ -54,7 +54,7 @@ def make_plan(settings: SweepSettings, job: Job, arguments: Sequence[str]) -> Pl
     _check_searched(settings, job, space)
     # One trial, as it would be composed: it tells early whether all is right, and which study this is.
     examples = [as_override(name, example(distribution)) for name, distribution in space.items()]
-    base = _without_hydra(compose(job, [*settings.trial_overrides, *fixed, *examples], Path.cwd(), "0"))
+    base = without_hydra(compose(job, [*settings.trial_overrides, *fixed, *examples], Path.cwd(), "0"))
     goal = _goal(settings, base)
     _check_metrics(goal, base, settings.metrics is not None)
     _keep_test_apart(base, space)
@@ -220,9 +220,3 @@ def _raw(node: DictConfig) -> Mapping[str, Any]:
     plain = OmegaConf.to_container(node, resolve=False)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
-
-
-def _without_hydra(config: DictConfig) -> DictConfig:
-    with open_dict(config):
-        del config["hydra"]
-    return config

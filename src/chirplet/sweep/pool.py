@@ -1,4 +1,4 @@
-"""Workers in processes of their own on this machine, the cores shared out between them.
+"""Workers in processes of their own on this machine, the cores and the GPUs split among them.
 
 A process that is killed, by the kernel for want of memory say, takes its trial with it but not the sweep: the trial is
 run once more, and counts as failed the second time.
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from hydra.core.singleton import Singleton
 
 from chirplet.child import DONE, ERROR, environment, framed
 from chirplet.error import ConfigError, Interrupted, SweepError
+from chirplet.hardware import cpu_cores
 from chirplet.sweep.claim import Claims
 from chirplet.sweep.process import CONFIGURATION
 from chirplet.sweep.worker import Worker
@@ -35,6 +37,7 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_
 @dataclass
 class _Process:
     popen: "subprocess.Popen[bytes]"
+    place: int
     log: Path
     crashes: int
 
@@ -50,9 +53,9 @@ class Pool:
         self._logs = tempfile.TemporaryDirectory(prefix="chirplet-sweep-")
         self._threads = {}
         if processes > 1:
-            share = str(max(1, _cores() // processes))
+            share = str(max(1, cpu_cores() // processes))
             self._threads = {name: share for name in THREADS if name not in os.environ}
-        self._processes = [self._started(Path(self._logs.name) / f"{place}.log", 0) for place in range(processes)]
+        self._processes = [self._started(place, 0) for place in range(processes)]
 
     def __enter__(self) -> Self:
         return self
@@ -61,17 +64,17 @@ class Pool:
         self._stop()
         self._logs.cleanup()
 
-    def run(self, worker: Worker, claims: Claims) -> None:
-        """Let all work until they have ended well.
+    def run(self, worker: Worker, claims: Claims, variables: Sequence[Mapping[str, str]]) -> None:
+        """Let all work until they have ended well; each, and whichever replaces it, with its own `variables`.
 
         Raises:
             ConfigError: a trial could not be composed.
             SweepError: workers died again and again without having run a trial.
             KeyboardInterrupt: Ctrl-C.
         """
-        payload = cloudpickle.dumps((Singleton.get_state(), worker))
+        payloads = [cloudpickle.dumps((Singleton.get_state(), worker, dict(own))) for own in variables]
         for process in self._processes:
-            _give(process, payload)
+            _give(process, payloads[process.place])
         while self._processes:
             time.sleep(POLL_S)
             for process in [process for process in self._processes if process.popen.poll() is not None]:
@@ -83,7 +86,7 @@ class Pool:
                     lines = process.said()
                     raise ConfigError("\n".join(line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)))
                 if code != DONE:
-                    self._replace(process, claims, payload)
+                    self._replace(process, claims, payloads[process.place])
 
     def _replace(self, process: _Process, claims: Claims, payload: bytes) -> None:
         code = process.popen.returncode
@@ -96,10 +99,11 @@ class Pool:
         crashes = 0 if had_trial else process.crashes + 1
         if crashes > 1:
             raise SweepError(f"workers die before they have a trial: {reason}")
-        self._processes.append(self._started(process.log, crashes))
+        self._processes.append(self._started(process.place, crashes))
         _give(self._processes[-1], payload)
 
-    def _started(self, log: Path, crashes: int) -> _Process:
+    def _started(self, place: int, crashes: int) -> _Process:
+        log = Path(self._logs.name) / f"{place}.log"
         with log.open("ab") as output:
             popen = subprocess.Popen(
                 [sys.executable, "-m", "chirplet.sweep.process"],
@@ -110,7 +114,7 @@ class Pool:
                 start_new_session=True,
                 env=environment(**self._threads),
             )
-        return _Process(popen, log, crashes)
+        return _Process(popen, place, log, crashes)
 
     def _stop(self) -> None:
         """Ask those that still run to save and leave, and end those that do not."""
@@ -131,8 +135,3 @@ def _give(process: _Process, payload: bytes) -> None:
     with suppress(BrokenPipeError):
         process.popen.stdin.writelines(framed(payload))
         process.popen.stdin.flush()
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

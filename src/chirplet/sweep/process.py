@@ -3,6 +3,7 @@
 What a worker needs is imported before it has come, while the parent still plans.
 """
 
+import os
 import sys
 
 from chirplet.child import ERROR, received
@@ -26,7 +27,8 @@ def _work() -> None:
     import chirplet.sweep.worker  # noqa: F401 - the worker to come is made of it
 
     try:
-        state, worker = received()
+        state, worker, variables = received()
+        os.environ.update(variables)  # torch, which reads some of them, is not yet imported
         Singleton.set_state(state)
         worker.work()
     except UserError as error:

@@ -21,6 +21,7 @@ class SweepSettings(Settings):
     enqueue: list[dict[str, Any]]
     n_trials: Count
     n_jobs: Count
+    share_gpus: bool
     isolate: bool
     max_failure_rate: Probability
     storage: str | None

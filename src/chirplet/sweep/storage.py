@@ -7,8 +7,9 @@ is killed never blocks the others.
 import hashlib
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +29,11 @@ SECRET_OPTIONS = ("password", "sslpassword")
 """Options of a URL that are passwords too."""
 SQLITE_WAIT_S = 120
 """How long a writer waits for another before SQLite calls the database locked."""
+KEEP_ALIVE_S = 20
+"""How often a connection that holds a lock is used; HAProxy's examples drop one that was idle for 50 s."""
 
 Lock = Callable[[str], AbstractContextManager[None]]
 """`with lock("claim"):` is held by one process at a time among all that share the storage, whatever the machine."""
-
 
 FROM_ENVIRONMENT = "FROM_ENVIRONMENT"
 """Stands for what a URL takes from the environment."""
@@ -78,6 +80,11 @@ def shown(storage: str) -> str:
     if "://" not in storage:
         return storage
     return _url(storage, "storage").difference_update_query(SECRET_OPTIONS).render_as_string(hide_password=True)
+
+
+def of_study(name: str, study_name: str) -> str:
+    """The name of a lock for one study alone: what takes long is no reason for the storage's other studies to wait."""
+    return f"{name}-{hashlib.sha256(study_name.encode()).hexdigest()[:16]}"
 
 
 def open_storage(storage: str, key: str = "storage") -> tuple[BaseStorage, Lock]:
@@ -176,6 +183,7 @@ def _beside(path: Path) -> Lock:
 
 def _advisory(engine: Any) -> Lock:
     from sqlalchemy import text
+    from sqlalchemy.exc import SQLAlchemyError
 
     @contextmanager
     def lock(name: str) -> Iterator[None]:
@@ -184,11 +192,40 @@ def _advisory(engine: Any) -> Lock:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": number})
             try:
-                yield
+                with _kept_alive(connection):
+                    yield
             finally:
-                connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": number})
+                try:
+                    connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": number})
+                except SQLAlchemyError:
+                    # What was done under the lock is done; the server has released it itself.
+                    logging.getLogger(__name__).warning(
+                        "the connection that held the lock %s was lost; another command may have taken it", name
+                    )
 
     return lock
+
+
+@contextmanager
+def _kept_alive(connection: Any) -> Iterator[None]:
+    """Use the connection from time to time while the block runs: proxies drop one that is idle."""
+    from sqlalchemy import text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    done = threading.Event()
+
+    def use() -> None:
+        with suppress(SQLAlchemyError):  # reported when the lock is released
+            while not done.wait(KEEP_ALIVE_S):
+                connection.execute(text("SELECT 1"))
+
+    thread = threading.Thread(target=use, name="keep-alive", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 class _JournalLock:

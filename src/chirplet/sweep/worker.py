@@ -126,8 +126,11 @@ class Worker:
             opened = Artifact.open(artifact)
             metrics = opened.scalars() | opened.costs()
             attributes["metrics"] = metrics
-            if "best_epoch" in opened.record.training:
-                attributes["best_epoch"] = opened.record.training["best_epoch"]
+            training = opened.record.training
+            # Where none was chosen by validation, the last epoch's weights are the result.
+            epoch = training.get("best_epoch", training.get("epochs"))
+            if epoch is not None:
+                attributes["best_epoch"] = epoch
         values = [metrics.get(name) for name in self.plan.objectives] if self.plan.from_record else _numbers(done)
         if len(values) != len(self.plan.objectives):
             return claim.failure(f"the run gave {len(values)} values for {len(self.plan.objectives)} objectives")

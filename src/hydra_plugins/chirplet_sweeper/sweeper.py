@@ -26,6 +26,7 @@ class OptunaSweeper(Sweeper):
         enqueue: Sequence[Mapping[str, Any]],
         n_trials: int,
         n_jobs: int,
+        share_gpus: bool,
         isolate: bool,
         max_failure_rate: float,
         storage: str | None,

@@ -21,12 +21,15 @@ def run(cfg: DictConfig) -> float | tuple[float, float] | None:
     if cfg.ledger is not None:
         with Path(cfg.ledger).open("a") as ledger:
             ledger.write(f"{'alone' if trial is None else trial.number}\n")
+    if cfg.gate is not None and (trial is None or trial.number >= cfg.gate_from):
+        while not Path(cfg.gate).exists():
+            time.sleep(0.01)
     for step in (1, 2, 3):
         time.sleep(cfg.sleep_s / 3)
         if trial is not None:
             trial.report(value(cfg.x, cfg.y) + 3 - step, step)
     print(f"x={cfg.x} y={cfg.y} value={value(cfg.x, cfg.y)}")
-    print({name: threads for name, threads in os.environ.items() if name.endswith("_NUM_THREADS")})
+    print({name: value for name, value in os.environ.items() if name.endswith(("_NUM_THREADS", "_VISIBLE_DEVICES"))})
     if cfg.y == cfg.fail_at:
         if cfg.how == "error":
             raise ValueError(f"y may not be {cfg.y}")
