@@ -5,7 +5,6 @@ that the system takes back when the process ends, however it ends. So whoever co
 has left from what another one is writing, and removes it.
 """
 
-import fcntl
 import os
 import re
 import shutil
@@ -13,6 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from chirplet.error import ConfigError
+
+try:
+    import fcntl
+except ImportError as error:
+    raise ConfigError("Windows is not supported: Python has no POSIX file locks (fcntl) here; in WSL it has") from error
 
 LOCK = ".lock"
 """In a folder that is held, and hidden from whoever lists it."""
