@@ -1,5 +1,6 @@
 """What is told of the CPU is what the kernel and torch tell."""
 
+import os
 import platform
 
 import pytest
@@ -63,6 +64,14 @@ def test_what_onednn_may_not_use_the_cpu_does_not_have(isa, left, cpuinfo, monke
 @pytest.mark.skipif(platform.machine() != "x86_64" or platform.system() != "Linux", reason="the check is for x86 Linux")
 def test_torch_agrees(fresh):
     assert hardware.cpu_has_bf16() == (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+@pytest.mark.skipif("ONEDNN_MAX_CPU_ISA" not in os.environ, reason="no instruction set is forced")
+def test_libraries_keep_to_the_instruction_set_that_is_forced():
+    openvino = pytest.importorskip("openvino")
+    assert ("BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")) == hardware.cpu_has_bf16()
+    if "avx512f" not in hardware.cpu_flags():
+        assert torch.backends.cpu.get_cpu_capability() in {"AVX2", "DEFAULT"}
 
 
 def test_threads_are_those_wanted_or_told_or_one_for_each_core(monkeypatch):
