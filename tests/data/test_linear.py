@@ -25,7 +25,7 @@ FEW, MANY = 500, 2_000
 """Characters. Linear work is 4 times as many lines, quadratic work 16 times."""
 MOST = 5
 LONG = 800_000
-"""Characters. An expression of `re` that is quadratic takes 1 to 8 ns a step on a CPU of 2022: 5 to 40 minutes."""
+"""Characters. An expression of `re` that is quadratic takes 1 to 8 ns a step on a CPU of 2022: 4 to 40 minutes."""
 
 Work = Callable[[str], object]
 
