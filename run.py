@@ -30,9 +30,9 @@ def fail(error: Exception) -> NoReturn:
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def launch(cfg: DictConfig) -> float | None:
     """Run one composed configuration and return its objective."""
-    from chirplet.experiment import run
-
     try:
+        from chirplet.experiment import run
+
         return run(cfg)
     except Exception as error:
         if HydraConfig.get().mode != RunMode.MULTIRUN:

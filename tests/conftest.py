@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from subprocess import CompletedProcess
 from types import SimpleNamespace
@@ -16,11 +16,18 @@ from hydra import compose, initialize_config_dir
 from hypothesis import settings
 from omegaconf import DictConfig
 
+from chirplet.hardware import cpu_threads
 from places import CONF
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+if isa := os.environ.get("ONEDNN_MAX_CPU_ISA"):
+    # It limits the oneDNN of PyTorch and of OpenVINO. These limit OpenVINO itself, ATen, and FBGEMM.
+    os.environ["OV_CPU_MAX_ISA"] = isa
+    if isa == "AVX2":
+        os.environ["ATEN_CPU_CAPABILITY"] = "avx2"
+        os.environ["FBGEMM_ENABLE_INSTRUCTIONS"] = "AVX2"
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores, and threads that wait for a core do so by turning.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -64,6 +71,14 @@ def audible(caplog: pytest.LogCaptureFixture) -> None:
         if name.partition(".")[0] == "chirplet" and isinstance(logger, logging.Logger):
             logger.disabled, logger.propagate = False, True
             logger.setLevel(logging.NOTSET)
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    """Give PyTorch the threads back that it had: more than there are cores free for make it many times as slow."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(cpu_threads(None))
 
 
 @pytest.fixture

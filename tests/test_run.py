@@ -13,6 +13,12 @@ def run(*arguments: str, cwd=ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, str(ROOT / "run.py"), *arguments], cwd=cwd, capture_output=True, text=True)
 
 
+def only_line(done: subprocess.CompletedProcess[str]) -> str:
+    """What stands on stderr; Hydra adds a line of its own where a sweep's run fails."""
+    (line,) = [row for row in done.stderr.splitlines() if not row.startswith("Error executing job with overrides")]
+    return line
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -37,9 +43,7 @@ def run(*arguments: str, cwd=ROOT) -> subprocess.CompletedProcess[str]:
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, line, tmp_path):
     done = run(*arguments, f"hydra.run.dir={tmp_path}", f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 2
-    told = [row for row in done.stderr.splitlines() if not row.startswith("Error executing job with overrides")]
-    assert len(told) == 1
-    assert told[0].startswith(line)
+    assert only_line(done).startswith(line)
 
 
 def test_help_explains_groups_and_overrides():
@@ -63,3 +67,15 @@ def test_the_composed_configuration_can_be_shown():
     done = run("--cfg", "job", "model=bertweet")
     assert done.returncode == 0
     assert "vinai/bertweet-base" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["stage=finetune"], ["-m", "stage=finetune", "seed=1,2"], ["repeat=nowhere"]])
+def test_windows_which_has_no_fcntl_is_refused_in_one_line(arguments, tmp_path):
+    code = (
+        "import runpy, sys; sys.modules['fcntl'] = None; "
+        f"sys.argv[1:] = {[*arguments, f'hydra.run.dir={tmp_path}', f'hydra.sweep.dir={tmp_path}']}; "
+        f"runpy.run_path({str(ROOT / 'run.py')!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert only_line(done).startswith("error: Windows is not supported: ")

@@ -13,14 +13,26 @@ if TYPE_CHECKING:
     import torch
 
 _CPUINFO = Path("/proc/cpuinfo")
+_BEYOND = {
+    "AVX512_CORE_BF16": ("avx512_fp16", "amx"),
+    "AVX512_CORE_VNNI": ("avx512_bf16", "avx512_fp16", "amx"),
+    "AVX512_CORE": ("avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx"),
+    "AVX2": ("avx512", "avx_vnni", "amx"),
+}
+"""By value of ONEDNN_MAX_CPU_ISA: how the flags begin that oneDNN leaves alone then."""
 # Of glibc's malloc.h; 32 MB is the largest threshold that it takes.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
 @cache
 def cpu_flags() -> frozenset[str]:
-    """Instruction sets of the first CPU as Linux names them (`avx512_bf16`, `amx_bf16`, ...); empty elsewhere."""
-    return frozenset(_first_value("flags", "Features").split())
+    """Instruction sets of the first CPU as Linux names them (`avx512_bf16`, `amx_bf16`, ...); empty elsewhere.
+
+    Where ONEDNN_MAX_CPU_ISA keeps PyTorch and OpenVINO from some, these are not among them: what is chosen by them,
+    such as bf16, is as on a CPU that lacks them.
+    """
+    beyond = _BEYOND.get(os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper(), ())
+    return frozenset(flag for flag in _first_value("flags", "Features").split() if not flag.startswith(beyond))
 
 
 @cache

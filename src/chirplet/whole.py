@@ -6,7 +6,6 @@ has left from what another one is writing, and removes it.
 """
 
 import errno
-import fcntl
 import os
 import re
 import shutil
@@ -16,7 +15,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from chirplet.error import ArtifactError
+from chirplet.error import ArtifactError, ConfigError
+
+try:
+    import fcntl
+except ImportError as error:
+    raise ConfigError("Windows is not supported: Python has no POSIX file locks (fcntl) here; in WSL it has") from error
 
 LOCK = ".lock"
 """In a folder that is held, and hidden from whoever lists it."""
