@@ -206,8 +206,12 @@ for folder, precision in zip(sys.argv[1::2], sys.argv[2::2]):
 
 @pytest.mark.parametrize("forced", FORCED)
 def test_any_instruction_set_and_precision_passes(forced, probed):
-    """What the libraries can be told to do without; ONNX Runtime takes what the CPU has."""
-    opened = [(folder, "auto") for folder in probed.values()]
+    """What the libraries can be told to do without; ONNX Runtime takes what the CPU has.
+
+    Its weights of eight bits are refused without VNNI, which has a test of its own.
+    """
+    saturate = {"onnx_int8", "qat"} if forced == "avx2" else set()
+    opened = [(folder, "auto") for name, folder in probed.items() if name not in saturate]
     opened += [(folder, "32-true") for name, folder in probed.items() if name.startswith("openvino")]
     arguments = [str(part) for pair in opened for part in pair]
     subprocess.run([sys.executable, "-c", OPEN, *arguments], env=environment(**FORCED[forced]), check=True)
