@@ -47,7 +47,7 @@ class Predictor:
         accelerator: str,
         threads: int | None,
         precision: Precision,
-        verify: bool,
+        verify: bool = True,
     ) -> Self:
         """Open an artifact's model and tokenizer; `verify` has it answer its probe first.
 

@@ -233,6 +233,22 @@ def test_markdown_csv_and_the_terminal_say_the_same(tmp_path):
     assert [column.header for column in comparison_table(comparison).columns][:3] == ["run", "how", "accuracy"]
 
 
+def test_speeds_of_another_machine_than_the_baseline_s_are_marked(tmp_path):
+    speeds = {"cost": cost(10, 1, 1000)}
+    folders = [
+        write_artifact(tmp_path / "here", "a", {"test": 36}, **speeds),
+        write_artifact(tmp_path / "there", "b", {"test": 36}, **speeds, cpu={"name": "another", "flags": []}),
+        write_artifact(tmp_path / "gpu", "c", {"test": 36}, cost=cost(10, 1, 1000) | {"device": "cuda"}),
+        write_artifact(tmp_path / "untimed", "d", {"test": 36}),
+    ]
+    comparison = compared(folders, baseline="here")
+    shown = {column.heading: [column.shown(row) for row in comparison.rows] for column in columns(comparison)}
+    assert shown["tweets/s"] == ["1,000", "1,000 *", "1,000 *", ""]
+    assert shown["ms"] == ["1.00", "1.00 *", "1.00 *", ""] and "faster" not in shown
+    (line,) = notes(comparison)
+    assert "(* is another than here's): a CPU, 2 threads; another, 2 threads; cuda of a CPU, 2 threads" in line
+
+
 def test_a_random_start_is_told(tmp_path):
     family(tmp_path)
     base = make_record().lineage[0].model_copy(update={"pretrained": False})

@@ -33,7 +33,7 @@ def teacher_logits(
     batch_size: int,
     accelerator: str,
     threads: int | None,
-    verify: bool,
+    verify: bool = True,
 ) -> NDArray[np.float32]:
     """What the artifact says of `tweets`, after its own cleaning and by its own tokens; shape (n, classes).
 

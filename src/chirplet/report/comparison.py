@@ -85,9 +85,23 @@ class Comparison:
     @property
     def machines(self) -> list[str]:
         """Where speeds were measured; those of several cannot be compared."""
-        records = [candidate.record for row in self.rows for candidate in row.candidates]
-        timed = [record for record in records if "threads" in record.cost]
-        return sorted({f"{record.cpu['name']}, {record.cost['threads']} threads" for record in timed})
+        return sorted({machine for row in self.rows for machine in machines_of(row)})
+
+    def elsewhere(self, row: Row) -> bool:
+        """Whether its speed was measured on another machine than the baseline's, or on several."""
+        found = machines_of(row)
+        return bool(found) and (len(found) > 1 or found != machines_of(self.base))
+
+
+def machines_of(row: Row) -> set[str]:
+    """Where its speeds were measured: the CPU, how many of its threads, and the device where that is another one."""
+    found = set()
+    for record in (candidate.record for candidate in row.candidates):
+        if "threads" in record.cost:
+            device = record.cost.get("device", "cpu")
+            place = f"{record.cpu.get('name', 'an unknown CPU')}, {record.cost['threads']} threads"
+            found.add(place if device == "cpu" else f"{device} of {place}")
+    return found
 
 
 def compare(

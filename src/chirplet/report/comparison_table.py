@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from typing import Any
 
@@ -69,11 +69,25 @@ def _speeds(comparison: Comparison) -> list[Column]:
         _figure("ms", "cost/latency_ms", "{:.2f}", f"one tweet, median{when}"),
         _figure("tweets/s", "cost/tweets_per_s", "{:,.0f}", f"batches of 32 in length order{when}"),
     ]
+    found = [replace(column, shown=_marked(column, comparison)) for column in found]
     if len(comparison.machines) == 1:
         how_sure = "" if comparison.by_turns else "; stage.measure=true takes all by turns, which is surer"
         meaning = f"tweets/s over those of {comparison.baseline}{how_sure}"
         found.append(_times("faster", "cost/tweets_per_s", comparison, meaning))
     return found
+
+
+def _marked(column: Column, comparison: Comparison) -> Callable[[Row], str]:
+    """A time with `ELSEWHERE` behind it where another machine took it than the baseline's."""
+
+    def shown(row: Row) -> str:
+        text = column.shown(row)
+        return f"{text} {ELSEWHERE}" if text and comparison.elsewhere(row) else text
+
+    return shown
+
+
+ELSEWHERE = "*"
 
 
 def _sizes() -> list[Column]:
@@ -154,7 +168,8 @@ def notes(comparison: Comparison) -> list[str]:
     """What must be known of the speeds in the table."""
     if len(comparison.machines) > 1:
         told = "; ".join(comparison.machines)
-        return [f"note      speeds were measured on different machines and cannot be compared: {told}"]
+        marked = f"{ELSEWHERE} is another than {comparison.baseline}'s"
+        return [f"note      speeds were measured on different machines, and do not compare ({marked}): {told}"]
     if comparison.machines and not comparison.by_turns:
         return ["note      speeds were taken when each was made; stage.measure=true takes all again, by turns"]
     return [] if comparison.by_turns else ["note      no speeds are on record; stage.measure=true takes them, by turns"]

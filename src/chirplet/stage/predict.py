@@ -126,7 +126,7 @@ class Predict(Stage):
         if self.output != STDOUT:
             out.print(f"output    {self.output}")
 
-    def label(self, accelerator: str, threads: int | None, verify: bool) -> Labelled:
+    def label(self, accelerator: str, threads: int | None, verify: bool = True) -> Labelled:
         """Read, label and write, a chunk at a time.
 
         Raises:
