@@ -11,11 +11,11 @@ from typing import Any, NoReturn, Self
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
-from pytorch_lightning.callbacks import EarlyStopping, WeightAveraging
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from chirplet.callback.checkpoint import INTERRUPTED, LAST
-from chirplet.error import ArtifactError, Interrupted
+from chirplet.error import ArtifactError, ConfigError, Interrupted
 from chirplet.whole import whole_file
 
 IDENTITY = "run"
@@ -50,6 +50,41 @@ class DurableCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = None) -> Any:
         """Read a checkpoint; tensors and plain values only, whoever wrote it."""
         return torch.load(path, map_location=map_location, weights_only=True)
+
+
+class MovableCheckpoint(ModelCheckpoint):
+    """Still knows the best checkpoints so far when their folder was renamed, copied or mounted elsewhere.
+
+    Lightning stores absolute paths, and drops them and the scores where the folder is another one; whatever is
+    validated next then passes for the best. All checkpoints of a run lie in one folder, so their names are enough.
+    """
+
+    @property
+    def state_key(self) -> str:
+        """The key of Lightning's class, under which checkpoints of earlier versions have the state."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the scores, and the paths as they are in this folder.
+
+        Raises:
+            ConfigError: the best checkpoint so far is not in it.
+        """
+        here = {
+            name: self._here(state_dict[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")
+        }
+        best = Path(here["best_model_path"])
+        if self.monitor is not None and here["best_model_path"] and not best.is_file():
+            raise ConfigError(
+                f"resume: {str(best.parent)!r} lacks {best.name!r}, the best checkpoint so far; "
+                "copy it there too, or resume=null to start anew"
+            )
+        scores = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(state_dict | here | {"dirpath": self.dirpath, "best_k_models": scores})
+
+    def _here(self, path: str) -> str:
+        assert self.dirpath is not None
+        return str(Path(self.dirpath) / Path(path).name) if path else ""
 
 
 class RandomState(pl.Callback):

@@ -118,7 +118,8 @@ def follow(
     """
     if run.trainer.keep_freed_memory:
         keep_freed_memory()
-    callbacks = _callbacks(run, run.output_dir, val_loader is not None)
+    folder = run.output_dir if checkpoint is None else Path(checkpoint).parent  # it writes nothing there
+    callbacks = _callbacks(run, folder, val_loader is not None)
     trainer = run.trainer.build([*callbacks, following], [], run.deterministic, run.output_dir, share)
     trainer.fit(module, train_loader, val_loader, ckpt_path=checkpoint, weights_only=True)
 

@@ -69,8 +69,9 @@ def newest(folder: Path, identity: str) -> Path | None:
         return None
     if not found:
         raise ConfigError(f"resume: {str(there[0])!r} is damaged; give another hydra.run.dir, or resume=null")
-    # Those at the same step: one was saved before a validation, one after.
-    path = max(found, key=lambda path: (found[path].get("global_step", 0), path.stat().st_mtime_ns))
+    # Of those at the same step, one was saved within a validation, the others after it, last.ckpt at the end. Their
+    # times would say the same, until somebody copies the folder.
+    path = max(found, key=lambda path: (found[path].get("global_step", 0), path.name == LAST, path.name != INTERRUPTED))
     states = found[path].get("callbacks", {})
     if states.get(Belonging.__qualname__, {}).get(IDENTITY) != identity:
         raise ConfigError(
