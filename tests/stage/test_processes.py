@@ -16,6 +16,7 @@ from checkpoints import tiny_bert
 from chirplet.artifact import Artifact
 from chirplet.error import ConfigError, Interrupted, ProcessError
 from chirplet.experiment import execute
+from chirplet.module.classifier import Classifier
 from runs import WHOLE, small_run
 
 # The last batch has one tweet, which one of two processes goes without, and so has the last one of validation.
@@ -47,9 +48,8 @@ def losses(artifact: Artifact) -> list[float]:
         return [float(row["train/batch_loss"]) for row in csv.DictReader(file) if row.get("train/batch_loss")]
 
 
-def check_same(two: Artifact, one: Artifact) -> None:
-    """Counts are the same, numbers but for rounding."""
-    assert two.record.training["processes"] == 2 and one.record.training["processes"] == 1
+def check_same(two: Artifact, one: Artifact, since: int = 0) -> None:
+    """Counts are the same, numbers but for rounding; losses after `since` steps."""
     assert two.record.training["steps"] == one.record.training["steps"]
     for split, metrics in one.record.metrics.items():
         found = two.record.metrics[split]
@@ -59,13 +59,16 @@ def check_same(two: Artifact, one: Artifact) -> None:
         spread = np.ptp(logits, axis=0).max()
         assert spread > 0
         np.testing.assert_allclose(two.predictions(split).logits, logits, rtol=0, atol=0.01 * spread)
-    if losses(one):
-        np.testing.assert_allclose(losses(two), losses(one), rtol=1e-4)
+    rest = len(losses(one)) - since
+    if rest > 0:
+        np.testing.assert_allclose(losses(two)[-rest:], losses(one)[-rest:], rtol=1e-4)
+        assert since or len(losses(two)) == rest
 
 
 def test_two_processes_fine_tune_as_one(base, overrides, alone, compose_config):
     execute(compose_config(*overrides, *UNEVEN, "stage.label_smoothing=0.1", "trainer=ddp"), base / "two")
     two = Artifact.open(base / "two" / "artifact")
+    assert two.record.training["processes"] == 2 and alone.record.training["processes"] == 1
     assert len(losses(alone)) == alone.record.training["steps"] == 28
     check_same(two, alone)
     training = two.record.training
@@ -131,6 +134,31 @@ def test_an_interrupted_run_leaves_a_checkpoint_and_no_process(overrides, compos
         execute(config, tmp_path / "run")
     thread.join()
     assert (tmp_path / "run" / "checkpoints" / "interrupted.ckpt").stat().st_size
+    assert not peers()
+
+
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
+def test_a_run_resumes_with_another_number_of_processes(
+    overrides, alone, compose_config, tmp_path, monkeypatch, capsys, first, then
+):
+    run = [*overrides, *UNEVEN, "stage.label_smoothing=0.1"]
+    step = Classifier.training_step
+
+    def interrupted(module, batch, index):
+        if module.trainer.global_step == 17:  # in the second of the two epochs
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(module, batch, index)
+
+    with monkeypatch.context() as patched, pytest.raises(Interrupted, match=r"^interrupted at step 18; "):
+        patched.setattr(Classifier, "training_step", interrupted)
+        execute(compose_config(*run, f"trainer.devices={first}"), tmp_path)
+    capsys.readouterr()
+    execute(compose_config(*run, f"trainer.devices={then}"), tmp_path)
+    assert f"it was trained by {first} process" in capsys.readouterr().out
+    resumed = Artifact.open(tmp_path / "artifact")
+    assert resumed.record.training["resumed"] is True
+    assert resumed.record.training["processes"] == then
+    check_same(resumed, alone, since=18)
     assert not peers()
 
 

@@ -133,7 +133,9 @@ def test_a_run_whose_folder_was_renamed_goes_on_as_if_it_had_not_been(finetune, 
 
 def test_a_checkpoint_without_the_best_one_so_far_is_refused(finetune, whole, tmp_path):
     shutil.copy(whole.folder.parent / "checkpoints" / "last.ckpt", tmp_path)
-    with pytest.raises(ConfigError, match=r"^resume: '\S+' lacks 'best-\S+\.ckpt', the best checkpoint so far; copy it "):
+    with pytest.raises(
+        ConfigError, match=r"^resume: '\S+' lacks 'best-\S+\.ckpt', the best checkpoint so far; copy it "
+    ):
         finetune(tmp_path / "run", f"resume={tmp_path}/last.ckpt", "trainer.max_epochs=3")
 
 

@@ -19,7 +19,8 @@ from chirplet.error import ArtifactError, ConfigError, Interrupted
 from chirplet.whole import whole_file
 
 IDENTITY = "run"
-"""The key of `Belonging`'s state."""
+PROCESSES = "processes"
+"""Keys of `Belonging`'s state."""
 VALIDATED = "epoch_loop.val_loop.batch_progress"
 """Where Lightning's checkpoints count the batches that were validated."""
 
@@ -47,8 +48,8 @@ class DurableCheckpointIO(TorchCheckpointIO):
             reason = getattr(cause, "strerror", None) or str(error).partition("\n")[0]
             raise ArtifactError(f"could not write the checkpoint {str(target)!r}: {reason}") from error
 
-    def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = None) -> Any:
-        """Read a checkpoint; tensors and plain values only, whoever wrote it."""
+    def load_checkpoint(self, path: Any, map_location: Any | None = "cpu", weights_only: bool | None = None) -> Any:
+        """Read a checkpoint; tensors and plain values only, whoever wrote it and whichever GPU it was on."""
         return torch.load(path, map_location=map_location, weights_only=True)
 
 
@@ -94,8 +95,11 @@ class RandomState(pl.Callback):
         self._loaded: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The generators' states, as tensors."""
-        return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+        """The generators' states, as tensors; of GPUs that of the one that this process computes on."""
+        return {
+            "cpu": torch.get_rng_state(),
+            "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [],
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep them until training starts; loading itself may draw numbers."""
@@ -105,7 +109,9 @@ class RandomState(pl.Callback):
         """Set them."""
         if self._loaded is not None:
             torch.set_rng_state(self._loaded["cpu"].cpu())
-            torch.cuda.set_rng_state_all([state.cpu() for state in self._loaded["cuda"]])
+            # Earlier versions saved the state of every GPU, of which the process that saves has the first one.
+            if self._loaded["cuda"] and torch.cuda.is_initialized():
+                torch.cuda.set_rng_state(self._loaded["cuda"][0].cpu())
             self._loaded = None
 
 
@@ -119,14 +125,15 @@ class DurableEarlyStopping(EarlyStopping):
 
 
 class Belonging(pl.Callback):
-    """Puts the identity of the run into every checkpoint, so that none is taken for another run's."""
+    """Puts into every checkpoint the identity of the run, so that none is taken for another run's, and who trained."""
 
-    def __init__(self, identity: str) -> None:
+    def __init__(self, identity: str, processes: int) -> None:
         self.identity = identity
+        self.processes = processes
 
-    def state_dict(self) -> dict[str, str]:
-        """What `chirplet.stage.resuming.newest` compares."""
-        return {IDENTITY: self.identity}
+    def state_dict(self) -> dict[str, Any]:
+        """What `chirplet.stage.resuming.newest` compares, and the number of processes that train together."""
+        return {IDENTITY: self.identity, PROCESSES: self.processes}
 
 
 class Interruption(pl.Callback):

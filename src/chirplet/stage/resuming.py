@@ -36,10 +36,15 @@ def essentials(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def identity_of(run: Run, loader: "DataLoader[Any]") -> str:
-    """SHA-256 over what makes the result of a training: its configuration, the ids of its parents, its tweets."""
+    """SHA-256 over what makes the result of a training: its configuration, the ids of its parents, its tweets.
+
+    Not over the number of processes, which go through the same batches: a run may resume with another one.
+    """
     from chirplet.data.batches import Collate
 
-    told = [essentials(run.values), [Artifact.open(parent).record.id for parent in run.parents]]
+    config = essentials(run.values)
+    config["trainer"] = {key: value for key, value in config["trainer"].items() if key != "devices"}
+    told = [config, [Artifact.open(parent).record.id for parent in run.parents]]
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     collate = loader.collate_fn
     assert isinstance(collate, Collate)
