@@ -83,6 +83,18 @@ def test_files_are_read_once_for_trials_of_the_same_keys(swept, monkeypatch):
     assert reads == []
 
 
+def test_overrides_stay_as_they_were_typed(monkeypatch):
+    monkeypatch.setenv("SOME_VALUE", "hunter2")
+    fixed = [*FIXED, "model.revision=${oc.env:SOME_VALUE}"]
+    with composed("hydra/sweeper=optuna", *fixed) as job:
+        plan = make_plan(sweeper_settings(job.config), job, [*fixed, "seed=range(5)"])
+        composer = Composer(plan, job)
+        for seed in range(2):
+            hydra = composer.trial({"seed": seed}, seed).hydra
+            assert "model.revision=${oc.env:SOME_VALUE}" in OmegaConf.to_container(hydra.overrides.task, resolve=False)
+            assert "hunter2" not in OmegaConf.to_yaml(hydra)
+
+
 def test_a_key_that_is_not_there_is_told_in_a_line(swept):
     with pytest.raises(ConfigError, match=r"stage\.learning_rat: no such key; did you mean 'learning_rate'"):
         swept[0].trial({"stage.learning_rat": 1.0}, 0)
