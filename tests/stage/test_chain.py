@@ -74,6 +74,12 @@ def test_each_step_is_the_stage_itself_and_starts_from_the_one_it_names(first):
     assert (first / CSV).is_file() and "student" in (first / PAGE).read_text()
 
 
+def test_what_steps_leave_in_the_cache_is_their_owners_alone(first, base):
+    assert {path.name for path in (base / "cache").iterdir()} == {"chain", "corpus", "logits", "tokens"}
+    modes = {(path.is_dir(), path.stat().st_mode & 0o777) for path in [base / "cache", *(base / "cache").rglob("*")]}
+    assert modes == {(True, 0o700), (False, 0o600)}
+
+
 def test_a_chain_may_start_from_an_artifact(first, overrides, tmp_path):
     teacher = first / "teacher" / "artifact"
     steps = f"stage.steps={{one: {{stage: prune, overrides: ['pruner.schedule=one_shot','stage.curve=[]',{NONE}]}}}}"
