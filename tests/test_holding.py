@@ -10,12 +10,12 @@ from chirplet.error import ArtifactError, ConfigError
 from chirplet.holding import hold_output
 
 HOLD = """
-import sys, time
+import sys
 from pathlib import Path
 from chirplet.holding import hold_output
 with hold_output(Path(sys.argv[1])):
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 
 
@@ -28,7 +28,9 @@ def test_a_second_process_is_told_and_the_lock_dies_with_the_first(tmp_path, mon
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     folder = tmp_path / "run"
-    first = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+    first = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert first.stdout is not None and first.stdout.readline() == "held\n"
     with (
         pytest.raises(ConfigError, match=r"^hydra\.run\.dir: another run is writing to '\S+run'; wait for it, or give"),

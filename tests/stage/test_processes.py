@@ -3,8 +3,7 @@
 import csv
 import os
 import signal
-import threading
-import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -99,40 +98,35 @@ def peers() -> list[psutil.Process]:
     return found
 
 
-def once_training(folder: Path, act) -> threading.Thread:
-    """Call `act(other process)` when the run in `folder` has told of its first step."""
+def before_step(monkeypatch, step: int, act: Callable[[], None]) -> None:
+    """Call `act` in this process, the first of those that train, before that step (from 0 on)."""
+    training_step = Classifier.training_step
 
-    def wait() -> None:
-        told = folder / "metrics" / "metrics.csv"
-        for _ in range(1200):
-            others = peers()
-            if others and told.exists() and told.stat().st_size:
-                act(others[0])
-                return
-            time.sleep(0.05)
+    def acting(module, batch, index):
+        if module.trainer.global_step == step:
+            act()
+        return training_step(module, batch, index)
 
-    thread = threading.Thread(target=wait)
-    thread.start()
-    return thread
+    monkeypatch.setattr(Classifier, "training_step", acting)
 
 
-def test_one_that_is_killed_ends_the_other(overrides, compose_config, tmp_path):
-    config = compose_config(*overrides, "trainer=ddp", "trainer.max_epochs=500")
-    thread = once_training(tmp_path / "run", psutil.Process.kill)
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_one_that_is_killed_ends_the_other(overrides, compose_config, tmp_path, monkeypatch):
+    before_step(monkeypatch, 2, lambda: peers()[0].kill())
     with pytest.raises(
         ProcessError, match=r"^training process 2 of 2 was killed by signal SIGKILL \(out of memory\?\)"
     ):
-        execute(config, tmp_path / "run")
-    thread.join()
+        execute(compose_config(*overrides, "trainer=ddp"), tmp_path / "run")
     assert not peers()
 
 
-def test_an_interrupted_run_leaves_a_checkpoint_and_no_process(overrides, compose_config, tmp_path):
-    config = compose_config(*overrides, "trainer=ddp", "trainer.max_epochs=500")
-    thread = once_training(tmp_path / "run", lambda _: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(Interrupted, match=r"^interrupted at step \d+; the same command with resume=.* goes on$"):
-        execute(config, tmp_path / "run")
-    thread.join()
+def test_an_interrupted_run_leaves_a_checkpoint_and_no_process(overrides, compose_config, tmp_path, monkeypatch):
+    before_step(monkeypatch, 2, terminate)
+    with pytest.raises(Interrupted, match=r"^interrupted at step 3; the same command with resume=.* goes on$"):
+        execute(compose_config(*overrides, "trainer=ddp"), tmp_path / "run")
     assert (tmp_path / "run" / "checkpoints" / "interrupted.ckpt").stat().st_size
     assert not peers()
 
@@ -142,15 +136,8 @@ def test_a_run_resumes_with_another_number_of_processes(
     overrides, alone, compose_config, tmp_path, monkeypatch, capsys, first, then
 ):
     run = [*overrides, *UNEVEN, "stage.label_smoothing=0.1"]
-    step = Classifier.training_step
-
-    def interrupted(module, batch, index):
-        if module.trainer.global_step == 17:  # in the second of the two epochs
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(module, batch, index)
-
     with monkeypatch.context() as patched, pytest.raises(Interrupted, match=r"^interrupted at step 18; "):
-        patched.setattr(Classifier, "training_step", interrupted)
+        before_step(patched, 17, terminate)  # in the second of the two epochs
         execute(compose_config(*run, f"trainer.devices={first}"), tmp_path)
     capsys.readouterr()
     execute(compose_config(*run, f"trainer.devices={then}"), tmp_path)
