@@ -99,6 +99,17 @@ def test_steps_that_were_made_before_are_taken_from_there(first, base, overrides
     assert again["last"].record.seed == 5 != before["last"].record.seed
 
 
+def test_steps_that_were_taken_from_elsewhere_are_there_the_next_time(first, overrides, tmp_path, capsys):
+    once = opened(chained(overrides, tmp_path))
+    capsys.readouterr()
+    again = opened(chained(overrides, tmp_path))
+    assert capsys.readouterr().out.count("as before, from") == 4
+    assert {name: one.record for name, one in again.items()} == {name: one.record for name, one in once.items()}
+    (tmp_path / "sparse" / "artifact" / "config.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=r"sparse/artifact' exists already; artifacts are not overwritten"):
+        chained(overrides, tmp_path)
+
+
 def test_what_was_changed_or_is_gone_is_made_again(base, overrides, tmp_path, capsys):
     own = [*overrides, f"cache_dir={tmp_path}/cache"]
     own.remove(
