@@ -25,6 +25,8 @@ def record_of(**written):
     [
         ("${oc.env:SOME_VALUE}", "${oc.env:SOME_VALUE}"),
         ("x-${oc.env:SOME_VALUE,none}", "x-${oc.env:SOME_VALUE,none}"),
+        ("${ oc.env : SOME_VALUE }", "${ oc.env : SOME_VALUE }"),
+        ("${spaced}", "${oc.env:SOME_VALUE}"),
         ("${oc.decode:${oc.env:SOME_NUMBER}}", "${oc.decode:${oc.env:SOME_NUMBER}}"),
         ("${there}", "${oc.env:SOME_VALUE}"),
         ("x-${there}-${group.number}", "x-${oc.env:SOME_VALUE}-${oc.env:SOME_NUMBER}"),
@@ -44,6 +46,7 @@ def test_what_comes_from_the_environment_is_recorded_as_a_reference_to_it(writte
     names = {SECRET: "a"}
     by_name = "${names.${oc.env:SOME_VALUE}}"
     given = {"there": "${oc.env:SOME_VALUE}", "digits": "${oc.env:SOME_NUMBER}", "plain": "a value"}
+    given["spaced"] = "${ oc.env:SOME_VALUE}"
     found = record_of(key=written, group=group, names=names, by_name=by_name, **given)
     assert found["key"] == expected
 

@@ -30,7 +30,7 @@ from chirplet.model.pretrained import Pretrained
 from chirplet.pruner.base import Pruner
 from chirplet.push import Repository, push_again, run_and_push
 from chirplet.quantizer.base import Quantizer
-from chirplet.recording import UNRECORDED, public, recorded, shown, typed
+from chirplet.recording import FROM_ENVIRONMENT, UNRECORDED, public, recorded, shown, typed
 from chirplet.stage.base import Composed, Run, Stage
 from chirplet.stage.chain import ChainSettings
 from chirplet.stage.resuming import finished, interruptible
@@ -115,7 +115,7 @@ def _check_steps(cfg: DictConfig) -> None:
     for key in ("chain", "stage"):
         node = cfg.get(key)
         steps = OmegaConf.to_container(node) if isinstance(node, DictConfig) and "steps" in node else None
-        if isinstance(steps, dict) and re.search(r"(?<!\\)\$\{oc\.env:", str(steps["steps"])):
+        if isinstance(steps, dict) and re.search(rf"(?<!\\){FROM_ENVIRONMENT.pattern}", str(steps["steps"])):
             raise ConfigError(f"{key}.steps: got ${{oc.env:NAME}}, should be \\${{oc.env:NAME}}: the step resolves it")
 
 

@@ -70,7 +70,8 @@ def public(plain: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
-_FROM_ENVIRONMENT = "${oc.env:"
+FROM_ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\s*:")
+"""How an interpolation begins whose value is a variable of the environment."""
 _MARKING = "chirplet.from_environment"
 """The resolver that stands in for `oc.env`, and gives the variable's name between marks."""
 _MARK = "__from_environment__"
@@ -83,7 +84,7 @@ def _marking(raw: Any) -> Any:
         return {key: _marking(item) for key, item in raw.items()}
     if isinstance(raw, list):
         return [_marking(item) for item in raw]
-    return raw.replace(_FROM_ENVIRONMENT, f"${{{_MARKING}:") if isinstance(raw, str) else raw
+    return FROM_ENVIRONMENT.sub(f"${{{_MARKING}:", raw) if isinstance(raw, str) else raw
 
 
 def _resolved(node: Any) -> Any:
@@ -102,12 +103,12 @@ def _resolved(node: Any) -> Any:
 
 def _public(value: Any, raw: Any, marked: Any) -> Any:
     """The value without secrets, and with absolute and home paths cut down to their last part."""
-    if isinstance(raw, str) and _FROM_ENVIRONMENT in raw:
+    if isinstance(raw, str) and FROM_ENVIRONMENT.search(raw):
         return raw
     if marked is _UNRESOLVED:
         return raw if isinstance(raw, str) and raw != value else HIDDEN
     if isinstance(marked, str) and _MARK in marked:
-        return re.sub(f"{_MARK}(.*?){_MARK}", rf"{_FROM_ENVIRONMENT}\1}}", marked)
+        return re.sub(f"{_MARK}(.*?){_MARK}", r"${oc.env:\1}", marked)
     if isinstance(value, dict):
         parts = raw if isinstance(raw, dict) else value
         return {

@@ -82,13 +82,13 @@ def test_what_the_weights_do_not_have_is_refused(request, kind, key):
     change_config(folder, **{key: LARGE[key]})
     message = refused(OPENED[kind], folder)
     assert key in message.partition(" make ")[0]
-    assert " weights or more, but model" in message
+    assert " weights or more, but its file holds " in message
 
 
 def test_random_weights_have_bounds_too(base):
     settings = settings_of(base).model_copy(update={"pretrained": False})
     change_config(base, hidden_size=2**16, intermediate_size=2**20)
-    told = "num_hidden_layers, hidden_size, intermediate_size make 137,438,953,472 weights or more, but it may have "
+    told = "num_hidden_layers, hidden_size, intermediate_size make 137,438,953,472 weights or more, but no model has "
     assert refused(lambda _: load_model(settings, ["a", "b"], seed=0), base).startswith(told)
 
 

@@ -54,8 +54,8 @@ def check_sizes(folder: Path, weights: Sequence[Path] = ()) -> None:
             raise ModelError(f"{path}: {key} is {value}, should be at most {most}")
     for keys, claimed in _claimed(dict(_whole_numbers(config))):
         if claimed > held:
-            where = f"{weights[0].name} holds" if len(weights) == 1 else "it may have"
-            raise ModelError(f"{path}: {', '.join(keys)} make {claimed:,} weights or more, but {where} {held:,}")
+            but = f"its {'files hold' if weights[1:] else 'file holds'}" if weights else "no model has more than"
+            raise ModelError(f"{path}: {', '.join(keys)} make {claimed:,} weights or more, but {but} {held:,}")
 
 
 def _numbers(weights: Path) -> int:
