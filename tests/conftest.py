@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from omegaconf import DictConfig
 
 from chirplet.hardware import cpu_threads
@@ -37,8 +37,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples for everybody, so that nobody's change fails for what was there before; who looks for others asks.
-settings.register_profile("same", derandomize=True)
-settings.register_profile("explore")
+# Nor does any fail for taking long.
+ANY_SPEED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("same", derandomize=True, **ANY_SPEED)
+settings.register_profile("explore", **ANY_SPEED)
 settings.load_profile("same")
 
 with suppress(ImportError):

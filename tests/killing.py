@@ -1,15 +1,17 @@
-"""Runs in processes of their own, to be killed: forked from one that has imported everything, so each costs little."""
+"""Runs in processes of their own, to be killed: forked from one that has imported everything, so each costs little.
+
+A run is killed at a moment that is counted, not timed: before one of the operations that change the file system. From
+one to the next, what lies on the disk is the same, so that any state that a kill can leave may be met.
+"""
 
 import os
 import random
 import signal
 import sys
-import time
-from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,11 +20,29 @@ from forked import FORKED
 from places import CONF, ROOT
 
 
-def start(overrides: list[str], folder: Path) -> BaseProcess:
+@dataclass(frozen=True)
+class Moment:
+    """When a process sends itself a signal: before its `operation`-th change of the file system, counted from 0, or
+    when it flushes a file of what is to be called `writing` to the disk."""
+
+    operation: int | None = None
+    writing: str | None = None
+    number: int = signal.SIGKILL
+
+
+NEVER = Moment()
+
+
+def start(overrides: list[str], folder: Path, moment: Moment = NEVER) -> BaseProcess:
     """Start a run that writes to `folder`, as `python run.py hydra.run.dir=FOLDER` would; it says to `FOLDER.said`."""
-    process = FORKED.Process(target=_run, args=(overrides, folder), daemon=True)
+    process = FORKED.Process(target=_run, args=(overrides, folder, moment), daemon=True)
     process.start()
     return process
+
+
+def operations(folder: Path) -> int:
+    """How often the last run that came to its end there changed the file system."""
+    return int(_counted(folder).read_text())
 
 
 def said(folder: Path) -> str:
@@ -32,7 +52,7 @@ def said(folder: Path) -> str:
 def done(overrides: list[str], folder: Path) -> Path:
     """Such a run, to its end."""
     process = start(overrides, folder)
-    process.join(120)
+    process.join()
     assert process.exitcode == 0, said(folder)
     return folder
 
@@ -41,16 +61,49 @@ def _said(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.said")
 
 
+def _counted(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.operations")
+
+
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink"}
 FSYNC = os.fsync
 
 
-def _slow_fsync(descriptor: int) -> None:
-    """As on a slow disk: most of the time that something is being written is spent here, so that it can be met."""
-    time.sleep(0.02)
-    FSYNC(descriptor)
+class Watch:
+    """Counts what this process does to the file system, and sends the signal when its moment has come."""
+
+    def __init__(self, moment: Moment) -> None:
+        self.moment = moment
+        self.count = 0
+
+    def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Python tells of every operation before it is carried out."""
+        if (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        ) or event in CHANGES:
+            self.change()
+
+    def change(self) -> None:
+        if self.count == self.moment.operation:
+            self.send()
+        self.count += 1
+
+    def send(self) -> None:
+        number, self.moment = self.moment.number, NEVER
+        os.kill(os.getpid(), number)
+
+    def fsync(self, descriptor: int) -> None:
+        """Of which Python does not tell."""
+        self.change()
+        wanted = self.moment.writing
+        if wanted is not None:
+            parts = Path(f"/proc/self/fd/{descriptor}").readlink().parts
+            if any(part.startswith(f".{wanted}.") and part.endswith(".tmp") for part in parts):
+                self.send()
+        FSYNC(descriptor)
 
 
-def _run(overrides: list[str], folder: Path) -> None:
+def _run(overrides: list[str], folder: Path, moment: Moment) -> None:
     from hydra import compose, initialize_config_dir
 
     from chirplet.error import UserError
@@ -58,7 +111,9 @@ def _run(overrides: list[str], folder: Path) -> None:
     from chirplet.stage.resuming import interruptible
 
     os.chdir(ROOT)
-    os.fsync = _slow_fsync
+    watch = Watch(moment)
+    os.fsync = watch.fsync
+    sys.addaudithook(watch.audit)
     with _said(folder).open("a", encoding="utf-8", buffering=1) as file:
         sys.stdout = sys.stderr = file
         try:
@@ -70,6 +125,7 @@ def _run(overrides: list[str], folder: Path) -> None:
         except UserError as error:
             print(f"error: {error}")
             sys.exit(error.exit_code)
+    _counted(folder).write_text(str(watch.count))
 
 
 def artifacts(folder: Path) -> dict[str, str]:
@@ -97,24 +153,26 @@ def sound(folder: Path) -> dict[str, str]:
     return artifacts(folder)
 
 
-def writing(folder: Path, name: str, before: Collection[str] = ()) -> bool:
-    """Whether a file or folder of this name is being written anywhere below `folder`; `before` were leftovers."""
-    return any(Path(path).name.startswith(f".{name}.") and path not in before for path in leftovers(folder))
-
-
 @dataclass
 class Broken:
-    """A command that is killed again and again; `torn` counts the kills in the midst of writing."""
+    """A command that is killed again and again; `torn` counts the kills in the midst of writing.
 
-    overrides: list[str]
+    `ROUND` in its overrides stands for the number of the folder, a new one each time that it came to its end.
+    """
+
+    given: list[str]
     base: Path
-    seconds: float
-    """How long it takes when it is left alone."""
+    operations: int
+    """How many there are when it is left alone."""
     rng: random.Random
     kills: int = 0
     torn: int = 0
     rounds: int = 0
     seen: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def overrides(self) -> list[str]:
+        return [override.replace("ROUND", str(self.rounds)) for override in self.given]
 
     @property
     def folder(self) -> Path:
@@ -124,14 +182,8 @@ class Broken:
         """Kill it once, while something is written or at a random moment; where it was done before, begin once more."""
         while True:
             before = leftovers(self.folder)
-            process = start(self.overrides, self.folder)
-            deadline = time.monotonic() + self.rng.uniform(0.0, 0.9 * self.seconds)
-            while process.is_alive() and not (
-                time.monotonic() > deadline if while_writing is None else writing(self.folder, while_writing, before)
-            ):
-                time.sleep(0.0005)
-            with suppress(ProcessLookupError):
-                os.kill(process.pid or 0, signal.SIGKILL)
+            operation = None if while_writing else self.rng.randrange(self.operations)
+            process = start(self.overrides, self.folder, Moment(operation, while_writing))
             process.join()
             if process.exitcode == -signal.SIGKILL:
                 break

@@ -40,5 +40,5 @@ def browser_dom(page: Path) -> tuple[str, str]:
     if browser is None:
         pytest.skip("there is no Chromium here: apt-get install chromium")
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
-    done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, check=True)
     return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)

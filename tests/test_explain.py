@@ -32,7 +32,7 @@ def test_an_error_of_ours(error):
 def test_a_folder_that_hydra_cannot_make_is_told_in_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     command = [sys.executable, "run.py", "stage=explore", f"hydra.run.dir={tmp_path}/file/run"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == f"error: {tmp_path}/file/run: cannot be written or read (Not a directory)"
     assert "Traceback" not in done.stderr

@@ -15,7 +15,9 @@ from chirplet.experiment import parse
 from chirplet.explain import explain
 from places import CONF
 
-many = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+many = settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 SCRAPS = [
     b"text,label\n",
     b"text\tlabel\n",
@@ -139,7 +141,9 @@ def hydra():
         yield
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.lists(OVERRIDES, min_size=1, max_size=2))
 @example(["seed=" + "9" * 5000])
 @example(["+a=" + "[" * 300 + "]" * 300])

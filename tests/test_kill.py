@@ -4,14 +4,13 @@ goes on to the very result of one that was not. `sweep/test_kill.py` does so to 
 import os
 import random
 import signal
-import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from checkpoints import tiny_bert
-from forked import FORKED
-from killing import Broken, artifacts, done, leftovers, said, start, writing
+from killing import Broken, Moment, artifacts, done, leftovers, operations, said, start
 from runs import small_run
 from sweeps import wait_until
 
@@ -23,27 +22,23 @@ def base(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def common(base) -> list[str]:
-    few = ["trainer.limit_train_batches=6", "trainer.threads=1", "callback.checkpoint.every_minutes=0.0001"]
+    few = ["trainer.limit_train_batches=6", "trainer.threads=1", "callback.checkpoint.every_minutes=1e-9"]
     return [*small_run(tiny_bert(base / "encoder"), base), *few, "callback=averaging", "logger=none"]
 
 
 @pytest.fixture(scope="module")
 def unbroken(base, common):
-    """Carry a command out and tell how long it took, without the imports that all share."""
-    warm = FORKED.Process(target=time.sleep, args=(0,))
-    warm.start()
-    warm.join()
+    """Carry a command out and count how often it changes the file system."""
 
-    def run(name: str, *overrides: str) -> tuple[Path, float]:
-        started = time.perf_counter()
+    def run(name: str, *overrides: str) -> tuple[Path, int]:
         folder = done([*common, *overrides], base / name)
-        return folder, time.perf_counter() - started
+        return folder, operations(folder)
 
     return run
 
 
 @pytest.fixture(scope="module")
-def tuned(unbroken) -> tuple[Path, float]:
+def tuned(unbroken) -> tuple[Path, int]:
     return unbroken("tuned", "stage=finetune")
 
 
@@ -73,8 +68,8 @@ def test_there_are_enough_of_them():
 
 
 def test_fine_tuning(tuned, common, tmp_path):
-    whole, seconds = tuned
-    broken = Broken([*common, "stage=finetune"], tmp_path, seconds, random.Random(0))
+    whole, count = tuned
+    broken = Broken([*common, "stage=finetune"], tmp_path, count, random.Random(0))
     for _ in range(2):
         broken.kill()
     for what in ("last.ckpt", "artifact"):
@@ -88,8 +83,8 @@ def test_fine_tuning(tuned, common, tmp_path):
 def test_a_stage_that_starts_from_an_artifact(stage, tuned, unbroken, common, tmp_path):
     parent = tuned[0] / "artifact"
     overrides = [override.replace("PARENT", str(parent)) for override in STAGES[stage]]
-    whole, seconds = unbroken(stage, *overrides)
-    broken = Broken([*common, *overrides], tmp_path, seconds, random.Random(stage))
+    whole, count = unbroken(stage, *overrides)
+    broken = Broken([*common, *overrides], tmp_path, count, random.Random(stage))
     for _ in range(KILLED[stage] - 1):
         broken.kill()
     broken.kill(while_writing="artifact")
@@ -102,10 +97,10 @@ def test_a_chain(unbroken, common, base, tmp_path):
     # Its steps' artifacts are remembered in the cache: with one of its own, it carries all of them out.
     overrides = ["stage=chain", STEPS, "stage.compare=false"]
     own = [override for override in common if not override.startswith(("stage.", "cache_dir="))]
-    whole, seconds = base / "chain", time.perf_counter()
-    done([*own, *overrides, f"cache_dir={base}/chained"], whole)
-    seconds = time.perf_counter() - seconds
-    broken = Broken([*own, *overrides, f"cache_dir={tmp_path}/cache"], tmp_path, seconds, random.Random(3))
+    whole = done([*own, *overrides, f"cache_dir={base}/chained"], base / "chain")
+    broken = Broken(
+        [*own, *overrides, f"cache_dir={tmp_path}/cacheROUND"], tmp_path, operations(whole), random.Random(3)
+    )
     for _ in range(KILLED["chain"]):
         broken.kill()
     assert broken.end() == artifacts(whole)
@@ -123,9 +118,7 @@ def test_labelling(tuned, common, tmp_path):
     for old in (None, "the file of before"):
         if old is not None:
             labelled.write_text(old, encoding="utf-8")
-        process = start(overrides, tmp_path / "broken")
-        wait_until(lambda: writing(tmp_path, "labelled.csv"))
-        os.kill(process.pid, signal.SIGKILL)
+        process = start(overrides, tmp_path / "broken", Moment(writing="labelled.csv"))
         process.join()
         assert process.exitcode == -signal.SIGKILL
         assert (labelled.read_text(encoding="utf-8") if labelled.exists() else None) == old
@@ -136,17 +129,16 @@ def test_labelling(tuned, common, tmp_path):
 
 def test_two_runs_on_a_cold_cache_and_on_one_folder(tuned, common, base, tmp_path):
     cold = [*common, "stage=finetune", f"cache_dir={tmp_path}/cold"]
-    both = [start(cold, tmp_path / name) for name in ("one", "other")]
-    wait_until(lambda: (tmp_path / "one" / "checkpoints").exists())
-    # So that it is still at it, however fast the machine is.
-    os.kill(both[0].pid, signal.SIGSTOP)
+    stopped = Moment(writing="last.ckpt", number=signal.SIGSTOP)
+    both = [start(cold, tmp_path / "one", stopped), start(cold, tmp_path / "other")]
+    wait_until(lambda: psutil.Process(both[0].pid).status() == psutil.STATUS_STOPPED)
     refused = start(cold, tmp_path / "one")
-    refused.join(60)
+    refused.join()
     os.kill(both[0].pid, signal.SIGCONT)
     assert refused.exitcode == 2
     assert f"error: hydra.run.dir: another run is writing to '{tmp_path}/one'" in said(tmp_path / "one")
     for process in both:
-        process.join(60)
+        process.join()
     assert [process.exitcode for process in both] == [0, 0], said(tmp_path / "one") + said(tmp_path / "other")
     assert artifacts(tmp_path / "one") == artifacts(tmp_path / "other") == artifacts(tuned[0])
     assert len(list((tmp_path / "cold" / "corpus").glob("*.arrow"))) == 1

@@ -1,6 +1,7 @@
 """A W&B key and a token of the hub, planted in the environment, are in nothing that a run writes or says."""
 
 import base64
+from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -39,6 +40,14 @@ def found_in(content: bytes) -> list[str]:
         for name, secret in KEYS.items()
         if secret.encode() in content or base64.b64encode(secret.encode())[:-4] in content
     ]
+
+
+def files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+
+
+def check_none_holds_a_secret(folder: Path) -> None:
+    assert {str(path): found for path in files_below(folder) if (found := found_in(path.read_bytes()))} == {}
 
 
 @pytest.fixture
@@ -84,6 +93,40 @@ def test_no_stage_writes_or_says_a_secret(tmp_path, carried_out):
     done = command(*leaky, "trainer.max_epochs=0", cwd=tmp_path)
     assert (done.returncode, done.stderr.startswith("error: ")) == (2, True)
     assert found_in((done.stdout + done.stderr).encode()) == []
-    files_written = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink()]
-    assert len(files_written) > 50
-    assert {str(path): found for path in files_written if (found := found_in(path.read_bytes()))} == {}
+    assert len(files_below(tmp_path)) > 50
+    check_none_holds_a_secret(tmp_path)
+
+
+TWO_STEPS = (
+    f"stage.steps={{one: {{stage: finetune, overrides: [{NONE}]}},"
+    f"two: {{stage: quantize, overrides: ['quantizer=bf16',{OFF},{NONE}]}}}}"
+)
+KINDS = {
+    "a run": [],
+    "a multirun": ["-m", "seed=1,2"],
+    "a sweep": [
+        "-m",
+        "hydra/sweeper=optuna",
+        "seed=range(1,3)",
+        "hydra.sweeper.n_trials=2",
+        "hydra.sweeper.refit=true",
+    ],
+    "a chain": ["stage=chain", TWO_STEPS, "stage.compare=false"],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_overrides_are_kept_as_they_were_typed(tmp_path, carried_out, kind):
+    few = ["trainer.max_epochs=1", "trainer.max_steps=4", "callback=none", "logger=csv"]
+    data = [*small_run(tiny_bert(tmp_path / "encoder"), tmp_path), *few]
+    secret = ["logger.csv.name=${oc.env:KAGGLE_KEY}", "+logger.again=${logger.csv}"]
+    if kind == "a chain":
+        data = [override for override in data if not override.startswith("stage.")]
+    else:
+        data = [*data, "stage=finetune"]
+    folders = [f"hydra.run.dir={tmp_path}/runs", f"hydra.sweep.dir={tmp_path}/runs"]
+    done = command(*KINDS[kind], *data, *secret, *folders, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "runs").glob("**/artifact/artifact.json"))) >= (1 if kind == "a run" else 2)
+    assert b"${oc.env:KAGGLE_KEY}" in b"".join(path.read_bytes() for path in files_below(tmp_path))
+    check_none_holds_a_secret(tmp_path)

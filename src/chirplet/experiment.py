@@ -30,7 +30,7 @@ from chirplet.model.pretrained import Pretrained
 from chirplet.pruner.base import Pruner
 from chirplet.push import Repository, push_again, run_and_push
 from chirplet.quantizer.base import Quantizer
-from chirplet.recording import recorded, shown
+from chirplet.recording import FROM_ENVIRONMENT, UNRECORDED, public, recorded, shown, typed
 from chirplet.stage.base import Composed, Run, Stage
 from chirplet.stage.chain import ChainSettings
 from chirplet.stage.resuming import finished, interruptible
@@ -116,7 +116,7 @@ def _check_steps(cfg: DictConfig) -> None:
     for key in ("chain", "stage"):
         node = cfg.get(key)
         steps = OmegaConf.to_container(node) if isinstance(node, DictConfig) and "steps" in node else None
-        if isinstance(steps, dict) and re.search(r"(?<!\\)\$\{oc\.env:", str(steps["steps"])):
+        if isinstance(steps, dict) and re.search(rf"(?<!\\){FROM_ENVIRONMENT.pattern}", str(steps["steps"])):
             raise ConfigError(f"{key}.steps: got ${{oc.env:NAME}}, should be \\${{oc.env:NAME}}: the step resolves it")
 
 
@@ -131,6 +131,7 @@ def run(cfg: DictConfig) -> float | None:
         ConfigError: the configuration is not valid, or a search was asked for without a sweep.
     """
     hydra = HydraConfig.get()
+    overrides = typed(hydra.overrides.task)
     search = hydra.runtime.choices.get("search")
     if search is not None and hydra.mode != RunMode.MULTIRUN:
         raise ConfigError(f"search: got {search!r}, which is for sweeps; python run.py -m search={search} starts one")
@@ -140,12 +141,12 @@ def run(cfg: DictConfig) -> float | None:
         if cfg.repeat is not None:
             from chirplet.repeat.again import repeat
 
-            return repeat(cfg, output_dir, hydra.overrides.task)
+            return repeat(cfg, output_dir, overrides)
         experiment = parse(cfg)
         if hydra.mode == RunMode.RUN or hydra.job.num == 0:  # once in a multirun
-            for line in ignored(experiment.stage, hydra.runtime.choices["stage"], hydra.overrides.task):
+            for line in ignored(experiment.stage, hydra.runtime.choices["stage"], overrides):
                 logger.warning(line)
-        return _carry_out(experiment, cfg, output_dir, hydra.overrides.task)
+        return _carry_out(experiment, cfg, output_dir, overrides)
 
 
 def execute(cfg: DictConfig, output_dir: Path, overrides: Sequence[str] = ()) -> float | None:
@@ -324,4 +325,4 @@ def _with_environment(cfg: DictConfig) -> dict[str, Any]:
     """As `for_record`, but with the values of what comes from the environment: to tell runs apart, never to be kept."""
     resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(resolved, dict)
-    return recorded(resolved, resolved)
+    return public({str(key): value for key, value in resolved.items() if key not in UNRECORDED})

@@ -1,6 +1,5 @@
 """The folder that a run writes to: one run at a time."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,9 @@ WITHIN = ("", "checkpoints", "control/checkpoints")
 def hold_output(folder: Path) -> Iterator[None]:
     """Keep other runs out of `folder` while the block runs, and first remove what a killed one was writing there.
 
-    The lock dies with the process. A run may hold its folder several times over: a chain compares in its own.
+    The lock dies with the process. A run may hold its folder several times over: a chain compares in its own. The
+    processes that train along (`chirplet.stage.peer`) do not come here, and whatever LOCAL_RANK or RANK says, a process
+    that does carries out a run of its own.
 
     Raises:
         ConfigError: another run writes there.
@@ -24,9 +25,6 @@ def hold_output(folder: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    if os.environ.get("LOCAL_RANK", "0") != "0":  # one of several processes of a run, whose first one holds it
-        yield
-        return
     shown = str(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,11 +15,12 @@ class CompareRuns(Callback):
         if config.hydra.runtime.choices.get("hydra/sweeper") == "optuna":
             return
         from chirplet.artifact import RECORD
+        from chirplet.recording import typed
 
         folder = Path(config.hydra.sweep.dir)
         made = sorted((path.parent for path in folder.glob(f"**/artifact/{RECORD}")), key=_in_order)
         if len(made) > 1:
-            _compare(list(config.hydra.overrides.task), made, folder)
+            _compare(typed(config.hydra.overrides.task), made, folder)
 
 
 def _in_order(folder: Path) -> list[tuple[int, str]]:

@@ -5,11 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
 LOCAL_KEYS = (
     *("cache_dir", "artifact", "artifacts", "baseline", "teacher", "transfer", "input", "output", "resume"),
     *("repeat", "push", "push_private"),
 )
 """Where things lie on one machine; no part of what makes a result."""
+UNRECORDED = (*LOCAL_KEYS, "chain")
+"""Keys that no record has; a chain's steps are in its stage."""
 
 
 def shown(overrides: Sequence[str]) -> list[str]:
@@ -23,11 +28,14 @@ def shown(overrides: Sequence[str]) -> list[str]:
         if name in LOCAL_KEYS and value not in {"null", "-"}:
             told.append(f"{key}=DIR")
         elif _SECRET_INSIDE.search(value):
-            told.append(f"{key}=HIDDEN")
+            told.append(f"{key}={HIDDEN}")
         else:
             told.append(f"{key}{equals}{_WAY.sub(lambda match: Path(match[0].strip()).name, value)}")
     return told
 
+
+HIDDEN = "HIDDEN"
+"""What stands in a record for a value that must not."""
 
 _SECRET_INSIDE = re.compile(r"(key|token|secret|password|credentials?)[\"']?\s*:", re.IGNORECASE)
 """A mapping with a key that `SECRET` would leave out."""
@@ -39,30 +47,76 @@ SECRET = re.compile(r"(^|_)(key|token|secret|password|credentials?)$", re.IGNORE
 """Keys whose values stay out of records and logs."""
 
 
+def typed(overrides: Sequence[str]) -> list[str]:
+    """Hydra's list of overrides as they were typed; read one by one, each `${...}` in them would be resolved."""
+    plain = OmegaConf.to_container(overrides, resolve=False)
+    assert isinstance(plain, list)
+    return [str(override) for override in plain]
+
+
 def recorded(resolved: dict[Any, Any], raw: dict[Any, Any]) -> dict[str, Any]:
-    """A configuration as a record has it, from its resolved form and the one that was written."""
-    return {str(key): _public(value, raw[key]) for key, value in resolved.items() if key not in (*LOCAL_KEYS, "chain")}
+    """A configuration as a record has it, from its resolved form and the one that was written.
 
-
-def _public(value: Any, raw: Any) -> Any:
-    """The value without secrets, and with absolute and home paths cut down to their last part.
-
-    What comes from the environment is recorded as the reference it was written as, never as what it resolved to.
+    What comes from the environment is recorded as a reference to it, through however many other keys it came.
     """
-    if isinstance(raw, str) and "${oc.env:" in raw:
-        return raw
-    if isinstance(value, dict):
-        parts = raw if isinstance(raw, dict) else value
-        return {key: _public(item, parts[key]) for key, item in value.items() if not SECRET.search(str(key))}
-    if isinstance(value, list):
-        items = raw if isinstance(raw, list) else value
-        return [_public(item, items[place]) for place, item in enumerate(value)]
-    if isinstance(value, str) and (value.startswith("~") or Path(value).is_absolute()):
-        return Path(value).name
-    return value
+    OmegaConf.register_new_resolver(_MARKING, lambda name, *default: f"{_MARK}{name}{_MARK}", replace=True)
+    marked = _resolved(OmegaConf.create(_marking(raw)))
+    return {str(key): _public(value, raw[key], marked[key]) for key, value in resolved.items() if key not in UNRECORDED}
 
 
 def public(plain: dict[str, Any]) -> dict[str, Any]:
-    """An unresolved configuration as it may be recorded: without secrets, paths cut down to their last part."""
-    shown: dict[str, Any] = _public(plain, plain)
+    """A configuration as it is, without secrets, and with paths cut down to their last part."""
+    shown: dict[str, Any] = _public(plain, plain, plain)
     return shown
+
+
+FROM_ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\s*:")
+"""How an interpolation begins whose value is a variable of the environment."""
+_MARKING = "chirplet.from_environment"
+"""The resolver that stands in for `oc.env`, and gives the variable's name between marks."""
+_MARK = "__from_environment__"
+_UNRESOLVED = object()
+
+
+def _marking(raw: Any) -> Any:
+    """A configuration as it was written, with the other resolver in it."""
+    if isinstance(raw, dict):
+        return {key: _marking(item) for key, item in raw.items()}
+    if isinstance(raw, list):
+        return [_marking(item) for item in raw]
+    return FROM_ENVIRONMENT.sub(f"${{{_MARKING}:", raw) if isinstance(raw, str) else raw
+
+
+def _resolved(node: Any) -> Any:
+    """Plain data, with `_UNRESOLVED` where a mark cannot stand for the value, such as in a number or as a key."""
+    if not isinstance(node, DictConfig | ListConfig):
+        return node
+    places = list(node) if isinstance(node, DictConfig) else range(len(node))
+    found = {}
+    for place in places:
+        try:
+            found[place] = _resolved(node[place])
+        except OmegaConfBaseException:
+            found[place] = _UNRESOLVED
+    return found if isinstance(node, DictConfig) else list(found.values())
+
+
+def _public(value: Any, raw: Any, marked: Any) -> Any:
+    """The value without secrets, and with absolute and home paths cut down to their last part."""
+    if isinstance(raw, str) and FROM_ENVIRONMENT.search(raw):
+        return raw
+    if marked is _UNRESOLVED:
+        return raw if isinstance(raw, str) and raw != value else HIDDEN
+    if isinstance(marked, str) and _MARK in marked:
+        return re.sub(f"{_MARK}(.*?){_MARK}", r"${oc.env:\1}", marked)
+    if isinstance(value, dict):
+        parts = raw if isinstance(raw, dict) else value
+        return {
+            key: _public(item, parts[key], marked[key]) for key, item in value.items() if not SECRET.search(str(key))
+        }
+    if isinstance(value, list):
+        items = raw if isinstance(raw, list) else value
+        return [_public(*triple) for triple in zip(value, items, marked, strict=True)]
+    if isinstance(value, str) and (value.startswith("~") or Path(value).is_absolute()):
+        return Path(value).name
+    return value

@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from optuna.exceptions import TrialPruned
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.utilities import rank_zero_only
 
 from chirplet.artifact import Artifact
 from chirplet.error import ConfigError, DataError, Interrupted
@@ -69,6 +70,13 @@ def test_tensorboard_events_hold_the_metrics_of_the_record(finished, artifact):
 def test_without_loggers_nothing_is_written_for_them(configured, tmp_path):
     execute(configured("logger=none"), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {".lock", "artifact", "checkpoints"}
+
+
+def test_a_rank_in_the_environment_does_not_switch_loggers_off(configured, tmp_path, monkeypatch):
+    monkeypatch.setattr(rank_zero_only, "rank", 3)  # as Lightning takes it from RANK or LOCAL_RANK
+    execute(configured("logger=csv"), tmp_path)
+    with (tmp_path / "metrics" / "metrics.csv").open() as file:
+        assert len([row for row in csv.DictReader(file) if row["train/batch_loss"]]) == 4
 
 
 def test_a_logger_that_is_not_installed_names_its_extra(configured, tmp_path, monkeypatch):

@@ -29,7 +29,9 @@ def ids(tokenizer, text: str) -> list[int]:
 
 
 @given(st.data())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_what_was_kept_whole_is_read_as_before(tokenizer, data):
     train = data.draw(st.lists(st.sampled_from(TWEETS), min_size=1, max_size=6))
     smaller, kept = keep_tokens(tokenizer, {number for tweet in train for number in ids(tokenizer, tweet)})

@@ -74,6 +74,12 @@ def test_each_step_is_the_stage_itself_and_starts_from_the_one_it_names(first):
     assert (first / CSV).is_file() and "student" in (first / PAGE).read_text()
 
 
+def test_what_steps_leave_in_the_cache_is_their_owners_alone(first, base):
+    assert {path.name for path in (base / "cache").iterdir()} == {"chain", "corpus", "logits", "tokens"}
+    modes = {(path.is_dir(), path.stat().st_mode & 0o777) for path in [base / "cache", *(base / "cache").rglob("*")]}
+    assert modes == {(True, 0o700), (False, 0o600)}
+
+
 def test_a_chain_may_start_from_an_artifact(first, overrides, tmp_path):
     teacher = first / "teacher" / "artifact"
     steps = f"stage.steps={{one: {{stage: prune, overrides: ['pruner.schedule=one_shot','stage.curve=[]',{NONE}]}}}}"
@@ -91,6 +97,17 @@ def test_steps_that_were_made_before_are_taken_from_there(first, base, overrides
     for name in ("teacher", "sparse", "student"):
         assert again[name].record == before[name].record
     assert again["last"].record.seed == 5 != before["last"].record.seed
+
+
+def test_steps_that_were_taken_from_elsewhere_are_there_the_next_time(first, overrides, tmp_path, capsys):
+    once = opened(chained(overrides, tmp_path))
+    capsys.readouterr()
+    again = opened(chained(overrides, tmp_path))
+    assert capsys.readouterr().out.count("as before, from") == 4
+    assert {name: one.record for name, one in again.items()} == {name: one.record for name, one in once.items()}
+    (tmp_path / "sparse" / "artifact" / "config.json").write_text("{}")
+    with pytest.raises(ArtifactError, match=r"sparse/artifact' exists already; artifacts are not overwritten"):
+        chained(overrides, tmp_path)
 
 
 def test_what_was_changed_or_is_gone_is_made_again(base, overrides, tmp_path, capsys):

@@ -100,7 +100,9 @@ cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.lists(st.tuples(cells, cells), max_size=5), st.sampled_from([".csv", ".tsv"]))
 def test_every_cell_comes_back(artifact_folder, tmp_path, monkeypatch, rows, suffix):
     monkeypatch.setattr(chirplet.predictor.Predictor, "open", lambda *_, **__: Constant())

@@ -3,8 +3,7 @@
 import csv
 import os
 import signal
-import threading
-import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from checkpoints import tiny_bert
 from chirplet.artifact import Artifact
 from chirplet.error import ConfigError, Interrupted, ProcessError
 from chirplet.experiment import execute
+from chirplet.module.classifier import Classifier
 from runs import WHOLE, small_run
 
 # The last batch has one tweet, which one of two processes goes without, and so has the last one of validation.
@@ -47,9 +47,8 @@ def losses(artifact: Artifact) -> list[float]:
         return [float(row["train/batch_loss"]) for row in csv.DictReader(file) if row.get("train/batch_loss")]
 
 
-def check_same(two: Artifact, one: Artifact) -> None:
-    """Counts are the same, numbers but for rounding."""
-    assert two.record.training["processes"] == 2 and one.record.training["processes"] == 1
+def check_same(two: Artifact, one: Artifact, since: int = 0) -> None:
+    """Counts are the same, numbers but for rounding; losses after `since` steps."""
     assert two.record.training["steps"] == one.record.training["steps"]
     for split, metrics in one.record.metrics.items():
         found = two.record.metrics[split]
@@ -59,13 +58,16 @@ def check_same(two: Artifact, one: Artifact) -> None:
         spread = np.ptp(logits, axis=0).max()
         assert spread > 0
         np.testing.assert_allclose(two.predictions(split).logits, logits, rtol=0, atol=0.01 * spread)
-    if losses(one):
-        np.testing.assert_allclose(losses(two), losses(one), rtol=1e-4)
+    rest = len(losses(one)) - since
+    if rest > 0:
+        np.testing.assert_allclose(losses(two)[-rest:], losses(one)[-rest:], rtol=1e-4)
+        assert since or len(losses(two)) == rest
 
 
 def test_two_processes_fine_tune_as_one(base, overrides, alone, compose_config):
     execute(compose_config(*overrides, *UNEVEN, "stage.label_smoothing=0.1", "trainer=ddp"), base / "two")
     two = Artifact.open(base / "two" / "artifact")
+    assert two.record.training["processes"] == 2 and alone.record.training["processes"] == 1
     assert len(losses(alone)) == alone.record.training["steps"] == 28
     check_same(two, alone)
     training = two.record.training
@@ -96,41 +98,54 @@ def peers() -> list[psutil.Process]:
     return found
 
 
-def once_training(folder: Path, act) -> threading.Thread:
-    """Call `act(other process)` when the run in `folder` has told of its first step."""
+def before_step(monkeypatch, step: int, act: Callable[[], None]) -> None:
+    """Call `act` in this process, the first of those that train, before that step (from 0 on)."""
+    training_step = Classifier.training_step
 
-    def wait() -> None:
-        told = folder / "metrics" / "metrics.csv"
-        for _ in range(1200):
-            others = peers()
-            if others and told.exists() and told.stat().st_size:
-                act(others[0])
-                return
-            time.sleep(0.05)
+    def acting(module, batch, index):
+        if module.trainer.global_step == step:
+            act()
+        return training_step(module, batch, index)
 
-    thread = threading.Thread(target=wait)
-    thread.start()
-    return thread
+    monkeypatch.setattr(Classifier, "training_step", acting)
 
 
-def test_one_that_is_killed_ends_the_other(overrides, compose_config, tmp_path):
-    config = compose_config(*overrides, "trainer=ddp", "trainer.max_epochs=500")
-    thread = once_training(tmp_path / "run", psutil.Process.kill)
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_one_that_is_killed_ends_the_other(overrides, compose_config, tmp_path, monkeypatch):
+    before_step(monkeypatch, 2, lambda: peers()[0].kill())
     with pytest.raises(
         ProcessError, match=r"^training process 2 of 2 was killed by signal SIGKILL \(out of memory\?\)"
     ):
-        execute(config, tmp_path / "run")
-    thread.join()
+        execute(compose_config(*overrides, "trainer=ddp"), tmp_path / "run")
     assert not peers()
 
 
-def test_an_interrupted_run_leaves_a_checkpoint_and_no_process(overrides, compose_config, tmp_path):
-    config = compose_config(*overrides, "trainer=ddp", "trainer.max_epochs=500")
-    thread = once_training(tmp_path / "run", lambda _: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(Interrupted, match=r"^interrupted at step \d+; the same command with resume=.* goes on$"):
-        execute(config, tmp_path / "run")
-    thread.join()
+def test_an_interrupted_run_leaves_a_checkpoint_and_no_process(overrides, compose_config, tmp_path, monkeypatch):
+    before_step(monkeypatch, 2, terminate)
+    with pytest.raises(Interrupted, match=r"^interrupted at step 3; the same command with resume=.* goes on$"):
+        execute(compose_config(*overrides, "trainer=ddp"), tmp_path / "run")
     assert (tmp_path / "run" / "checkpoints" / "interrupted.ckpt").stat().st_size
+    assert not peers()
+
+
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
+def test_a_run_resumes_with_another_number_of_processes(
+    overrides, alone, compose_config, tmp_path, monkeypatch, capsys, first, then
+):
+    run = [*overrides, *UNEVEN, "stage.label_smoothing=0.1"]
+    with monkeypatch.context() as patched, pytest.raises(Interrupted, match=r"^interrupted at step 18; "):
+        before_step(patched, 17, terminate)  # in the second of the two epochs
+        execute(compose_config(*run, f"trainer.devices={first}"), tmp_path)
+    capsys.readouterr()
+    execute(compose_config(*run, f"trainer.devices={then}"), tmp_path)
+    assert f"it was trained by {first} process" in capsys.readouterr().out
+    resumed = Artifact.open(tmp_path / "artifact")
+    assert resumed.record.training["resumed"] is True
+    assert resumed.record.training["processes"] == then
+    check_same(resumed, alone, since=18)
     assert not peers()
 
 

@@ -14,6 +14,7 @@ from chirplet.artifact import Artifact
 from chirplet.error import ArtifactError, ConfigError, PruningError
 from chirplet.experiment import execute
 from chirplet.predictor import Predictor
+from chirplet.stage import outcome
 from runs import small_run
 
 pytestmark = pytest.mark.usefixtures("forked_costs")
@@ -148,6 +149,21 @@ def test_the_curve_and_the_layer_that_breaks_first_are_recorded_and_nothing_is_l
     assert half["loss"] == pytest.approx(artifact.record.metrics["val"]["loss"], abs=1e-5)
     assert len(pruning["layer_losses"]) == 2
     assert pruning["layer_losses"][pruning["breaks_first"]] == max(pruning["layer_losses"])
+
+
+def test_the_curve_is_computed_on_the_device_and_in_the_precision_of_the_result(prune, monkeypatch):
+    runtimes, trained_runtime = [], outcome.trained_runtime
+
+    def recorded(run, model):
+        runtimes.append(trained_runtime(run, model))
+        return runtimes[-1]
+
+    monkeypatch.setattr(outcome, "trained_runtime", recorded)
+    options = ["pruner.schedule=one_shot", "stage.recovery=none", "stage.curve=[0.25,0.5]"]
+    pruning = prune(*options, "trainer.accelerator=cpu", "trainer.precision=bf16-mixed").record.training["pruning"]
+    # The dense model, each layer, each sparsity, and the result.
+    assert len(runtimes) == 1 + len(pruning["layer_losses"]) + len(pruning["curve"]) + 1 == 6
+    assert {(runtime.device, runtime.precision) for runtime in runtimes} == {("cpu", "bf16-mixed")}
 
 
 def test_the_curve_is_of_validation_tweets_from_everywhere_in_the_file(prune, parent):

@@ -13,10 +13,11 @@ from safetensors.torch import load_file, save_file
 
 from checkpoints import tiny_bert
 from chirplet.artifact import Artifact
+from chirplet.callback.checkpoint import INTERRUPTED, LAST
 from chirplet.error import ArtifactError, ConfigError, Interrupted
 from chirplet.experiment import execute
 from chirplet.module.classifier import Classifier
-from chirplet.stage.resuming import interruptible
+from chirplet.stage.resuming import interruptible, newest
 from runs import small_run
 
 VAL_BATCHES = 5
@@ -52,7 +53,7 @@ def whole(base, overrides, compose_config) -> Artifact:
 class Signalled:
     """Sends this process a signal in the midst of the `count`-th batch of a kind, counted over all epochs."""
 
-    def __init__(self, monkeypatch, kind: str, count: int, number: int = signal.SIGINT, batch_s: float = 0.0) -> None:
+    def __init__(self, monkeypatch, kind: str, count: int, number: int = signal.SIGINT) -> None:
         self.batches = 0
         step = getattr(Classifier, kind)
 
@@ -60,9 +61,7 @@ class Signalled:
             if not module.trainer.sanity_checking:
                 self.batches += 1
                 if self.batches == count:
-                    self.sent = time.monotonic()
                     os.kill(os.getpid(), number)
-                time.sleep(batch_s)
             return step(module, batch, index)
 
         monkeypatch.setattr(Classifier, kind, counted)
@@ -97,12 +96,44 @@ def test_an_interrupted_validation_is_made_anew_by_the_same_weights(
         assert resumed.record.training[name] == expected.record.training[name]
 
 
-def test_a_long_validation_is_not_waited_for(finetune, tmp_path, monkeypatch):
-    signalled = Signalled(monkeypatch, "validation_step", 2, signal.SIGTERM, batch_s=2.0)
+def test_a_validation_is_left_before_its_next_batch(finetune, tmp_path, monkeypatch):
+    signalled = Signalled(monkeypatch, "validation_step", 2, signal.SIGTERM)
     with pytest.raises(Interrupted):
         finetune(tmp_path / "run")
-    assert time.monotonic() - signalled.sent < 5.0
-    assert signalled.batches == 2
+    assert signalled.batches == 2 < VAL_BATCHES
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_a_run_whose_folder_was_renamed_goes_on_as_if_it_had_not_been(finetune, tmp_path, monkeypatch, keep):
+    # So slow that the weights differ after every step while no prediction does: the first epoch remains the best.
+    options = ("stage.learning_rate=1e-8", "trainer.max_epochs=4", f"callback.checkpoint.keep={keep}")
+    expected = finetune(tmp_path / "unbroken", *options)
+    assert expected.record.training["best_epoch"] == 1
+    with monkeypatch.context() as patched:
+        Signalled(patched, "training_step", 15)
+        with pytest.raises(Interrupted):
+            finetune(tmp_path / "run", *options)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    resumed = finetune(tmp_path / "moved", *options)
+    assert not (tmp_path / "run").exists()
+    assert resumed.record.training["resumed"] is True
+    assert resumed.record.id == expected.record.id
+    assert resumed.record.metrics == expected.record.metrics
+    for name in ("epochs", "steps", "best_epoch", "best_score"):
+        assert resumed.record.training[name] == expected.record.training[name]
+    weights, right = (load_file(one.folder / "model.safetensors") for one in (resumed, expected))
+    assert all(torch.equal(weights[name], right[name]) for name in right)
+    best = [sorted(path.name for path in one.folder.parent.glob("checkpoints/best-*")) for one in (resumed, expected)]
+    assert best[0] == best[1]
+    assert len(best[0]) == keep
+
+
+def test_a_checkpoint_without_the_best_one_so_far_is_refused(finetune, whole, tmp_path):
+    shutil.copy(whole.folder.parent / "checkpoints" / "last.ckpt", tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"^resume: '\S+' lacks 'best-\S+\.ckpt', the best checkpoint so far; copy it "
+    ):
+        finetune(tmp_path / "run", f"resume={tmp_path}/last.ckpt", "trainer.max_epochs=3")
 
 
 def test_an_interruption_after_the_training_names_what_is_kept(finetune, whole, tmp_path, monkeypatch):
@@ -186,22 +217,27 @@ def test_a_damaged_checkpoint_is_told_or_does_without(finetune, left, whole):
         finetune(left)
 
 
-def test_the_best_checkpoint_will_do_where_the_last_was_not_written_any_more(finetune, whole, tmp_path):
-    shutil.rmtree(finetune(tmp_path).folder)  # in its own folder: Lightning forgets what was best where that moved
-    (tmp_path / "checkpoints" / "last.ckpt").unlink()
-    again = finetune(tmp_path)
+def test_the_best_checkpoint_will_do_where_the_last_was_not_written_any_more(finetune, whole, left):
+    (left / "checkpoints" / "last.ckpt").unlink()
+    again = finetune(left)
     assert again.record.training["resumed"] is True
     assert again.record.id == whole.record.id
 
 
 def test_the_later_of_two_checkpoints_is_taken(finetune, left):
     last, other = (left / "checkpoints" / name for name in ("last.ckpt", "interrupted.ckpt"))
-    for best in left.glob("checkpoints/best-*"):
-        best.unlink()
     state = torch.load(last, weights_only=True)
     torch.save(state | {"global_step": 3, "callbacks": {}}, other)  # of nobody, but earlier
     os.utime(other, (time.time() + 60,) * 2)
     assert finetune(left).record.training["resumed"] is True
+
+
+def test_which_checkpoint_is_taken_does_not_depend_on_when_it_was_copied(left):
+    last, other = (left / "checkpoints" / name for name in (LAST, INTERRUPTED))
+    shutil.copy(last, other)
+    os.utime(other, (time.time() + 60,) * 2)
+    identity = torch.load(last, weights_only=True)["callbacks"]["Belonging"]["run"]
+    assert newest(left / "checkpoints", identity) == last
 
 
 def test_other_weights_by_the_same_name_are_another_run(finetune, base, tmp_path):

@@ -9,7 +9,7 @@ from chirplet.sweep.planning import make_plan
 from chirplet.sweep.space import as_override
 from sweeps import composed, sweeper_settings
 
-FIXED = ["stage=finetune", "trainer.max_epochs=2", "logger=none"]
+FIXED = ["stage=finetune", "trainer.max_epochs=2", "logger=none", "cache_dir=${oc.env:SOME_PLACE,cache}"]
 SEARCH = [
     "stage.learning_rate=interval(1e-5,1e-3)",
     "stage.schedule=choice(linear,cosine)",
@@ -81,6 +81,14 @@ def test_files_are_read_once_for_trials_of_the_same_keys(swept, monkeypatch):
     for number in range(5):
         composer.trial(TRIALS[0] | {"seed": number}, number)
     assert reads == []
+
+
+def test_overrides_stay_as_they_were_typed(swept, monkeypatch):
+    monkeypatch.setenv("SOME_PLACE", "/home/hunter2")
+    for seed in range(2):
+        hydra = swept[0].trial({"seed": seed}, seed).hydra
+        assert "cache_dir=${oc.env:SOME_PLACE,cache}" in OmegaConf.to_container(hydra.overrides.task, resolve=False)
+        assert "hunter2" not in OmegaConf.to_yaml(hydra)
 
 
 def test_a_key_that_is_not_there_is_told_in_a_line(swept):

@@ -1,5 +1,6 @@
 """From a command line on the real configuration to a plan, or to one line that tells why not."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from chirplet.sweep.plan import Constraint
 
 SWEEPER = ["hydra/sweeper=optuna"]
 RATE = "stage.learning_rate=interval(1e-5,1e-3)"
+OWN_SPACE = "hydra.sweeper.custom_search_space=own_space.more"
 SECRET = "postgresql://me:hunter2@host/sweeps"
 
 
@@ -20,6 +22,18 @@ SECRET = "postgresql://me:hunter2@host/sweeps"
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def own_space(tmp_path_factory, monkeypatch):
+    """A module of the user's own."""
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "own_space.py").write_text(
+        "import subprocess\nfrom os import system\n\n\nclass Space: ...\n\n\ndef more(config, trial): ...\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    yield
+    sys.modules.pop("own_space", None)
 
 
 def refused(planned, *overrides):
@@ -77,9 +91,39 @@ class TestSpace:
     def test_without_a_search_there_is_nothing_to_do(self, planned):
         assert refused(planned, *SWEEPER, "seed=1").startswith("hydra.sweeper.params: nothing is searched; give KEY=")
 
+    @pytest.mark.usefixtures("own_space")
     def test_unless_there_is_a_function_that_searches(self, planned):
-        plan = planned(*SWEEPER, "hydra.sweeper.custom_search_space=os.path.join")
-        assert (plan.space, plan.custom_search_space) == ({}, "os.path.join")
+        plan = planned(*SWEEPER, OWN_SPACE)
+        assert (plan.space, plan.custom_search_space) == ({}, "own_space.more")
+
+    @pytest.mark.parametrize(
+        "target",
+        [
+            *(
+                "os.system",
+                "posix.system",
+                "subprocess.run",
+                "builtins.eval",
+                "__builtins__.exec",
+                "antigravity.geohash",
+            ),
+            *("hydra.utils.get_method", "numpy.load", "torch.load", "torch.os.system", "torch.hub.load"),
+            *(
+                "chirplet.whole.remove_leftovers",
+                "chirplet_sweeper.f",
+                "system",
+                ".os.system",
+                "''",
+                "own_space.system",
+            ),
+            *("own_space.subprocess.run", "own_space.Space", "own_space.nowhere", "own_space.nowhere.f", "nowhere.f"),
+        ],
+    )
+    @pytest.mark.usefixtures("own_space")
+    def test_a_function_that_is_not_the_users_own_is_refused(self, planned, target):
+        message = refused(planned, *SWEEPER, f"hydra.sweeper.custom_search_space={target}")
+        assert message.startswith("hydra.sweeper.custom_search_space: got ")
+        assert "\n" not in message
 
 
 class TestPoints:
@@ -305,8 +349,9 @@ class TestTrials:
         message = refused(planned, *SWEEPER, "hydra/sweeper/sampler=grid", RATE)
         assert message.startswith("stage.learning_rate: an interval has no end of values")
 
+    @pytest.mark.usefixtures("own_space")
     def test_a_function_that_searches_may_add_to_the_points(self, planned):
-        overrides = ["hydra/sweeper/sampler=brute_force", "hydra.sweeper.custom_search_space=os.path.join"]
+        overrides = ["hydra/sweeper/sampler=brute_force", OWN_SPACE]
         assert planned(*SWEEPER, *overrides, "stage.batch_size=16,32").n_trials == 20
 
 

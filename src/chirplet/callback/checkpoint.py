@@ -31,9 +31,9 @@ class CheckpointSettings(CallbackSettings):
 
     def build(self, folder: Path) -> "ModelCheckpoint":
         """Lightning's own checkpoints, the best by `monitor`."""
-        from pytorch_lightning.callbacks import ModelCheckpoint
+        from chirplet.callback.durable import MovableCheckpoint
 
-        return ModelCheckpoint(
+        return MovableCheckpoint(
             dirpath=folder,
             # Without Lightning's `epoch=`: a `=` in a path cannot be typed as an override.
             filename=f"{BEST}{{epoch:02d}}-{{step}}",
@@ -45,8 +45,8 @@ class CheckpointSettings(CallbackSettings):
 
     def build_last(self, folder: Path) -> "ModelCheckpoint":
         """The state after each validation, or each epoch without one, whether it was better or not."""
-        from pytorch_lightning.callbacks import ModelCheckpoint
+        from chirplet.callback.durable import MovableCheckpoint
 
-        return ModelCheckpoint(
+        return MovableCheckpoint(
             dirpath=folder, filename=LAST.removesuffix(".ckpt"), save_top_k=1, enable_version_counter=False
         )

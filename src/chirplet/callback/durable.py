@@ -11,15 +11,16 @@ from typing import Any, NoReturn, Self
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
-from pytorch_lightning.callbacks import EarlyStopping, WeightAveraging
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from chirplet.callback.checkpoint import INTERRUPTED, LAST
-from chirplet.error import ArtifactError, Interrupted
+from chirplet.error import ArtifactError, ConfigError, Interrupted
 from chirplet.whole import whole_file
 
 IDENTITY = "run"
-"""The key of `Belonging`'s state."""
+PROCESSES = "processes"
+"""Keys of `Belonging`'s state."""
 VALIDATED = "epoch_loop.val_loop.batch_progress"
 """Where Lightning's checkpoints count the batches that were validated."""
 
@@ -47,9 +48,44 @@ class DurableCheckpointIO(TorchCheckpointIO):
             reason = getattr(cause, "strerror", None) or str(error).partition("\n")[0]
             raise ArtifactError(f"could not write the checkpoint {str(target)!r}: {reason}") from error
 
-    def load_checkpoint(self, path: Any, map_location: Any | None = None, weights_only: bool | None = None) -> Any:
-        """Read a checkpoint; tensors and plain values only, whoever wrote it."""
+    def load_checkpoint(self, path: Any, map_location: Any | None = "cpu", weights_only: bool | None = None) -> Any:
+        """Read a checkpoint; tensors and plain values only, whoever wrote it and whichever GPU it was on."""
         return torch.load(path, map_location=map_location, weights_only=True)
+
+
+class MovableCheckpoint(ModelCheckpoint):
+    """Still knows the best checkpoints so far when their folder was renamed, copied or mounted elsewhere.
+
+    Lightning stores absolute paths, and drops them and the scores where the folder is another one; whatever is
+    validated next then passes for the best. All checkpoints of a run lie in one folder, so their names are enough.
+    """
+
+    @property
+    def state_key(self) -> str:
+        """The key of Lightning's class, under which checkpoints of earlier versions have the state."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the scores, and the paths as they are in this folder.
+
+        Raises:
+            ConfigError: the best checkpoint so far is not in it.
+        """
+        here = {
+            name: self._here(state_dict[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")
+        }
+        best = Path(here["best_model_path"])
+        if self.monitor is not None and here["best_model_path"] and not best.is_file():
+            raise ConfigError(
+                f"resume: {str(best.parent)!r} lacks {best.name!r}, the best checkpoint so far; "
+                "copy it there too, or resume=null to start anew"
+            )
+        scores = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(state_dict | here | {"dirpath": self.dirpath, "best_k_models": scores})
+
+    def _here(self, path: str) -> str:
+        assert self.dirpath is not None
+        return str(Path(self.dirpath) / Path(path).name) if path else ""
 
 
 class RandomState(pl.Callback):
@@ -59,8 +95,11 @@ class RandomState(pl.Callback):
         self._loaded: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The generators' states, as tensors."""
-        return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+        """The generators' states, as tensors; of GPUs that of the one that this process computes on."""
+        return {
+            "cpu": torch.get_rng_state(),
+            "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [],
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep them until training starts; loading itself may draw numbers."""
@@ -70,7 +109,9 @@ class RandomState(pl.Callback):
         """Set them."""
         if self._loaded is not None:
             torch.set_rng_state(self._loaded["cpu"].cpu())
-            torch.cuda.set_rng_state_all([state.cpu() for state in self._loaded["cuda"]])
+            # Earlier versions saved the state of every GPU, of which the process that saves has the first one.
+            if self._loaded["cuda"] and torch.cuda.is_initialized():
+                torch.cuda.set_rng_state(self._loaded["cuda"][0].cpu())
             self._loaded = None
 
 
@@ -84,14 +125,15 @@ class DurableEarlyStopping(EarlyStopping):
 
 
 class Belonging(pl.Callback):
-    """Puts the identity of the run into every checkpoint, so that none is taken for another run's."""
+    """Puts into every checkpoint the identity of the run, so that none is taken for another run's, and who trained."""
 
-    def __init__(self, identity: str) -> None:
+    def __init__(self, identity: str, processes: int) -> None:
         self.identity = identity
+        self.processes = processes
 
-    def state_dict(self) -> dict[str, str]:
-        """What `chirplet.stage.resuming.newest` compares."""
-        return {IDENTITY: self.identity}
+    def state_dict(self) -> dict[str, Any]:
+        """What `chirplet.stage.resuming.newest` compares, and the number of processes that train together."""
+        return {IDENTITY: self.identity, PROCESSES: self.processes}
 
 
 class Interruption(pl.Callback):

@@ -1,5 +1,11 @@
-"""Files of the cache: written whole or not at all, and by one process at a time."""
+"""Files of the cache: written whole or not at all, by one process at a time, and to be read by their owner alone.
 
+Texts may be private, and what a teacher says of them tells of them: folders have mode 0700 and files 0600, whatever the
+umask. Folders that are there already keep their modes.
+"""
+
+import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +13,21 @@ from typing import Any
 
 from chirplet.error import DataError
 from chirplet.whole import LOCK, remove_leftovers, whole_file
+
+FILE_MODE = 0o600
+FOLDER_MODE = 0o700
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder of the cache, and those above it that are not there.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for missing in reversed([above for above in (folder, *folder.parents) if not above.exists()]):
+        missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    if not folder.is_dir():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
 
 
 @contextmanager
@@ -19,10 +40,10 @@ def locked_folder(folder: Path) -> Iterator[Path]:
     from filelock import FileLock
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise DataError(f"{folder}: cannot be made ({error.strerror}); set cache_dir to a folder you own") from None
-    lock = FileLock(folder / LOCK)
+    lock = FileLock(folder / LOCK, mode=FILE_MODE)
     try:
         lock.acquire()
     except OSError as error:
@@ -42,6 +63,7 @@ def write_whole(content: Any, path: Path) -> None:
     """
     try:
         with whole_file(path) as stream:
+            os.fchmod(stream.fileno(), FILE_MODE)  # before there is anything in it
             stream.write(content)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror}); set cache_dir to a folder with room") from None

@@ -14,6 +14,7 @@ from chirplet.error import ModelError
 from chirplet.model.checkpoint import Origin, checkpoint_folder, origin_of, weight_files
 from chirplet.model.opening import open_config, opening
 from chirplet.model.pretrained import Pretrained
+from chirplet.model.sizes import check_sizes
 from chirplet.model.structure import head_modules, is_head
 from chirplet.model.tokenizer import load_tokenizer
 
@@ -46,6 +47,7 @@ def load_model(settings: Pretrained, labels: Sequence[str], seed: int) -> Loaded
     if settings.shape.changes() and width % heads:
         raise ModelError(f"model.shape.width: got {width}, should be a multiple of its {heads} model.shape.heads")
     weights = weight_files(settings, folder) if settings.pretrained else []
+    check_sizes(folder, weights)
     with opening(settings), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         if settings.pretrained:

@@ -11,6 +11,7 @@ from chirplet.error import ModelError, UserError
 from chirplet.model.foreign_code import refuse_code
 from chirplet.model.pretrained import Pretrained
 from chirplet.model.quiet import quiet
+from chirplet.model.sizes import check_sizes
 
 # What chirplet sets or reads on a configuration: the BERT and RoBERTa families have all of it.
 REQUIRED = (
@@ -44,6 +45,7 @@ def open_config(settings: Pretrained, folder: Path, **changes: Any) -> Pretraine
     if not (folder / "config.json").is_file():
         raise ModelError(f"model.name_or_path: {settings.name_or_path} has no config.json")
     refuse_code(folder)
+    check_sizes(folder)
     with opening(settings):
         config: PretrainedConfig = AutoConfig.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True, **changes

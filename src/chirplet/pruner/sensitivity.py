@@ -11,8 +11,7 @@ from chirplet.data.tokens import Tokens
 from chirplet.metric.classification import evaluate
 from chirplet.model.structure import encoder_layers
 from chirplet.pruner.mask import masked, prunable
-from chirplet.runtime.base import predict_logits
-from chirplet.runtime.pytorch import PyTorchRuntime
+from chirplet.runtime.base import Runtime, predict_logits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,18 +20,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Judges:
-    """Validation tweets that models are compared on, how many at once, and in bf16 or the weights' own type."""
+    """Validation tweets that models are compared on, how many at once, and what runs a model: where, in what."""
 
     tokens: Tokens
     target: NDArray[np.int64]
     labels: Sequence[str]
     pad_id: int
     batch_size: int
-    bf16: bool
+    runtime: "Callable[[PreTrainedModel], Runtime]"
 
     def judge(self, model: "PreTrainedModel") -> dict[str, float]:
-        """`accuracy`, and `loss` in nats."""
-        logits = predict_logits(PyTorchRuntime(model, self.bf16), self.tokens, self.pad_id, self.batch_size)
+        """`accuracy`, and `loss` in nats; `runtime` may move the model, which is moved back."""
+        before: Any = model.device
+        try:
+            logits = predict_logits(self.runtime(model), self.tokens, self.pad_id, self.batch_size)
+        finally:
+            model.to(before)
         metrics = evaluate(logits, self.target, self.labels)
         return {name: metrics[name] for name in ("accuracy", "loss")}
 

@@ -13,6 +13,7 @@ from chirplet.error import ConfigError, ModelError
 from chirplet.hardware import bf16_is_native, device_of, set_torch_threads
 from chirplet.model.foreign_code import refuse_code
 from chirplet.model.quiet import quiet
+from chirplet.model.sizes import check_sizes
 from chirplet.runtime.base import Precision, Runtime, RuntimeName
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def load_model(folder: Path) -> "PreTrainedModel":
         ModelError: it is damaged, or weights are missing.
     """
     refuse_code(folder)
+    check_sizes(folder, [folder / "model.safetensors"])
     try:
         with quiet():
             model, info = AutoModelForSequenceClassification.from_pretrained(

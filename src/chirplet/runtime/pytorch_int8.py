@@ -21,6 +21,7 @@ from chirplet.error import ConfigError, ModelError
 from chirplet.hardware import set_torch_threads
 from chirplet.model.foreign_code import refuse_code
 from chirplet.model.quiet import quiet
+from chirplet.model.sizes import check_sizes
 from chirplet.runtime.base import Precision, Runtime, RuntimeName
 from chirplet.runtime.extra import needs
 
@@ -87,6 +88,7 @@ def load_int8(folder: Path) -> "PreTrainedModel":
         ModelError: it is damaged, or this PyTorch has no dynamic int8 layers any more.
     """
     refuse_code(folder)
+    check_sizes(folder, [folder / WEIGHTS])
     try:
         tensors = load_file(folder / WEIGHTS)
         with quiet(), torch.random.fork_rng(devices=[]):  # what is drawn is thrown away, and none of the caller's

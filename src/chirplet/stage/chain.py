@@ -234,10 +234,14 @@ def _quoted(path: str | Path) -> str:
 
 
 def _copied(source: Path, folder: Path) -> "Artifact":
-    """The artifact at `source` as `folder`."""
-    from chirplet.artifact import Artifact, whole_or_absent
+    """The artifact at `source` as `folder`, where it may be already.
 
-    if folder.resolve() != source.resolve():
+    Raises:
+        ArtifactError: another one is there.
+    """
+    from chirplet.artifact import Artifact, content_id, whole_or_absent
+
+    if not (folder.is_dir() and content_id(folder) == content_id(source)):
         with whole_or_absent(folder) as temporary:
             shutil.copytree(source, temporary, dirs_exist_ok=True)
     return Artifact.open(folder)

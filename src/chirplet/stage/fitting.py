@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from chirplet.callback.base import CallbackSettings
 from chirplet.callback.checkpoint import CheckpointSettings
-from chirplet.callback.durable import Belonging, Interruption, RandomState
+from chirplet.callback.durable import PROCESSES, Belonging, Interruption, RandomState
 from chirplet.callback.early_stopping import EarlyStoppingSettings
 from chirplet.callback.trial_report import TrialReport
 from chirplet.config import Foreign
@@ -74,11 +74,15 @@ def fit(
     if val_loader is not None and any(_watches_validation(entry) for entry in run.callbacks.values()):
         run.trainer.check_validated(len(train_loader))
     identity, folder = identity_of(run, train_loader), checkpoint_folder(run, resume)
-    start = _start(resume, folder, identity, module)
+    start = _start(run, resume, folder, identity, module)
     trial = current() if reported else None
     saving = [entry.every_minutes for entry in run.callbacks.values() if isinstance(entry, CheckpointSettings)]
     interruption = Interruption(folder, saving[0] if saving else None)
-    callbacks = [*_callbacks(run, folder, val_loader is not None), Belonging(identity), interruption]
+    callbacks = [
+        *_callbacks(run, folder, val_loader is not None),
+        Belonging(identity, run.trainer.devices),
+        interruption,
+    ]
     if trial is not None and val_loader is not None:
         callbacks.append(TrialReport(trial, run.objective))
     # Held already, but where `resume` lies in another run's folder.
@@ -117,12 +121,13 @@ def follow(
     """
     if run.trainer.keep_freed_memory:
         keep_freed_memory()
-    callbacks = _callbacks(run, run.output_dir, val_loader is not None)
+    folder = run.output_dir if checkpoint is None else Path(checkpoint).parent  # it writes nothing there
+    callbacks = _callbacks(run, folder, val_loader is not None)
     trainer = run.trainer.build([*callbacks, following], [], run.deterministic, run.output_dir, share)
     trainer.fit(module, train_loader, val_loader, ckpt_path=checkpoint, weights_only=True)
 
 
-def _start(resume: str | None, folder: Path, identity: str, module: pl.LightningModule) -> str | None:
+def _start(run: Run, resume: str | None, folder: Path, identity: str, module: pl.LightningModule) -> str | None:
     """The checkpoint to go on from, if there is one.
 
     Raises:
@@ -131,9 +136,15 @@ def _start(resume: str | None, folder: Path, identity: str, module: pl.Lightning
     start = newest(folder, identity) if resume == AUTO else None if resume is None else Path(resume).expanduser()
     if start is None:
         return None
-    _check(start, module)
+    before = _checked(start, module)["callbacks"].get(Belonging.__qualname__, {}).get(PROCESSES)
     if resume == AUTO:
         console().print(f"goes on from {shown_path(start)}", highlight=False)
+    if before not in (None, run.trainer.devices):
+        console().print(
+            f"it was trained by {before} process{'es' * (before > 1)}, now by trainer.devices={run.trainer.devices}: "
+            "the batches stay the same; random numbers of dropout and the order of sums differ from here on",
+            highlight=False,
+        )
     return str(start)
 
 
@@ -170,9 +181,14 @@ def _callbacks(run: Run, folder: Path, validates: bool) -> list[pl.Callback]:
     return built + [entry.build_last(folder) for entry in checkpoints]
 
 
-def _check(resume: Path, module: pl.LightningModule) -> None:
+def _checked(resume: Path, module: pl.LightningModule) -> dict[str, Any]:
+    """What the checkpoint holds, if it is one of such a run.
+
+    Raises:
+        ConfigError: it is not.
+    """
     try:
-        state = torch.load(resume, map_location="cpu", weights_only=True, mmap=True)
+        state: dict[str, Any] = torch.load(resume, map_location="cpu", weights_only=True, mmap=True)
         found = set(state["state_dict"])
         complete = {"loops", "optimizer_states", "lr_schedulers", "callbacks"} <= set(state)
     except Exception as error:  # on a file that is no checkpoint torch raises exceptions of every kind
@@ -180,3 +196,4 @@ def _check(resume: Path, module: pl.LightningModule) -> None:
         raise ConfigError(f"resume: {str(resume)!r} is no checkpoint of a run ({reason})") from error
     if not complete or found != set(module.state_dict()):
         raise ConfigError(f"resume: {str(resume)!r} does not fit this run; give the overrides it was started with")
+    return state

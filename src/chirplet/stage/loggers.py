@@ -37,7 +37,7 @@ def open_loggers(
 ) -> Iterator[list[GuardedLogger]]:
     """The run's loggers, told the configuration at the start and closed at the end, each also after a failure.
 
-    Of several processes that train together, the first alone has any.
+    Of several processes that train together, the first alone comes here.
 
     Args:
         run: whose they are.
@@ -49,7 +49,9 @@ def open_loggers(
     Raises:
         ConfigError: one that was asked for cannot be started.
     """
-    wanted = {} if getattr(rank_zero_only, "rank", 0) else run.loggers
+    # Lightning's loggers write nothing where this is not 0, and it takes what RANK, LOCAL_RANK or SLURM_PROCID say.
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]
+    wanted = run.loggers
     if for_pages:
         wanted = {key: settings for key, settings in wanted.items() if shows_pages(settings)}
     made_from = [(one.stage, one.artifact) for one in lineage if one.stage is not None and one.artifact is not None]

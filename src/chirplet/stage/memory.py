@@ -9,10 +9,10 @@ from pathlib import Path
 
 from chirplet.artifact import Artifact, content_id
 from chirplet.data.prepare import prepare
+from chirplet.data.storage import make_folder, write_whole
 from chirplet.error import ArtifactError, UserError
 from chirplet.hardware import cpu_name
 from chirplet.stage.base import Composed
-from chirplet.whole import whole_file
 
 
 class Memory:
@@ -64,11 +64,10 @@ class Memory:
     def _write(self, folder: Path, identity: str | None) -> None:
         told = {"folder": str(folder.absolute()), "id": identity}
         try:
-            self.entry.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(self.entry) as stream:
-                stream.write(json.dumps(told).encode("utf-8"))
+            make_folder(self.entry.parent)
         except OSError as error:
             raise ArtifactError(f"could not write {str(self.entry)!r}: {error.strerror}") from error
+        write_whole(json.dumps(told).encode("utf-8"), self.entry)
 
 
 def _digest(path: Path) -> str:

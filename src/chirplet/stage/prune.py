@@ -123,14 +123,15 @@ class Prune(TrainingStage):
 
         from chirplet.pruner.mask import prunable, takes_back
         from chirplet.pruner.sensitivity import Judges, curve, layer_losses
+        from chirplet.stage.outcome import trained_runtime
 
         data, model = parent.data, parent.model
         # Drawn, since a file may be sorted.
         count = min(self.curve_tweets, len(data.corpus.val))
         drawn = np.random.default_rng(run.seed).choice(len(data.corpus.val), count, replace=False)
         val = data.corpus.val.take(np.sort(drawn))
-        bf16 = run.trainer.resolved_precision() == "bf16-mixed"
-        judges = Judges(data.tokens(val), val.label, data.corpus.labels, data.pad_id, self.eval_batch_size, bf16)
+        runtime = partial(trained_runtime, run)  # as the result is judged
+        judges = Judges(data.tokens(val), val.label, data.corpus.labels, data.pad_id, self.eval_batch_size, runtime)
         masks_at = partial(self.pruner.masks, model, evidence)
         rises = layer_losses(model, self.pruner.sound_masks(model, evidence, self.pruner.sparsity), judges)
         weights = prunable(model, self.pruner.scope)

@@ -36,10 +36,15 @@ def essentials(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def identity_of(run: Run, loader: "DataLoader[Any]") -> str:
-    """SHA-256 over what makes the result of a training: its configuration, the ids of its parents, its tweets."""
+    """SHA-256 over what makes the result of a training: its configuration, the ids of its parents, its tweets.
+
+    Not over the number of processes, which go through the same batches: a run may resume with another one.
+    """
     from chirplet.data.batches import Collate
 
-    told = [essentials(run.values), [Artifact.open(parent).record.id for parent in run.parents]]
+    config = essentials(run.values)
+    config["trainer"] = {key: value for key, value in config["trainer"].items() if key != "devices"}
+    told = [config, [Artifact.open(parent).record.id for parent in run.parents]]
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     collate = loader.collate_fn
     assert isinstance(collate, Collate)
@@ -69,8 +74,9 @@ def newest(folder: Path, identity: str) -> Path | None:
         return None
     if not found:
         raise ConfigError(f"resume: {str(there[0])!r} is damaged; give another hydra.run.dir, or resume=null")
-    # Those at the same step: one was saved before a validation, one after.
-    path = max(found, key=lambda path: (found[path].get("global_step", 0), path.stat().st_mtime_ns))
+    # Of those at the same step, one was saved within a validation, the others after it, last.ckpt at the end. Their
+    # times would say the same, until somebody copies the folder.
+    path = max(found, key=lambda path: (found[path].get("global_step", 0), path.name == LAST, path.name != INTERRUPTED))
     states = found[path].get("callbacks", {})
     if states.get(Belonging.__qualname__, {}).get(IDENTITY) != identity:
         raise ConfigError(

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from chirplet.error import ConfigError
 from chirplet.explain import explain
+from chirplet.recording import typed
 from chirplet.sweep.plan import Plan
 from chirplet.sweep.space import as_override
 
@@ -106,10 +107,11 @@ class Composer:
             OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
         hydra = config.hydra
         with open_dict(hydra):
-            hydra.overrides.task = [*hydra.overrides.task[:before], *searched]
-            hydra.overrides.hydra = [*hydra.overrides.hydra[:-1], f"hydra.sweep.subdir={quoted(str(number))}"]
+            task = [*typed(hydra.overrides.task)[:before], *searched]
+            hydra.overrides.task = task
+            hydra.overrides.hydra = [*typed(hydra.overrides.hydra)[:-1], f"hydra.sweep.subdir={quoted(str(number))}"]
             hydra.sweep.subdir = str(number)
             hydra.job.id = hydra.job.num = number
             hydra.job.override_dirname = get_overrides_dirname(
-                parser.parse_overrides(list(hydra.overrides.task)), **hydra.job.config.override_dirname
+                parser.parse_overrides(task), **hydra.job.config.override_dirname
             )

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.utils import get_method
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from optuna.distributions import CategoricalDistribution
 
 from chirplet.config import METRICS, near
@@ -18,7 +17,7 @@ from chirplet.recording import LOCAL_KEYS, public
 from chirplet.sweep.composing import Job, compose, without_hydra
 from chirplet.sweep.plan import Constraint, Direction, Plan, digest, natural_direction
 from chirplet.sweep.settings import SweepSettings
-from chirplet.sweep.space import Space, as_override, checked_points, example, plain_key, split_overrides
+from chirplet.sweep.space import Space, as_override, checked_points, example, plain_key, space_function, split_overrides
 from chirplet.sweep.storage import FROM_ENVIRONMENT, check_storage, has_password
 from chirplet.sweep.study import trials_possible
 
@@ -112,14 +111,7 @@ def _check_searched(settings: SweepSettings, job: Job, space: Space) -> None:
                     f"{group}: got {choice!r}, should be one of {', '.join(options)}{near(str(choice), options)}"
                 )
     if settings.custom_search_space is not None:
-        try:
-            get_method(settings.custom_search_space)
-        except Exception as error:
-            reason = " ".join(str(error).split())
-            raise ConfigError(
-                f"hydra.sweeper.custom_search_space: got {settings.custom_search_space!r}, "
-                f"which is no function that can be imported ({reason})"
-            ) from error
+        space_function(settings.custom_search_space, "hydra.sweeper.custom_search_space")
 
 
 def _goal(settings: SweepSettings, base: DictConfig) -> _Goal:

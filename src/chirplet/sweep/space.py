@@ -1,8 +1,14 @@
 """The search space: Hydra's sweep overrides as Optuna's distributions, and parameters as overrides again."""
 
+import importlib
+import inspect
 import math
-from collections.abc import Collection, Mapping, Sequence
+import sys
+import sysconfig
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -193,3 +199,44 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {_plain(key): _plain(item) for key, item in value.items()}
     return value
+
+
+def space_function(target: str, key: str) -> Callable[..., Any]:
+    """The function MODULE.FUNCTION that adds to the space, from a module of the user's own.
+
+    Of what is installed nothing is a search space, and much of it, such as `os.system`, had better not be called.
+
+    Raises:
+        ConfigError: it cannot be imported, is no function, or is defined in Python, a library or chirplet.
+    """
+    module, _, name = target.rpartition(".")
+    if not _is_own(module):
+        raise ConfigError(f"{key}: got {target!r}, should be MODULE.FUNCTION with a module of your own, of no library")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever the module's own code raises
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{key}: got {target!r}, which is no function that can be imported ({reason})") from error
+    if not (inspect.isfunction(found) and _is_own(found.__module__)):
+        raise ConfigError(f"{key}: got {target!r}, should be a function that is defined in a module of your own")
+    function: Callable[..., Any] = found
+    return function
+
+
+def _is_own(module: str) -> bool:
+    """Whether a module is there, and neither of Python nor of chirplet nor in a folder for installed libraries."""
+    root = module.partition(".")[0]
+    if not root or root in {*sys.stdlib_module_names, "chirplet"}:
+        return False
+    try:
+        spec = find_spec(root)  # does not import it
+    except (ImportError, ValueError):
+        return False
+    if spec is None:
+        return False
+    places = [Path(place) for place in (spec.submodule_search_locations or [spec.origin or ""])]
+    libraries = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
+    installed = ("site-packages", "dist-packages")
+    return not any(place.is_relative_to(library) for place in places for library in libraries) and not any(
+        name in place.parts for place in places for name in installed
+    )

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job, setup_globals
-from hydra.utils import get_method
 from omegaconf import DictConfig
 from optuna.trial import Trial, TrialState
 
@@ -24,6 +23,7 @@ from chirplet.sweep.claim import Claims, Nothing, Result
 from chirplet.sweep.composing import Composer, Job
 from chirplet.sweep.lease import Owner
 from chirplet.sweep.plan import Plan
+from chirplet.sweep.space import space_function
 from chirplet.sweep.storage import open_storage
 from chirplet.sweep.study import open_study
 from chirplet.sweep.trial import LeaseLost, Pruned, RunningTrial, running
@@ -88,7 +88,7 @@ class Worker:
     def _composed(self, trial: Trial, composer: Composer) -> DictConfig:
         config = composer.trial(trial.params, trial.number)
         if self.plan.custom_search_space is not None:
-            get_method(self.plan.custom_search_space)(config, trial)
+            space_function(self.plan.custom_search_space, "hydra.sweeper.custom_search_space")(config, trial)
             config = composer.trial(trial.params, trial.number)
         return config
 
