@@ -13,7 +13,7 @@ from chirplet.error import ArtifactError
 from chirplet.metric.significance import mcnemar_p
 from chirplet.report.candidates import find_artifacts, names_of, open_candidates
 from chirplet.report.comparison import advise, compare, front
-from chirplet.report.comparison_table import as_csv, comparison_table, markdown, notes
+from chirplet.report.comparison_table import as_csv, columns, comparison_table, markdown, notes
 from comparisons import TWEETS, N, ancestor, cost, family, write_artifact
 from records import make_record
 

@@ -1,7 +1,10 @@
 """What is opened answers its probe first: what is right passes in any way, what is wrong is not used."""
 
+import gc
 import json
 import logging
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -223,3 +226,14 @@ def test_the_real_graph_is_right_at_every_length(name, minilm, fp32, tmp_path):
             batch = np.repeat(ids, size, axis=0)
             off = np.abs(runtime.logits(batch, np.ones_like(batch)) - expected).max()
             assert off <= probe.accepted, f"{name} in {runtime.precision} at {length} tokens"
+
+
+def test_signals_are_borne_after_models_were_closed(folder):
+    """OpenVINO gives a thread a stack for signals, which is gone once the wrong one of several models is closed."""
+    models = [opened(folder, threads=threads, verify=False) for threads in (1, 2, 1)]
+    while models:
+        models.pop(0)
+        gc.collect()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.sigwait([])

@@ -71,9 +71,9 @@ def _unpacked(codes: NDArray[np.uint8], columns: int, bits: int) -> NDArray[np.i
 
 def _openvino(folder: Path) -> Weights:
     """Constants but those by which others are scaled or shifted, and indices."""
-    import openvino
+    from chirplet.runtime.openvino import openvino_core
 
-    for operation in openvino.Core().read_model(folder / "openvino_model.xml").get_ops():
+    for operation in openvino_core().read_model(folder / "openvino_model.xml").get_ops():
         if operation.get_type_name() != "Constant" or operation.get_element_type().to_string() in {"i64", "i32"}:
             continue
         users = [target.get_node() for output in operation.outputs() for target in output.get_target_inputs()]

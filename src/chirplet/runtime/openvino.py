@@ -1,7 +1,7 @@
 """OpenVINO on the CPU."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
@@ -58,9 +58,7 @@ class OpenVinoRuntime(PartwiseRuntime):
 
     @classmethod
     def _open(cls, folder: Path, hint: str, threads: int) -> Self:
-        with needs("openvino", REMEDY):
-            import openvino
-        core = openvino.Core()
+        core = openvino_core()
         settings = SETTINGS | {"INFERENCE_PRECISION_HINT": hint}
         try:
             return cls(core, core.read_model(folder / MODEL), settings, threads)
@@ -91,6 +89,21 @@ class OpenVinoRuntime(PartwiseRuntime):
                 idle.put(request)
 
         return infer
+
+
+@cache
+def openvino_core() -> Any:
+    """OpenVINO's entry, one for the process.
+
+    With each that is opened and closed, 2026.4.1 gives the thread a stack for signals, and takes one back. Where
+    several are open at a time, what is left is a stack that is gone: the next Ctrl-C ended in a segmentation fault.
+
+    Raises:
+        ModelError: OpenVINO is not installed.
+    """
+    with needs("openvino", REMEDY):
+        import openvino
+    return openvino.Core()
 
 
 def _infer(request: Any, feed: Feed) -> Logits:
