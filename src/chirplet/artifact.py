@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 
-from chirplet.config import Settings, near
+from chirplet.config import METRICS, Settings, near
 from chirplet.data.cleaning import Cleaning
 from chirplet.data.corpus import SPLITS, Tweets
 from chirplet.error import ArtifactError
-from chirplet.record import COSTS, Cost, Labels, Metrics
+from chirplet.record import COSTS, Config, Cost, Cpu, Labels, Metrics, StageSettings, Training, unfit
 from chirplet.whole import temporary_folder
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -70,20 +70,20 @@ class Record(Settings):
     id: str
     stage: str
     method: str
-    settings: dict[str, Any]
+    settings: StageSettings
     parent: str | None
-    lineage: list[Ancestor]
+    lineage: Annotated[list[Ancestor], Field(min_length=1)]
     pretrained: bool
     data: DataRecord
     labels: Labels
     cleaning: Cleaning
     max_length: Annotated[int, Field(ge=1, le=8192)]
-    config: dict[str, Any]
+    config: Config
     overrides: list[str] | None = None
     versions: dict[str, str]
-    cpu: dict[str, Any]
+    cpu: Cpu
     seed: int
-    training: dict[str, Any]
+    training: Training
     metrics: Metrics
     predictions: Literal["predictions.parquet"]
     cost: Cost
@@ -113,14 +113,20 @@ class Artifact:
             ArtifactError: no such folder, no record in it, or a record that is not valid.
         """
         path = check_folder(folder) / RECORD
+        record: Record | None = None
         try:
-            record = Record.model_validate(json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number))
+            content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+            fault = unfit(content)
+            if fault is None:
+                record = Record.model_validate(content)
         except ValidationError as error:
-            fault = error.errors()[0]
-            where = ".".join(str(part) for part in fault["loc"]) or "record"
-            raise ArtifactError(f"{path} is not a valid record: {where}: {fault['msg']}") from None
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "record"
+            fault = f"{where}: {first['msg'].removeprefix('Value error, ')}"
         except (ValueError, RecursionError) as error:  # a ValidationError is a ValueError too
             raise ArtifactError(f"{path} is not JSON ({error})") from None
+        if record is None:
+            raise ArtifactError(f"{path} is not a valid record: {fault}")
         return cls(folder, record)
 
     def metric(self, name: str) -> float | None:
@@ -132,10 +138,10 @@ class Artifact:
     def scalars(self) -> dict[str, float]:
         """Every metric that is one number, as `SPLIT/METRIC`; what loggers are told."""
         return {
-            f"{split}/{name}": value
+            f"{split}/{name}": float(value)
             for split, metrics in self.record.metrics.items()
             for name, value in metrics.items()
-            if isinstance(value, float)
+            if name in METRICS
         }
 
     def costs(self) -> dict[str, float]:
