@@ -171,10 +171,11 @@ def _no_number(name: str) -> NoReturn:
 
 
 def check_folder(folder: Path) -> Path:
-    """`folder`, if it exists and has a record.
+    """`folder`, if it exists, has a record, and holds all its files itself.
 
     Raises:
-        ArtifactError: with the name of a near folder, or of the artifact inside, where there is one.
+        ArtifactError: with the name of a near folder, or of the artifact inside, where there is one; or a link leads
+            out of it.
     """
     if not folder.is_dir():
         siblings = [path.name for path in folder.parent.iterdir()] if folder.parent.is_dir() else []
@@ -183,7 +184,30 @@ def check_folder(folder: Path) -> Path:
         inside = folder / "artifact"
         hint = f"; did you mean {str(inside)!r}?" if (inside / RECORD).is_file() else ""
         raise ArtifactError(f"no artifact at {str(folder)!r}: it has no {RECORD}{hint}")
+    outside = link_outside(folder, hub_cache=True)
+    if outside is not None:
+        raise ArtifactError(
+            f"no artifact at {str(folder)!r}: {outside} is a link to what is no file of that folder; "
+            "should be a file of its own"
+        )
     return folder
+
+
+def link_outside(folder: Path, *, hub_cache: bool) -> str | None:
+    """The first symbolic link below `folder` that leads to anything but a file of it; None where there is none.
+
+    A stranger's artifact could name any file of this machine by one. The cache of the Hugging Face hub keeps a
+    snapshot's files in a folder of that model, `blobs`, and links to them: `hub_cache` allows these.
+    """
+    root = Path(os.path.realpath(folder))
+    # Not resolved itself: it may be a link too.
+    blobs = root.parents[1] / "blobs" if hub_cache and root.parent.name == "snapshots" else None
+    for path in sorted(root.rglob("*")):
+        if path.is_symlink():
+            target = Path(os.path.realpath(path))
+            if not (target.is_file() and (target.is_relative_to(root) or target.parent == blobs)):
+                return path.relative_to(root).as_posix()
+    return None
 
 
 def check_free(folder: Path) -> None:
@@ -265,9 +289,10 @@ def write_record(folder: Path, record: Record) -> None:
 
 
 def content_id(folder: Path) -> str:
-    """SHA-256 over the names and bytes of all files in an artifact but its record and card."""
+    """SHA-256 over the names and bytes of all files in an artifact but its own record and card."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (RECORD, CARD)):
+    apart = (folder / RECORD, folder / CARD)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path not in apart):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
