@@ -1,9 +1,9 @@
 """An artifact on the Hugging Face hub: `push=ORG/NAME`.
 
 The repository is made private unless `push_private=false`, before the work starts, so that what is refused is refused
-then; a repository that exists stays as visible as it is, and must be empty or hold an artifact. That artifact's files are
-replaced, and its history keeps them; other files stay. `predictions.parquet` goes along, which holds row ids, labels and
-logits, no texts. Nothing is uploaded that lies outside the artifact's folder.
+then. One that exists stays as visible as it is, and must be empty or hold an artifact. The files of that artifact are
+replaced, and its history keeps them; other files stay. `predictions.parquet` goes along, which holds row ids, labels
+and logits, no texts. Nothing is uploaded that lies outside the artifact's folder.
 
 The token is that of `HF_TOKEN` or of `hf auth login`, and stands in no configuration. `HF_ENDPOINT` names another hub.
 """
