@@ -79,6 +79,7 @@ def test_nothing_is_said_of_files_to_be_deleted(tmp_path, monkeypatch):
 def test_formulas_in_texts_and_labels_are_text(tmp_path):
     settings = CsvSettings(name="metrics")
     logger = settings.build(Identity(tmp_path, tmp_path, "group", "finetune", None, (), ()))
+    _ = logger.experiment
     sheet = Sheet(["row", "tweet", "true", "loss"], [["a.csv:1", "=1+1", "@x", -0.5], ["a.csv:2", "fine", "-1", 0.5]])
     settings.show(logger, Findings(mistakes={"val": sheet}))
     with (Path(logger.log_dir) / "worst_mistakes_val.csv").open(newline="", encoding="utf-8") as file:
