@@ -26,6 +26,7 @@ from chirplet.config import METRICS, Settings, near
 from chirplet.data.cleaning import Cleaning
 from chirplet.data.corpus import SPLITS, Tweets
 from chirplet.error import ArtifactError
+from chirplet.links import link_outside
 from chirplet.record import COSTS, Config, Cost, Cpu, Labels, Metrics, StageSettings, Training, unfit
 from chirplet.whole import temporary_folder
 
@@ -191,23 +192,6 @@ def check_folder(folder: Path) -> Path:
             "should be a file of its own"
         )
     return folder
-
-
-def link_outside(folder: Path, *, hub_cache: bool) -> str | None:
-    """The first symbolic link below `folder` that leads to anything but a file of it; None where there is none.
-
-    A stranger's artifact could name any file of this machine by one. The cache of the Hugging Face hub keeps a
-    snapshot's files in a folder of that model, `blobs`, and links to them: `hub_cache` allows these.
-    """
-    root = Path(os.path.realpath(folder))
-    # Not resolved itself: it may be a link too.
-    blobs = root.parents[1] / "blobs" if hub_cache and root.parent.name == "snapshots" else None
-    for path in sorted(root.rglob("*")):
-        if path.is_symlink():
-            target = Path(os.path.realpath(path))
-            if not (target.is_file() and (target.is_relative_to(root) or target.parent == blobs)):
-                return path.relative_to(root).as_posix()
-    return None
 
 
 def check_free(folder: Path) -> None:

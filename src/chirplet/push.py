@@ -22,8 +22,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from pydantic import AfterValidator
 
-from chirplet.artifact import RECORD, Artifact, content_id, link_outside
+from chirplet.artifact import RECORD, Artifact, content_id
 from chirplet.error import ArtifactError, ConfigError, PushError
+from chirplet.links import link_outside
 
 if TYPE_CHECKING:
     from chirplet.stage.base import Run, Stage

@@ -39,7 +39,6 @@ _VARIABLES = {
 }
 
 GROUPS = (*zip(SERIES, ("o", "s", "^", "D"), strict=True), (MUTED, "P"))
-"""Colour and shape of each group of points; there are no more groups."""
 _BESIDE = (
     ((7, 0), "left", "center"),
     ((-7, 0), "right", "center"),
@@ -171,7 +170,7 @@ def scatter(
         figure, axes = _axes(x_label=x_label, y_label=y_label)
         axes.set_xscale("log")
         axes.plot(*zip(*front, strict=True), color=MUTED, linewidth=1.2, linestyle="--", zorder=1)
-        assert len(groups) <= len(GROUPS), "a group would not be drawn"
+        assert len(groups) <= len(GROUPS)  # others would not be drawn
         for (name, points), (colour, marker) in zip(groups.items(), GROUPS, strict=False):
             x, y = zip(*((point.x, point.y) for point in points), strict=True)
             axes.scatter(x, y, label=name, color=colour, marker=marker, s=36, zorder=2)
