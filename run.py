@@ -17,13 +17,14 @@ os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
 def fail(error: Exception) -> NoReturn:
     """Tell an error of the user's in one line and end with its exit code; any other is raised."""
+    from chirplet.escaping import terminal
     from chirplet.explain import explain
 
     told = explain(error)
     if told is None or WANTS_TRACEBACK:
         raise error
     message, exit_code = told
-    sys.stderr.writelines(f"error: {line}\n" for line in message.splitlines())
+    sys.stderr.writelines(f"error: {line}\n" for line in terminal(message).splitlines())
     sys.exit(exit_code)
 
 
@@ -39,7 +40,9 @@ def launch(cfg: DictConfig) -> float | None:
             fail(error)
         if getattr(error, "exit_code", None) == INTERRUPTED:
             # Hydra would go on with the next run.
-            sys.stderr.write(f"error: {error}\n")
+            from chirplet.escaping import terminal
+
+            sys.stderr.write(f"error: {terminal(str(error))}\n")
             raise KeyboardInterrupt from error
         # Any other error a sweep is to see, since it may go on without this run.
         raise

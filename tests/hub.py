@@ -70,8 +70,13 @@ class _Handler(BaseHTTPRequestHandler):
             case ["api", "models", org, name, "tree", _]:
                 files = self.served.files[f"{org}/{name}"]
                 self._answer([_entry(path, content) for path, content in files.items()])
+            case [org, name, "resolve", "main", *path] if "/".join(path) in self.served.files[f"{org}/{name}"]:
+                self._file(self.served.files[f"{org}/{name}"]["/".join(path)])
             case _:
                 self._answer({"error": f"no such page: {self.path} {len(body)}"}, 404)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def do_PUT(self) -> None:
         content = self._body()
@@ -151,6 +156,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.served.tokens.add(token)
         denied = token != self.served.token or (self.served.refused is not None and self.served.refused in path)
         return path.strip("/").split("/"), denied
+
+    def _file(self, content: bytes) -> None:
+        self.send_response(200)
+        headers = {"Content-Length": str(len(content)), "X-Repo-Commit": "0" * 40}
+        for name, value in (headers | {"ETag": f'"{hashlib.sha1(content).hexdigest()}"'}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
 
     def _answer(self, content: Any, status: int = 200) -> None:
         body = json.dumps(content).encode()

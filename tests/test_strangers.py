@@ -50,7 +50,9 @@ def test_no_target_of_a_record_is_made(folder, trace):
     planted = {"_target_": "pathlib.Path.touch", "_args_": [str(trace)], "command": f"touch {trace}"}
     own = {"_target_": "chirplet.config.Foreign", "target": "os.system", "arguments": {"command": f"touch {trace}"}}
     config = {"data": {"repair": True, **planted}, "stage": planted, "logger": {"mine": own}, "_target_": "os.system"}
-    change_json(folder / RECORD, config=config, settings=planted, training=planted, cost=planted, cpu=planted)
+    change_json(
+        folder / RECORD, config=config, settings=planted, training=planted, cost=planted, cpu={"name": "x"} | planted
+    )
     artifact = Artifact.open(folder)
     assert artifact.record.settings == planted
     chirplet.load(folder)(["a tweet"])

@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 
-from chirplet.config import Settings, near
+from chirplet.config import METRICS, Settings, near
 from chirplet.data.cleaning import Cleaning
 from chirplet.data.corpus import SPLITS, Tweets
 from chirplet.error import ArtifactError
-from chirplet.record import COSTS, Cost, Labels, Metrics
+from chirplet.links import link_outside
+from chirplet.record import COSTS, Config, Cost, Cpu, Labels, Metrics, StageSettings, Training, unfit
 from chirplet.whole import temporary_folder, write_whole_text
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -72,20 +73,20 @@ class Record(Settings):
     id: str
     stage: str
     method: str
-    settings: dict[str, Any]
+    settings: StageSettings
     parent: str | None
-    lineage: list[Ancestor]
+    lineage: Annotated[list[Ancestor], Field(min_length=1)]
     pretrained: bool
     data: DataRecord
     labels: Labels
     cleaning: Cleaning
     max_length: Annotated[int, Field(ge=1, le=8192)]
-    config: dict[str, Any]
+    config: Config
     overrides: list[str] | None = None
     versions: dict[str, str]
-    cpu: dict[str, Any]
+    cpu: Cpu
     seed: int
-    training: dict[str, Any]
+    training: Training
     metrics: Metrics
     predictions: Literal["predictions.parquet"]
     cost: Cost
@@ -115,14 +116,20 @@ class Artifact:
             ArtifactError: no such folder, no record in it, or a record that is not valid.
         """
         path = check_folder(folder) / RECORD
+        record: Record | None = None
         try:
-            record = Record.model_validate(json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number))
+            content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+            fault = unfit(content)
+            if fault is None:
+                record = Record.model_validate(content)
         except ValidationError as error:
-            fault = error.errors()[0]
-            where = ".".join(str(part) for part in fault["loc"]) or "record"
-            raise ArtifactError(f"{path} is not a valid record: {where}: {fault['msg']}") from None
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "record"
+            fault = f"{where}: {first['msg'].removeprefix('Value error, ')}"
         except (ValueError, RecursionError) as error:  # a ValidationError is a ValueError too
             raise ArtifactError(f"{path} is not JSON ({error})") from None
+        if record is None:
+            raise ArtifactError(f"{path} is not a valid record: {fault}")
         return cls(folder, record)
 
     def metric(self, name: str) -> float | None:
@@ -134,10 +141,10 @@ class Artifact:
     def scalars(self) -> dict[str, float]:
         """Every metric that is one number, as `SPLIT/METRIC`; what loggers are told."""
         return {
-            f"{split}/{name}": value
+            f"{split}/{name}": float(value)
             for split, metrics in self.record.metrics.items()
             for name, value in metrics.items()
-            if isinstance(value, float)
+            if name in METRICS
         }
 
     def costs(self) -> dict[str, float]:
@@ -167,10 +174,11 @@ def _no_number(name: str) -> NoReturn:
 
 
 def check_folder(folder: Path) -> Path:
-    """`folder`, if it exists and has a record.
+    """`folder`, if it exists, has a record, and holds all its files itself.
 
     Raises:
-        ArtifactError: with the name of a near folder, or of the artifact inside, where there is one.
+        ArtifactError: with the name of a near folder, or of the artifact inside, where there is one; or a link leads
+            out of it.
     """
     if not folder.is_dir():
         siblings = [path.name for path in folder.parent.iterdir()] if folder.parent.is_dir() else []
@@ -179,6 +187,12 @@ def check_folder(folder: Path) -> Path:
         inside = folder / "artifact"
         hint = f"; did you mean {str(inside)!r}?" if (inside / RECORD).is_file() else ""
         raise ArtifactError(f"no artifact at {str(folder)!r}: it has no {RECORD}{hint}")
+    outside = link_outside(folder, hub_cache=True)
+    if outside is not None:
+        raise ArtifactError(
+            f"no artifact at {str(folder)!r}: {outside} is a link to what is no file of that folder; "
+            "should be a file of its own"
+        )
     return folder
 
 
@@ -261,9 +275,10 @@ def write_record(folder: Path, record: Record) -> None:
 
 
 def content_id(folder: Path) -> str:
-    """SHA-256 over the names and bytes of all files in an artifact but its record and card."""
+    """SHA-256 over the names and bytes of all files in an artifact but its own record and card."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (RECORD, CARD)):
+    apart = (folder / RECORD, folder / CARD)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path not in apart):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

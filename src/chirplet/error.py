@@ -1,13 +1,41 @@
 """Errors that are the input's fault, told in one line."""
 
+from collections.abc import Mapping
+from typing import Self
+
+
+class Key(str):
+    """A key's name as a part of an error's message, which who knows better may replace.
+
+    What opens a model or reads a file does so for several keys: of a student, `model.revision` is `student.revision`.
+    """
+
 
 class UserError(Exception):
     """Something the user can mend: the message is one line that names what is wrong and what would be right.
 
-    `run.py` prints it without a traceback and ends with `exit_code`.
+    It is given in parts, of which those that are a `Key` can be `renamed`; all else in it, such as the name of a file,
+    stays as it is. `run.py` prints it without a traceback and ends with `exit_code`.
     """
 
     exit_code = 2
+
+    def __init__(self, *parts: str) -> None:
+        super().__init__("".join(parts))
+        self.parts = parts
+
+    def behind(self, text: str) -> Self:
+        """The same error with `text` before its message."""
+        return type(self)(text, *self.parts)
+
+    def renamed(self, names: Mapping[str, str]) -> Self:
+        """The same error with other names for the keys that `names` has; a name that ends in a dot is of all below."""
+        return type(self)(*(Key(_renamed(part, names)) if isinstance(part, Key) else part for part in self.parts))
+
+
+def _renamed(key: str, names: Mapping[str, str]) -> str:
+    group, dot, rest = key.partition(".")
+    return names.get(key) or f"{names.get(group + dot, group + dot)}{rest}"
 
 
 class ConfigError(UserError):

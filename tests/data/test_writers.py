@@ -45,6 +45,17 @@ def test_what_a_delimited_writer_writes_the_reader_reads(cells, tabs, tmp_path_f
         assert [row.cells for row in table] == [{"text": cell, "label": "x", "p": "0.5"} for cell in cells]
 
 
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_formulas_in_labels_are_text_and_the_file_s_own_columns_are_kept_to_the_byte(tmp_path, kind):
+    path = tmp_path / f"out.{kind}"
+    chunk = chunk_of(["=1+1", "@user", "-x"])
+    with open_writer(str(path), kind, source_of(chunk), ADDED, quoted=True) as writer:
+        writer.write(chunk, {"label": ["=HYPERLINK(1)", "-1", "good"], "p": [0.5, 1e-08, 1.0]})
+    with read_table(path) as table:
+        rows = [tuple(row.cells.values()) for row in table]
+    assert rows == [("=1+1", "'=HYPERLINK(1)", "0.5"), ("@user", "-1", "1e-08"), ("-x", "good", "1.0")]
+
+
 def test_cells_are_quoted_only_where_they_must_be():
     stream = io.BytesIO()
     writer = DelimitedWriter(stream, ["a"], ",", quoted=True)

@@ -10,7 +10,10 @@ from records import LABELS, make_record
 
 
 def test_figures_are_named_as_the_record_s(tmp_path):
-    control = {"training": {"steps": 4}, "test": {"accuracy": 0.25, "difference": {"value": 0.1}}}
+    control = {
+        "training": {"steps": 4},
+        "test": {"accuracy": 0.25, "difference": {"value": 0.1, "low": 0.0, "high": 0.2, "mcnemar_p": 0.5}},
+    }
     record = make_record(training={"steps": 4, "control": control})
     told = recorded(Artifact(tmp_path, record))
     assert told["record/test/accuracy"] == record.metrics["test"]["accuracy"] == 0.5

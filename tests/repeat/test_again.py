@@ -211,7 +211,7 @@ TRACE = "chirplet_was_here"
         ("stage._target_", "os.system", "should be one of chirplet's"),
         ("stage._target_", "chirplet.stage.predict.Predict", "should be of a stage that makes an artifact"),
         ("stage._target_", "chirplet.stage.finetune.Other", "the record's is not taken"),
-        ("stage", None, "the record's config has None"),
+        ("stage", None, "is not a valid record: config: stage: got None"),
         ("data", {"_target_": "chirplet.data.planted.Planted"}, "got 'planted', should be one of"),
         ("callback.mine", {"_target_": "planted.Planted"}, "is not chirplet's ('planted.Planted'); give it again"),
         (

@@ -1,11 +1,14 @@
 """A card says what the record says and no more."""
 
 import re
+from html import unescape
 
 import yaml
 from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
 
 from chirplet.artifact import Ancestor
+from chirplet.escaping import markdown
 from chirplet.report.card import model_card
 from records import LABELS, make_record
 
@@ -75,15 +78,38 @@ def test_random_weights_are_named_and_name_no_base_model():
 
 
 def test_hostile_labels_stay_in_their_cells():
-    label = "a|b <script>\n# x"
+    label = "a|b <script>\n# x ![y](http://z) `code`"
     record = make_record()
     metrics = record.metrics["test"] | {"per_class": {}}
     metrics["per_class"] = {
         (label if name == "Negative" else name): scores for name, scores in record.metrics["test"]["per_class"].items()
     }
     card = model_card(make_record(labels=[label, *LABELS[1:]], metrics={"test": metrics}))
-    assert "<script>" not in card and "\n# x" not in card
-    assert ["a\\|b &lt;script> # x", "1", "0.5000", "0.3333", "1.0000"] in tables(card)
+    assert "<script>" not in card and "\n# x" not in card and "![y]" not in card
+    assert [markdown(label), "1", "0.5000", "0.3333", "1.0000"] in tables(card)
+
+
+def test_nothing_of_a_record_is_live_in_a_card():
+    """Its lineage may be a stranger's. What is shown is what was written."""
+    hostile = "![x](http://h/i.png) <img src=x> [a](b) `c` **d** &lt; a|b \x1b[31m"
+    base = make_record().lineage[0].model_copy(update={"name": f"org/{hostile}", "revision": hostile, "stage": hostile})
+    told = {"teachers": {hostile: {"stage": hostile}}}
+    card = model_card(
+        make_record(
+            lineage=[base, base],
+            stage=hostile,
+            method=hostile,
+            settings={hostile: hostile},
+            training=told,
+            versions={hostile: hostile},
+            labels=[hostile, *LABELS[1:]],
+            metrics={},
+        )
+    )
+    body = card.split("---\n", 2)[2]
+    html = MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(body)
+    assert not re.search(r"<(img|a|strong|em)\b", html) and "\x1b" not in card
+    assert unescape(re.sub("<[^>]*>", "", html)).count("![x](http://h/i.png) <img src=x> [a](b) `c` **d** &lt; a|b") > 9
 
 
 def test_the_metadata_is_yaml():

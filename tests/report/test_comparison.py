@@ -249,6 +249,17 @@ def test_speeds_of_another_machine_than_the_baseline_s_are_marked(tmp_path):
     assert "(* is another than here's): a CPU, 2 threads; another, 2 threads; cuda of a CPU, 2 threads" in line
 
 
+def test_a_run_s_name_is_no_formula_and_no_markdown(tmp_path):
+    write_artifact(tmp_path / "=1+1" / "artifact", "a", {"test": 30})
+    write_artifact(tmp_path / "![x](http:h)" / "artifact", "b", {"test": 31}, settings={"other": 1})
+    comparison = compared(sorted(tmp_path.glob("*/artifact")))
+    lines = list(csv.DictReader(io.StringIO(as_csv(comparison))))
+    assert {line["run"] for line in lines} == {"'=1+1", "![x](http:h)"}
+    assert {line["baseline"] for line in lines} <= {"'=1+1", "![x](http:h)"}
+    assert float(lines[0]["drop_from_baseline"]) + float(lines[1]["drop_from_baseline"]) in (-1 / N, 1 / N)
+    assert "![x]" not in markdown(comparison) and "\\!\\[x\\](http:h)" in markdown(comparison)
+
+
 def test_a_random_start_is_told(tmp_path):
     family(tmp_path)
     base = make_record().lineage[0].model_copy(update={"pretrained": False})

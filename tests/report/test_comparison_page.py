@@ -9,7 +9,7 @@ import pytest
 
 from chirplet.report.candidates import open_candidates
 from chirplet.report.comparison import advise, compare
-from chirplet.report.comparison_page import SCRIPT, Texts, page
+from chirplet.report.comparison_page import SCRIPT, Texts, _cost_figures, page
 from comparisons import TEXTS, TWEETS, N, cost, family, write_artifact
 from pages import Reader, browser_dom
 from records import make_record
@@ -38,6 +38,18 @@ def read(html: str) -> Reader:
 
 def test_it_says_what_to_take_and_why(html):
     assert "take <b>int8</b>: 4.0 times the\ntweets a second, 4.0 times smaller; its drop on test is 2.50 (" in html
+
+
+def test_an_artifact_of_an_unknown_stage_is_drawn_as_every_other(tmp_path):
+    """Beside all stages that are known."""
+    changes = {"cost": cost(10, 1, 1000), "settings": {"other": 1}}
+    for stage in ("prune", "merge"):
+        write_artifact(tmp_path / stage / "artifact", stage, {"test": 30, "val": 30}, stage=stage, **changes)
+    folders = [*family(tmp_path), tmp_path / "prune" / "artifact", tmp_path / "merge" / "artifact"]
+    comparison = compare(*open_candidates(folders, None), None, seed=0)
+    for svg, _ in _cost_figures(comparison):
+        texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+        assert {"merge", "other", "pruned", "fine-tuned", "distilled", "quantized"} <= set(texts)
 
 
 def test_everything_that_was_asked_for_is_there(html):

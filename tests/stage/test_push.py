@@ -10,12 +10,17 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+import chirplet
 from artifacts import tiny_artifact
 from checkpoints import tiny_bert
 from chirplet.artifact import CARD, Artifact, content_id, write_record
 from chirplet.error import ArtifactError, ConfigError, PushError
 from chirplet.experiment import execute
+from chirplet.metric.cost import UNUSED
+from chirplet.model.tokenizer import VOCABULARIES
+from chirplet.push import is_written
 from chirplet.report.card import model_card
+from chirplet.runtime.base import MODEL_FILES
 from hub import Hub, serving
 from places import ROOT
 from records import make_record
@@ -49,6 +54,9 @@ def hub() -> Iterator[Hub]:
 def client(hub, tmp_path, monkeypatch) -> pytest.MonkeyPatch:
     """The hub's client in this process talks to the stand-in."""
     monkeypatch.setattr(constants, "ENDPOINT", hub.address)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.address + "/{repo_id}/resolve/{revision}/{filename}"
+    )
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no token"))
@@ -67,12 +75,15 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_repository_holds_the_artifact_and_nothing_else(hub, artifact, tmp_path):
-    hub.files["me/tweets"] = {".gitattributes": b"x", "model.onnx": b"of before"}
+def test_the_repository_holds_the_artifact_in_place_of_the_one_before(hub, artifact, tmp_path):
+    """What its owner has put beside it stays, `model.onnx` of a quantized one does not."""
+    owners = {".gitattributes": b"x", "notes.txt": b"mine", "figures/model.onnx": b"mine", "handler[1].py": b"mine"}
+    before = {"artifact.json": (artifact / "artifact.json").read_bytes(), "model.onnx": b"of before"}
+    hub.files["me/tweets"] = owners | before
     done = run(hub.environment(), "stage=push", f"artifact={artifact}", "push=me/tweets", output=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [f"pushed    {hub.address}/me/tweets"] and done.stderr == ""
-    assert hub.files["me/tweets"] == files_of(artifact) | {".gitattributes": b"x"}
+    assert hub.files["me/tweets"] == files_of(artifact) | owners
     assert hub.commits == [f"finetune (full) on vader_tweets, {Artifact.open(artifact).record.id[:12]}"]
     assert TOKEN in hub.tokens and TOKEN not in done.stdout + done.stderr
     assert not any(TOKEN.encode() in content for content in files_of(tmp_path).values())
@@ -154,3 +165,74 @@ def test_an_artifact_with_other_files_is_not_pushed(hub, client, artifact, compo
     with pytest.raises(ArtifactError, match="holds other files than those it was made with"):
         execute(compose_config("stage=push", f"artifact={other}", "push=me/x"), tmp_path)
     assert hub.files == {}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"model.safetensors": b"of a stranger", "a": b"", "b": b"", "c": b""},
+        {"README.md": b"# Mine"},
+        {"artifact.json": b"[]", "x": b""},
+        {"artifact.json": b'{"version": 3, "files": []}'},
+        {"artifact.json": b"{" * 100_000},
+        {"below/artifact.json": b"{}"},
+    ],
+)
+def test_a_repository_that_was_never_an_artifact_s_is_left_alone(
+    hub, client, artifact, base, compose_config, tmp_path, files
+):
+    hub.files["me/other"] = {".gitattributes": b""} | files
+    with pytest.raises(ConfigError) as caught:
+        execute(compose_config("stage=push", f"artifact={artifact}", "push=me/other"), tmp_path)
+    first = sorted(files)[0]
+    assert str(caught.value).startswith(f"push: me/other holds {first}") and "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match="push: me/other holds"):  # before the work
+        execute(compose_config(*small_run(base, tmp_path), "push=me/other"), tmp_path / "out")
+    assert hub.files["me/other"] == {".gitattributes": b""} | files and hub.commits == []
+
+
+def test_every_file_that_a_stage_writes_is_one_that_push_may_replace(artifact):
+    names = [path.name for path in artifact.iterdir()]
+    assert len(names) > 5 and all(map(is_written, [*names, *MODEL_FILES, *UNUSED, *VOCABULARIES, "openvino_model.bin"]))
+    assert not any(map(is_written, ["LICENSE", ".gitattributes", "my_model.onnx", "figures/config.json", "handler.py"]))
+
+
+@pytest.mark.parametrize("name", ["README.md", "artifact.json", "predictions.parquet", "model.safetensors"])
+def test_a_link_that_leaves_the_folder_is_not_followed(hub, client, artifact, compose_config, tmp_path, name):
+    secret = tmp_path / "secret"
+    secret.write_bytes((artifact / name).read_bytes() + b" ")
+    planted = shutil.copytree(artifact, tmp_path / "planted")
+    (planted / name).unlink()
+    (planted / name).symlink_to(secret)
+    with pytest.raises((ArtifactError, ConfigError), match=f"{name} is a link to what is no file of that folder"):
+        execute(compose_config("stage=push", f"artifact={planted}", "push=me/x"), tmp_path / "out")
+    assert hub.files == {}
+
+
+@pytest.mark.parametrize("name", ["README.md", "artifact.json"])
+def test_a_file_below_is_part_of_what_an_artifact_was_made_with(hub, client, artifact, compose_config, tmp_path, name):
+    planted = shutil.copytree(artifact, tmp_path / "planted")
+    (planted / "below").mkdir()
+    (planted / "below" / name).write_text("a key")
+    with pytest.raises(ArtifactError, match="holds other files than those it was made with"):
+        execute(compose_config("stage=push", f"artifact={planted}", "push=me/x"), tmp_path / "out")
+    assert hub.files == {}
+
+
+def test_a_snapshot_of_the_hub_s_cache_opens_and_is_pushed_as_a_copy(hub, client, artifact, compose_config, tmp_path):
+    """As `snapshot_download` lays it out, with links into the model's blobs."""
+    model = tmp_path / "hub" / "models--me--tweets"
+    (model / "blobs").mkdir(parents=True)
+    snapshot = model / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    for number, path in enumerate(sorted(artifact.iterdir())):
+        shutil.copyfile(path, model / "blobs" / str(number))
+        (snapshot / path.name).symlink_to(f"../../blobs/{number}")
+    assert chirplet.load(snapshot)(["a tweet"]).labels
+    pushing = ["stage=push", f"artifact={snapshot}", "push=me/x"]
+    with pytest.raises(ArtifactError, match="a link to what is no file of that folder; should be a file, as in a copy"):
+        execute(compose_config(*pushing), tmp_path / "out")
+    assert hub.files == {}
+    copy = shutil.copytree(snapshot, tmp_path / "copy")
+    execute(compose_config("stage=push", f"artifact={copy}", "push=me/x"), tmp_path / "out")
+    assert set(hub.files["me/x"]) == {path.name for path in artifact.iterdir()} | {".gitattributes"}

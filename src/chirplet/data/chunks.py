@@ -140,7 +140,7 @@ def open_chunks(
                 yield ChunkedFile(table.name, table.columns, schema, _text_chunks(table, schema, text_column, rows))
     except DataError as error:
         # The readers are a data source's too, and tell the keys of that.
-        raise DataError(str(error).replace("set data.", "set stage.")) from None
+        raise error.renamed({"data.": "stage."}) from None
 
 
 def _lines(stream: BufferedReader, name: str, encoding: str) -> Iterator[str]:
@@ -149,7 +149,7 @@ def _lines(stream: BufferedReader, name: str, encoding: str) -> Iterator[str]:
     try:
         yield from Lines(stream, encoding)
     except DataError as error:
-        raise DataError(f"{name} {error}") from None
+        raise error.behind(f"{name} ") from None
 
 
 def _text_chunks(table: Iterable[Row], schema: pa.Schema, text_column: str, rows: int) -> Iterator[Chunk]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from chirplet.config import near
 from chirplet.data.lines import FIELD_LIMIT, MIXED, STDIN, Lines, check_encoding, decode_mixed, open_bytes
-from chirplet.error import DataError
+from chirplet.error import DataError, Key
 
 if TYPE_CHECKING:
     from _csv import Reader
@@ -92,7 +92,9 @@ def format_of(path: str | Path, format: Format | None = None) -> Format:  # noqa
     if suffix not in FORMAT_OF_SUFFIX:
         raise DataError(
             f"{path}: cannot tell the format from the suffix {suffix!r}; "
-            f"should be one of {', '.join(FORMAT_OF_SUFFIX)}, or set format to one of {', '.join(get_args(Format))}"
+            f"should be one of {', '.join(FORMAT_OF_SUFFIX)}, or set ",
+            Key("format"),
+            f" to one of {', '.join(get_args(Format))}",
         )
     return FORMAT_OF_SUFFIX[suffix]
 
@@ -181,11 +183,12 @@ def _record(records: "Reader", name: str, number: int) -> list[str] | None:
         if "field limit" in reason:
             reason = f"a field of more than {FIELD_LIMIT:,} characters; not a tweet"
         raise DataError(
-            f"{place} (up to line {records.line_num}): {reason}; an unclosed quote? "
-            "set data.quoted=false if quotes are plain text here"
+            f"{place} (up to line {records.line_num}): {reason}; an unclosed quote? set ",
+            Key("data.quoted"),
+            "=false if quotes are plain text here",
         ) from None
     except DataError as error:
-        raise DataError(f"{place}, {error}") from None
+        raise error.behind(f"{place}, ") from None
 
 
 def _delimited_rows(records: "Reader", name: str, columns: list[str], mixed: bool) -> Iterator[Row]:
@@ -231,7 +234,7 @@ def _line(lines: Iterator[str], name: str, number: int) -> str | None:
     try:
         return next((line for line in lines if line.strip()), None)
     except DataError as error:
-        raise DataError(f"{name} row {number}, {error}") from None
+        raise error.behind(f"{name} row {number}, ") from None
 
 
 def _objects(lines: Iterator[str], name: str) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from chirplet.config import near
-from chirplet.error import DataError
+from chirplet.error import DataError, Key
 
 STDIN = "-"
 
@@ -19,6 +19,7 @@ FIELD_LIMIT = 1_000_000
 """Characters of the longest field or line that is taken for data; a tweet has 280."""
 MIXED = "mixed"
 """The encoding that is decided cell by cell."""
+ENCODING = Key("data.encoding")
 
 
 def check_encoding(encoding: str) -> str:
@@ -86,7 +87,7 @@ def read_lines(path: Path) -> list[str]:
         try:
             return [line.rstrip("\r\n") for line in Lines(stream, "utf-8")]
         except DataError as error:
-            raise DataError(f"{path} {error}") from None
+            raise error.behind(f"{path} ") from None
 
 
 class Lines:
@@ -119,8 +120,9 @@ class Lines:
                 )
             if "\0" in line:
                 raise DataError(
-                    f"line {self.number}: a NUL byte; a file in UTF-16 without a byte order mark? "
-                    "set data.encoding=utf-16-le if so"
+                    f"line {self.number}: a NUL byte; a file in UTF-16 without a byte order mark? set ",
+                    ENCODING,
+                    "=utf-16-le if so",
                 )
             text = self._decode(line)
             self._offset += len(line)
@@ -130,9 +132,8 @@ class Lines:
         try:
             return self._text.readline(FIELD_LIMIT + 1)
         except UnicodeError as error:
-            raise DataError(
-                f"after line {self.number}: not valid {self._encoding} ({error}); set data.encoding"
-            ) from None
+            reason = f"after line {self.number}: not valid {self._encoding} ({error}); set "
+            raise DataError(reason, ENCODING) from None
 
     def _decode(self, line: str) -> str:
         if self._wide or self.mixed or line.isascii():
@@ -143,8 +144,9 @@ class Lines:
         except UnicodeDecodeError as error:
             place = f"line {self.number}, byte {self._offset + error.start}"
             raise DataError(
-                f"{place}: 0x{raw[error.start]:02x} is not valid {self._encoding}; "
-                f"set data.encoding to the file's own, such as cp1252 or latin-1, or to {MIXED}"
+                f"{place}: 0x{raw[error.start]:02x} is not valid {self._encoding}; set ",
+                ENCODING,
+                f" to the file's own, such as cp1252 or latin-1, or to {MIXED}",
             ) from None
 
 

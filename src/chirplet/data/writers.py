@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from chirplet.data.chunks import Added, Chunk, ChunkedFile, first_line
 from chirplet.data.files import Format
 from chirplet.error import DataError
+from chirplet.escaping import csv_cell
 from chirplet.whole import whole_file
 
 STDOUT = "-"
@@ -41,6 +42,8 @@ class Writer(ABC):
 class DelimitedWriter(Writer):
     """CSV or TSV. Cells are quoted where they must be, so that every reader gets back what was there.
 
+    What was there is kept to the byte; in added columns a label that a spreadsheet would compute gets an apostrophe.
+
     Python's own csv.writer leaves a lone carriage return bare, which the next reader takes for the end of the row.
     """
 
@@ -53,7 +56,7 @@ class DelimitedWriter(Writer):
 
     def write(self, chunk: Chunk, added: Added) -> None:
         for kept, new in zip(chunk.cells(), zip(*added.values(), strict=True), strict=True):
-            self._row([*kept, *map(str, new)])
+            self._row([*kept, *(str(csv_cell(cell)) for cell in new)])
 
     def _row(self, cells: Sequence[str]) -> None:
         line = self._delimiter.join(map(self._cell, cells))

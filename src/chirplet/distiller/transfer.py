@@ -41,7 +41,7 @@ def read_unlabelled(files: Sequence[str], text_column: str, encoding: str, mend:
                         rows.append(f"{name}:{row.number}")
                         texts.append(repair(text)[0] if mend else text)
         except DataError as error:
-            raise DataError(f"transfer: {str(error).replace('data.encoding', 'stage.transfer_encoding')}") from None
+            raise error.renamed({"data.encoding": "stage.transfer_encoding"}).behind("transfer: ") from None
     return _unlabelled(rows, texts)
 
 

@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chirplet.escaping import csv_cell
 from chirplet.logger.base import Findings, Identity, LoggerSettings
 
 if TYPE_CHECKING:
@@ -31,4 +32,4 @@ class CsvSettings(LoggerSettings):
         sheets |= {f"worst_mistakes_{split}": sheet for split, sheet in findings.mistakes.items()}
         for name, sheet in sheets.items():
             with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows([sheet.columns, *sheet.rows])
+                csv.writer(file).writerows(map(csv_cell, row) for row in [sheet.columns, *sheet.rows])

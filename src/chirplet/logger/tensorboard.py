@@ -4,6 +4,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 from chirplet.error import ConfigError
+from chirplet.escaping import markdown
 from chirplet.logger.base import Findings, Identity, LoggerSettings, Sheet
 
 if TYPE_CHECKING:
@@ -42,5 +43,4 @@ def _markdown(sheet: Sheet) -> str:
 
 
 def _cell(value: Any) -> str:
-    text = f"{value:.4f}" if isinstance(value, float) else str(value)
-    return " ".join(text.replace("|", "\\|").split())
+    return f"{value:.4f}" if isinstance(value, float) else markdown(value)

@@ -7,10 +7,10 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from chirplet.error import ModelError
+from chirplet.error import Key, ModelError
 from chirplet.model import bundled
 from chirplet.model.hub import download
-from chirplet.model.pretrained import Pretrained
+from chirplet.model.pretrained import NAME, Pretrained
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,15 @@ def weight_files(settings: Pretrained, folder: Path) -> list[Path]:
     if not (folder / names[0]).is_file() and index.is_file():
         names = _shards(index)
     elif not (folder / names[0]).is_file():
-        raise ModelError(_no_safetensors(settings, folder))
+        raise ModelError(*_no_safetensors(settings, folder))
     for name in names:
         if not (folder / name).is_file():
-            raise ModelError(f"model.name_or_path: {settings.name_or_path} lacks its weights {name}")
+            raise ModelError(NAME, f": {settings.name_or_path} lacks its weights {name}")
         try:
             with safe_open(folder / name, framework="pt"):
                 pass
         except (SafetensorError, OSError) as error:
-            message = f"model.name_or_path: {name} of {settings.name_or_path} is damaged ({error})"
-            raise ModelError(message) from None
+            raise ModelError(NAME, f": {name} of {settings.name_or_path} is damaged ({error})") from None
     return [folder / name for name in names]
 
 
@@ -94,15 +93,14 @@ def _shards(index: Path) -> list[str]:
     return names
 
 
-def _no_safetensors(settings: Pretrained, folder: Path) -> str:
+def _no_safetensors(settings: Pretrained, folder: Path) -> tuple[str, ...]:
     name = settings.name_or_path
-    lacks = f"model.name_or_path: {name} has no model.safetensors, and only safetensors are loaded, never pickles"
+    lacks = f": {name} has no model.safetensors, and only safetensors are loaded, never pickles; "
     if settings.is_folder:
-        return f"{lacks}; open it where it was made and save it again with save_pretrained"
-    return (
-        f"{lacks}; pin the pull request that converts it, model.revision=refs/pr/N (see "
-        f"https://huggingface.co/{name}/discussions), or convert it and give its folder"
-    )
+        return NAME, lacks, "open it where it was made and save it again with save_pretrained"
+    discussed = f"(see https://huggingface.co/{name}/discussions), or convert it and give its folder"
+    converted = ("pin the pull request that converts it, ", Key("model.revision"), f"=refs/pr/N {discussed}")
+    return NAME, lacks, *converted
 
 
 def _read_json(path: Path) -> dict[str, Any]:

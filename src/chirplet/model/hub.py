@@ -10,7 +10,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from chirplet.error import ModelError
+from chirplet.error import Key, ModelError
+from chirplet.model.pretrained import GROUP, NAME
 
 TOKENIZER_FILES = ["*.json", "vocab.txt", "merges.txt", "bpe.codes", "*.model"]
 WEIGHT_FILES = ["model.safetensors", "model-*-of-*.safetensors"]
@@ -27,25 +28,25 @@ def download(name: str, revision: str | None, weights: bool) -> Path:
         ModelError: the hub cannot be reached, or knows no such model or revision.
     """
     patterns = TOKENIZER_FILES + (WEIGHT_FILES if weights else [])
-    key = "model.name_or_path"
+    problem: tuple[str, ...]
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except GatedRepoError:
-        problem = f"{key}: {name} is gated; accept its terms on huggingface.co and set HF_TOKEN"
+        problem = NAME, f": {name} is gated; accept its terms on huggingface.co and set HF_TOKEN"
     except RepositoryNotFoundError:
-        problem = f"{key}: the hub has no model {name!r} (for a private one, set HF_TOKEN)"
+        problem = NAME, f": the hub has no model {name!r} (for a private one, set HF_TOKEN)"
     except RevisionNotFoundError:
-        problem = f"model.revision: got {revision!r}, {name} has no such revision"
+        problem = Key("model.revision"), f": got {revision!r}, {name} has no such revision"
     except LocalEntryNotFoundError:
         reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
         problem = (
-            f"{key}: {_with_revision(name, revision)} is neither a folder nor in the cache, and {reason}; "
-            "offline work model=minilm and model=local model.name_or_path=FOLDER"
+            *(NAME, f": {_with_revision(name, revision)} is neither a folder nor in the cache, and {reason}; "),
+            *("offline work ", GROUP, "=minilm and ", GROUP, "=local ", NAME, "=FOLDER"),
         )
     except Exception as error:  # the hub's HTTP library, and so its exceptions, changes between versions
         reason = " ".join(str(error).split())[:200]
-        problem = f"{key}: {name} cannot be fetched from the hub ({type(error).__name__}: {reason})"
-    raise ModelError(problem)
+        problem = NAME, f": {name} cannot be fetched from the hub ({type(error).__name__}: {reason})"
+    raise ModelError(*problem)
 
 
 def _with_revision(name: str, revision: str | None) -> str:

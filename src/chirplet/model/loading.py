@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
-from chirplet.error import ModelError
+from chirplet.error import Key, ModelError
 from chirplet.model.checkpoint import Origin, checkpoint_folder, origin_of, weight_files
 from chirplet.model.opening import open_config, opening
-from chirplet.model.pretrained import Pretrained
+from chirplet.model.pretrained import NAME, Pretrained
 from chirplet.model.sizes import check_sizes
 from chirplet.model.structure import head_modules, is_head
 from chirplet.model.tokenizer import load_tokenizer
@@ -45,7 +45,8 @@ def load_model(settings: Pretrained, labels: Sequence[str], seed: int) -> Loaded
     config = _classifier_config(settings, folder, labels)
     width, heads = config.hidden_size, config.num_attention_heads
     if settings.shape.changes() and width % heads:
-        raise ModelError(f"model.shape.width: got {width}, should be a multiple of its {heads} model.shape.heads")
+        wrong = f": got {width}, should be a multiple of its {heads} "
+        raise ModelError(Key("model.shape.width"), wrong, Key("model.shape.heads"))
     weights = weight_files(settings, folder) if settings.pretrained else []
     check_sizes(folder, weights)
     with opening(settings), torch.random.fork_rng(devices=[]):
@@ -117,15 +118,18 @@ def _check_encoder(settings: Pretrained, model: PreTrainedModel, absent: set[str
     lacking = sorted(key for key in absent if not is_head(model, key) and ".pooler." not in key)
     if lacking:
         raise ModelError(
-            f"model.name_or_path: {settings.name_or_path} lacks {len(lacking)} weights of its "
-            f"encoder, or has them in another size ({lacking[0]}, ...); "
-            "model.pretrained=false starts from random weights"
+            NAME,
+            f": {settings.name_or_path} lacks {len(lacking)} weights of its encoder, or has them in another size "
+            f"({lacking[0]}, ...); ",
+            Key("model.pretrained"),
+            "=false starts from random weights",
         )
     surplus = sorted(key for key in unexpected if "encoder.layer." in key)
     if surplus:
         raise ModelError(
-            f"model.name_or_path: {settings.name_or_path} has weights of layers that its config.json "
-            f"does not tell of ({surplus[0]}, ...)"
+            NAME,
+            f": {settings.name_or_path} has weights of layers that its config.json does not tell of "
+            f"({surplus[0]}, ...)",
         )
 
 

@@ -9,7 +9,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from chirplet.error import ModelError, UserError
 from chirplet.model.foreign_code import refuse_code
-from chirplet.model.pretrained import Pretrained
+from chirplet.model.pretrained import NAME, Pretrained
 from chirplet.model.quiet import quiet
 from chirplet.model.sizes import check_sizes
 
@@ -32,8 +32,8 @@ def opening(settings: Pretrained) -> Iterator[None]:
         raise
     except Exception as error:  # on damaged files transformers raises exceptions of every kind
         reason = " ".join(str(error).split())[:200]
-        message = f"model.name_or_path: {settings.name_or_path} cannot be opened ({type(error).__name__}: {reason})"
-        raise ModelError(message) from error
+        message = f": {settings.name_or_path} cannot be opened ({type(error).__name__}: {reason})"
+        raise ModelError(NAME, message) from error
 
 
 def open_config(settings: Pretrained, folder: Path, **changes: Any) -> PretrainedConfig:
@@ -43,7 +43,7 @@ def open_config(settings: Pretrained, folder: Path, **changes: Any) -> Pretraine
         ModelError: it is missing or damaged, or of an architecture that chirplet does not know.
     """
     if not (folder / "config.json").is_file():
-        raise ModelError(f"model.name_or_path: {settings.name_or_path} has no config.json")
+        raise ModelError(NAME, f": {settings.name_or_path} has no config.json")
     refuse_code(folder)
     check_sizes(folder)
     with opening(settings):
@@ -52,7 +52,7 @@ def open_config(settings: Pretrained, folder: Path, **changes: Any) -> Pretraine
         )
     if any(not hasattr(config, name) for name in REQUIRED):
         raise ModelError(
-            f"model.name_or_path: {settings.name_or_path} is of type {config.model_type!r}; "
-            "should be of the BERT or RoBERTa family"
+            NAME,
+            f": {settings.name_or_path} is of type {config.model_type!r}; should be of the BERT or RoBERTa family",
         )
     return config

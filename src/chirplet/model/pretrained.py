@@ -9,8 +9,11 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from chirplet.config import Count, Fraction, Settings, near
 from chirplet.data.cleaning import Cleaning
+from chirplet.error import Key
 
 BUNDLED = "bundled"
+GROUP, NAME = Key("model"), Key("model.name_or_path")
+"""As errors name them; of a student they are others."""
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 
 

@@ -6,11 +6,11 @@ from typing import Any, cast
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-from chirplet.error import ModelError
+from chirplet.error import Key, ModelError
 from chirplet.model.bertweet import open_bertweet
 from chirplet.model.checkpoint import checkpoint_folder
 from chirplet.model.opening import open_config, opening
-from chirplet.model.pretrained import Pretrained
+from chirplet.model.pretrained import NAME, Pretrained
 
 # Their position ids start behind the padding id, as fairseq's do.
 OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm"})
@@ -28,14 +28,16 @@ def load_tokenizer(settings: Pretrained) -> PreTrainedTokenizerBase:
     allowed = longest_input(config)
     if settings.max_length > allowed:
         raise ModelError(
-            f"model.max_length: got {settings.max_length}, {settings.name_or_path} reads at most {allowed} tokens"
+            Key("model.max_length"),
+            f": got {settings.max_length}, {settings.name_or_path} reads at most {allowed} tokens",
         )
     with opening(settings):
         tokenizer = _open(folder, config, settings.max_length)
     if len(tokenizer) > config.vocab_size:
         raise ModelError(
-            f"model.name_or_path: the tokenizer of {settings.name_or_path} has {len(tokenizer)} tokens, "
-            f"its model only {config.vocab_size}"
+            NAME,
+            f": the tokenizer of {settings.name_or_path} has {len(tokenizer)} tokens, "
+            f"its model only {config.vocab_size}",
         )
     return tokenizer
 

@@ -89,7 +89,8 @@ def _files(cfg: DictConfig, own: Collection[str]) -> Iterator[str]:
     for name in _source(cfg.data).paths:
         key, value = f"data.{name}", OmegaConf.to_container(cfg.data, resolve=True)[name]  # type: ignore[index, call-overload]
         for path in value if isinstance(value, list) else [value]:
-            if path is not None and not _gives(own, key) and not Path(path).exists():
+            # What is no text is refused with the other settings.
+            if isinstance(path, str) and not _gives(own, key) and not Path(path).exists():
                 yield f"{key}: the record has {path!r} by its name alone; give {key}=PATH"
 
 
@@ -116,7 +117,7 @@ def _models(cfg: DictConfig, record: Record, own: Collection[str]) -> Iterator[s
     if key is None or record.lineage[-1].revision is not None or _gives(own, f"{key}.name_or_path"):
         return
     name = cfg[key].name_or_path
-    if not Path(name).expanduser().is_dir():
+    if isinstance(name, str) and not Path(name).expanduser().is_dir():
         yield f"{key}.name_or_path: the record has {name!r} by its name alone; give {key}.name_or_path=DIR"
 
 
@@ -127,9 +128,9 @@ def _parents(cfg: DictConfig, record: Record) -> Iterator[str]:
         if cfg.teacher is None:
             several = f"[{','.join(['DIR'] * len(told))}]" if len(told) > 1 else "DIR"
             yield f"teacher: is missing; give teacher={several}: {_teachers(told)}"
-        if record.training.get("tweets", {}).get("transfer_files") and cfg.transfer is None:
-            files = ", ".join(record.training["tweets"]["transfer_files"])
-            yield f"transfer: is missing; give transfer=FILE: {files}"
+        files = _transfer_files(record)
+        if files and cfg.transfer is None:
+            yield f"transfer: is missing; give transfer=FILE: {', '.join(files)}"
     elif _trained(cfg) is None and cfg.artifact is None:
         parent = record.lineage[-1]
         yield (
@@ -139,7 +140,13 @@ def _parents(cfg: DictConfig, record: Record) -> Iterator[str]:
 
 
 def _teachers(told: dict[str, Any]) -> str:
-    return ", ".join(f"{identity} (of stage={teacher['stage']})" for identity, teacher in told.items())
+    return ", ".join(f"{identity} (of stage={teacher.get('stage')})" for identity, teacher in told.items())
+
+
+def _transfer_files(record: Record) -> dict[str, str]:
+    """SHA-256 of each file without labels that a student read, by its name; other stages record a number of tweets."""
+    tweets = record.training.get("tweets")
+    return tweets.get("transfer_files", {}) if isinstance(tweets, dict) else {}
 
 
 def _gives(own: Collection[str], key: str) -> bool:
@@ -166,7 +173,7 @@ def _check_transfer(stage: Distill, record: Record) -> None:
     files = [stage.transfer] if isinstance(stage.transfer, str) else stage.transfer or []
     paths = [Path(file).expanduser() for file in files]
     given = {name: sha256(path) for name, path in zip(row_names(paths), paths, strict=True)}
-    wanted = record.training.get("tweets", {}).get("transfer_files", {})
+    wanted = _transfer_files(record)
     if list(given.values()) != list(wanted.values()):
         raise DataError(
             f"transfer: got {', '.join(given) or 'null'}, should be the record's file: {', '.join(wanted) or 'null'}"

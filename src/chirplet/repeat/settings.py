@@ -75,6 +75,8 @@ def _leaves(
                 )
         elif isinstance(value, dict) and isinstance(raw[key], dict):
             yield from _leaves(raw[key], value, own, faults, f"{place}.")
+        elif isinstance(raw[key], dict) and (value is not None or not prefix):
+            faults.append(f"{place}: the record has {value!r}, should have keys: {', '.join(raw[key])}")
         elif value == raw[key] or (isinstance(raw[key], str) and raw[key] in _LOCAL):
             continue
         elif isinstance(raw[key], str) and "${" in raw[key] and isinstance(value, dict):

@@ -140,6 +140,13 @@ def open_candidates(folders: Sequence[Path], split: str | None) -> tuple[list[Ca
     names = names_of(artifacts)
     _check_same(names, [artifact.record for artifact in artifacts])
     chosen = _judged_split(names, [artifact.record for artifact in artifacts], split)
+    for artifact in artifacts:
+        known = artifact.record.metrics[chosen]["per_class"]
+        lacking = next((label for label in artifact.record.labels if label not in known), None)
+        if lacking is not None:
+            raise ArtifactError(
+                f"{artifact.folder / RECORD} is not a valid record: metrics: {chosen}.per_class lacks {lacking!r}"
+            )
     candidates = [
         Candidate(name, artifact, artifact.predictions(chosen)) for name, artifact in zip(names, artifacts, strict=True)
     ]

@@ -28,6 +28,8 @@ COSTS = (
 
 KINDS = {"finetune": "fine-tuned", "distill": "distilled", "prune": "pruned", "quantize": "quantized"}
 """Stages in the order of their colours."""
+OTHER = "other"
+"""All other stages, of later versions or of somebody's own."""
 
 DETAILED = 8
 """Rows that confusions and parts are shown of: the baseline, those that no other beats, then the others."""
@@ -120,15 +122,11 @@ def _cost_figures(comparison: Comparison) -> list[tuple[Markup, str]]:
             continue
         best = front(known, cost, score, more_is_better=more)
         named = {row.name for row in (known if len(known) <= NAMED else best)}
-        groups: dict[str, list[plot.Point]] = {}
-        for stage, kind in KINDS.items():
-            points = [
-                plot.Point(row.name, row.figures[cost], row.figures[score], row.name in named)
-                for row in known
-                if row.record.stage == stage
-            ]
-            if points:
-                groups[kind] = points
+        groups: dict[str, list[plot.Point]] = {kind: [] for kind in (*KINDS.values(), OTHER)}
+        for row in known:
+            point = plot.Point(row.name, row.figures[cost], row.figures[score], row.name in named)
+            groups[KINDS.get(row.record.stage, OTHER)].append(point)
+        groups = {kind: points for kind, points in groups.items() if points}
         corners = sorted((row.figures[cost], row.figures[score]) for row in best)
         told = "; ".join(f"{row.name} {row.figures[cost]:,.4g}, {row.figures[score]:.1%}" for row in known)
         x_label, y_label = f"{name}, logarithmic", f"accuracy on {comparison.split}"

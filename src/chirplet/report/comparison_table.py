@@ -8,8 +8,10 @@ from typing import Any
 
 from rich.table import Table
 
+from chirplet import escaping
 from chirplet.artifact import Ancestor
 from chirplet.data.corpus import SPLITS
+from chirplet.escaping import csv_cell
 from chirplet.record import COSTS
 from chirplet.report.comparison import Advice, Comparison, Drop, Row, parent_id
 
@@ -211,7 +213,7 @@ def as_csv(comparison: Comparison) -> str:
     target = StringIO()
     writer = csv.DictWriter(target, names, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(records)
+    writer.writerows({name: csv_cell(value) for name, value in record.items()} for record in records)
     return target.getvalue()
 
 
@@ -247,8 +249,7 @@ def _flat(row: Row, comparison: Comparison) -> dict[str, Any]:
 
 def _line(cells: list[str]) -> str:
     """One row; what names may hold is no markup here."""
-    clean = (" ".join(cell.split()).replace("|", "\\|").replace("<", "&lt;") for cell in cells)
-    return f"| {' | '.join(clean)} |"
+    return f"| {' | '.join(map(escaping.markdown, cells))} |"
 
 
 def _plain(value: Any) -> str:

@@ -5,6 +5,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from chirplet.escaping import code_span, markdown
+
 _HTML = Environment(
     loader=PackageLoader("chirplet", "report"),
     autoescape=True,
@@ -13,6 +15,7 @@ _HTML = Environment(
     lstrip_blocks=True,
 )
 _MARKDOWN = _HTML.overlay(autoescape=False)
+_MARKDOWN.filters |= {"md": markdown, "code": code_span}
 
 
 def render_page(template: str, **values: Any) -> str:
@@ -31,5 +34,5 @@ def figure_page(svg: str, caption: str) -> str:
 
 
 def render_markdown(template: str, **values: Any) -> str:
-    """A Markdown text. Nothing is escaped here: `NAME.md.j2` does it where it shows what data may hold."""
+    """A Markdown text. `NAME.md.j2` puts whatever a record holds through the filters `md` and `code`."""
     return _MARKDOWN.get_template(template).render(**values)

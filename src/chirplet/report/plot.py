@@ -38,7 +38,7 @@ _VARIABLES = {
     SERIES[3]: "var(--series-4)",
 }
 
-MARKERS = ("o", "s", "^", "D")
+GROUPS = (*zip(SERIES, ("o", "s", "^", "D"), strict=True), (MUTED, "P"))
 _BESIDE = (
     ((7, 0), "left", "center"),
     ((-7, 0), "right", "center"),
@@ -162,7 +162,7 @@ def scatter(
     y_label: str,
     alt: str,
 ) -> str:
-    """Points by group, one colour and shape each, over a logarithmic x axis; y are shares (0 to 1).
+    """Points by group, at most five, one colour and shape each, over a logarithmic x axis; y are shares (0 to 1).
 
     `front` are the corners of a line, in the order of x.
     """
@@ -170,7 +170,8 @@ def scatter(
         figure, axes = _axes(x_label=x_label, y_label=y_label)
         axes.set_xscale("log")
         axes.plot(*zip(*front, strict=True), color=MUTED, linewidth=1.2, linestyle="--", zorder=1)
-        for (name, points), colour, marker in zip(groups.items(), SERIES, MARKERS, strict=False):
+        assert len(groups) <= len(GROUPS)  # others would not be drawn
+        for (name, points), (colour, marker) in zip(groups.items(), GROUPS, strict=False):
             x, y = zip(*((point.x, point.y) for point in points), strict=True)
             axes.scatter(x, y, label=name, color=colour, marker=marker, s=36, zorder=2)
         axes.margins(x=0.18, y=0.14)

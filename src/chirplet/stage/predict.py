@@ -189,4 +189,4 @@ def _format(path: str, given: Format | None, key: str) -> Format:
     try:
         return format_of(path, given)
     except DataError as error:
-        raise ValueError(str(error).replace("set format", f"set {key}")) from None
+        raise ValueError(str(error.renamed({"format": key}))) from None

@@ -243,6 +243,7 @@ def _beside(own: "Record", folder: Path) -> "list[Record]":
         except ArtifactError:  # another run's trouble
             continue
         same = (record.stage, record.method, record.parent) == (own.stage, own.method, own.parent)
-        if same and record.id != own.id:
+        pruned = "pruning" in record.training and "pruner" in record.settings
+        if same and pruned and record.id != own.id:
             found.append(record)
     return found

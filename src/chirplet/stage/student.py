@@ -1,6 +1,5 @@
 """The student as it starts: a model of its own, or its teacher cut down."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,9 +22,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-KEYS = re.compile(r"(?<![\w./-])model\.(?=(name_or_path|revision|pretrained|max_length|shape)\b)")
-GROUP = re.compile(r"(?<![\w./-])model=")
-"""How errors name the model's keys, which are the student's here."""
+KEYS = {"model.": "student.", "model": "model@student"}
+"""The model's keys, which errors name, and what they are here."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +59,7 @@ def _called_student() -> Iterator[None]:
     try:
         yield
     except ModelError as error:
-        told = KEYS.sub("student.", str(error))
-        raise ModelError(GROUP.sub("model@student=", told)) from error
+        raise error.renamed(KEYS) from error
 
 
 def cut_start(teacher: Artifact, cut: Cut, corpus: Corpus, run: Run) -> Start:

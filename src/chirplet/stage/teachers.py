@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chirplet.artifact import Artifact
+from chirplet.config import validate
 from chirplet.data.corpus import Corpus, Tweets
 from chirplet.data.prepare import prepare
 from chirplet.distiller.teacher import teacher_logits
@@ -196,7 +197,8 @@ def _fold_of(artifact: Artifact, run: Run) -> Corpus:
             "stage.out_of_fold=true needs teachers of several folds"
         )
     check_val_untrained(artifact, "teacher")
-    own = prepare(run.data.model_copy(update={"folds": count, "fold": index}), run.cache_dir)
+    folded = validate(type(run.data), dict(run.data) | {"folds": count, "fold": index}, "teacher: its record's data")
+    own = prepare(folded, run.cache_dir)
     if artifact.record.data.fingerprint != own.fingerprint:
         raise ArtifactError(
             f"teacher: {str(artifact.folder)!r} was made from other tweets than data={own.name} gives with "

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 from rich.text import Text
 
+from chirplet.escaping import csv_cell
 from chirplet.sweep.best import front, ranking
 from chirplet.sweep.plan import Plan
 from chirplet.sweep.standing import feasible
@@ -152,7 +153,7 @@ def _write(rows: Sequence[dict[str, Any]], columns: Sequence[str], path: Path) -
 
 def _cell(value: Any) -> Any:
     """What `csv` is given; it writes None as nothing and floats with all their digits."""
-    return str(value).lower() if isinstance(value, bool) else value
+    return str(value).lower() if isinstance(value, bool) else csv_cell(value)
 
 
 def _number(value: float) -> str:
