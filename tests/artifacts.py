@@ -10,6 +10,9 @@ from chirplet.artifact import Record, write_record
 from chirplet.model.pretrained import Pretrained
 from chirplet.model.quiet import quiet
 from chirplet.model.tokenizer import load_tokenizer
+from chirplet.runtime.probe import write_probe
+from chirplet.runtime.pytorch import PyTorchRuntime
+from chirplet.stage.probing import Prober
 from records import LABELS, make_record
 
 
@@ -40,6 +43,8 @@ def tiny_artifact(base: Path, folder: Path, record: Record | None = None) -> Pat
         head.bias.sub_(logits.mean(dim=0))
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        prober = Prober(model, tokenizer, tokenizer.pad_token_id, record.max_length)
+        write_probe(folder, prober.probe(PyTorchRuntime(model, bf16=False)))
     write_record(folder, record)
     return folder
 

@@ -1,10 +1,21 @@
 """A file is the old one or the new one, never half of one."""
 
+import errno
 import os
+import shutil
+import tempfile
 
 import pytest
 
-from chirplet.whole import remove_leftovers, temporary_folder, temporary_of, whole_file, write_whole_text
+from chirplet.error import ArtifactError
+from chirplet.whole import (
+    remove_leftovers,
+    scratch_folder,
+    temporary_folder,
+    temporary_of,
+    whole_file,
+    write_whole_text,
+)
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path):
@@ -64,3 +75,15 @@ def test_leftovers_of_a_folder_that_is_not_there_are_none(tmp_path):
 def test_text_is_written_as_utf_8(tmp_path):
     write_whole_text("naïve 😀\n", tmp_path / "a.txt")
     assert (tmp_path / "a.txt").read_bytes() == "naïve 😀\n".encode()
+
+
+def test_a_full_place_for_temporary_files_is_named(monkeypatch):
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    for free, expected in ((0, ArtifactError), (1 << 30, OSError)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage._replace(free=free))
+        with pytest.raises(expected) as caught, scratch_folder() as folder:
+            assert folder.is_dir()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        assert not folder.exists()
+        assert ("TMPDIR=DIR names another place" in str(caught.value)) == (free == 0)

@@ -62,7 +62,7 @@ def cpu_cores() -> int:
     The least of its affinity, its container's quota (cgroup v1 or v2, rounded up) and LOKY_MAX_CPU_COUNT.
     """
     # Where they are counted, not above: it takes 0.06 s to import.
-    from joblib.externals.loky import cpu_count
+    from loky import cpu_count
 
     cores: int = cpu_count()
     return cores

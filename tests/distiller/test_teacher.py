@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from artifacts import tiny_artifact
 from checkpoints import TWEETS, tiny_bert
 from chirplet import distiller
-from chirplet.artifact import Artifact
+from chirplet.artifact import PROBE, Artifact
 from chirplet.data.corpus import Tweets
 from chirplet.data.tokens import tokenize
 from chirplet.distiller.teacher import teacher_logits
@@ -60,6 +60,7 @@ def test_other_tweets_and_another_teacher_have_other_files(artifact, tmp_path):
     shutil.copytree(artifact.folder, folder)
     weights = load_file(folder / "model.safetensors")
     save_file({name: weight / 2 for name, weight in weights.items()}, folder / "model.safetensors")
+    (folder / PROBE).unlink()  # it would not answer
     other = Artifact.open(folder)
     assert other.record.id == artifact.record.id
     said = teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)
@@ -89,7 +90,8 @@ def test_a_damaged_file_is_made_again(artifact, tmp_path, caplog):
 def test_a_teacher_of_another_runtime_answers_on_the_cpu_whatever_the_student_trains_on(artifact, tmp_path):
     folder = tmp_path / "int8"
     shutil.copytree(artifact.folder, folder)
-    (folder / "model.safetensors").unlink()
+    for name in ("model.safetensors", PROBE):
+        (folder / name).unlink()
     tokenizer, pad_id = open_tokenizer(artifact.folder, 32)
     calibration = Calibration(tokenize(TWEETS, tokenizer, "none", 32), pad_id)
     model = load_model(artifact.folder).eval()

@@ -11,6 +11,7 @@ from chirplet.data.tokens import Tokens
 from chirplet.error import ArtifactError
 from chirplet.metric import fresh
 from chirplet.metric.cost import Timed, count_bytes, time_by_turns
+from chirplet.metric.fresh import settings
 from chirplet.metric.parameters import count_parameters
 from chirplet.runtime.base import Runtime
 
@@ -78,6 +79,11 @@ def test_what_a_runtime_prepares_once_is_not_timed(monkeypatch):
     # Over and over again: what takes a moment is timed for longer than that.
     assert timed["tweets_timed"] == pytest.approx(fresh.THROUGHPUT_S * 1000 * fresh.BATCH_SIZE, rel=0.01)
     assert runtime.lengths == {2, 4, 6}
+
+
+def test_the_process_is_told_where_to_compute():
+    assert settings(3, "gpu", 2) == ("--pad-id", "3", "--accelerator", "gpu", "--threads", "2")
+    assert settings(3, "cpu", None, verify=False)[-1] == "--unverified"
 
 
 def test_a_folder_that_does_not_open_is_told(tmp_path):

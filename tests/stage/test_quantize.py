@@ -6,18 +6,21 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from transformers import AutoModelForSequenceClassification
 
 import chirplet
 from checkpoints import tiny_bert
-from chirplet.artifact import Artifact
-from chirplet.error import ArtifactError, ConfigError, Interrupted
+from chirplet.artifact import Artifact, content_id
+from chirplet.error import ArtifactError, ConfigError, Interrupted, ModelError
 from chirplet.experiment import execute, parse
 from chirplet.metric import fresh
 from chirplet.module.classifier import Classifier
+from chirplet.runtime.parts import PartwiseRuntime
 from runs import WHOLE, small_run
 
 PLAIN = ("stage.sensitivity_tweets=0", "stage.tolerance=null")
@@ -170,6 +173,52 @@ def test_a_folder_that_answers_otherwise_is_not_left_there(quantize, tmp_path, m
     with pytest.raises(ArtifactError, match=r"labels \d+ of \d+ val tweets otherwise"):
         quantize(*PLAIN)
     assert not (tmp_path / "run1" / "artifact").exists()
+
+
+@pytest.mark.usefixtures("forked_costs")
+def test_a_measurement_that_fails_costs_no_model(quantize, monkeypatch, caplog):
+    """The timing process may be killed for want of memory."""
+    run = fresh.subprocess.run
+
+    def killed(line, **more):
+        return subprocess.CompletedProcess(line, -9, "", "") if "--time" in line else run(line, **more)
+
+    monkeypatch.setattr(fresh, "subprocess", SimpleNamespace(run=killed))
+    artifact = quantize(*PLAIN, "stage.evaluate_test=false", "stage.measure_cost=true")
+    assert artifact.record.cost == {} and chirplet.load(artifact.folder)("what a day").labels
+    (line,) = [record.getMessage() for record in caplog.records if "cost" in record.getMessage()]
+    assert line.startswith("cost: not measured (could not run the saved model in a new process: exit code -9); ")
+    assert f"stage=compare artifacts={artifact.folder} stage.measure=true measures it" in line
+
+
+@pytest.mark.usefixtures("forked_costs")
+def test_the_cost_is_added_to_record_and_card(quantize):
+    artifact = quantize(*PLAIN, "stage.evaluate_test=false", "stage.measure_cost=true", "stage.cost_accelerator=cpu")
+    assert artifact.record.cost["device"] == "cpu" and artifact.record.id == content_id(artifact.folder)
+    assert "tweets_per_s" in (artifact.folder / "README.md").read_text()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("judged", [("stage.tolerance=0.1",), PLAIN])
+def test_a_gpu_that_is_asked_for_is_not_replaced_by_the_cpu(judged, quantize):
+    with pytest.raises(ConfigError, match=r"^trainer\.accelerator: got 'gpu', but torch sees no GPU here"):
+        quantize("quantizer=fp16", "trainer=gpu", *judged)
+
+
+def test_what_is_written_answers_in_all_batches_and_threads(quantize, monkeypatch, tmp_path):
+    artifact = quantize(*PLAIN, "stage.evaluate_test=false", "stage.measure_cost=false")
+    grid = artifact.record.training["probe"]
+    assert (grid["batch_sizes"], grid["threads"], grid["computes_parts"]) == ([1, 3, 16], [1, 2], True)
+    assert grid["texts"] == 24 and 0 <= grid["largest_distance"] <= grid["accepted"]
+    logits = PartwiseRuntime.logits
+
+    def wrong(self, input_ids, attention_mask):
+        return logits(self, input_ids, attention_mask) * (-1 if len(input_ids) == 3 and self.threads == 2 else 1)
+
+    monkeypatch.setattr(PartwiseRuntime, "logits", wrong)
+    with pytest.raises(ModelError, match=r"answers its probe otherwise in batches of 3 with 2 threads: .* nothing was"):
+        quantize(*PLAIN, "stage.evaluate_test=false")
+    assert not (tmp_path / "run2" / "artifact").exists()
 
 
 def test_a_quantized_artifact_is_no_parent(quantize, overrides, compose_config, tmp_path):

@@ -101,6 +101,17 @@ def open_runtime(
     return runtime
 
 
+def check_probe(runtime: Runtime, folder: Path) -> None:
+    """See that a model of `folder`, opened already, answers the probe there, if there is one.
+
+    Raises:
+        ModelError: it answers otherwise.
+    """
+    probe = read_probe(folder)
+    if probe is not None and (distance := probe.distance(runtime.logits, OPENING)) > probe.accepted:
+        raise otherwise(folder, probe, distance)
+
+
 def _first_right(folder: Path, ways: Ways, probe: Probe) -> tuple[int, Runtime]:
     """The first way that can be computed in here and answers the probe rightly, and its number."""
     faults: list[str] = []

@@ -1,12 +1,9 @@
 """From a trained or transformed model to its artifact; what every stage that makes a model shares."""
 
 import logging
-import platform
-import subprocess
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,14 +42,13 @@ from chirplet.runtime.probe import write_probe
 from chirplet.runtime.pytorch import PyTorchRuntime
 from chirplet.stage.base import Run
 from chirplet.stage.probing import Prober
+from chirplet.stage.versions import versions
 from chirplet.whole import write_whole_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
-
-LIBRARIES = ("chirplet", "torch", "transformers", "tokenizers", "pytorch-lightning", "torchmetrics", "numpy")
 
 
 @dataclass(frozen=True)
@@ -178,10 +174,8 @@ def _with_cost(artifact: Artifact, run: Run, data: Prepared, accelerator: str, b
     try:
         cost = measure(folder, data.sample(), data.pad_id, run.trainer.threads, accelerator, beside)
     except ArtifactError as error:
-        logger.warning(
-            "cost: not measured (%s); the artifact is complete, and python run.py stage=compare artifacts=[%s] "
-            "stage.measure=true measures it", error, folder,
-        )  # fmt: skip
+        again = f"python run.py stage=compare artifacts={shlex.quote(str(shown_path(folder)))} stage.measure=true"
+        logger.warning("cost: not measured (%s); the artifact is complete, and %s measures it", error, again)
         return artifact
     record = artifact.record.model_copy(update={"cost": cost})
     try:
@@ -290,7 +284,7 @@ def _record(
         max_length=data.max_length,
         config=run.config,
         overrides=run.overrides,
-        versions=_versions(),
+        versions=versions(),
         cpu={"name": cpu_name(), "flags": sorted(cpu_flags())},
         seed=run.seed,
         training=outcome.training,
@@ -298,30 +292,3 @@ def _record(
         predictions=PREDICTIONS,
         cost={},
     )
-
-
-@cache
-def _versions() -> dict[str, str]:
-    """Python, the libraries, and chirplet's own commit in a checkout."""
-    found = {"python": platform.python_version()}
-    commit = _commit()
-    if commit is not None:
-        found["commit"] = commit
-    for library in LIBRARIES:
-        try:
-            found[library] = version(library)
-        except PackageNotFoundError:
-            found[library] = "not installed"
-    return found
-
-
-def _commit() -> str | None:
-    """The commit of the checkout that chirplet runs from, `+` where files differ from it; None for an installed one."""
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    tracked = done.returncode == 0 and "site-packages" not in here.parts
-    return done.stdout.strip() if tracked else None

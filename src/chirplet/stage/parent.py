@@ -12,8 +12,8 @@ from chirplet.error import ArtifactError
 from chirplet.model.bundled import sha256
 from chirplet.model.pretrained import Pretrained
 from chirplet.model.tokenizer import load_tokenizer
-from chirplet.runtime.base import runtime_of
-from chirplet.runtime.pytorch import load_model
+from chirplet.runtime.base import check_probe, runtime_of
+from chirplet.runtime.pytorch import PyTorchRuntime, load_model
 from chirplet.stage.base import Run, given_artifact
 from chirplet.stage.matching import check_data, trained_on_val
 from chirplet.stage.outcome import Prepared, artifact_folder
@@ -55,7 +55,7 @@ def open_parent(run: Run, folder: str | None) -> Parent:
     Raises:
         ArtifactError: none is named, it is no artifact, it is quantized to integers, or it was made from other tweets
             than `data=` gives.
-        ModelError: its weights or tokenizer are damaged.
+        ModelError: its weights or tokenizer are damaged, or it answers its probe otherwise.
     """
     check_free(artifact_folder(run))
     artifact = open_artifact(folder)
@@ -69,9 +69,10 @@ def open_parent(run: Run, folder: str | None) -> Parent:
     check_data(artifact, corpus, run)
     if trained_on_val(artifact.record):
         console().print("note      val tweets were trained on (stage.final=true); accuracy on them is no validation")
-    return Parent(
-        artifact, trainable(artifact.folder), prepared(artifact, corpus, run.cache_dir), lineage_from(artifact)
-    )
+    model = trainable(artifact.folder)
+    if run.verify:
+        check_probe(PyTorchRuntime(model, bf16=False), artifact.folder)
+    return Parent(artifact, model, prepared(artifact, corpus, run.cache_dir), lineage_from(artifact))
 
 
 def trainable(folder: Path) -> "PreTrainedModel":

@@ -1,0 +1,105 @@
+"""What every quantizer makes answers its probe in any way that is right, and another model does not."""
+
+import copy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from checkpoints import tiny_bert
+from chirplet.artifact import PROBE
+from chirplet.child import environment
+from chirplet.error import ModelError
+from chirplet.model.structure import encoder_layers
+from chirplet.runtime.base import open_runtime
+from chirplet.runtime.probe import write_probe
+from chirplet.runtime.tokenizer import open_tokenizer
+from chirplet.stage.probing import Prober, reference
+from quantizing import QUANTIZERS, Small, prepared
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Small:
+    folder = tmp_path_factory.mktemp("bert")
+    return Small(folder / "artifact", tiny_bert(folder / "base"))
+
+
+@pytest.fixture(scope="module")
+def probed(small, tmp_path_factory) -> dict[str, Path]:
+    """What each quantizer makes, with its probe."""
+    folders = {}
+    for name in QUANTIZERS:
+        place = tmp_path_factory.mktemp(name)
+        folders[name] = place / "made"
+        folders[name].mkdir()
+        prepared(name, small, place / "work").write(folders[name], ())
+        tokenizer, pad_id = open_tokenizer(small.folder, 32)
+        probe = Prober(small.model, tokenizer, pad_id, 32).probe(reference(folders[name], "cpu", None))
+        write_probe(folders[name], probe)
+    return folders
+
+
+def negated(model: PreTrainedModel) -> None:
+    _head(model).weight.neg_()
+
+
+def swapped(model: PreTrainedModel) -> None:
+    weight = _head(model).weight
+    weight[[0, 2]] = weight[[2, 0]]
+
+
+def damaged(model: PreTrainedModel) -> None:
+    encoder_layers(model)[1].output.LayerNorm.weight.neg_()
+
+
+def _head(model: PreTrainedModel) -> torch.nn.Linear:
+    *_, head = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
+    return head
+
+
+@pytest.mark.parametrize("change", [negated, swapped, damaged])
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_another_model_does_not_answer_the_probe(name, change, small, probed, tmp_path):
+    open_runtime(probed[name], accelerator="cpu", threads=2, precision="stored")
+    other = copy.copy(small)
+    other.model = copy.deepcopy(small.model)
+    with torch.no_grad():
+        change(other.model)
+    made = tmp_path / "made"
+    made.mkdir()
+    prepared(name, other, tmp_path / "work").write(made, ())
+    shutil.copy(probed[name] / PROBE, made)
+    with pytest.raises(ModelError, match="answers its probe otherwise here"):
+        open_runtime(made, accelerator="cpu", threads=2, precision="stored")
+
+
+AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "FBGEMM_ENABLE_INSTRUCTIONS": "AVX2"}
+FORCED = {
+    "own": {},
+    "avx2": AVX2 | dict.fromkeys(("ONEDNN_MAX_CPU_ISA", "OV_CPU_MAX_ISA"), "AVX2"),
+    "vnni": dict.fromkeys(("ONEDNN_MAX_CPU_ISA", "OV_CPU_MAX_ISA"), "AVX512_CORE_VNNI"),
+}
+OPEN = """
+import sys
+from pathlib import Path
+from chirplet.runtime.base import open_runtime
+for folder, precision in zip(sys.argv[1::2], sys.argv[2::2]):
+    open_runtime(Path(folder), accelerator="cpu", threads=2, precision=precision)
+"""
+
+
+@pytest.mark.parametrize("forced", FORCED)
+def test_any_instruction_set_and_precision_passes(forced, probed):
+    """What the libraries can be told to do without; ONNX Runtime takes what the CPU has.
+
+    Its weights of eight bits are refused without VNNI, which has a test of its own.
+    """
+    saturate = {"onnx_int8", "qat"} if forced == "avx2" else set()
+    opened = [(folder, "auto") for name, folder in probed.items() if name not in saturate]
+    opened += [(folder, "32-true") for name, folder in probed.items() if name.startswith("openvino")]
+    arguments = [str(part) for pair in opened for part in pair]
+    subprocess.run([sys.executable, "-c", OPEN, *arguments], env=environment(**FORCED[forced]), check=True)
