@@ -37,7 +37,9 @@ from places import CONF
 from runs import small_run
 
 WRONG: list[Any] = [None, -1, 10**30, "text", "\ud800", [], {}, {"key": 7}]
-"""What may stand in place of a value: one of each type, empty and full, and numbers and texts that few can hold."""
+"""What may stand in place of a field: one of each type, empty and full, and numbers and texts that few can hold."""
+WRONG_WITHIN: list[Any] = [None, -1, "text", [], {"key": 7}]
+"""What may stand in place of a value within a field."""
 UNREAD = [("cpu", "flags"), ("data", "report"), ("data", "sizes"), ("versions",)]
 """Of what is below nothing is read."""
 
@@ -173,7 +175,7 @@ def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 def changes(record: dict[str, Any], path: tuple[Any, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Records with another value there, and one without it."""
-    for wrong in [*WRONG, ...]:
+    for wrong in [*(WRONG if len(path) == 1 else WRONG_WITHIN), ...]:
         changed = copy.deepcopy(record)
         node: Any = changed
         for key in path[:-1]:

@@ -3,7 +3,6 @@
 import errno
 import os
 import shutil
-import tempfile
 
 import pytest
 
@@ -78,12 +77,13 @@ def test_text_is_written_as_utf_8(tmp_path):
 
 
 def test_a_full_place_for_temporary_files_is_named(monkeypatch):
-    usage = shutil.disk_usage("/")
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    for free, expected in ((0, ArtifactError), (1 << 30, OSError)):
-        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage._replace(free=free))
+    """There is no room as long as what fills it is there."""
+    usage, folders = shutil.disk_usage("/"), []
+    for full, expected in ((True, ArtifactError), (False, OSError)):
+        free = lambda _, full=full: usage._replace(free=0 if full and folders[-1].is_dir() else 1 << 30)  # noqa: E731
+        monkeypatch.setattr(shutil, "disk_usage", free)
         with pytest.raises(expected) as caught, scratch_folder() as folder:
-            assert folder.is_dir()
+            folders.append(folder)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         assert not folder.exists()
-        assert ("TMPDIR=DIR names another place" in str(caught.value)) == (free == 0)
+        assert ("TMPDIR=DIR names another place" in str(caught.value)) == full

@@ -17,6 +17,7 @@ _BEYOND = {
     "AVX512_CORE_BF16": ("avx512_fp16", "amx"),
     "AVX512_CORE_VNNI": ("avx512_bf16", "avx512_fp16", "amx"),
     "AVX512_CORE": ("avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx"),
+    "AVX2_VNNI": ("avx512", "amx"),
     "AVX2": ("avx512", "avx_vnni", "amx"),
 }
 """By value of ONEDNN_MAX_CPU_ISA: how the flags begin that oneDNN leaves alone then."""

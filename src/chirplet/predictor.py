@@ -94,11 +94,16 @@ class Predictor:
         Raises:
             DataError: they are no texts.
         """
-        probabilities = self.probabilities(listed(texts))
+        probabilities = self.probabilities(texts)
         return Prediction([self.labels[i] for i in probabilities.argmax(axis=1).tolist()], probabilities)
 
-    def probabilities(self, texts: list[str]) -> NDArray[np.float64]:
-        """The probability of each label for each tweet as it was written; shape (n, classes), rows sum to 1."""
+    def probabilities(self, texts: str | Sequence[str]) -> NDArray[np.float64]:
+        """The probability of each label for each text as it was written; shape (n, classes), rows sum to 1.
+
+        Raises:
+            DataError: they are no texts.
+        """
+        texts = listed(texts)
         if not texts:
             return np.empty((0, len(self.labels)))
         if _repair_of(self.record):

@@ -29,6 +29,8 @@ def shown(overrides: Sequence[str]) -> list[str]:
             told.append(f"{key}=DIR")
         elif _SECRET_INSIDE.search(value):
             told.append(f"{key}={HIDDEN}")
+        elif FROM_ENVIRONMENT.search(value):
+            told.append(override)
         else:
             told.append(f"{key}{equals}{_WAY.sub(lambda match: Path(match[0].strip()).name, value)}")
     return told

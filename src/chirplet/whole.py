@@ -86,18 +86,17 @@ def scratch_folder() -> Iterator[Path]:
     Raises:
         ArtifactError: there is no room left below `$TMPDIR`.
     """
-    place = tempfile.gettempdir()
-    try:
-        with tempfile.TemporaryDirectory(dir=place) as folder:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
             yield Path(folder)
-    except OSError as error:
-        if (
-            error.errno == errno.ENOSPC and shutil.disk_usage(place).free < _ROOM
-        ):  # else it is another place that is full
-            raise ArtifactError(
-                f"could not write to {place!r}: {error.strerror}; TMPDIR=DIR names another place"
-            ) from error
-        raise
+        except OSError as error:
+            # As long as the folder is there; else it is another place that is full.
+            if error.errno == errno.ENOSPC and shutil.disk_usage(folder).free < _ROOM:
+                place = str(Path(folder).parent)
+                raise ArtifactError(
+                    f"could not write to {place!r}: {error.strerror}; TMPDIR=DIR names another place"
+                ) from error
+            raise
 
 
 _ROOM = 1 << 20

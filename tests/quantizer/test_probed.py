@@ -61,8 +61,13 @@ def _head(model: PreTrainedModel) -> torch.nn.Linear:
     return head
 
 
-@pytest.mark.parametrize("change", [negated, swapped, damaged])
-@pytest.mark.parametrize("name", QUANTIZERS)
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        *((name, damaged) for name in QUANTIZERS if name != "qat"),  # which writes what onnx_int8 does
+        *((name, change) for name in ("bf16", "onnx_int8", "torch_int8") for change in (negated, swapped)),
+    ],
+)
 def test_another_model_does_not_answer_the_probe(name, change, small, probed, tmp_path):
     open_runtime(probed[name], accelerator="cpu", threads=2, precision="stored")
     other = copy.copy(small)

@@ -246,7 +246,10 @@ def test_speeds_of_another_machine_than_the_baseline_s_are_marked(tmp_path):
     assert shown["tweets/s"] == ["1,000", "1,000 *", "1,000 *", ""]
     assert shown["ms"] == ["1.00", "1.00 *", "1.00 *", ""] and "faster" not in shown
     (line,) = notes(comparison)
-    assert "(* is another than here's): a CPU, 2 threads; another, 2 threads; cuda of a CPU, 2 threads" in line
+    assert (
+        "(* is another than here's): a CPU (avx2), 2 threads; another, 2 threads; cuda of a CPU (avx2), 2 threads"
+        in line
+    )
 
 
 def test_a_run_s_name_is_no_formula_and_no_markdown(tmp_path):

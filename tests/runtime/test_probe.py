@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import torch
 from artifacts import lively, tiny_artifact
 from checkpoints import TWEETS, tiny_bert
 from chirplet.artifact import PROBE
+from chirplet.child import environment
 from chirplet.data.tokens import tokenize
 from chirplet.error import ModelError
 from chirplet.model.bundled import bundled_folder
@@ -105,6 +108,15 @@ def test_streams_that_answer_otherwise_are_not_used(folder, tokens, monkeypatch,
     assert line.startswith("openvino: threads that compute parts of a batch answer the probe otherwise")
 
 
+def test_without_a_probe_streams_are_not_used_in_bf16_with_amx(folder, monkeypatch):
+    monkeypatch.setattr(openvino, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(openvino, "cpu_flags", lambda: frozenset({"amx_bf16"}))
+    assert opened(folder, threads=2).computes_parts, "the probe agrees"
+    assert not opened(folder, threads=2, verify=False).computes_parts
+    monkeypatch.setattr(openvino, "cpu_flags", lambda: frozenset({"avx512_bf16"}))
+    assert opened(folder, threads=2, verify=False).computes_parts
+
+
 @pytest.mark.parametrize("error", [4.5, float("nan")])
 def test_a_precision_that_is_wrong_at_one_length_is_not_used(folder, tokens, error, monkeypatch, caplog):
     """As with AMX in bf16 and fused attention: batches as long as a head is wide."""
@@ -158,9 +170,10 @@ def test_an_older_artifact_is_opened_with_one_warning(folder, tmp_path, caplog):
     [
         ("input_ids", [[1, 2]], "input_ids: Value error|got 1 texts|logits"),
         ("input_ids", [[10**6]] * 24, "has a token of 1000000, its model"),
-        ("input_ids", [[-1]] * 24, "has a token of"),
+        ("input_ids", [[-1]] * 24, "input_ids.0.0: Input should be greater"),
         ("input_ids", [[2] * 65] * 24, "has a length of 65, its model 64"),
-        ("accepted_distance", 0, "accepted_distance"),
+        ("accepted_distance", -1, "accepted_distance"),
+        ("pad_id", 2**70, "pad_id"),
         ("accepted_distance", None, "accepted_distance"),
         ("logits", [[1.0, 2.0]], "logits: should be as many numbers for each of 24 texts"),
         ("fp32_logits", "x", "fp32_logits"),
@@ -193,6 +206,11 @@ def minilm():
 
 
 @pytest.fixture(scope="module")
+def prober(minilm):
+    return Prober(*minilm, 64)
+
+
+@pytest.fixture(scope="module")
 def fp32(minilm):
     """Logits of one text of each length by PyTorch; by length, with its ids."""
     model, tokenizer, _ = minilm
@@ -210,13 +228,13 @@ QUANTIZERS = {
 
 
 @pytest.mark.parametrize("name", QUANTIZERS)
-def test_the_real_graph_is_right_at_every_length(name, minilm, fp32, tmp_path):
+def test_the_real_graph_is_right_at_every_length(name, minilm, prober, fp32, tmp_path):
     model, tokenizer, pad_id = minilm
     calibration = Calibration(tokenize(TWEETS, tokenizer, "none", 64), pad_id)
     made = tmp_path / "made"
     made.mkdir()
     QUANTIZERS[name].prepare(model, calibration, tmp_path).write(made, ())
-    probe = Prober(model, tokenizer, pad_id, 64).probe(reference(made, "cpu", 1))
+    probe = prober.probe(reference(made, "cpu", 1))
     assert probe.accepted < 0.5 * np.ptp(probe.fp32), "a bound that anything keeps"
     write_probe(made, probe)
     runtime = opened(made, threads=2)
@@ -237,3 +255,28 @@ def test_signals_are_borne_after_models_were_closed(folder):
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
         signal.sigwait([])
+
+
+MAKE = """
+import sys
+from pathlib import Path
+from chirplet.runtime.probe import write_probe
+from chirplet.runtime.pytorch import PyTorchRuntime, load_model
+from chirplet.runtime.tokenizer import open_tokenizer
+from chirplet.stage.probing import Prober
+for folder in map(Path, sys.argv[1:]):
+    model = load_model(folder).eval()
+    write_probe(folder, Prober(model, *open_tokenizer(folder, 64), 64).probe(PyTorchRuntime(model, bf16=False)))
+"""
+
+
+@pytest.mark.parametrize("isa", ["AVX512_CORE_VNNI", None])
+def test_the_real_model_made_in_fp32_is_opened_in_bf16(isa, minilm, tmp_path):
+    """A maker without bf16 knows what it costs by computing it another way."""
+    model, tokenizer, _ = minilm
+    model.save_pretrained(tmp_path)
+    tokenizer.backend.save(str(tmp_path / "tokenizer.json"))
+    forced = {} if isa is None else {"ONEDNN_MAX_CPU_ISA": isa}
+    subprocess.run([sys.executable, "-c", MAKE, str(tmp_path)], env=environment(**forced), check=True)
+    for precision in ("bf16-mixed", "32-true"):
+        open_runtime(tmp_path, accelerator="cpu", threads=None, precision=precision)

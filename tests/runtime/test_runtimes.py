@@ -17,8 +17,10 @@ from chirplet.quantizer.openvino_int8_weights import OpenVinoInt8Weights
 from chirplet.quantizer.torch_int8 import TorchInt8
 from chirplet.runtime.base import MODEL_FILES, open_runtime, predict_logits, runtime_of
 from chirplet.runtime.parts import PART
+from chirplet.runtime.probe import write_probe
 from chirplet.runtime.pytorch import load_model
 from chirplet.runtime.tokenizer import open_tokenizer
+from chirplet.stage.probing import Prober, reference
 
 QUANTIZERS = {
     "onnxruntime": OnnxInt8(reduce_range="auto"),
@@ -43,8 +45,11 @@ def tokens(parent):
 def folder(request, parent, tokens, tmp_path_factory):
     made = tmp_path_factory.mktemp(request.param)
     calibration = Calibration(*tokens)
-    QUANTIZERS[request.param].prepare(load_model(parent).eval(), calibration, made).write(made, ())
+    model = load_model(parent).eval()
+    QUANTIZERS[request.param].prepare(model, calibration, made).write(made, ())
     (made / "fp32.onnx").unlink(missing_ok=True)
+    tokenizer, pad_id = open_tokenizer(parent, 32)
+    write_probe(made, Prober(model, tokenizer, pad_id, 32).probe(reference(made, "cpu", None)))
     return made
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from artifacts import lively, tiny_artifact
 from checkpoints import tiny_bert, tiny_bertweet, tiny_roberta
+from chirplet.error import ModelError
 from chirplet.runtime.base import Runtime
 from chirplet.runtime.probe import OPENING
 from chirplet.runtime.pytorch import PyTorchRuntime, load_model
@@ -58,7 +59,36 @@ def test_twice_what_the_model_and_bf16_cost_is_accepted(folder):
     assert 0 < prober.rounding < 0.1 * np.abs(prober.fp32).max()
     for by, among in ((0.5, 0.25), (0.25, 0.5)):
         probe = prober.probe(Shifted(fp32, by, among))
-        assert probe.accepted == pytest.approx(2 * (0.5 + prober.rounding), rel=1e-3)
+        assert probe.accepted == pytest.approx(2 * 0.5 + 4 * prober.rounding, rel=1e-3)
         np.testing.assert_allclose(probe.logits, prober.fp32 + by, atol=1e-4)
         np.testing.assert_array_equal(probe.fp32, prober.fp32)
         assert probe.distance(fp32.logits, OPENING) == pytest.approx(by, rel=1e-3)
+
+
+class Wrong(Runtime):
+    """Far off for one length alone."""
+
+    name, precision = "pytorch", "fp32"
+
+    def __init__(self, runtime: Runtime, by: float) -> None:
+        self.runtime, self.by = runtime, by
+
+    def logits(self, input_ids, attention_mask):
+        found = self.runtime.logits(input_ids, attention_mask) + 0.01
+        return found + (self.by if input_ids.shape[1] == 16 else 0)
+
+
+def test_a_kernel_that_is_wrong_on_the_maker_s_machine_makes_no_probe(folder):
+    model = lively(load_model(folder)).eval()
+    tokenizer, pad_id = open_tokenizer(folder, 32)
+    prober, fp32 = Prober(model, tokenizer, pad_id, 32), PyTorchRuntime(model, bf16=False)
+    spread = float(np.ptp(prober.fp32))
+    with pytest.raises(
+        ModelError, match=r"^pytorch \(fp32\) computes 16 tokens wrongly on this CPU, .*: logits are off"
+    ):
+        prober.probe(Wrong(fp32, spread))
+    assert prober.probe(Shifted(fp32, spread, spread)).accepted >= 2 * spread, (
+        "crude at all lengths is no kernel's fault"
+    )
+    with pytest.raises(ModelError, match="are not finite"):
+        prober.probe(Wrong(fp32, float("nan")))

@@ -206,7 +206,7 @@ def test_a_gpu_that_is_asked_for_is_not_replaced_by_the_cpu(judged, quantize):
 
 
 def test_what_is_written_answers_in_all_batches_and_threads(quantize, monkeypatch, tmp_path):
-    artifact = quantize(*PLAIN, "stage.evaluate_test=false", "stage.measure_cost=false")
+    artifact = quantize(*PLAIN, "stage.evaluate_test=false", "stage.measure_cost=false", "trainer.threads=2")
     grid = artifact.record.training["probe"]
     assert (grid["batch_sizes"], grid["threads"], grid["computes_parts"]) == ([1, 3, 16], [1, 2], True)
     assert grid["texts"] == 24 and 0 <= grid["largest_distance"] <= grid["accepted"]

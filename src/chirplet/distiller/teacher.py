@@ -22,7 +22,8 @@ from chirplet.runtime.tokenizer import open_tokenizer
 
 logger = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Since when a teacher answers its probe first."""
 
 
 def teacher_logits(
@@ -53,7 +54,7 @@ def teacher_logits(
     kind = runtime_of(artifact.folder)
     accelerator = accelerator_for(artifact.folder, accelerator)
     device = device_of(accelerator)
-    computed = (kind, device.type, f"bf16={bf16_is_native(device)}", str(batch_size))
+    computed = (kind, device.type, f"bf16={bf16_is_native(device)}", str(batch_size), f"verify={verify}")
     # Of the files that are there: what the record says is of those that were written.
     itself = content_id(artifact.folder)
     parts = (str(FORMAT_VERSION), itself, cleaning.fingerprint(record.cleaning), str(record.max_length), *computed)

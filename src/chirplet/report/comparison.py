@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from chirplet.config import near
 from chirplet.error import ArtifactError
 from chirplet.metric.significance import LEVEL, RESAMPLES, mcnemar_p, paired_bootstrap
 from chirplet.report.candidates import Candidate
+from chirplet.runtime.probe import kind
 
 PLACES = ("artifact", "teacher", "transfer", "resume")
 """Keys of a stage that say where things lay; what was made of what is in the lineage."""
@@ -99,9 +101,15 @@ def machines_of(row: Row) -> set[str]:
     for record in (candidate.record for candidate in row.candidates):
         if "threads" in record.cost:
             device = record.cost.get("device", "cpu")
-            place = f"{record.cpu.get('name', 'an unknown CPU')}, {record.cost['threads']} threads"
+            place = f"{kind_of(record.cpu)}, {record.cost['threads']} threads"
             found.add(place if device == "cpu" else f"{device} of {place}")
     return found
+
+
+def kind_of(cpu: Mapping[str, Any]) -> str:
+    """A record's CPU as `chirplet.runtime.probe.cpu_kind` has this one: virtual ones of several kinds share a name."""
+    flags = cpu.get("flags", [])
+    return kind(cpu["name"], flags) if flags else str(cpu["name"])
 
 
 def compare(

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from chirplet.artifact import PROBE, RECORD
+from chirplet.artifact import CARD, RECORD
 from chirplet.data.padding import Ids, by_length, padded
 from chirplet.data.tokens import Tokens
 from chirplet.error import ModelError
@@ -91,7 +91,7 @@ def open_runtime(
         if verify and (folder / RECORD).is_file():  # a model that is being written has neither
             warn_unverified(folder)
         return ways[0]()
-    files = [(folder / name).stat() for name in (PROBE, *MODEL_FILES) if (folder / name).is_file()]
+    files = [path.stat() for path in sorted(folder.iterdir()) if path.name not in (RECORD, CARD)]
     asked = (folder.resolve(), *((file.st_size, file.st_mtime_ns) for file in files), accelerator, threads, precision)
     if asked in _VERIFIED:
         runtime = ways[_VERIFIED[asked]]()
@@ -161,7 +161,8 @@ def runtime_ways(folder: Path, *, accelerator: str, threads: int | None, precisi
         return [partial(PyTorchInt8Runtime.open, folder, accelerator, threads, precision)]
     from chirplet.runtime.pytorch import PyTorchRuntime
 
-    return [partial(PyTorchRuntime.open, folder, accelerator, threads, precision)]
+    precisions: tuple[Precision, ...] = ("auto", "32-true") if precision == "auto" else (precision,)
+    return [partial(PyTorchRuntime.open, folder, accelerator, threads, one) for one in precisions]
 
 
 def accelerator_for(folder: Path, wanted: str) -> str:

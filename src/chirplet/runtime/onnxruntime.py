@@ -70,6 +70,10 @@ def _session(folder: Path, threads: int) -> Any:
 
 
 def _run(session: Any, feed: Feed) -> Logits:
-    (values,) = session.run(["logits"], feed)
+    try:
+        (values,) = session.run(["logits"], feed)
+    except Exception as error:  # as above
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"artifact: ONNX Runtime cannot compute {MODEL} here ({reason})") from error
     found: Logits = values
     return found

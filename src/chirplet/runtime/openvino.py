@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from chirplet.error import ConfigError, ModelError
-from chirplet.hardware import cpu_has_bf16, cpu_threads
+from chirplet.hardware import cpu_flags, cpu_has_bf16, cpu_threads
 from chirplet.runtime.base import Precision, RuntimeName
 from chirplet.runtime.extra import needs
 from chirplet.runtime.parts import Feed, Logits, PartwiseRuntime
@@ -41,6 +41,7 @@ class OpenVinoRuntime(PartwiseRuntime):
         rest = compiled.get_property("INFERENCE_PRECISION_HINT").to_string().replace("f32", "fp32")
         self.precision = "/".join(part for part in (kind, rest) if part)
         self.threads = threads
+        self.parts_are_right = rest == "fp32" or "amx_bf16" not in cpu_flags()  # see `alone`
         self.core, self.model, self.settings = core, model, settings
         self.request = compiled.create_infer_request()
         self.asked = Lock()  # a request computes one batch at a time

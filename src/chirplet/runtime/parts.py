@@ -34,6 +34,9 @@ class PartwiseRuntime(Runtime):
     That is so where parts answer the probe as whole batches do; elsewhere all batches are computed together.
     """
 
+    parts_are_right: bool = True
+    """Whether parts are computed where there is no probe to ask."""
+
     @abstractmethod
     def together(self, feed: Feed) -> Logits:
         """Logits of a batch, by all threads."""
@@ -71,6 +74,8 @@ class PartwiseRuntime(Runtime):
 
     @cached_property
     def _apart(self) -> tuple[ThreadPoolExecutor, Callable[[Feed], Logits]] | None:
+        if self.probe is None and not self.parts_are_right:
+            return None
         pool, alone = ThreadPoolExecutor(self.threads), self.alone()
         if self.probe is None or (distance := _distance(self.probe, pool, alone)) <= self.probe.accepted:
             return pool, alone

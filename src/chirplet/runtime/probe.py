@@ -9,7 +9,7 @@ the texts again.
 import json
 import logging
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, FiniteFloat, PositiveFloat, ValidationError, model_validator
+from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
 from chirplet.artifact import PROBE, RECORD
 from chirplet.config import Settings
@@ -72,14 +72,17 @@ class Probe:
         return float(np.abs(logits - self.logits[list(texts)]).max())
 
 
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+
+
 class _File(Settings):
     """What `probe.json` holds."""
 
     schema_version: Literal[1]
     cpu: str
-    accepted_distance: PositiveFloat
-    pad_id: Annotated[int, Field(ge=0)]
-    input_ids: Annotated[list[Annotated[list[int], Field(min_length=1, max_length=8192)]], Field(max_length=64)]
+    accepted_distance: Annotated[FiniteFloat, Field(ge=0)]
+    pad_id: TokenId
+    input_ids: Annotated[list[Annotated[list[TokenId], Field(min_length=1, max_length=8192)]], Field(max_length=64)]
     fp32_logits: list[list[FiniteFloat]]
     logits: list[list[FiniteFloat]]
 
@@ -96,7 +99,12 @@ class _File(Settings):
 
 def cpu_kind() -> str:
     """This CPU's name and those of its instruction sets by which kernels are chosen."""
-    return f"{cpu_name()} ({', '.join(sorted(cpu_flags().intersection(KINDS))) or 'no AVX2'})"
+    return kind(cpu_name(), cpu_flags())
+
+
+def kind(name: str, flags: Iterable[str]) -> str:
+    """A CPU's name and those of its `flags` that are in `KINDS`."""
+    return f"{name} ({', '.join(sorted(set(flags).intersection(KINDS))) or 'no AVX2'})"
 
 
 def write_probe(folder: Path, probe: Probe) -> None:
@@ -122,7 +130,7 @@ def read_probe(folder: Path) -> Probe | None:
         ModelError: it is damaged, or asks for tokens that the model does not have.
     """
     path = folder / PROBE
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
         found = _File.model_validate(json.loads(path.read_text(encoding="utf-8")))

@@ -132,7 +132,7 @@ def _measured(
     candidates: "Sequence[Candidate]", corpus: "Corpus", run: Run, rounds: int, where: CostAccelerator
 ) -> "list[Candidate]":
     """The candidates with their times taken again, by turns on this machine."""
-    from chirplet.hardware import cpu_name
+    from chirplet.hardware import cpu_flags, cpu_name
     from chirplet.metric.cost import Timed, count_bytes, time_by_turns
     from chirplet.metric.parameters import count_parameters
     from chirplet.runtime.base import accelerator_for
@@ -148,7 +148,9 @@ def _measured(
     measured = []
     for candidate, timing in zip(candidates, timings, strict=True):
         cost = count_parameters(candidate.artifact.folder) | count_bytes(candidate.artifact.folder) | timing
-        record = candidate.record.model_copy(update={"cost": cost, "cpu": {"name": cpu_name()}})
+        record = candidate.record.model_copy(
+            update={"cost": cost, "cpu": {"name": cpu_name(), "flags": sorted(cpu_flags())}}
+        )
         measured.append(replace(candidate, artifact=replace(candidate.artifact, record=record)))
     return measured
 

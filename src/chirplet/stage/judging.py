@@ -19,7 +19,7 @@ class Judge:
         self.run = run
         self.data = data
         self.batch_size = batch_size
-        # The runtime computes, on the CPU and in a precision of its own; the trainer only goes through the tweets.
+        # The runtime computes, where and in what it was opened; the trainer only goes through the tweets.
         loop = {"accelerator": "cpu", "precision": "32-true", "limit_val_batches": 1.0}
         self.trainer = run.trainer.model_copy(update=loop).build([], [], run.deterministic, run.output_dir)
 

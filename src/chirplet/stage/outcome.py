@@ -41,7 +41,7 @@ from chirplet.runtime.base import Runtime, predict_logits
 from chirplet.runtime.probe import write_probe
 from chirplet.runtime.pytorch import PyTorchRuntime
 from chirplet.stage.base import Run
-from chirplet.stage.probing import Prober
+from chirplet.stage.probing import NOT_FINITE, Prober
 from chirplet.stage.versions import versions
 from chirplet.whole import write_whole_text
 
@@ -173,7 +173,7 @@ def _with_cost(artifact: Artifact, run: Run, data: Prepared, accelerator: str, b
     folder = artifact.folder
     try:
         cost = measure(folder, data.sample(), data.pad_id, run.trainer.threads, accelerator, beside)
-    except ArtifactError as error:
+    except (ArtifactError, OSError) as error:
         again = f"python run.py stage=compare artifacts={shlex.quote(str(shown_path(folder)))} stage.measure=true"
         logger.warning("cost: not measured (%s); the artifact is complete, and %s measures it", error, again)
         return artifact
@@ -200,10 +200,7 @@ def judge(runtime: Runtime, data: Prepared, splits: Sequence[Split], batch_size:
         judged[split] = tweets, predict_logits(runtime, data.tokens(tweets), data.pad_id, batch_size)
     for split, (_, logits) in judged.items():
         if not np.isfinite(logits).all():
-            raise ModelError(
-                f"logits on {split} are not finite: training diverged (lower its learning rate), or the model's type "
-                "cannot hold its numbers (take one with more range)"
-            )
+            raise ModelError(NOT_FINITE.format(split))
     return judged
 
 

@@ -15,7 +15,7 @@ from chirplet.error import ModelError
 from chirplet.hardware import cpu_threads
 from chirplet.runtime.base import Runtime, open_runtime, runtime_ways
 from chirplet.runtime.parts import PART, PartwiseRuntime
-from chirplet.runtime.probe import Logits, Probe, cpu_kind
+from chirplet.runtime.probe import OPENING, Logits, Probe, cpu_kind
 from chirplet.runtime.pytorch import PyTorchRuntime
 
 if TYPE_CHECKING:
@@ -53,6 +53,12 @@ FIRST_LENGTHS = (16, 21, 33, 48, 40, 64)
 LENGTHS = (128, 127, 112, 96, 80, 72, 63, 56, 49, 47, 31, 25, 24, 13, 9, 8, 3)
 """Multiples of 8 and of 16, odd ones, and those around powers of two: kernels fail at just one length."""
 BATCH_SIZES = (1, 3, 16)
+OUTLIER = 10
+"""Times the median distance, which no kernel that is right has at one length; some that are wrong have."""
+NOT_FINITE = (
+    "logits on {} are not finite: training diverged (lower its learning rate), or the model's type cannot hold its "
+    "numbers (take one with more range)"
+)
 
 
 def probe_tokens(tokenizer: "PreTrainedTokenizerBase | Encoder", head_size: int, max_length: int) -> Tokens:
@@ -96,23 +102,42 @@ class Prober:
         tokens = probe_tokens(tokenizer, head_size, max_length)
         unknown = np.empty((len(tokens), 0), np.float32)
         self.blank = Probe(tokens, pad_id, unknown, unknown, 0.0, cpu_kind())
-        self.fp32, half = (self._answers(PyTorchRuntime(model, bf16=bf16)) for bf16 in (False, True))
-        self.rounding = float(np.abs(half - self.fp32).max())
+        self.fp32 = self._answers(PyTorchRuntime(model, bf16=False))
+        self.rounding = self._cost(PyTorchRuntime(model, bf16=True))
 
     def probe(self, runtime: Runtime) -> Probe:
         """The probe of a model that `runtime` computes as it should.
 
-        Accepted is twice what the model costs here and bf16 does, as the largest distance of a logit from fp32's:
-        another machine may be as far from fp32 as this one, in the opposite direction. The cost is that of texts alone
-        and of all together, since some models round activations by the range of a batch.
+        Costs are the largest distances of a logit from fp32's. Accepted is twice the model's, since another machine may
+        be as far from fp32 as this one in the opposite direction, and four times that of bf16, since others sum more of
+        it in bf16, but for that never more than half of the range of the logits.
+
+        Raises:
+            ModelError: logits are not finite, or those of a few texts alone are far off: this machine computes them
+                wrongly.
         """
-        own, everything = self._answers(runtime), in_batches(len(self.fp32), len(self.fp32))
-        cost = max(float(np.abs(own - self.fp32).max()), self.near_fp32(0.0).distance(runtime.logits, everything))
-        return replace(self.near_fp32(2 * (cost + self.rounding)), logits=own)
+        own = self._answers(runtime)
+        if not (np.isfinite(own).all() and np.isfinite(self.fp32).all()):
+            raise ModelError(NOT_FINITE.format("the texts of the probe"))
+        off, spread = np.abs(own - self.fp32).max(axis=1), float(np.ptp(self.fp32))
+        worst = int(off.argmax())
+        if off[worst] > max(spread / 2, OUTLIER * float(np.median(off))):
+            raise ModelError(
+                f"{runtime.name} ({runtime.precision}) computes {self.blank.tokens.lengths[worst]} tokens wrongly on "
+                f"this CPU, {cpu_kind()}: logits are off by {off[worst]:.3g}, for most lengths by {np.median(off):.2g}"
+            )
+        accepted = 2 * self._cost(runtime) + min(4 * self.rounding, spread / 2)
+        return replace(self.near_fp32(accepted), logits=own)
 
     def near_fp32(self, accepted: float) -> Probe:
         """The probe of a model that is to answer as fp32 does, or nearly so."""
         return replace(self.blank, fp32=self.fp32, logits=self.fp32, accepted=accepted)
+
+    def _cost(self, runtime: Runtime) -> float:
+        """The largest distance from fp32, of texts alone and with others, by whose range they may be rounded."""
+        count = len(self.fp32)
+        batches = [*in_batches(count, 1), *in_batches(count, count), *OPENING]
+        return self.near_fp32(0.0).distance(runtime.logits, batches)
 
     def _answers(self, runtime: Runtime) -> Logits:
         """To each text alone; shape (texts, classes)."""
@@ -137,13 +162,13 @@ def verify_grid(folder: Path, probe: Probe, accelerator: str, threads: int | Non
         ModelError: it is too far from its probe.
     """
     several = max(2, threads or cpu_threads(None))
-    sizes = dict.fromkeys((*BATCH_SIZES, several * PART))  # as large as is cut into parts
-    account: dict[str, Any] = {"texts": len(probe.tokens), "batch_sizes": [*sizes], "threads": [1, several]}
+    sizes = {1: BATCH_SIZES, several: tuple(dict.fromkeys((*BATCH_SIZES, several * PART)))}  # cut into parts
+    account: dict[str, Any] = {"texts": len(probe.tokens), "batch_sizes": [*sizes[several]], "threads": [*sizes]}
     largest, computes_parts = 0.0, None
     with kept_threads():
-        for count in (1, several):
+        for count in sizes:
             runtime = open_runtime(folder, accelerator=accelerator, threads=count, precision="stored")
-            for size in sizes:
+            for size in sizes[count]:
                 distance = probe.distance(runtime.logits, in_batches(len(probe.tokens), size))
                 if distance > probe.accepted:
                     raise ModelError(
