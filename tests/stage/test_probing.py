@@ -87,8 +87,6 @@ def test_a_kernel_that_is_wrong_on_the_maker_s_machine_makes_no_probe(folder):
         ModelError, match=r"^pytorch \(fp32\) computes 16 tokens wrongly on this CPU, .*: logits are off"
     ):
         prober.probe(Wrong(fp32, spread))
-    assert prober.probe(Shifted(fp32, spread, spread)).accepted >= 2 * spread, (
-        "crude at all lengths is no kernel's fault"
-    )
+    assert prober.probe(Shifted(fp32, spread, spread)).accepted >= 2 * spread, "crude at all lengths"
     with pytest.raises(ModelError, match="are not finite"):
         prober.probe(Wrong(fp32, float("nan")))
