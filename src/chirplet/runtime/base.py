@@ -101,6 +101,15 @@ def open_runtime(
     return runtime
 
 
+def _distance(runtime: Runtime, probe: Probe) -> float:
+    try:
+        return probe.distance(runtime.logits, OPENING)
+    except (RuntimeError, IndexError) as error:  # PyTorch's, for more tokens than there are positions, say
+        raise ModelError(
+            f"artifact: its model cannot compute its probe ({' '.join(str(error).split())[:200]})"
+        ) from error
+
+
 def check_probe(runtime: Runtime, folder: Path) -> None:
     """See that a model of `folder`, opened already, answers the probe there, if there is one.
 
@@ -108,7 +117,7 @@ def check_probe(runtime: Runtime, folder: Path) -> None:
         ModelError: it answers otherwise.
     """
     probe = read_probe(folder)
-    if probe is not None and (distance := probe.distance(runtime.logits, OPENING)) > probe.accepted:
+    if probe is not None and (distance := _distance(runtime, probe)) > probe.accepted:
         raise otherwise(folder, probe, distance)
 
 
@@ -119,7 +128,7 @@ def _first_right(folder: Path, ways: Ways, probe: Probe) -> tuple[int, Runtime]:
         last = number + 1 == len(ways)
         try:
             runtime = way()
-            distance = probe.distance(runtime.logits, OPENING)
+            distance = _distance(runtime, probe)
         except ModelError as error:
             if last:
                 raise
