@@ -40,7 +40,7 @@ WRONG: list[Any] = [None, -1, 10**30, "text", "\ud800", [], {}, {"key": 7}]
 """What may stand in place of a field: one of each type, empty and full, and numbers and texts that few can hold."""
 WRONG_WITHIN: list[Any] = [None, -1, "text", [], {"key": 7}]
 """What may stand in place of a value within a field."""
-UNREAD = [("cpu", "flags"), ("data", "report"), ("data", "sizes"), ("versions",)]
+UNREAD = [("data", "report"), ("data", "sizes"), ("versions",)]
 """Of what is below nothing is read."""
 
 DRAWN = [("lineage", 0), ("training", "pruning"), ("training", "teachers"), ("metrics", "test", "per_class")]

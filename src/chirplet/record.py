@@ -84,6 +84,7 @@ class _Cost(_Shape):
 
 class _Cpu(_Shape):
     name: str
+    flags: list[str] = []
 
 
 class _Config(_Shape):
