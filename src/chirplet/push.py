@@ -107,7 +107,7 @@ def open_repository(repository: str, private: bool) -> None:
 
 
 def _files_there(repository: str) -> list[str]:
-    """What the repository holds, where that is nothing or an artifact with whatever its owner put beside it.
+    """What the repository holds, where that is nothing, or an artifact and files of its owner.
 
     Raises:
         ConfigError: it holds something else, which a push could replace.
@@ -156,7 +156,7 @@ def check_whole(folder: Path) -> None:
 
 
 def push(folder: Path, repository: str, private: bool) -> None:
-    """Put the artifact into the repository, in place of the one that is there, and tell where it is.
+    """Put the artifact into the repository, in place of the one that is there, and print where it is.
 
     Files of the repository that are no artifact's (`WRITTEN`) stay.
 

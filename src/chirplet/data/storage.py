@@ -1,6 +1,6 @@
-"""Files of the cache: written whole or not at all, by one process at a time, and to be read by their owner alone.
+"""Files of the cache: written atomically, by one process at a time, and readable by their owner alone.
 
-Texts may be private, and what a teacher says of them tells of them: folders have mode 0700 and files 0600, whatever the
+Texts may be private, and so may logits that a teacher gave them: folders have mode 0700 and files 0600, whatever the
 umask. Folders that are there already keep their modes.
 """
 

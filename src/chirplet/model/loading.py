@@ -128,8 +128,7 @@ def _check_encoder(settings: Pretrained, model: PreTrainedModel, absent: set[str
     if surplus:
         raise ModelError(
             NAME,
-            f": {settings.name_or_path} has weights of layers that its config.json does not tell of "
-            f"({surplus[0]}, ...)",
+            f": {settings.name_or_path} has weights of layers that its config.json does not name ({surplus[0]}, ...)",
         )
 
 

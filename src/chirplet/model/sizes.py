@@ -33,7 +33,7 @@ def check_sizes(folder: Path, weights: Sequence[Path] = ()) -> None:
 
     Only lower bounds of what it would have are compared, in numbers: those of the layers' largest matrices and of each
     table. They hold for every relative of BERT, and a model that keeps them has about ten times the numbers that its
-    files have at most. What is no JSON or no safetensors is for whoever opens it to tell.
+    files have at most. Whoever opens a file reports what is no JSON or no safetensors.
 
     Args:
         folder: of the checkpoint.

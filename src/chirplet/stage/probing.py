@@ -103,7 +103,8 @@ class Prober:
         unknown = np.empty((len(tokens), 0), np.float32)
         self.blank = Probe(tokens, pad_id, unknown, unknown, 0.0, cpu_kind())
         self.fp32 = self._answers(PyTorchRuntime(model, bf16=False))
-        self.rounding = self._cost(PyTorchRuntime(model, bf16=True))
+        half = PyTorchRuntime(model, bf16=True)
+        self.rounding = max(float(np.abs(self._answers(half) - self.fp32).max()), self._cost_among_others(half))
 
     def probe(self, runtime: Runtime) -> Probe:
         """The probe of a model that `runtime` computes as it should.
@@ -126,18 +127,17 @@ class Prober:
                 f"{runtime.name} ({runtime.precision}) computes {self.blank.tokens.lengths[worst]} tokens wrongly on "
                 f"this CPU, {cpu_kind()}: logits are off by {off[worst]:.3g}, for most lengths by {np.median(off):.2g}"
             )
-        accepted = 2 * self._cost(runtime) + min(4 * self.rounding, spread / 2)
-        return replace(self.near_fp32(accepted), logits=own)
+        cost = max(float(off[worst]), self._cost_among_others(runtime))
+        return replace(self.near_fp32(2 * cost + min(4 * self.rounding, spread / 2)), logits=own)
 
     def near_fp32(self, accepted: float) -> Probe:
         """The probe of a model that is to answer as fp32 does, or nearly so."""
         return replace(self.blank, fp32=self.fp32, logits=self.fp32, accepted=accepted)
 
-    def _cost(self, runtime: Runtime) -> float:
-        """The largest distance from fp32, of texts alone and with others, by whose range they may be rounded."""
-        count = len(self.fp32)
-        batches = [*in_batches(count, 1), *in_batches(count, count), *OPENING]
-        return self.near_fp32(0.0).distance(runtime.logits, batches)
+    def _cost_among_others(self, runtime: Runtime) -> float:
+        """The largest distance from fp32 of texts that are padded, and may be rounded by the range of a batch."""
+        everything = in_batches(len(self.fp32), len(self.fp32))
+        return self.near_fp32(0.0).distance(runtime.logits, [*everything, OPENING[-1]])
 
     def _answers(self, runtime: Runtime) -> Logits:
         """To each text alone; shape (texts, classes)."""

@@ -2,8 +2,8 @@
 
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 from chirplet.config import bind, validate
 from chirplet.console import console, shown_path
 from chirplet.error import Interrupted, SweepError, UserError
+from chirplet.sweep.background import in_background
 from chirplet.sweep.best import best_trial, experiment_text, front, write_best
 from chirplet.sweep.claim import FAILURE, Claims, too_many_failed
 from chirplet.sweep.composing import Job, quoted
@@ -146,17 +147,15 @@ def _experiment(plan: Plan, job: Job, parameters: Mapping[str, Any], heading: Se
     return experiment_text(overrides, lambda key: bool(loader.get_group_options(key.partition("@")[0])), heading)
 
 
-@contextmanager
-def _displayed(plan: Plan) -> Iterator[None]:
-    """Tell how the sweep goes while the block runs."""
+def _displayed(plan: Plan) -> AbstractContextManager[None]:
+    """Show how the sweep goes while the block runs."""
     storage, _ = open_storage(plan.storage)
     study_id = storage.get_study_id_from_name(plan.study_name)
-    done = threading.Event()
     out = console()
     # A trial in this process has its own standard output.
     out.file = sys.stdout
 
-    def watch() -> None:
+    def watch(done: threading.Event) -> None:
         with SweepDisplay(plan, out) as display:
             while True:
                 last = done.is_set()
@@ -165,10 +164,4 @@ def _displayed(plan: Plan) -> Iterator[None]:
                     return
                 done.wait(REFRESH_S)
 
-    thread = threading.Thread(target=watch, name="display", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    return in_background("display", watch)

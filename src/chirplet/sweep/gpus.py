@@ -37,11 +37,18 @@ def worker_gpus(plan: Plan, workers: int, share: bool) -> list[dict[str, str]]:
 
 
 def gpu_count() -> int:
-    """How many GPUs torch sees; another process asks it, since that takes its import and can initialise CUDA."""
+    """How many GPUs torch sees; another process asks it, since that takes its import and can initialise CUDA.
+
+    Raises:
+        ConfigError: that process failed, so that nobody knows.
+    """
     if not any(driver.exists() for driver in DRIVERS):
         return 0
     done = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, env=environment())
-    return int(done.stdout) if done.returncode == 0 else 0
+    if done.returncode != 0:
+        reason = next(reversed(done.stderr.strip().splitlines()), f"exit code {done.returncode}")
+        raise ConfigError(f"hydra.sweeper.n_jobs: torch could not count the GPUs ({reason}); trainer=cpu takes none")
+    return int(done.stdout)
 
 
 def visible_gpus(named: str | None, count: int) -> list[str]:

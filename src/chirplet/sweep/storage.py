@@ -20,6 +20,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
 
 from chirplet.error import ConfigError
+from chirplet.sweep.background import in_background
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -206,26 +207,17 @@ def _advisory(engine: Any) -> Lock:
     return lock
 
 
-@contextmanager
-def _kept_alive(connection: Any) -> Iterator[None]:
+def _kept_alive(connection: Any) -> AbstractContextManager[None]:
     """Use the connection from time to time while the block runs: proxies drop one that is idle."""
     from sqlalchemy import text
     from sqlalchemy.exc import SQLAlchemyError
 
-    done = threading.Event()
-
-    def use() -> None:
+    def use(done: threading.Event) -> None:
         with suppress(SQLAlchemyError):  # reported when the lock is released
             while not done.wait(KEEP_ALIVE_S):
                 connection.execute(text("SELECT 1"))
 
-    thread = threading.Thread(target=use, name="keep-alive", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    return in_background("keep-alive", use)
 
 
 class _JournalLock:
