@@ -117,5 +117,6 @@ def test_relatives_of_bert_have_no_fewer_weights_than_is_claimed(tmp_path, monke
 
 
 def test_small_models_of_both_families_open(tmp_path, saved):
-    pytorch.load_model(saved)
-    load_model(settings_of(tiny_roberta(tmp_path / "roberta")), ["a", "b"], seed=0)
+    assert pytorch.load_model(saved).config.model_type == "bert"
+    roberta = load_model(settings_of(tiny_roberta(tmp_path / "roberta")), ["a", "b"], seed=0)
+    assert roberta.model.config.num_labels == 2

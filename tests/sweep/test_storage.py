@@ -98,7 +98,7 @@ class TestEveryStorage:
         start(hold, used_storage, tmp_path, of_study("refit", "one"))
         wait_for(tmp_path / "holds")
         with lock(of_study("refit", "a/study of another name")), lock("refit"):
-            pass
+            assert (tmp_path / "holds").exists(), "taken while the other study's is held, for which this would wait"
 
     def test_a_lock_is_free_again_after_an_error(self, used_storage):
         _, lock = open_storage(used_storage)

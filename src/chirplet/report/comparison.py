@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from chirplet.config import near
 from chirplet.error import ArtifactError
 from chirplet.metric.significance import LEVEL, RESAMPLES, mcnemar_p, paired_bootstrap
 from chirplet.report.candidates import Candidate
-from chirplet.runtime.probe import kind
+from chirplet.report.machine import machine
 
 PLACES = ("artifact", "teacher", "transfer", "resume")
 """Keys of a stage that say where things lay; what was made of what is in the lineage."""
@@ -57,6 +56,12 @@ class Row:
         return self.candidates[0].record
 
     @property
+    def machines(self) -> set[str]:
+        """Where its speeds were measured."""
+        places = (machine(candidate.record) for candidate in self.candidates)
+        return {place for place in places if place is not None}
+
+    @property
     def seeds(self) -> list[int]:
         """In the order of the candidates."""
         return [candidate.record.seed for candidate in self.candidates]
@@ -87,29 +92,11 @@ class Comparison:
     @property
     def machines(self) -> list[str]:
         """Where speeds were measured; those of several cannot be compared."""
-        return sorted({machine for row in self.rows for machine in machines_of(row)})
+        return sorted(set().union(*(row.machines for row in self.rows)))
 
     def elsewhere(self, row: Row) -> bool:
         """Whether its speed was measured on another machine than the baseline's, or on several."""
-        found = machines_of(row)
-        return bool(found) and (len(found) > 1 or found != machines_of(self.base))
-
-
-def machines_of(row: Row) -> set[str]:
-    """Where its speeds were measured: the CPU, how many of its threads, and the device where that is another one."""
-    found = set()
-    for record in (candidate.record for candidate in row.candidates):
-        if "threads" in record.cost:
-            device = record.cost.get("device", "cpu")
-            place = f"{kind_of(record.cpu)}, {record.cost['threads']} threads"
-            found.add(place if device == "cpu" else f"{device} of {place}")
-    return found
-
-
-def kind_of(cpu: Mapping[str, Any]) -> str:
-    """A record's CPU as `chirplet.runtime.probe.cpu_kind` has this one: virtual ones of several kinds share a name."""
-    flags = cpu.get("flags", [])
-    return kind(cpu["name"], flags) if flags else str(cpu["name"])
+        return bool(row.machines) and (len(row.machines) > 1 or row.machines != self.base.machines)
 
 
 def compare(

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -93,9 +94,6 @@ class Quantize(MeasuringStage):
             variants = Variants(run, parent, quantization, workspace)
             training |= {"arithmetic": quantization.facts} | self._kept(run, judge, before, parent, variants)
 
-            def save(folder: Path) -> "Runtime":
-                return variants.save(folder, training["kept"])
-
             # pydantic would write of the quantizer what its base class declares: nothing.
             settings = self.model_dump(exclude={"artifact", "resume"}) | {"quantizer": self.quantizer.model_dump()}
             training |= parent.inherited
@@ -103,7 +101,7 @@ class Quantize(MeasuringStage):
             artifact = write_outcome(
                 run,
                 outcome,
-                save,
+                partial(variants.save, kept=training["kept"]),
                 parent.data,
                 splits,
                 self.batch_size,
