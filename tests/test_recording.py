@@ -4,7 +4,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from chirplet.recording import recorded, typed
+from chirplet.recording import recorded, shown, typed
 
 SECRET = "hunter2-from-environment"
 
@@ -57,3 +57,15 @@ def test_overrides_stay_as_they_were_typed():
     assert SECRET in overrides[0]
     assert typed(overrides) == given
     assert [one.get_key_element() for one in OverridesParser.create().parse_overrides(typed(overrides))]
+
+
+@pytest.mark.parametrize(
+    ("override", "kept"),
+    [
+        ("data.train=${oc.env:D}/tweets.csv", "data.train=${oc.env:D}/tweets.csv"),
+        ("data.train=/home/me/tweets.csv", "data.train=tweets.csv"),
+        ("data.train=${oc.env:D,/home/me/tweets.csv}", "data.train=${oc.env:D,tweets.csv}"),
+    ],
+)
+def test_overrides_are_as_typed_but_for_the_way_to_files(override, kept):
+    assert shown([override]) == [kept]

@@ -29,8 +29,6 @@ def shown(overrides: Sequence[str]) -> list[str]:
             told.append(f"{key}=DIR")
         elif _SECRET_INSIDE.search(value):
             told.append(f"{key}={HIDDEN}")
-        elif FROM_ENVIRONMENT.search(value):
-            told.append(override)
         else:
             told.append(f"{key}{equals}{_WAY.sub(lambda match: Path(match[0].strip()).name, value)}")
     return told
@@ -42,7 +40,7 @@ HIDDEN = "HIDDEN"
 _SECRET_INSIDE = re.compile(r"(key|token|secret|password|credentials?)[\"']?\s*:", re.IGNORECASE)
 """A mapping with a key that `SECRET` would leave out."""
 
-_WAY = re.compile(r"(?<![\w.:/~-])(?:file:/+)?[~/][^,\[\]{}'\"=]*")
+_WAY = re.compile(r"(?<![\w.:/~}-])(?:file:/+)?[~/][^,\[\]{}'\"=]*")
 """An absolute path or one from home, spaces included."""
 
 SECRET = re.compile(r"(^|_)(key|token|secret|password|credentials?)$", re.IGNORECASE)
