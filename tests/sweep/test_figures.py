@@ -1,6 +1,7 @@
 """Figures show the trials as they are, can be read, and leave nothing behind."""
 
 import dataclasses
+import gc
 import itertools
 import math
 import warnings
@@ -118,6 +119,7 @@ def overlapping(figure):
 
 class TestFiles:
     def test_one_objective_and_nothing_left_behind(self, tmp_path):
+        gc.collect()  # connections that tests before this one left behind warn when they are collected
         before = dict(matplotlib.rcParams), matplotlib.get_backend(auto_select=False)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
