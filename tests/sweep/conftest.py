@@ -1,9 +1,9 @@
 """A real database server, storages of each kind, plans, and processes that can be killed."""
 
+import copy
 import dataclasses
 import multiprocessing
 import os
-import pickle
 import shutil
 import socket
 import subprocess
@@ -194,7 +194,8 @@ class Remembering:
 
 def updated(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """A copy in which Hydra's own keys are overridden."""
-    changed = pickle.loads(pickle.dumps(config))  # five times as quick as copy.deepcopy
+    # Not by pickle, though that is quicker: it finds no class of a plugin that Hydra has imported anew since.
+    changed = copy.deepcopy(config)
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         OmegaConf.update(changed, override.key_or_group, override.value(), force_add=True)
     return changed
