@@ -32,9 +32,9 @@ Logits = NDArray[np.float32]
 Answer = Callable[[Ids, Ids], Logits]
 """Logits (batch, classes) of ids and mask, both of shape (batch, tokens)."""
 
-OPENING = ((0,), (1,), (2,), (3,), (4, 5, 6, 7))
-"""Texts that are asked whenever a model is opened, by batches: a length that is special alone, the last ones together,
-so that short ones are padded."""
+OPENING = ((0,), (1,), (2,), (3, 4, 5, 6, 7))
+"""Texts that a model answers whenever it is opened, by batch: three of special lengths alone, and five together, so
+that short ones are padded. Each length more costs OpenVINO some 20 ms, in which it prepares its kernels."""
 
 KINDS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "bf16")
 """Instruction sets by which kernels are chosen, as Linux names them."""
