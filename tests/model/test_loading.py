@@ -181,7 +181,7 @@ def test_an_encoder_weight_is_missing(copy_of: CopyOf, key: str) -> None:
     [
         ({"num_hidden_layers": 3}, r"lacks 16 weights of its encoder"),
         ({"intermediate_size": 48}, r"lacks 6 weights of its encoder, or has them in another size"),
-        ({"num_hidden_layers": 1}, r"has weights of layers that its config\.json does not tell of"),
+        ({"num_hidden_layers": 1}, r"has weights of layers that its config\.json does not name"),
     ],
 )
 def test_configuration_and_weights_do_not_fit(copy_of: CopyOf, change: dict[str, int], message: str) -> None:
