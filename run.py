@@ -17,8 +17,8 @@ os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 
 def fail(error: Exception) -> NoReturn:
     """Tell an error of the user's in one line and end with its exit code; any other is raised."""
-    from chirplet.escaping import terminal
-    from chirplet.explain import explain
+    from chirplet.system.error_messages import explain
+    from chirplet.system.escaping import terminal
 
     told = explain(error)
     if told is None or WANTS_TRACEBACK:
@@ -32,7 +32,7 @@ def fail(error: Exception) -> NoReturn:
 def launch(cfg: DictConfig) -> float | None:
     """Run one composed configuration and return its objective."""
     try:
-        from chirplet.experiment import run
+        from chirplet.cli.experiment import run
 
         return run(cfg)
     except Exception as error:
@@ -40,7 +40,7 @@ def launch(cfg: DictConfig) -> float | None:
             fail(error)
         if getattr(error, "exit_code", None) == INTERRUPTED:
             # Hydra would go on with the next run.
-            from chirplet.escaping import terminal
+            from chirplet.system.escaping import terminal
 
             sys.stderr.write(f"error: {terminal(str(error))}\n")
             raise KeyboardInterrupt from error
@@ -52,7 +52,7 @@ def main() -> None:
     """Run, and turn an error of the user's into one line and an exit code."""
     try:
         if any(argument.startswith("repeat=") for argument in sys.argv[1:]):
-            from chirplet.repeat.choices import expanded
+            from chirplet.cli.reproduce.choices import expanded
 
             sys.argv[1:] = expanded(sys.argv[1:])
         launch()

@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("overrides", nargs="*", help="further overrides for experiment=best")
     arguments = parser.parse_args()
-    from chirplet.hardware import cpu_cores, cpu_name
+    from chirplet.system.hardware import cpu_cores, cpu_name
 
     figures: Figures = []
     context: dict[str, Any] = {"cpu": cpu_name(), "threads": cpu_cores(), "quick": arguments.quick, "seeds": [42]}

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from measuring import ROOT, Figures, figure
 
-from chirplet.artifact import PROBE
-from chirplet.error import ModelError
-from chirplet.hardware import cpu_cores
+from chirplet.artifact.artifact import PROBE
 from chirplet.runtime import base
 from chirplet.runtime.base import open_runtime
+from chirplet.system.error import ModelError
+from chirplet.system.hardware import cpu_cores
 
 
 def run(*overrides: str) -> None:

@@ -115,10 +115,10 @@ def tweets_per_s(folders: list[Path], bench: Bench, data: list[str]) -> list[flo
     """Throughput of models of the same tokens, timed by turns on validation tweets."""
     from hydra import compose, initialize_config_dir
 
-    from chirplet.data.prepare import prepare
-    from chirplet.data.tokens import tokenize
-    from chirplet.experiment import parse
-    from chirplet.metric.cost import Timed, time_by_turns
+    from chirplet.cli.experiment import parse
+    from chirplet.data.batching.tokens import tokenize
+    from chirplet.data.preparation.prepare import prepare
+    from chirplet.evaluation.cost import Timed, time_by_turns
     from chirplet.runtime.tokenizer import open_tokenizer
 
     with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):

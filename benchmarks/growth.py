@@ -18,11 +18,11 @@ from pathlib import Path
 
 from measuring import ROOT, Figures, figure
 
-from chirplet.data.cleaning import CLEANINGS
-from chirplet.data.repair import repair
-from chirplet.data.tokens import tokenize
-from chirplet.hardware import cpu_name
-from chirplet.model.tokenizer import load_tokenizer
+from chirplet.data.batching.tokens import tokenize
+from chirplet.data.preparation.cleaning import CLEANINGS
+from chirplet.data.preparation.repair import repair
+from chirplet.model.loading.tokenizer import load_tokenizer
+from chirplet.system.hardware import cpu_name
 
 sys.path.insert(0, str(ROOT / "tests"))
 from checkpoints import settings_of, tiny_bert, tiny_bertweet, tiny_roberta  # type: ignore[import-not-found]

@@ -19,14 +19,14 @@ from typing import Any
 
 from measuring import ROOT, Figures, figure
 
-from chirplet.artifact import Artifact
-from chirplet.data.corpus import Corpus, Split
-from chirplet.data.tokens import Tokens, tokenize
-from chirplet.experiment import parse
-from chirplet.hardware import cpu_cores, cpu_name
-from chirplet.metric.cost import Timed, Timing, count_bytes, time_by_turns
-from chirplet.metric.fresh import BATCH_SIZE, logits_of
+from chirplet.artifact.artifact import Artifact
+from chirplet.cli.experiment import parse
+from chirplet.data.batching.tokens import Tokens, tokenize
+from chirplet.data.preparation.corpus import Corpus, Split
+from chirplet.evaluation.cost import Timed, Timing, count_bytes, time_by_turns
+from chirplet.evaluation.isolated_process import BATCH_SIZE, logits_of
 from chirplet.runtime.tokenizer import open_tokenizer
+from chirplet.system.hardware import cpu_cores, cpu_name
 
 QUANTIZERS = ("onnx_int8", "openvino_int8", "openvino_int8_weights", "int4_weights")
 JUDGED: tuple[Split, ...] = ("val", "test")
@@ -193,7 +193,7 @@ def corpus_of(data: list[str]) -> Corpus:
     """The tweets of this choice of data."""
     from hydra import compose, initialize_config_dir
 
-    from chirplet.data.prepare import prepare
+    from chirplet.data.preparation.prepare import prepare
 
     with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
         experiment = parse(compose("config", overrides=data))

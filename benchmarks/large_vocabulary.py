@@ -14,12 +14,12 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedModel, RobertaConfig, RobertaForSequenceClassification
 
-from chirplet.data.cleaning import CLEANINGS
-from chirplet.data.corpus import Corpus
-from chirplet.data.tokens import tokenize
-from chirplet.model.bertweet import BertweetTokenizer, open_bertweet
-from chirplet.model.bundled import bundled_folder
-from chirplet.model.quiet import quiet
+from chirplet.data.batching.tokens import tokenize
+from chirplet.data.preparation.cleaning import CLEANINGS
+from chirplet.data.preparation.corpus import Corpus
+from chirplet.model.loading.bertweet_tokenizer import BertweetTokenizer, open_bertweet
+from chirplet.model.loading.bundled import bundled_folder
+from chirplet.model.loading.quiet import quiet
 from chirplet.pruner.base import Evidence
 from chirplet.pruner.vocabulary import Vocabulary
 

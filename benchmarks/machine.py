@@ -25,14 +25,14 @@ from damaged import faults, opened, quantized, refused, run
 from measuring import ROOT, Figures, figure
 from numpy.typing import NDArray
 
-from chirplet.artifact import Artifact
-from chirplet.data.tokens import Tokens, tokenize
-from chirplet.error import ArtifactError
-from chirplet.hardware import cpu_cores, cpu_flags
-from chirplet.metric.fresh import BATCH_SIZE, logits_of
-from chirplet.runtime.parts import PartwiseRuntime
+from chirplet.artifact.artifact import Artifact
+from chirplet.data.batching.tokens import Tokens, tokenize
+from chirplet.evaluation.isolated_process import BATCH_SIZE, logits_of
 from chirplet.runtime.probe import cpu_kind, read_probe
+from chirplet.runtime.threaded import PartwiseRuntime
 from chirplet.runtime.tokenizer import open_tokenizer
+from chirplet.system.error import ArtifactError
+from chirplet.system.hardware import cpu_cores, cpu_flags
 
 QUANTIZERS = ("onnx_int8", "openvino_int8", "openvino_int8_weights")
 LIKE_FP32, PROBE_SHARE = 0.985, 0.1

@@ -61,11 +61,11 @@ def judged_on(folder: Path, tweets: list[str], count: int) -> tuple[NDArray[np.i
     import torch
     from hydra import compose, initialize_config_dir
 
-    from chirplet.artifact import Artifact
-    from chirplet.data.padding import by_length, padded
-    from chirplet.data.prepare import prepare
-    from chirplet.experiment import parse
-    from chirplet.stage.parent import prepared
+    from chirplet.artifact.artifact import Artifact
+    from chirplet.cli.experiment import parse
+    from chirplet.data.batching.padding import by_length, padded
+    from chirplet.data.preparation.prepare import prepare
+    from chirplet.stage.run.parent import prepared
 
     artifact = Artifact.open(folder)
     share = artifact.record.config["data"]["val_fraction"]
@@ -107,8 +107,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of Corona_NLP_train.csv and Corona_NLP_test.csv")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
-    from chirplet.hardware import cpu_cores, cpu_name
-    from chirplet.stage.parent import trainable
+    from chirplet.stage.run.parent import trainable
+    from chirplet.system.hardware import cpu_cores, cpu_name
 
     warnings.filterwarnings("ignore")
     tweets = [] if arguments.data is None else ["data=corona_nlp", f"data.dir={arguments.data.resolve()}"]

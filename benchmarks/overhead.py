@@ -38,8 +38,8 @@ def run(overrides: list[str], folder: Path) -> dict[str, Any]:
     """One run: seconds of all of it and of training alone (validation included), and what it wrote."""
     from hydra import compose, initialize_config_dir
 
-    from chirplet.artifact import Artifact
-    from chirplet.experiment import execute
+    from chirplet.artifact.artifact import Artifact
+    from chirplet.cli.experiment import execute
 
     with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
         config = compose("config", overrides=overrides)

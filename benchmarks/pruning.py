@@ -19,17 +19,17 @@ from hydra import compose, initialize_config_dir
 from large_vocabulary import vocabulary_saving
 from measuring import ROOT, Figures, Kept, figure
 
-from chirplet.artifact import Artifact
-from chirplet.data.corpus import Split
-from chirplet.data.prepare import prepare
-from chirplet.data.tokens import Tokens
-from chirplet.experiment import parse
-from chirplet.metric import fresh
-from chirplet.metric.cost import Timed, count_bytes, time_by_turns
-from chirplet.metric.parameters import count_parameters
-from chirplet.model.tokenizer import load_tokenizer
-from chirplet.stage.outcome import Prepared
-from chirplet.stage.parent import prepared, settings_of
+from chirplet.artifact.artifact import Artifact
+from chirplet.cli.experiment import parse
+from chirplet.data.batching.tokens import Tokens
+from chirplet.data.preparation.corpus import Split
+from chirplet.data.preparation.prepare import prepare
+from chirplet.evaluation import isolated_process as fresh
+from chirplet.evaluation.cost import Timed, count_bytes, time_by_turns
+from chirplet.evaluation.parameter_count import count_parameters
+from chirplet.model.loading.tokenizer import load_tokenizer
+from chirplet.stage.output.write_artifact import Prepared
+from chirplet.stage.run.parent import prepared, settings_of
 
 Training = tuple[int, float]
 

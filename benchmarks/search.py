@@ -19,7 +19,7 @@ from typing import Any
 
 from measuring import figure, matrix_product_rate
 
-from chirplet.hardware import cpu_cores, cpu_name
+from chirplet.system.hardware import cpu_cores, cpu_name
 
 ROOT = Path(__file__).resolve().parents[1]
 SEEDS = (1, 2, 3)

@@ -26,7 +26,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from measuring import Figures, figure
 
-from chirplet.hardware import cpu_cores, cpu_name
+from chirplet.system.hardware import cpu_cores, cpu_name
 
 ROOT = Path(__file__).resolve().parents[1]
 APP = Path(__file__).parent / "sweep_app"

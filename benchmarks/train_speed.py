@@ -223,7 +223,7 @@ def main() -> None:
     parser.add_argument("--ablate", action="store_true", help="what each setting for speed is worth, instead")
     parser.add_argument("--scale", action="store_true", help="more tweets and longer ones, instead")
     arguments = parser.parse_args()
-    from chirplet.hardware import cpu_cores, cpu_name
+    from chirplet.system.hardware import cpu_cores, cpu_name
 
     overrides = []
     if arguments.data is not None:

@@ -51,7 +51,7 @@ def composed(overrides: list[str]) -> Any:
     """chirplet's configuration, bound, and as it was composed."""
     from hydra import compose, initialize_config_dir
 
-    from chirplet.experiment import parse
+    from chirplet.cli.experiment import parse
 
     quiet = ["logger=none", "stage.evaluate_train=false", "stage.evaluate_test=false", "stage.measure_cost=false"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -60,9 +60,9 @@ def composed(overrides: list[str]) -> Any:
 
 def prepared(experiment: Any) -> Any:
     """The corpus and its tokens."""
-    from chirplet.data.prepare import prepare
-    from chirplet.model.loading import load_tokenizer
-    from chirplet.stage.outcome import Prepared
+    from chirplet.data.preparation.prepare import prepare
+    from chirplet.model.loading.load import load_tokenizer
+    from chirplet.stage.output.write_artifact import Prepared
 
     cache_dir = Path(experiment.cache_dir).expanduser()
     model = experiment.model
@@ -73,7 +73,7 @@ def prepared(experiment: Any) -> Any:
 
 def taught(experiment: Any, data: Any, judged: bool) -> Any:
     """The tweets that every way trains on: without the validation tweets where these judge it."""
-    from chirplet.data.prepare import train_and_val
+    from chirplet.data.preparation.prepare import train_and_val
 
     return data.corpus.train if judged else train_and_val(data.corpus, experiment.data)
 
@@ -83,8 +83,8 @@ def chirplet(overrides: list[str], steps: int, seed: int, judged: bool) -> dict[
     import pytorch_lightning as pl
 
     from chirplet.callback.base import CallbackSettings
-    from chirplet.data.batches import tweet_count
-    from chirplet.experiment import run_of
+    from chirplet.cli.experiment import run_of
+    from chirplet.data.batching.batches import tweet_count
 
     clock = Clock()
 
@@ -117,7 +117,7 @@ def trainer(overrides: list[str], steps: int, seed: int, judged: bool, tuned: bo
     from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, Trainer, TrainerCallback
     from transformers import set_seed as seed_transformers
 
-    from chirplet.model.bundled import bundled_folder
+    from chirplet.model.loading.bundled import bundled_folder
     from chirplet.runtime.base import predict_logits
     from chirplet.runtime.pytorch import PyTorchRuntime
 
@@ -195,10 +195,10 @@ def floor(overrides: list[str], steps: int, seed: int) -> dict[str, Any]:
     import torch
     from transformers import AutoConfig
 
-    from chirplet.data.batches import training_loader
-    from chirplet.hardware import bf16_is_native, keep_freed_memory
-    from chirplet.model.bundled import bundled_folder
-    from chirplet.module.packing import Packed
+    from chirplet.data.batching.batches import training_loader
+    from chirplet.model.fast_forward.packing import Packed
+    from chirplet.model.loading.bundled import bundled_folder
+    from chirplet.system.hardware import bf16_is_native, keep_freed_memory
 
     keep_freed_memory()
     experiment = composed([*overrides, f"seed={seed}"])
@@ -280,8 +280,8 @@ def tokens(overrides: list[str], steps: int, seed: int, judged: bool) -> dict[st
     """Seconds in which the tweets are read, cleaned and tokenised, and from the cache."""
     from transformers import AutoTokenizer
 
-    import chirplet.stage.outcome  # noqa: F401 - what is imported is no part of the work
-    from chirplet.model.bundled import bundled_folder
+    import chirplet.stage.output.write_artifact  # noqa: F401 - what is imported is no part of the work
+    from chirplet.model.loading.bundled import bundled_folder
 
     experiment = composed([*overrides, f"seed={seed}"])
     AutoTokenizer.from_pretrained(bundled_folder())

@@ -6,13 +6,13 @@ import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from checkpoints import TWEETS
-from chirplet.artifact import Record, write_record
+from chirplet.artifact.artifact import Record, write_record
+from chirplet.model.loading.quiet import quiet
+from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.model.pretrained import Pretrained
-from chirplet.model.quiet import quiet
-from chirplet.model.tokenizer import load_tokenizer
 from chirplet.runtime.probe import write_probe
 from chirplet.runtime.pytorch import PyTorchRuntime
-from chirplet.stage.probing import Prober
+from chirplet.stage.output.make_probe import Prober
 from records import LABELS, make_record
 
 

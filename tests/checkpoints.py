@@ -22,8 +22,8 @@ from transformers import (
     RobertaTokenizer,
 )
 
+from chirplet.model.loading.quiet import quiet
 from chirplet.model.pretrained import Pretrained
-from chirplet.model.quiet import quiet
 from places import SAMPLE
 
 TWEETS = [

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from chirplet.artifact import Ancestor, write_predictions, write_record
-from chirplet.data.corpus import Tweets
+from chirplet.artifact.artifact import Ancestor, write_predictions, write_record
+from chirplet.data.preparation.corpus import Tweets
 from chirplet.metric.classification import evaluate
 from records import LABELS, make_record
 

@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, settings
 from omegaconf import DictConfig
 
-from chirplet.hardware import cpu_threads
+from chirplet.system.hardware import cpu_threads
 from places import CONF
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -86,7 +86,7 @@ def threads_as_before() -> Iterator[None]:
 @pytest.fixture
 def forked_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Saved models are run and timed in processes that are forked: where it is not these that are tested."""
-    from chirplet.metric import fresh
+    from chirplet.evaluation import isolated_process as fresh
     from forked import Command
 
     def run(line: list[str], **_: Any) -> CompletedProcess[str]:

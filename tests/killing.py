@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from chirplet.artifact import Artifact, content_id
+from chirplet.artifact.artifact import Artifact, content_id
 from forked import FORKED
 from places import CONF, ROOT
 
@@ -106,9 +106,9 @@ class Watch:
 def _run(overrides: list[str], folder: Path, moment: Moment) -> None:
     from hydra import compose, initialize_config_dir
 
-    from chirplet.error import UserError
-    from chirplet.experiment import execute
-    from chirplet.stage.resuming import interruptible
+    from chirplet.cli.experiment import execute
+    from chirplet.stage.run.identity import interruptible
+    from chirplet.system.error import UserError
 
     os.chdir(ROOT)
     watch = Watch(moment)

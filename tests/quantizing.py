@@ -8,8 +8,8 @@ from transformers import PreTrainedModel
 
 from artifacts import lively, tiny_artifact
 from checkpoints import TWEETS
-from chirplet.config import bind
-from chirplet.data.tokens import Tokens, tokenize
+from chirplet.config.schema import bind
+from chirplet.data.batching.tokens import Tokens, tokenize
 from chirplet.quantizer.base import Calibration, Quantizer
 from chirplet.runtime.base import open_runtime, predict_logits
 from chirplet.runtime.pytorch import PyTorchRuntime, load_model

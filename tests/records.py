@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from chirplet.artifact import Ancestor, DataRecord, Record
+from chirplet.artifact.artifact import Ancestor, DataRecord, Record
 from chirplet.metric.classification import evaluate
 
 LABELS = ["Negative", "Neutral", "Extremely Positive"]

@@ -21,10 +21,10 @@ from omegaconf import DictConfig, OmegaConf
 from optuna import Study, load_study
 from optuna.trial import FrozenTrial
 
-from chirplet.config import bind, validate
-from chirplet.sweep.composing import Job, quoted
-from chirplet.sweep.settings import SweepSettings
-from chirplet.sweep.storage import open_storage
+from chirplet.config.schema import bind, validate
+from chirplet.sweep.plan.composing import Job, quoted
+from chirplet.sweep.plan.settings import SweepSettings
+from chirplet.sweep.plan.storage import open_storage
 from places import CONF, ROOT
 
 APP = Path(__file__).parent / "sweep" / "toy" / "app.py"
@@ -97,7 +97,7 @@ def workers(process: "psutil.Process | psutil.Popen") -> list[psutil.Process]:
     with suppress(psutil.NoSuchProcess):
         for child in process.children(recursive=True):
             with suppress(psutil.NoSuchProcess):
-                found += [child] if "chirplet.sweep.process" in child.cmdline() else []
+                found += [child] if "chirplet.sweep.trial.process" in child.cmdline() else []
     return found
 
 

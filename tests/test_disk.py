@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from checkpoints import tiny_bert
-from chirplet.artifact import Artifact, content_id
-from chirplet.error import ArtifactError, DataError
-from chirplet.experiment import execute
-from chirplet.explain import explain
+from chirplet.artifact.artifact import Artifact, content_id
+from chirplet.cli.experiment import execute
+from chirplet.system.error import ArtifactError, DataError
+from chirplet.system.error_messages import explain
 from killing import leftovers
 from runs import small_run
 from sweeps import here
@@ -65,7 +65,7 @@ def test_a_checkpoint(artifact, overrides, compose_config, tmp_path):
 
 
 def test_an_artifact_whose_training_is_not_lost(artifact, overrides, compose_config, tmp_path, monkeypatch):
-    from chirplet.stage import outcome
+    from chirplet.stage.output import write_artifact as outcome
 
     write, told = (
         outcome.write_predictions,
@@ -89,7 +89,7 @@ def test_an_artifact_whose_training_is_not_lost(artifact, overrides, compose_con
 
 def test_an_artifact_s_tokenizer(artifact, overrides, compose_config, tmp_path, monkeypatch):
     """Which another library writes, in another language."""
-    from chirplet.stage import outcome
+    from chirplet.stage.output import write_artifact as outcome
 
     save = outcome.save_tokenizer
 

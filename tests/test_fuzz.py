@@ -7,12 +7,12 @@ from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from chirplet.data.cleaning import CLEANINGS
-from chirplet.data.files import read_rows
-from chirplet.data.repair import repair
-from chirplet.error import DataError
-from chirplet.experiment import parse
-from chirplet.explain import explain
+from chirplet.cli.experiment import parse
+from chirplet.data.preparation.cleaning import CLEANINGS
+from chirplet.data.preparation.repair import repair
+from chirplet.data.table.reader import read_rows
+from chirplet.system.error import DataError
+from chirplet.system.error_messages import explain
 from places import CONF
 
 many = settings(
@@ -123,7 +123,7 @@ VALUES += [
     "minilm",
     "csv",
 ]
-VALUES += ["chirplet.config.Foreign", "${now:%Y}", "${${seed}}", "a,b", "choice(1,2)", "glob(*)"]
+VALUES += ["chirplet.config.schema.Foreign", "${now:%Y}", "${${seed}}", "a,b", "choice(1,2)", "glob(*)"]
 OVERRIDES = st.one_of(
     st.builds(
         "{}{}={}".format,

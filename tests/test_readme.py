@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from checkpoints import tiny_bert
-from chirplet.artifact import Artifact
+from chirplet.artifact.artifact import Artifact
 from forked import command
 from places import CONF, ROOT, SAMPLE
 

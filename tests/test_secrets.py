@@ -7,9 +7,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from checkpoints import tiny_bert
-from chirplet.artifact import Artifact
-from chirplet.experiment import execute
-from chirplet.metric import cost
+from chirplet.artifact.artifact import Artifact
+from chirplet.cli.experiment import execute
+from chirplet.evaluation import cost
 from forked import command
 from places import CONF, SAMPLE
 from runs import small_run

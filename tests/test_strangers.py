@@ -15,12 +15,12 @@ from onnx import TensorProto, helper
 import chirplet
 from artifacts import tiny_artifact
 from checkpoints import change_config, settings_of, tiny_bert
-from chirplet.artifact import RECORD, Artifact
-from chirplet.data.fetch import archive_member
-from chirplet.error import DataError, ModelError
-from chirplet.model.loading import load_model, load_tokenizer
-from chirplet.stage.parent import settings_of as settings_of_artifact
-from chirplet.stage.parent import trainable
+from chirplet.artifact.artifact import RECORD, Artifact
+from chirplet.data.preparation.fetch import archive_member
+from chirplet.model.loading.load import load_model, load_tokenizer
+from chirplet.stage.run.parent import settings_of as settings_of_artifact
+from chirplet.stage.run.parent import trainable
+from chirplet.system.error import DataError, ModelError
 from records import LABELS, make_record
 
 
@@ -48,7 +48,11 @@ def change_json(path: Path, **changes: object) -> None:
 
 def test_no_target_of_a_record_is_made(folder, trace):
     planted = {"_target_": "pathlib.Path.touch", "_args_": [str(trace)], "command": f"touch {trace}"}
-    own = {"_target_": "chirplet.config.Foreign", "target": "os.system", "arguments": {"command": f"touch {trace}"}}
+    own = {
+        "_target_": "chirplet.config.schema.Foreign",
+        "target": "os.system",
+        "arguments": {"command": f"touch {trace}"},
+    }
     config = {"data": {"repair": True, **planted}, "stage": planted, "logger": {"mine": own}, "_target_": "os.system"}
     change_json(
         folder / RECORD, config=config, settings=planted, training=planted, cost=planted, cpu={"name": "x"} | planted
@@ -129,7 +133,7 @@ def test_weights_of_onnx_are_files_of_the_folder(folder):
 @pytest.mark.parametrize("value", ["../predictions.parquet", "/etc/passwd", "predictions.parquet/../x"])
 def test_a_record_cannot_name_another_file(folder, value):
     change_json(folder / RECORD, predictions=value)
-    with pytest.raises(chirplet.error.ArtifactError, match="predictions: "):
+    with pytest.raises(chirplet.system.error.ArtifactError, match="predictions: "):
         Artifact.open(folder)
 
 

@@ -7,12 +7,12 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import Logger
 
-from chirplet.config import ALLOWED_PACKAGES, Foreign, bind
-from chirplet.error import ConfigError
-from chirplet.experiment import parse, run_of
-from chirplet.stage.fitting import _callbacks
-from chirplet.stage.loggers import open_loggers
-from chirplet.sweep.study import make_pruner
+from chirplet.cli.experiment import parse, run_of
+from chirplet.config.schema import ALLOWED_PACKAGES, Foreign, bind
+from chirplet.stage.fit.fit import _callbacks
+from chirplet.stage.run.loggers import open_loggers
+from chirplet.sweep.plan.study import make_pruner
+from chirplet.system.error import ConfigError
 
 OTHER_PACKAGES = (
     "logging.os.system",
@@ -111,19 +111,19 @@ def test_what_allowed_packages_hold_of_others_is_refused_and_what_is_no_logger_o
 @pytest.mark.parametrize(
     "target",
     [
-        "chirplet.config.importlib.import_module",
-        "chirplet.config.Foreign",
-        "chirplet.config.Settings",
-        "chirplet.config.bind",
-        "chirplet.data.fetch.subprocess.run",
-        "chirplet.data.fetch.fetch_sdist",
+        "chirplet.config.schema.importlib.import_module",
+        "chirplet.config.schema.Foreign",
+        "chirplet.config.schema.Settings",
+        "chirplet.config.schema.bind",
+        "chirplet.data.preparation.fetch.subprocess.run",
+        "chirplet.data.preparation.fetch.fetch_sdist",
         "chirplet.stage.base.Stage",
         "chirplet.stage.finetune.Stage",
         "chirplet..config.Settings",
         "chirplet.",
         "chirplet",
         "chirplet.load",
-        "chirplet.predictor.Predictor",
+        "chirplet.runtime.predictor.Predictor",
     ],
 )
 def test_of_chirplet_only_settings_classes_can_be_named(target):

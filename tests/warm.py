@@ -5,16 +5,16 @@ Nothing is computed here: a process that has used OpenMP's threads must not be f
 
 from transformers import BertForSequenceClassification, BertTokenizer
 
-import chirplet.experiment
-import chirplet.predictor
+import chirplet.cli.experiment
+import chirplet.runtime.predictor
 import chirplet.runtime.pytorch
-import chirplet.stage.lesson
-import chirplet.stage.memory
-import chirplet.stage.parent
-import chirplet.stage.proof
-import chirplet.stage.rounding
-import chirplet.stage.student
-import chirplet.stage.teachers
-import chirplet.stage.teaching
+import chirplet.stage.distillation.data
+import chirplet.stage.distillation.student
+import chirplet.stage.distillation.teachers
+import chirplet.stage.distillation.training
+import chirplet.stage.fit.qat
+import chirplet.stage.output.verify
+import chirplet.stage.run.parent
+import chirplet.stage.run.step_cache
 
 __all__ = ["BertForSequenceClassification", "BertTokenizer", "chirplet"]

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from chirplet.config import Count, Index, Settings
-from chirplet.error import ConfigError
-from chirplet.hardware import bf16_is_native, device_of
+from chirplet.config.schema import Count, Index, Settings
+from chirplet.system.error import ConfigError
+from chirplet.system.hardware import bf16_is_native, device_of
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
     import torch
     from pytorch_lightning.loggers import Logger
 
-    from chirplet.data.batches import Share
+    from chirplet.data.batching.batches import Share
 
 
 class TrainerSettings(Settings):
@@ -31,7 +31,7 @@ class TrainerSettings(Settings):
     so also what is judged, is done by the first of them alone.
 
     The last five keys are for speed. `encoder` says who computes the layers of BERT and RoBERTa in training:
-    `chirplet.module.encoder`, on tokens alone or on padded batches, or `transformers`, which computes all others.
+    `chirplet.model.fast_forward.encoder`, on tokens alone or on padded batches, or `transformers`, which computes all others.
     `pool_batches` are sorted by length together, which saves padding. `rowwise_embeddings` moves only the word
     embeddings that a batch has used (`RowwiseAdamW`).
     """
@@ -137,12 +137,12 @@ class TrainerSettings(Settings):
         import pytorch_lightning as pl
         from pytorch_lightning.callbacks import ModelCheckpoint
 
-        from chirplet.callback.durable import DurableCheckpointIO
+        from chirplet.callback.lightning.interruption import DurableCheckpointIO
 
         strategy: Any = "auto"
         plugins: list[Any] = [DurableCheckpointIO()]
         if share is not None:
-            from chirplet.strategy import Placed, Together
+            from chirplet.module.ddp_strategy import Placed, Together
 
             strategy = Together()
             plugins.append(Placed(share))

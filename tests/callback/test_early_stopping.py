@@ -3,8 +3,8 @@
 import shutil
 
 from checkpoints import tiny_bert
-from chirplet.artifact import Artifact
-from chirplet.experiment import execute
+from chirplet.artifact.artifact import Artifact
+from chirplet.cli.experiment import execute
 from runs import small_run
 
 

@@ -9,12 +9,12 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from chirplet.config import bind
+from chirplet.config.schema import bind
+from chirplet.data.base import Source
 from chirplet.data.corona_nlp import LABELS
-from chirplet.data.fetch import fetch_sdist
-from chirplet.data.source import Source
+from chirplet.data.preparation.fetch import fetch_sdist
 from chirplet.data.vader_tweets import PROJECT, SDIST_SHA256, VERSION
-from chirplet.error import DataError
+from chirplet.system.error import DataError
 
 DATA_CONF = Path(__file__).parents[2] / "conf" / "data"
 MakeSource = Callable[..., Source]

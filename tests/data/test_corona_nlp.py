@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from chirplet.data.prepare import build
-from chirplet.data.source import Source
-from chirplet.error import ConfigError, DataError
+from chirplet.data.base import Source
+from chirplet.data.preparation.prepare import build
+from chirplet.system.error import ConfigError, DataError
 
 Make = Callable[..., Source]
 

@@ -15,10 +15,10 @@ import pytest
 from numpy.typing import NDArray
 
 from checkpoints import settings_of, tiny_bert, tiny_bertweet, tiny_roberta
-from chirplet.data.cleaning import CLEANINGS, LONGEST_WORD
-from chirplet.data.repair import repair
-from chirplet.data.tokens import tokenize
-from chirplet.model.tokenizer import load_tokenizer
+from chirplet.data.batching.tokens import tokenize
+from chirplet.data.preparation.cleaning import CLEANINGS, LONGEST_WORD
+from chirplet.data.preparation.repair import repair
+from chirplet.model.loading.tokenizer import load_tokenizer
 from hostile import HOSTILE, WRITTEN, Hostile, repeated
 
 FEW, MANY = 500, 2_000

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chirplet.data.corpus import SPLITS, Corpus
-from chirplet.data.prepare import build, prepare
-from chirplet.data.source import Source
+from chirplet.data.base import Source
+from chirplet.data.preparation.corpus import SPLITS, Corpus
+from chirplet.data.preparation.prepare import build, prepare
 
 NAMES = ("vader_tweets", "corona_nlp", "tweet_eval", "csv")
 Make = Callable[..., Source]

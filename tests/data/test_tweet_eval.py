@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from chirplet.data.source import Source
-from chirplet.error import ConfigError, DataError
+from chirplet.data.base import Source
+from chirplet.system.error import ConfigError, DataError
 
 Make = Callable[..., Source]
 

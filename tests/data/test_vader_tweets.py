@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from chirplet.data.prepare import prepare
-from chirplet.data.source import Source
-from chirplet.error import ConfigError, DataError
+from chirplet.data.base import Source
+from chirplet.data.preparation.prepare import prepare
+from chirplet.system.error import ConfigError, DataError
 
 Make = Callable[..., Source]
 

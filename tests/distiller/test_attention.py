@@ -4,7 +4,7 @@ import pytest
 from transformers import BertConfig
 
 from chirplet.distiller.attention import Attention
-from chirplet.error import ConfigError
+from chirplet.system.error import ConfigError
 
 
 def attention(**changes) -> Attention:

@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from chirplet.config import bind
+from chirplet.config.schema import bind
 from chirplet.distiller.base import Distiller
-from chirplet.error import ConfigError
-from chirplet.module.imitation import observe
+from chirplet.distiller.loss.losses import observe
+from chirplet.system.error import ConfigError
 from places import CONF
 
 NAMES = ("logits", "hidden", "attention")

@@ -66,7 +66,7 @@ def test_each_row_is_written_at_once(tmp_path):
 
 
 def test_nothing_is_said_of_files_to_be_deleted(tmp_path, monkeypatch):
-    from chirplet.console import quiet_libraries
+    from chirplet.system.console import quiet_libraries
 
     session(tmp_path, [4])
     with warnings.catch_warnings(record=True) as told:

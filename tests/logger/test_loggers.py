@@ -14,12 +14,12 @@ from optuna.exceptions import TrialPruned
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from chirplet.artifact import Artifact
-from chirplet.error import ConfigError, DataError, Interrupted
-from chirplet.experiment import execute, parse, run_of
+from chirplet.artifact.artifact import Artifact
+from chirplet.cli.experiment import execute, parse, run_of
 from chirplet.logger.base import End
-from chirplet.stage.loggers import end_of, identify, open_loggers
-from chirplet.sweep.trial import Pruned
+from chirplet.stage.run.loggers import end_of, identify, open_loggers
+from chirplet.sweep.trial.trial import Pruned
+from chirplet.system.error import ConfigError, DataError, Interrupted
 from places import CONF
 
 

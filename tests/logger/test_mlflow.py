@@ -2,11 +2,11 @@
 
 import pytest
 
-from chirplet.artifact import Artifact
-from chirplet.error import ConfigError, Interrupted
-from chirplet.experiment import execute, parse, run_of
-from chirplet.stage.loggers import open_loggers
-from chirplet.sweep.trial import Pruned
+from chirplet.artifact.artifact import Artifact
+from chirplet.cli.experiment import execute, parse, run_of
+from chirplet.stage.run.loggers import open_loggers
+from chirplet.sweep.trial.trial import Pruned
+from chirplet.system.error import ConfigError, Interrupted
 
 mlflow = pytest.importorskip("mlflow")
 

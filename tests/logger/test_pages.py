@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from chirplet.experiment import execute
+from chirplet.cli.experiment import execute
 from chirplet.stage import quantize
 from comparisons import family
 from offline_runs import read_run

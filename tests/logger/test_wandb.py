@@ -5,12 +5,12 @@ import json
 import psutil
 import pytest
 
-from chirplet.artifact import Artifact
-from chirplet.error import ConfigError, Interrupted
-from chirplet.experiment import execute, parse, run_of
+from chirplet.artifact.artifact import Artifact
+from chirplet.cli.experiment import execute, parse, run_of
 from chirplet.logger.wandb import has_key
-from chirplet.stage.loggers import open_loggers
-from chirplet.sweep.trial import Pruned
+from chirplet.stage.run.loggers import open_loggers
+from chirplet.sweep.trial.trial import Pruned
+from chirplet.system.error import ConfigError, Interrupted
 from offline_runs import read_run
 
 wandb = pytest.importorskip("wandb")
@@ -117,7 +117,7 @@ def test_runs_are_closed_with_their_exit_codes_and_keep_apart(compose_config, tm
 
 
 def test_a_run_whose_trackers_die_goes_on(configured, tmp_path, monkeypatch, caplog):
-    from chirplet.stage import fitting
+    from chirplet.stage.fit import fit as fitting
 
     fit = fitting.fit
 

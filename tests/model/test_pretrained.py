@@ -7,9 +7,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from chirplet.config import bind, validate
-from chirplet.error import ConfigError
+from chirplet.config.schema import bind, validate
 from chirplet.model.pretrained import Pretrained
+from chirplet.system.error import ConfigError
 
 CONF = Path(__file__).parents[2] / "conf"
 FIELDS: dict[str, Any] = {

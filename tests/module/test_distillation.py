@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chirplet.distiller.loss.losses import Imitation, LogitImitation, soft_loss
 from chirplet.module.classifier import Optimization
 from chirplet.module.distillation import TEACHER_LOGITS, Student, blend
-from chirplet.module.imitation import Imitation, LogitImitation, soft_loss
 
 LN2, LN3 = math.log(2), math.log(3)
 

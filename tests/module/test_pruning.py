@@ -5,12 +5,12 @@ import torch
 
 from artifacts import tiny_artifact
 from checkpoints import tiny_bert
-from chirplet.model.parameters import parameter_groups
+from chirplet.distiller.loss.losses import soft_loss
+from chirplet.model.family.parameter_groups import parameter_groups
 from chirplet.module.classifier import Optimization
 from chirplet.module.distillation import TEACHER_LOGITS
-from chirplet.module.imitation import soft_loss
 from chirplet.module.pruning import Masking, Moving, Recovery, Rising, ScoredWeight
-from chirplet.pruner.mask import Ramp, lowest_of_all, prunable, sparsity_of
+from chirplet.pruner.masking.masks import Ramp, lowest_of_all, prunable, sparsity_of
 from chirplet.runtime.pytorch import load_model
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from chirplet.module.quantization_aware import QuantizationAware, RoundedWeight, round_input
-from chirplet.quantizer.onnx_arithmetic import REDUCED_STEPS, STEPS, rounded
+from chirplet.quantizer.graph.onnx_int8_nodes import REDUCED_STEPS, STEPS, rounded
 from chirplet.quantizer.onnx_int8 import OnnxInt8
 
 

@@ -5,8 +5,8 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from chirplet.data.batches import evaluation_loader
-from chirplet.data.tokens import Tokens
+from chirplet.data.batching.batches import evaluation_loader
+from chirplet.data.batching.tokens import Tokens
 from chirplet.module.quantized import Quantized
 from chirplet.runtime.base import Runtime
 

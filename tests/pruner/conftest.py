@@ -8,8 +8,8 @@ import pytest
 
 from artifacts import tiny_artifact
 from checkpoints import TWEETS, settings_of, tiny_bert
-from chirplet.data.tokens import tokenize
-from chirplet.model.tokenizer import load_tokenizer
+from chirplet.data.batching.tokens import tokenize
+from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.pruner.base import Evidence
 from chirplet.runtime.pytorch import load_model
 

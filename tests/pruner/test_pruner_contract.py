@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from chirplet.data.padding import padded
+from chirplet.data.batching.padding import padded
 from chirplet.module.pruning import Masking
 from chirplet.pruner.magnitude import Magnitude
 from chirplet.pruner.movement import Movement

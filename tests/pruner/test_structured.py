@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from chirplet.error import PruningError
-from chirplet.model.narrowing import narrowed
-from chirplet.pruner.importance import importances
+from chirplet.model.family.narrowing import narrowed
+from chirplet.pruner.masking.importance import importances
 from chirplet.pruner.structured import Structured
+from chirplet.system.error import PruningError
 
 IDS = torch.tensor([[2, 40, 50, 60, 70, 3], [2, 41, 51, 61, 71, 3]])
 

@@ -5,13 +5,13 @@ import torch
 
 from artifacts import tiny_artifact
 from checkpoints import TWEETS, settings_of, tiny_bert, tiny_bertweet, tiny_roberta
-from chirplet.data.tokens import save_tokenizer
-from chirplet.error import PruningError
-from chirplet.model.tokenizer import load_tokenizer
-from chirplet.pruner.embedding import keep_rows
+from chirplet.data.batching.tokens import save_tokenizer
+from chirplet.model.loading.tokenizer import load_tokenizer
+from chirplet.pruner.tokens.embedding import keep_rows
 from chirplet.pruner.vocabulary import Vocabulary
 from chirplet.runtime.pytorch import load_model
 from chirplet.runtime.tokenizer import open_tokenizer
+from chirplet.system.error import PruningError
 
 
 @pytest.fixture(scope="module", params=[tiny_bert, tiny_roberta, tiny_bertweet], ids=lambda make: make.__name__)

@@ -7,11 +7,11 @@ from transformers import PreTrainedModel
 
 from artifacts import lively, tiny_artifact
 from checkpoints import TWEETS, tiny_bert
-from chirplet.data.tokens import tokenize
-from chirplet.metric.parameters import count_parameters
+from chirplet.data.batching.tokens import tokenize
+from chirplet.evaluation.parameter_count import count_parameters
 from chirplet.quantizer.base import Calibration
+from chirplet.quantizer.graph.onnx_blockwise_nodes import in_blocks, pairs
 from chirplet.quantizer.int4_weights import Int4Weights
-from chirplet.quantizer.onnx_blocks import in_blocks, pairs
 from chirplet.runtime.base import open_runtime, predict_logits
 from chirplet.runtime.pytorch import PyTorchRuntime, load_model
 from chirplet.runtime.tokenizer import open_tokenizer

@@ -5,14 +5,14 @@ import pytest
 
 from artifacts import tiny_artifact
 from checkpoints import TWEETS, tiny_bert
-from chirplet import hardware
-from chirplet.data.tokens import tokenize
-from chirplet.error import QuantizationError
+from chirplet.data.batching.tokens import tokenize
 from chirplet.quantizer.base import Calibration
 from chirplet.quantizer.openvino_int8_weights import OpenVinoInt8Weights
 from chirplet.runtime.base import open_runtime, predict_logits
 from chirplet.runtime.pytorch import load_model
 from chirplet.runtime.tokenizer import open_tokenizer
+from chirplet.system import hardware
+from chirplet.system.error import QuantizationError
 
 VNNI = pytest.mark.skipif(not hardware.cpu_has_vnni(), reason="this CPU has no VNNI")
 

@@ -13,17 +13,17 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
 
-from chirplet.data.tokens import Tokens
-from chirplet.hardware import cpu_has_vnni
-from chirplet.model.structure import encoder_layers
+from chirplet.data.batching.tokens import Tokens
+from chirplet.model.family.base import encoder_layers
 from chirplet.module.quantized import distances
 from chirplet.quantizer.base import Calibration, Quantizer
+from chirplet.quantizer.mixed_precision.search import Quality, fewest_kept, sensitivities
 from chirplet.quantizer.onnx_int8 import OnnxInt8
 from chirplet.quantizer.openvino_int8_weights import OpenVinoInt8Weights
-from chirplet.quantizer.tolerance import Quality, fewest_kept, sensitivities
 from chirplet.quantizer.torch_int8 import TorchInt8
 from chirplet.runtime.base import Runtime, open_runtime, predict_logits
 from chirplet.runtime.pytorch import PyTorchRuntime
+from chirplet.system.hardware import cpu_has_vnni
 
 WORDS, LENGTH, CLASSES = 60, 12, 4
 

@@ -11,14 +11,14 @@ import torch
 from transformers import PreTrainedModel
 
 from checkpoints import tiny_bert
-from chirplet.artifact import PROBE
-from chirplet.child import environment
-from chirplet.error import ModelError
-from chirplet.model.structure import encoder_layers
+from chirplet.artifact.artifact import PROBE
+from chirplet.model.family.base import encoder_layers
 from chirplet.runtime.base import open_runtime
 from chirplet.runtime.probe import write_probe
 from chirplet.runtime.tokenizer import open_tokenizer
-from chirplet.stage.probing import Prober, reference
+from chirplet.stage.output.make_probe import Prober, reference
+from chirplet.system.child_process import environment
+from chirplet.system.error import ModelError
 from quantizing import QUANTIZERS, Small, prepared
 
 

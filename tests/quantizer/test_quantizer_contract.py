@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from checkpoints import tiny_bert, tiny_roberta
-from chirplet.metric.parameters import count_parameters
+from chirplet.evaluation.parameter_count import count_parameters
 from chirplet.runtime.base import runtime_of
 from places import CONF
 from quantizing import QUANTIZERS, Small, prepared

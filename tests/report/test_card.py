@@ -7,9 +7,9 @@ import yaml
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
-from chirplet.artifact import Ancestor
-from chirplet.escaping import markdown
+from chirplet.artifact.artifact import Ancestor
 from chirplet.report.card import model_card
+from chirplet.system.escaping import markdown
 from records import LABELS, make_record
 
 

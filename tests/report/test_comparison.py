@@ -7,13 +7,13 @@ import shutil
 import numpy as np
 import pytest
 
-from chirplet.artifact import Artifact
-from chirplet.data.corpus import Tweets
-from chirplet.error import ArtifactError
+from chirplet.artifact.artifact import Artifact
+from chirplet.data.preparation.corpus import Tweets
 from chirplet.metric.significance import mcnemar_p
 from chirplet.report.candidates import find_artifacts, names_of, open_candidates
 from chirplet.report.comparison import advise, compare, front
 from chirplet.report.comparison_table import as_csv, columns, comparison_table, markdown, notes
+from chirplet.system.error import ArtifactError
 from comparisons import TWEETS, N, ancestor, cost, family, write_artifact
 from records import make_record
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from chirplet.console import console
-from chirplet.data.corpus import Corpus, DataReport, Tweets
-from chirplet.data.exploration import Exploration, explore
+from chirplet.data.preparation.corpus import Corpus, DataReport, Tweets
+from chirplet.data.preparation.exploration import Exploration, explore
 from chirplet.report.exploration import histogram_shares, page, tables
+from chirplet.system.console import console
 from pages import Reader
 
 HOSTILE = "<script>alert(1)</script>"

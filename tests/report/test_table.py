@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from chirplet.console import PIPE_WIDTH, console
 from chirplet.report.table import METRICS, metrics_table, per_class_table
+from chirplet.system.console import PIPE_WIDTH, console
 from records import make_record
 
 

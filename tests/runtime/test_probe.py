@@ -14,11 +14,9 @@ import torch
 
 from artifacts import lively, tiny_artifact
 from checkpoints import TWEETS, tiny_bert
-from chirplet.artifact import PROBE
-from chirplet.child import environment
-from chirplet.data.tokens import tokenize
-from chirplet.error import ModelError
-from chirplet.model.bundled import bundled_folder
+from chirplet.artifact.artifact import PROBE
+from chirplet.data.batching.tokens import tokenize
+from chirplet.model.loading.bundled import bundled_folder
 from chirplet.quantizer.base import Calibration
 from chirplet.quantizer.onnx_int8 import OnnxInt8
 from chirplet.quantizer.openvino_int8 import OpenVinoInt8
@@ -26,11 +24,13 @@ from chirplet.quantizer.openvino_int8_weights import OpenVinoInt8Weights
 from chirplet.runtime import base, openvino
 from chirplet.runtime.base import open_runtime, predict_logits
 from chirplet.runtime.openvino import OpenVinoRuntime
-from chirplet.runtime.parts import PART
 from chirplet.runtime.probe import OPENING, cpu_kind, read_probe, write_probe
 from chirplet.runtime.pytorch import PyTorchRuntime, load_model
+from chirplet.runtime.threaded import PART
 from chirplet.runtime.tokenizer import open_tokenizer
-from chirplet.stage.probing import Prober, reference
+from chirplet.stage.output.make_probe import Prober, reference
+from chirplet.system.child_process import environment
+from chirplet.system.error import ModelError
 
 HEAD_SIZE = 16
 
@@ -264,7 +264,7 @@ from pathlib import Path
 from chirplet.runtime.probe import write_probe
 from chirplet.runtime.pytorch import PyTorchRuntime, load_model
 from chirplet.runtime.tokenizer import open_tokenizer
-from chirplet.stage.probing import Prober
+from chirplet.stage.output.make_probe import Prober
 for folder in map(Path, sys.argv[1:]):
     model = load_model(folder).eval()
     write_probe(folder, Prober(model, *open_tokenizer(folder, 64), 64).probe(PyTorchRuntime(model, bf16=False)))

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from checkpoints import tiny_bert
-from chirplet.data.tokens import Tokens
+from chirplet.data.batching.tokens import Tokens
 from chirplet.runtime.base import predict_logits
 from chirplet.runtime.pytorch import PyTorchRuntime
 

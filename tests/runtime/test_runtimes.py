@@ -8,19 +8,19 @@ import torch
 
 from artifacts import tiny_artifact
 from checkpoints import TWEETS, tiny_bert
-from chirplet import hardware
-from chirplet.data.tokens import tokenize
-from chirplet.error import ConfigError, ModelError
+from chirplet.data.batching.tokens import tokenize
 from chirplet.quantizer.base import Calibration
 from chirplet.quantizer.onnx_int8 import OnnxInt8
 from chirplet.quantizer.openvino_int8_weights import OpenVinoInt8Weights
 from chirplet.quantizer.torch_int8 import TorchInt8
 from chirplet.runtime.base import MODEL_FILES, open_runtime, predict_logits, runtime_of
-from chirplet.runtime.parts import PART
 from chirplet.runtime.probe import write_probe
 from chirplet.runtime.pytorch import load_model
+from chirplet.runtime.threaded import PART
 from chirplet.runtime.tokenizer import open_tokenizer
-from chirplet.stage.probing import Prober, reference
+from chirplet.stage.output.make_probe import Prober, reference
+from chirplet.system import hardware
+from chirplet.system.error import ConfigError, ModelError
 
 QUANTIZERS = {
     "onnxruntime": OnnxInt8(reduce_range="auto"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chirplet.metric import cost
+from chirplet.evaluation import cost
 
 
 @pytest.fixture(autouse=True)

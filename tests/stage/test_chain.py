@@ -11,11 +11,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from checkpoints import tiny_bert
-from chirplet.artifact import Artifact
-from chirplet.error import ArtifactError, ConfigError
-from chirplet.experiment import execute, inherited, parse
-from chirplet.recording import shown
+from chirplet.artifact.artifact import Artifact
+from chirplet.cli.experiment import execute, inherited, parse
+from chirplet.config.redaction import shown
 from chirplet.stage.compare import CSV, PAGE
+from chirplet.system.error import ArtifactError, ConfigError
 from forked import Command
 from places import CONF, SAMPLE
 from runs import small_run

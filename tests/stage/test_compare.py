@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from checkpoints import tiny_bert
-from chirplet.artifact import Artifact
-from chirplet.error import ArtifactError, ConfigError
-from chirplet.experiment import execute
+from chirplet.artifact.artifact import Artifact
+from chirplet.cli.experiment import execute
 from chirplet.stage.compare import CSV, MARKDOWN, PAGE
+from chirplet.system.error import ArtifactError, ConfigError
 from forked import command
 from runs import small_run
 

@@ -15,15 +15,15 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from checkpoints import tiny_bert, tiny_roberta
-from chirplet.artifact import CONTROL_PREDICTIONS, Artifact
+from chirplet.artifact.artifact import CONTROL_PREDICTIONS, Artifact
 from chirplet.callback.checkpoint import LAST
-from chirplet.config import ConfigError
-from chirplet.data.corpus import Corpus, DataReport, Tweets
-from chirplet.data.prepare import prepare
-from chirplet.error import ArtifactError, DataError, Interrupted, ModelError
-from chirplet.experiment import execute, parse, run_of
-from chirplet.stage.control import as_many, control_run
-from chirplet.stage.teachers import EVERYONE, Teachers, _weights, open_teachers
+from chirplet.cli.experiment import execute, parse, run_of
+from chirplet.config.schema import ConfigError
+from chirplet.data.preparation.corpus import Corpus, DataReport, Tweets
+from chirplet.data.preparation.prepare import prepare
+from chirplet.stage.distillation.label_only_baseline import as_many, control_run
+from chirplet.stage.distillation.teachers import EVERYONE, Teachers, _weights, open_teachers
+from chirplet.system.error import ArtifactError, DataError, Interrupted, ModelError
 from forked import command
 from places import SAMPLE
 from records import make_record

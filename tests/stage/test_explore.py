@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from checkpoints import tiny_bert
-from chirplet.data.corpus import SPLITS
-from chirplet.data.exploration import Exploration
-from chirplet.data.prepare import prepare
-from chirplet.experiment import parse, run_of
-from chirplet.model.tokenizer import load_tokenizer
+from chirplet.cli.experiment import parse, run_of
+from chirplet.data.preparation.corpus import SPLITS
+from chirplet.data.preparation.exploration import Exploration
+from chirplet.data.preparation.prepare import prepare
+from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.stage.base import Run
 from chirplet.stage.explore import PAGE, Explore
 

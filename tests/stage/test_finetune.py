@@ -15,10 +15,10 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from checkpoints import tiny_bert
-from chirplet.artifact import Artifact
-from chirplet.error import ArtifactError, ConfigError, Interrupted, ModelError
-from chirplet.experiment import execute
-from chirplet.predictor import Predictor
+from chirplet.artifact.artifact import Artifact
+from chirplet.cli.experiment import execute
+from chirplet.runtime.predictor import Predictor
+from chirplet.system.error import ArtifactError, ConfigError, Interrupted, ModelError
 from places import ROOT, SAMPLE
 from runs import WHOLE, small_run
 

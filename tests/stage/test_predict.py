@@ -18,16 +18,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-import chirplet.predictor
+import chirplet.runtime.predictor
 from artifacts import tiny_artifact
 from checkpoints import TWEETS, tiny_bert, tiny_bertweet
-from chirplet.artifact import RECORD, write_record
-from chirplet.config import validate
-from chirplet.data.cleaning import clean
-from chirplet.data.repair import repair
-from chirplet.error import ConfigError, DataError, ModelError
-from chirplet.experiment import parse
+from chirplet.artifact.artifact import RECORD, write_record
+from chirplet.cli.experiment import parse
+from chirplet.config.schema import validate
+from chirplet.data.preparation.cleaning import clean
+from chirplet.data.preparation.repair import repair
 from chirplet.stage.predict import Labelled, Predict, added_columns
+from chirplet.system.error import ConfigError, DataError, ModelError
 from places import CONF
 from records import LABELS, make_record
 
@@ -105,7 +105,7 @@ cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 )
 @given(st.lists(st.tuples(cells, cells), max_size=5), st.sampled_from([".csv", ".tsv"]))
 def test_every_cell_comes_back(artifact_folder, tmp_path, monkeypatch, rows, suffix):
-    monkeypatch.setattr(chirplet.predictor.Predictor, "open", lambda *_, **__: Constant())
+    monkeypatch.setattr(chirplet.runtime.predictor.Predictor, "open", lambda *_, **__: Constant())
     source = write_csv(tmp_path / "in.csv", [["text", 'a "b",\r'], *map(list, rows)])
     predict_file(artifact_folder, source, tmp_path / f"out{suffix}", chunk_rows=2)
     again = read_csv(tmp_path / f"out{suffix}", "\t" if suffix == ".tsv" else ",")
@@ -124,7 +124,7 @@ class Constant:
 
 @pytest.fixture
 def constant(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chirplet.predictor.Predictor, "open", lambda *_, **__: Constant())
+    monkeypatch.setattr(chirplet.runtime.predictor.Predictor, "open", lambda *_, **__: Constant())
 
 
 def test_a_file_of_one_column_keeps_its_blank_tweets(artifact_folder, tmp_path, constant):
@@ -324,9 +324,9 @@ def test_a_model_without_its_head_is_refused_not_made_up(artifact_folder, tweets
 
 def test_repair_is_done_where_training_did_it(artifact_folder, tmp_path, monkeypatch):
     seen: list[list[str]] = []
-    original = chirplet.predictor.tokenize
+    original = chirplet.runtime.predictor.tokenize
     monkeypatch.setattr(
-        chirplet.predictor, "tokenize", lambda texts, *rest: seen.append(texts) or original(texts, *rest)
+        chirplet.runtime.predictor, "tokenize", lambda texts, *rest: seen.append(texts) or original(texts, *rest)
     )
     (tmp_path / "in.csv").write_text("text\nsalt &amp; pepper\n")
     bare = tmp_path / "bare"

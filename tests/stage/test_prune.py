@@ -10,11 +10,11 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 from checkpoints import tiny_bert
-from chirplet.artifact import Artifact
-from chirplet.error import ArtifactError, ConfigError, PruningError
-from chirplet.experiment import execute
-from chirplet.predictor import Predictor
-from chirplet.stage import outcome
+from chirplet.artifact.artifact import Artifact
+from chirplet.cli.experiment import execute
+from chirplet.runtime.predictor import Predictor
+from chirplet.stage.output import write_artifact as outcome
+from chirplet.system.error import ArtifactError, ConfigError, PruningError
 from runs import small_run
 
 pytestmark = pytest.mark.usefixtures("forked_costs")

@@ -13,14 +13,14 @@ from huggingface_hub import constants
 import chirplet
 from artifacts import tiny_artifact
 from checkpoints import tiny_bert
-from chirplet.artifact import CARD, Artifact, content_id, write_record
-from chirplet.error import ArtifactError, ConfigError, PushError
-from chirplet.experiment import execute
-from chirplet.metric.cost import UNUSED
-from chirplet.model.tokenizer import VOCABULARIES
-from chirplet.push import is_written
+from chirplet.artifact.artifact import CARD, Artifact, content_id, write_record
+from chirplet.artifact.hub import is_written
+from chirplet.cli.experiment import execute
+from chirplet.evaluation.cost import UNUSED
+from chirplet.model.loading.tokenizer import VOCABULARIES
 from chirplet.report.card import model_card
 from chirplet.runtime.base import MODEL_FILES
+from chirplet.system.error import ArtifactError, ConfigError, PushError
 from hub import Hub, serving
 from places import ROOT
 from records import make_record

@@ -15,12 +15,12 @@ from transformers import AutoModelForSequenceClassification
 
 import chirplet
 from checkpoints import tiny_bert
-from chirplet.artifact import Artifact, content_id
-from chirplet.error import ArtifactError, ConfigError, Interrupted, ModelError
-from chirplet.experiment import execute, parse
-from chirplet.metric import fresh
+from chirplet.artifact.artifact import Artifact, content_id
+from chirplet.cli.experiment import execute, parse
+from chirplet.evaluation import isolated_process as fresh
 from chirplet.module.classifier import Classifier
-from chirplet.runtime.parts import PartwiseRuntime
+from chirplet.runtime.threaded import PartwiseRuntime
+from chirplet.system.error import ArtifactError, ConfigError, Interrupted, ModelError
 from runs import WHOLE, small_run
 
 PLAIN = ("stage.sensitivity_tweets=0", "stage.tolerance=null")

@@ -29,10 +29,10 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from chirplet.config import Foreign, bind, validate
-from chirplet.sweep.plan import Plan
-from chirplet.sweep.planning import make_plan as plan_of
-from chirplet.sweep.settings import SweepSettings
+from chirplet.config.schema import Foreign, bind, validate
+from chirplet.sweep.plan.plan import Plan
+from chirplet.sweep.plan.planning import make_plan as plan_of
+from chirplet.sweep.plan.settings import SweepSettings
 from places import CONF
 
 STORAGES = ("journal", "sqlite", "postgresql")
@@ -45,7 +45,7 @@ SPACE = {
 }
 NUMBERS = count()
 TAKES_LONG_TO_IMPORT = [
-    *("pytest", "cloudpickle", "chirplet.sweep.worker"),
+    *("pytest", "cloudpickle", "chirplet.sweep.trial.worker"),
     *("optuna.storages._rdb.models", "optuna.storages._rdb.storage", "alembic.command", "alembic.migration"),
     *("sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql.psycopg"),
 ]

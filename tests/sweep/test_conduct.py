@@ -15,7 +15,7 @@ import pytest
 from optuna.trial import TrialState
 
 from checkpoints import tiny_bert
-from chirplet.error import ConfigError, SweepError
+from chirplet.system.error import ConfigError, SweepError
 from forked import Command, command
 from runs import small_run
 from sweeps import APP, facts, here, study, sweep, table, wait_until

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from optuna.trial import TrialState
 
-from chirplet.sweep.lease import Lease
+from chirplet.sweep.trial.lease import Lease
 from places import ROOT
 from sweeps import command, facts, gone, here, study, wait_until, workers
 

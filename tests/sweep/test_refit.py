@@ -7,10 +7,10 @@ import pytest
 from optuna import load_study
 
 from checkpoints import tiny_bert
-from chirplet.error import ConfigError, SweepError
-from chirplet.sweep.planning import make_plan
+from chirplet.sweep.plan.planning import make_plan
+from chirplet.sweep.plan.storage import open_storage
 from chirplet.sweep.refit import check_refit, filled
-from chirplet.sweep.storage import open_storage
+from chirplet.system.error import ConfigError, SweepError
 from forked import command
 from runs import small_run
 from sweeps import command as sweep_command

@@ -9,10 +9,10 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
-from chirplet.config import Foreign
-from chirplet.sweep.planning import make_plan
-from chirplet.sweep.settings import SweepSettings
-from chirplet.sweep.study import Samplers, make_pruner
+from chirplet.config.schema import Foreign
+from chirplet.sweep.plan.planning import make_plan
+from chirplet.sweep.plan.settings import SweepSettings
+from chirplet.sweep.plan.study import Samplers, make_pruner
 from hydra_plugins.chirplet_sweeper.sweeper import OptunaSweeper
 from places import CONF
 from sweeps import composed, sweeper_settings

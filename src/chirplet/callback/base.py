@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chirplet.config import Settings
+from chirplet.config.schema import Settings
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chirplet.callback.base import CallbackSettings
-from chirplet.config import Count, Monitor, Positive, monitor_mode
+from chirplet.config.schema import Count, Monitor, Positive, monitor_mode
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import ModelCheckpoint
@@ -17,7 +17,7 @@ BEST = "best-"
 class CheckpointSettings(CallbackSettings):
     """Save after each validation: the best `keep` by `monitor`, and `last.ckpt`, from which the same command goes on.
 
-    `last.ckpt` is saved within long epochs too, `every_minutes`; `chirplet.callback.durable.Interruption` does that.
+    `last.ckpt` is saved within long epochs too, `every_minutes`; `chirplet.callback.lightning.interruption.Interruption` does that.
     """
 
     monitor: Monitor
@@ -31,7 +31,7 @@ class CheckpointSettings(CallbackSettings):
 
     def build(self, folder: Path) -> "ModelCheckpoint":
         """Lightning's own checkpoints, the best by `monitor`."""
-        from chirplet.callback.durable import MovableCheckpoint
+        from chirplet.callback.lightning.interruption import MovableCheckpoint
 
         return MovableCheckpoint(
             dirpath=folder,
@@ -45,7 +45,7 @@ class CheckpointSettings(CallbackSettings):
 
     def build_last(self, folder: Path) -> "ModelCheckpoint":
         """The state after each validation, or each epoch without one, whether it was better or not."""
-        from chirplet.callback.durable import MovableCheckpoint
+        from chirplet.callback.lightning.interruption import MovableCheckpoint
 
         return MovableCheckpoint(
             dirpath=folder, filename=LAST.removesuffix(".ckpt"), save_top_k=1, enable_version_counter=False

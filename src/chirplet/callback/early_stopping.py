@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chirplet.callback.base import CallbackSettings
-from chirplet.config import Count, Monitor, NonNegative, monitor_mode
+from chirplet.config.schema import Count, Monitor, NonNegative, monitor_mode
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import EarlyStopping
@@ -24,7 +24,7 @@ class EarlyStoppingSettings(CallbackSettings):
 
     def build(self, folder: Path) -> "EarlyStopping":
         """Lightning's own early stopping, which stays stopped when a run is resumed."""
-        from chirplet.callback.durable import DurableEarlyStopping
+        from chirplet.callback.lightning.interruption import DurableEarlyStopping
 
         return DurableEarlyStopping(
             monitor=self.monitor,

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chirplet.callback.base import CallbackSettings
-from chirplet.config import Monitor, Positive
+from chirplet.config.schema import Monitor, Positive
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback
@@ -19,6 +19,6 @@ class ProgressSettings(CallbackSettings):
 
     def build(self, folder: Path) -> "Callback":
         """The display that fits where the output goes."""
-        from chirplet.callback.display import TrainingDisplay
+        from chirplet.callback.lightning.progress_display import TrainingDisplay
 
         return TrainingDisplay(self.monitor, self.refresh_s, self.line_s)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chirplet.callback.base import CallbackSettings
-from chirplet.config import Fraction
+from chirplet.config.schema import Fraction
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import WeightAveraging
@@ -17,6 +17,6 @@ class WeightAveragingSettings(CallbackSettings):
 
     def build(self, folder: Path) -> "WeightAveraging":
         """The average, kept on the model's device."""
-        from chirplet.callback.averaging import EmaWeights
+        from chirplet.callback.lightning.weight_averaging import EmaWeights
 
         return EmaWeights(self.decay)

@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from pydantic import field_validator
 
-from chirplet.config import existing_file
-from chirplet.data.corpus import Split
-from chirplet.data.files import read_table
-from chirplet.data.source import RawCorpus, RawTweet, Source
-from chirplet.error import DataError
+from chirplet.config.schema import existing_file
+from chirplet.data.base import RawCorpus, RawTweet, Source
+from chirplet.data.preparation.corpus import Split
+from chirplet.data.table.reader import read_table
+from chirplet.system.error import DataError
 
 DATASET = "datatattle/covid-19-nlp-text-classification"
 FILES: dict[Split, str] = {"train": "Corona_NLP_train.csv", "test": "Corona_NLP_test.csv"}

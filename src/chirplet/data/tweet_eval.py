@@ -6,11 +6,11 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from chirplet.data.corpus import SPLITS, Split
-from chirplet.data.files import read_table
-from chirplet.data.lines import read_lines
-from chirplet.data.source import RawCorpus, RawTweet, Source, row_names
-from chirplet.error import DataError
+from chirplet.data.base import RawCorpus, RawTweet, Source, row_names
+from chirplet.data.preparation.corpus import SPLITS, Split
+from chirplet.data.table.reader import read_table
+from chirplet.data.table.text_io import read_lines
+from chirplet.system.error import DataError
 
 Task = Literal[
     "emoji",

@@ -10,12 +10,12 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from chirplet.config import existing_file
-from chirplet.data.fetch import archive_member, check_hash, fetch_sdist
-from chirplet.data.lines import read_lines
-from chirplet.data.source import RawCorpus, RawTweet, Source
-from chirplet.data.storage import locked_folder, write_whole
-from chirplet.error import DataError
+from chirplet.config.schema import existing_file
+from chirplet.data.base import RawCorpus, RawTweet, Source
+from chirplet.data.preparation.fetch import archive_member, check_hash, fetch_sdist
+from chirplet.data.table.text_io import read_lines
+from chirplet.system.cache_files import locked_folder, write_whole
+from chirplet.system.error import DataError
 
 PROJECT = "vaderSentiment"
 VERSION = "3.3.2"

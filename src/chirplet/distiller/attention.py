@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from chirplet.config import Count, Index
+from chirplet.config.schema import Count, Index
 from chirplet.distiller.base import Distiller
-from chirplet.error import ConfigError
+from chirplet.system.error import ConfigError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-    from chirplet.module.imitation import Imitation
+    from chirplet.distiller.loss.losses import Imitation
 
 
 class Attention(Distiller):
@@ -27,7 +27,7 @@ class Attention(Distiller):
     heads: Count | None
 
     def imitation(self, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
-        from chirplet.module.imitation import RelationImitation
+        from chirplet.distiller.loss.losses import RelationImitation
 
         assert teacher is not None
         depth = teacher.num_hidden_layers

@@ -3,12 +3,12 @@
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
-from chirplet.config import Positive, Settings
+from chirplet.config.schema import Positive, Settings
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-    from chirplet.module.imitation import Imitation
+    from chirplet.distiller.loss.losses import Imitation
 
 
 class Distiller(Settings, ABC):

@@ -7,7 +7,7 @@ from chirplet.distiller.base import Distiller
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-    from chirplet.module.imitation import Imitation
+    from chirplet.distiller.loss.losses import Imitation
 
 
 class Hidden(Distiller):
@@ -21,7 +21,7 @@ class Hidden(Distiller):
     layers: Literal["uniform", "top"]
 
     def imitation(self, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
-        from chirplet.module.imitation import StateImitation
+        from chirplet.distiller.loss.losses import StateImitation
 
         assert teacher is not None
         depth, teacher_depth = student.num_hidden_layers, teacher.num_hidden_layers

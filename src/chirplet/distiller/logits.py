@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from chirplet.config import Positive
+from chirplet.config.schema import Positive
 from chirplet.distiller.base import Distiller
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-    from chirplet.module.imitation import Imitation
+    from chirplet.distiller.loss.losses import Imitation
 
 
 class Logits(Distiller):
@@ -18,6 +18,6 @@ class Logits(Distiller):
     temperature: Positive
 
     def imitation(self, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
-        from chirplet.module.imitation import LogitImitation
+        from chirplet.distiller.loss.losses import LogitImitation
 
         return LogitImitation(self.temperature if self.loss == "kl" else None)

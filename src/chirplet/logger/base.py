@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from chirplet.config import Settings
+from chirplet.config.schema import Settings
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
-    from chirplet.artifact import Artifact
+    from chirplet.artifact.artifact import Artifact
 
 
 @dataclass(frozen=True)

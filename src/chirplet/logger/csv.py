@@ -4,8 +4,8 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chirplet.escaping import csv_cell
 from chirplet.logger.base import Findings, Identity, LoggerSettings
+from chirplet.system.escaping import csv_cell
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
@@ -21,7 +21,7 @@ class CsvSettings(LoggerSettings):
 
     def build(self, identity: Identity) -> "Logger":
         """Lightning's CSV logger."""
-        from chirplet.logger.continued import ContinuedCsvLogger
+        from chirplet.logger.delivery.resumed import ContinuedCsvLogger
 
         return ContinuedCsvLogger(identity.output_dir, self.name)
 

@@ -5,8 +5,8 @@ import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from chirplet.error import ConfigError, Interrupted
 from chirplet.logger.base import End, Findings, Identity, LoggerSettings, Sheet
+from chirplet.system.error import ConfigError, Interrupted
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger

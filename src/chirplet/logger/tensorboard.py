@@ -3,9 +3,9 @@
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
-from chirplet.error import ConfigError
-from chirplet.escaping import markdown
 from chirplet.logger.base import Findings, Identity, LoggerSettings, Sheet
+from chirplet.system.error import ConfigError
+from chirplet.system.escaping import markdown
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from chirplet.config import Positive
-from chirplet.error import ConfigError
+from chirplet.config.schema import Positive
 from chirplet.logger.base import End, Findings, Identity, LoggerSettings, artifact_name
+from chirplet.system.error import ConfigError
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
-    from chirplet.artifact import Artifact
+    from chirplet.artifact.artifact import Artifact
 
 log = logging.getLogger(__name__)
 

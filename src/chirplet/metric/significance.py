@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from chirplet.config import Settings
+from chirplet.config.schema import Settings
 
 LEVEL = 0.95
 RESAMPLES = 10_000

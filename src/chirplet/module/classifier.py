@@ -19,12 +19,12 @@ from transformers import (
     get_polynomial_decay_schedule_with_warmup,
 )
 
-from chirplet.data.batches import Batch, ResumableLoader, tweet_count
+from chirplet.data.batching.batches import Batch, ResumableLoader, tweet_count
+from chirplet.data.batching.distributed import gathered, label_factor, several
 from chirplet.metric.classification import evaluate, scalars
-from chirplet.model.structure import head_logits
-from chirplet.module.encoder import POST_NORM, Encoder, first_token_states
+from chirplet.model.family.base import head_logits
+from chirplet.model.fast_forward.encoder import POST_NORM, Encoder, first_token_states
 from chirplet.module.optimizer import RowwiseAdamW, clip_gradients
-from chirplet.module.share import gathered, label_factor, several
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -57,7 +57,7 @@ class Classifier(pl.LightningModule):
         optimization: parameter groups and schedule.
         label_smoothing: mass spread over the other classes, in [0, 1) (Szegedy et al. 2016, arXiv 1512.00567).
         class_weights: weight of each class in the loss, shape (classes,), or None.
-        encoder: who computes the encoder. `chirplet.module.encoder` does where it knows the architecture; other ones
+        encoder: who computes the encoder. `chirplet.model.fast_forward.encoder` does where it knows the architecture; other ones
             are always computed as `transformers` does.
     """
 

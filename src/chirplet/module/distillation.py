@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from chirplet.data.batches import Batch, tweet_count
+from chirplet.data.batching.batches import Batch, tweet_count
+from chirplet.data.batching.distributed import factor, label_factor, several
+from chirplet.distiller.loss.losses import Imitation, LogitImitation, Signals, observe
+from chirplet.model.fast_forward.encoder import Encoder
 from chirplet.module.classifier import Classifier, Optimization
-from chirplet.module.encoder import Encoder
-from chirplet.module.imitation import Imitation, LogitImitation, Signals, observe
-from chirplet.module.share import factor, label_factor, several
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -10,12 +10,12 @@ from torch.autograd import Function
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
-from chirplet.data.batches import Batch
+from chirplet.data.batching.batches import Batch
+from chirplet.distiller.loss.losses import LogitImitation
+from chirplet.model.fast_forward.encoder import Encoder
 from chirplet.module.classifier import Classifier, Optimization
 from chirplet.module.distillation import TEACHER_LOGITS, Student
-from chirplet.module.encoder import Encoder
-from chirplet.module.imitation import LogitImitation
-from chirplet.pruner.mask import Ramp, apply_masks, check_alive, lowest_of_all
+from chirplet.pruner.masking.masks import Ramp, apply_masks, check_alive, lowest_of_all
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div
 
-from chirplet.data.batches import Batch
+from chirplet.data.batching.batches import Batch
 from chirplet.metric.classification import evaluate, scalars
 from chirplet.runtime.base import Runtime
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chirplet.config import Settings
-from chirplet.data.tokens import Tokens
+from chirplet.config.schema import Settings
+from chirplet.data.batching.tokens import Tokens
 
 if TYPE_CHECKING:
     from torch import Tensor

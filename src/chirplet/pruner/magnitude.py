@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from chirplet.pruner.base import Evidence, Masks
-from chirplet.pruner.scored import ScoredPruner
+from chirplet.pruner.masking.scored import ScoredPruner
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -13,7 +13,7 @@ class Magnitude(ScoredPruner):
     """Scores a weight by its absolute value."""
 
     def masks(self, model: "PreTrainedModel", evidence: Evidence, sparsity: float) -> Masks:
-        from chirplet.pruner.mask import lowest_of_all, prunable
+        from chirplet.pruner.masking.masks import lowest_of_all, prunable
 
         weights = prunable(model, self.scope)
         return lowest_of_all({name: weight.detach().abs() for name, weight in weights.items()}, sparsity)

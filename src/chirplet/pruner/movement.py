@@ -6,7 +6,7 @@ the weights with the highest scores alone, the backward pass lets all scores lea
 
 from typing import TYPE_CHECKING, Literal
 
-from chirplet.config import Count, Fraction, Positive
+from chirplet.config.schema import Count, Fraction, Positive
 from chirplet.pruner.base import Evidence, Pruned, Pruner
 
 if TYPE_CHECKING:
@@ -33,25 +33,25 @@ class Movement(Pruner):
         return True
 
     def check(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
-        from chirplet.pruner.mask import check_room, check_sparsity, prunable
+        from chirplet.pruner.masking.masks import check_room, check_sparsity, prunable
 
         check_sparsity(prunable(model, self.scope), self.sparsity)
         check_room(prunable(model, self.scope), self.sparsity)
 
     def reached(self, model: "PreTrainedModel") -> float | None:
-        from chirplet.pruner.mask import prunable, sparsity_of
+        from chirplet.pruner.masking.masks import prunable, sparsity_of
 
         return sparsity_of(prunable(model, self.scope))
 
     def prune(self, model: "PreTrainedModel", evidence: Evidence) -> Pruned:
-        from chirplet.pruner.mask import prunable
+        from chirplet.pruner.masking.masks import prunable
 
         weights = prunable(model, self.scope)
         return Pruned(model, evidence.tokenizer, {name: weight != 0 for name, weight in weights.items()}, {})
 
     def masking(self, pruned: Pruned, evidence: Evidence, steps: int) -> "Masking":
         from chirplet.module.pruning import Moving
-        from chirplet.pruner.mask import Ramp, prunable, sparsity_of
+        from chirplet.pruner.masking.masks import Ramp, prunable, sparsity_of
 
         initial = sparsity_of(prunable(pruned.model, self.scope))
         ramp = Ramp(initial, self.sparsity, int(self.ramp_fraction * steps), self.every_steps)

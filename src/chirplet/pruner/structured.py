@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator
 
-from chirplet.config import Count, Index
-from chirplet.error import PruningError
+from chirplet.config.schema import Count, Index
 from chirplet.pruner.base import Evidence, Pruned, Pruner
+from chirplet.system.error import PruningError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,9 +37,9 @@ class Structured(Pruner):
         self.kept(model.config)
 
     def prune(self, model: "PreTrainedModel", evidence: Evidence) -> Pruned:
-        from chirplet.model.narrowing import narrowed
-        from chirplet.pruner.importance import importances
-        from chirplet.pruner.mask import zeros_of
+        from chirplet.model.family.narrowing import narrowed
+        from chirplet.pruner.masking.importance import importances
+        from chirplet.pruner.masking.masks import zeros_of
 
         config = model.config
         layers, heads, neurons = self.kept(config)

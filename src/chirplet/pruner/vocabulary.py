@@ -1,14 +1,14 @@
 """Tokens that train tweets never use go, from the embedding table and the tokenizer together.
 
 Single bytes and characters and special tokens stay, so that every word can still be spelt. A tweet all of whose tokens
-were kept, none of them unknown, is read as before (`chirplet.pruner.tokenizer` says why), and has the same logits.
+were kept, none of them unknown, is read as before (`chirplet.pruner.tokens.tokenizer` says why), and has the same logits.
 Others are spelt in more pieces, which the model may never have seen spell that word: what moves its answer by more than
 `max_shift` when it is spelt so, alone, is kept too, though train has it not.
 """
 
 from typing import TYPE_CHECKING
 
-from chirplet.config import Count, Probability
+from chirplet.config.schema import Count, Probability
 from chirplet.pruner.base import Evidence, Pruned, Pruner
 
 if TYPE_CHECKING:
@@ -22,17 +22,17 @@ class Vocabulary(Pruner):
     max_shift: Probability | None
 
     def check(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
-        from chirplet.pruner.tokenizer import check_kind
+        from chirplet.pruner.tokens.tokenizer import check_kind
 
         check_kind(tokenizer)
 
     def prune(self, model: "PreTrainedModel", evidence: Evidence) -> Pruned:
         import numpy as np
 
-        from chirplet.pruner.embedding import keep_rows
-        from chirplet.pruner.mask import zeros_of
-        from chirplet.pruner.spelling import shifts
-        from chirplet.pruner.tokenizer import keep_tokens
+        from chirplet.pruner.masking.masks import zeros_of
+        from chirplet.pruner.tokens.embedding import keep_rows
+        from chirplet.pruner.tokens.spelling import shifts
+        from chirplet.pruner.tokens.tokenizer import keep_tokens
 
         before = model.config.vocab_size
         counts = np.bincount(evidence.uncut().values, minlength=before)

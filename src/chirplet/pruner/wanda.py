@@ -5,9 +5,9 @@ No gradient is needed. As in the paper weights compete within an output's row, s
 
 from typing import TYPE_CHECKING, Literal
 
-from chirplet.data.padding import by_length, padded
+from chirplet.data.batching.padding import by_length, padded
 from chirplet.pruner.base import Evidence, Masks
-from chirplet.pruner.scored import ScoredPruner
+from chirplet.pruner.masking.scored import ScoredPruner
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,7 +23,7 @@ class Wanda(ScoredPruner):
     scope: Literal["body", "linear"]
 
     def masks(self, model: "PreTrainedModel", evidence: Evidence, sparsity: float) -> Masks:
-        from chirplet.pruner.mask import lowest_of_rows, prunable, sparsity_of
+        from chirplet.pruner.masking.masks import lowest_of_rows, prunable, sparsity_of
 
         weights = {name: weight.detach() for name, weight in prunable(model, self.scope).items()}
         # Of a parent whose rows are not equally sparse each one gives the same share of what it has left.

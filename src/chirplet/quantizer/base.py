@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chirplet.config import Settings
+from chirplet.config.schema import Settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from chirplet.data.tokens import Tokens
+    from chirplet.data.batching.tokens import Tokens
 
 
 @dataclass(frozen=True)

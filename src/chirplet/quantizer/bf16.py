@@ -15,6 +15,6 @@ class BF16(Quantizer):
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
         import torch
 
-        from chirplet.quantizer.cast import Cast
+        from chirplet.quantizer.graph.cast import Cast
 
         return Cast(model, torch.bfloat16)

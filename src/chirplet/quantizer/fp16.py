@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chirplet.error import QuantizationError
 from chirplet.quantizer.base import Calibration, Quantization, Quantizer
+from chirplet.system.error import QuantizationError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -16,7 +16,7 @@ class FP16(Quantizer):
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
         import torch
 
-        from chirplet.quantizer.cast import Cast
+        from chirplet.quantizer.graph.cast import Cast
 
         largest = max(float(parameter.detach().abs().max()) for parameter in model.parameters())
         if largest > torch.finfo(torch.float16).max:

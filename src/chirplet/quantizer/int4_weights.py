@@ -20,6 +20,6 @@ class Int4Weights(Quantizer):
     activations: Literal["int8", "fp32"]
 
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
-        from chirplet.quantizer.onnx_blocks import BlockQuantization
+        from chirplet.quantizer.graph.onnx_blockwise_nodes import BlockQuantization
 
         return BlockQuantization(model, self.block_size, self.activations)

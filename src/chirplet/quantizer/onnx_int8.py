@@ -16,14 +16,14 @@ class OnnxInt8(Quantizer):
     reduce_range: Literal["auto"] | bool
 
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
-        from chirplet.quantizer.onnx_arithmetic import OnnxQuantization
+        from chirplet.quantizer.graph.onnx_int8_nodes import OnnxQuantization
 
         return OnnxQuantization(model, self.steps())
 
     def steps(self) -> int:
         """Steps from zero to the largest weight."""
-        from chirplet.hardware import cpu_has_vnni
-        from chirplet.quantizer.onnx_arithmetic import REDUCED_STEPS, STEPS
+        from chirplet.quantizer.graph.onnx_int8_nodes import REDUCED_STEPS, STEPS
+        from chirplet.system.hardware import cpu_has_vnni
 
         reduced = not cpu_has_vnni() if self.reduce_range == "auto" else self.reduce_range
         return REDUCED_STEPS if reduced else STEPS

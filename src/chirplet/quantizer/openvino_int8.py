@@ -6,7 +6,7 @@ SmoothQuant (Xiao et al. 2023, arXiv 2211.10438) moves what stands out in a chan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chirplet.config import Count, Probability
+from chirplet.config.schema import Count, Probability
 from chirplet.quantizer.base import Calibration, Quantization, Quantizer
 
 if TYPE_CHECKING:
@@ -20,6 +20,6 @@ class OpenVinoInt8(Quantizer):
     smooth_quant_alpha: Probability
 
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
-        from chirplet.quantizer.openvino_graph import OpenVinoStatic
+        from chirplet.quantizer.graph.openvino import OpenVinoStatic
 
         return OpenVinoStatic(model, calibration, self.tweets, self.smooth_quant_alpha, workspace)

@@ -7,9 +7,9 @@ token alone their steps.
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from chirplet.config import Index
-from chirplet.error import QuantizationError
+from chirplet.config.schema import Index
 from chirplet.quantizer.base import Calibration, Quantization, Quantizer
+from chirplet.system.error import QuantizationError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -30,7 +30,7 @@ class OpenVinoInt8Weights(Quantizer):
     group_size: Literal["auto"] | Index
 
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
-        from chirplet.quantizer.openvino_graph import OpenVinoWeights
+        from chirplet.quantizer.graph.openvino import OpenVinoWeights
 
         return OpenVinoWeights(model, self._checked(_largest_group(model)), workspace)
 
@@ -45,8 +45,8 @@ class OpenVinoInt8Weights(Quantizer):
 
 
 def _largest_group(model: "PreTrainedModel") -> int:
-    from chirplet.hardware import cpu_flags
-    from chirplet.quantizer.onnx_graph import fewest_inputs
+    from chirplet.quantizer.graph.onnx import fewest_inputs
+    from chirplet.system.hardware import cpu_flags
 
     if cpu_flags().isdisjoint({"avx512_vnni", "avx_vnni"}):
         return 0

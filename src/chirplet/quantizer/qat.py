@@ -3,7 +3,7 @@
 Jacob et al. 2018, arXiv 1712.05877, section 3.
 """
 
-from chirplet.config import Count, Fraction, NonNegative, Positive
+from chirplet.config.schema import Count, Fraction, NonNegative, Positive
 from chirplet.quantizer.onnx_int8 import OnnxInt8
 
 

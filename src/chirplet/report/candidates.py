@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from chirplet.artifact import RECORD, Artifact, Predictions, Record, check_folder
-from chirplet.config import near
-from chirplet.error import ArtifactError
+from chirplet.artifact.artifact import RECORD, Artifact, Predictions, Record, check_folder
+from chirplet.config.schema import near
+from chirplet.system.error import ArtifactError
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from chirplet.artifact import Ancestor, Record, split_order
+from chirplet.artifact.artifact import Ancestor, Record, split_order
 from chirplet.report.page import render_markdown
 from chirplet.report.table import METRICS, PER_CLASS
 

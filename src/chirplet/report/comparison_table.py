@@ -8,12 +8,12 @@ from typing import Any
 
 from rich.table import Table
 
-from chirplet import escaping
-from chirplet.artifact import Ancestor
-from chirplet.data.corpus import SPLITS
-from chirplet.escaping import csv_cell
-from chirplet.record import COSTS
+from chirplet.artifact.artifact import Ancestor
+from chirplet.artifact.record import COSTS
+from chirplet.data.preparation.corpus import SPLITS
 from chirplet.report.comparison import Advice, Comparison, Drop, Row, parent_id
+from chirplet.system import escaping
+from chirplet.system.escaping import csv_cell
 
 SCORES = ("accuracy", *(f"{score}_{mean}" for mean in ("macro", "weighted") for score in ("f1", "precision", "recall")))
 

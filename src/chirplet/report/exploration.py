@@ -7,8 +7,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from rich.table import Table
 
-from chirplet.data.corpus import DataReport, Split
-from chirplet.data.exploration import Exploration, Lengths
+from chirplet.data.preparation.corpus import DataReport, Split
+from chirplet.data.preparation.exploration import Exploration, Lengths
 from chirplet.report import plot
 from chirplet.report.page import render_page
 from chirplet.report.table import count_table

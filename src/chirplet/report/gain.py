@@ -1,6 +1,6 @@
 """What a quantized artifact gained, in a line."""
 
-from chirplet.artifact import Record
+from chirplet.artifact.artifact import Record
 
 
 def gain(record: Record) -> str:

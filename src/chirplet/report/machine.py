@@ -1,6 +1,6 @@
 """The machine that measured an artifact's speed."""
 
-from chirplet.artifact import Record
+from chirplet.artifact.artifact import Record
 from chirplet.runtime.probe import kind
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from chirplet.escaping import code_span, markdown
+from chirplet.system.escaping import code_span, markdown
 
 _HTML = Environment(
     loader=PackageLoader("chirplet", "report"),

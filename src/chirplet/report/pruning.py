@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 from rich.table import Table
 
-from chirplet.artifact import Record
+from chirplet.artifact.artifact import Record
 from chirplet.report import plot
 from chirplet.report.page import render_page
 

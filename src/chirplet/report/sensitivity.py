@@ -5,7 +5,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from chirplet.artifact import Record
+from chirplet.artifact.artifact import Record
 
 SHOWN = 12
 """Rows of the table; the figure and the record have all layers."""

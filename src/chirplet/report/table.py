@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
-from chirplet.artifact import Record, split_order
+from chirplet.artifact.artifact import Record, split_order
 
 METRICS = {
     "accuracy": "accuracy",

@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from chirplet.artifact import CARD, RECORD
-from chirplet.data.padding import Ids, by_length, padded
-from chirplet.data.tokens import Tokens
-from chirplet.error import ModelError
+from chirplet.artifact.artifact import CARD, RECORD
+from chirplet.data.batching.padding import Ids, by_length, padded
+from chirplet.data.batching.tokens import Tokens
 from chirplet.runtime.probe import OPENING, Probe, otherwise, read_probe, warn_unverified
+from chirplet.system.error import ModelError
 
 logger = logging.getLogger(__name__)
 

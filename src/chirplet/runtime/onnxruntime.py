@@ -5,11 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from chirplet.error import ConfigError, ModelError
-from chirplet.hardware import cpu_saturates_int8, cpu_threads
 from chirplet.runtime.base import Precision, RuntimeName
-from chirplet.runtime.extra import needs
-from chirplet.runtime.parts import Feed, Logits, PartwiseRuntime
+from chirplet.runtime.optional_dependency import needs
+from chirplet.runtime.threaded import Feed, Logits, PartwiseRuntime
+from chirplet.system.error import ConfigError, ModelError
+from chirplet.system.hardware import cpu_saturates_int8, cpu_threads
 
 MODEL = "model.onnx"
 SLOWER = ["SkipLayerNormFusion"]

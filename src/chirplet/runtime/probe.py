@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
-from chirplet.artifact import PROBE, RECORD
-from chirplet.config import Settings
-from chirplet.data.padding import Ids, padded
-from chirplet.data.tokens import Tokens
-from chirplet.error import ModelError
-from chirplet.hardware import cpu_flags, cpu_name
+from chirplet.artifact.artifact import PROBE, RECORD
+from chirplet.config.schema import Settings
+from chirplet.data.batching.padding import Ids, padded
+from chirplet.data.batching.tokens import Tokens
+from chirplet.system.error import ModelError
+from chirplet.system.hardware import cpu_flags, cpu_name
 
 logger = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification
 
-from chirplet.data.padding import Ids
-from chirplet.error import ConfigError, ModelError
-from chirplet.hardware import bf16_is_native, device_of, set_torch_threads
-from chirplet.model.foreign_code import refuse_code
-from chirplet.model.quiet import quiet
-from chirplet.model.sizes import check_sizes
+from chirplet.data.batching.padding import Ids
+from chirplet.model.loading.foreign_code import refuse_code
+from chirplet.model.loading.quiet import quiet
+from chirplet.model.loading.sizes import check_sizes
 from chirplet.runtime.base import Precision, Runtime, RuntimeName
+from chirplet.system.error import ConfigError, ModelError
+from chirplet.system.hardware import bf16_is_native, device_of, set_torch_threads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -16,14 +16,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from chirplet.data.padding import Ids
-from chirplet.error import ConfigError, ModelError
-from chirplet.hardware import set_torch_threads
-from chirplet.model.foreign_code import refuse_code
-from chirplet.model.quiet import quiet
-from chirplet.model.sizes import check_sizes
+from chirplet.data.batching.padding import Ids
+from chirplet.model.loading.foreign_code import refuse_code
+from chirplet.model.loading.quiet import quiet
+from chirplet.model.loading.sizes import check_sizes
 from chirplet.runtime.base import Precision, Runtime, RuntimeName
-from chirplet.runtime.extra import needs
+from chirplet.runtime.optional_dependency import needs
+from chirplet.system.error import ConfigError, ModelError
+from chirplet.system.hardware import set_torch_threads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

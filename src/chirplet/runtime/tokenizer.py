@@ -7,8 +7,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from chirplet.data.tokens import Encoder
-from chirplet.error import ModelError
+from chirplet.data.batching.tokens import Encoder
+from chirplet.system.error import ModelError
 
 FILE = "tokenizer.json"
 
@@ -55,7 +55,7 @@ def open_tokenizer(folder: Path, max_length: int) -> tuple[Encoder, int]:
     if not isinstance(positions, int) or max_length > positions:
         raise ModelError(f"artifact: the record of {str(folder)!r} has max_length {max_length}, its model {positions}")
     if (folder / "bpe.codes").is_file():
-        from chirplet.model.bertweet import open_bertweet
+        from chirplet.model.loading.bertweet_tokenizer import open_bertweet
 
         return open_bertweet(folder, max_length), pad_id
     path = folder / FILE

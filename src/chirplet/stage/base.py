@@ -8,13 +8,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator
 
-from chirplet.artifact import check_folder
+from chirplet.artifact.artifact import check_folder
 from chirplet.callback.base import CallbackSettings
-from chirplet.config import Foreign, Settings, existing_file
-from chirplet.data.source import Source
-from chirplet.error import ArtifactError
+from chirplet.config.schema import Foreign, Settings, existing_file
+from chirplet.data.base import Source
 from chirplet.logger.base import LoggerSettings
 from chirplet.model.pretrained import Pretrained
+from chirplet.system.error import ArtifactError
 from chirplet.trainer import TrainerSettings
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from chirplet.config import Settings, near
-from chirplet.error import ConfigError
+from chirplet.config.schema import Settings, near
 from chirplet.model.pretrained import Pretrained
 from chirplet.stage.base import AUTO, ArtifactFolder, Checkpoint, Composed, Run, Stage
+from chirplet.system.error import ConfigError
 
 if TYPE_CHECKING:
-    from chirplet.artifact import Artifact
+    from chirplet.artifact.artifact import Artifact
 
 StageName = Literal["finetune", "distill", "prune", "quantize"]
 
@@ -138,10 +138,10 @@ class Walk:
 
     def walk(self) -> float | None:
         """Every step in its turn, and the comparison."""
-        from chirplet.artifact import Artifact
-        from chirplet.console import console, shown_path
-        from chirplet.stage.memory import Memory
-        from chirplet.sweep.trial import unreported
+        from chirplet.artifact.artifact import Artifact
+        from chirplet.stage.run.step_cache import Memory
+        from chirplet.sweep.trial.trial import unreported
+        from chirplet.system.console import console, shown_path
 
         out, done = console(), self._start()
         resume = self.chain.resume
@@ -178,7 +178,7 @@ class Walk:
 
     def _start(self) -> "dict[str, Artifact]":
         """The artifact that the first step starts from, where it is no training of a model."""
-        from chirplet.artifact import Artifact
+        from chirplet.artifact.artifact import Artifact
 
         folder = self.chain.artifact
         return {} if folder is None else {START: Artifact.open(Path(folder))}
@@ -208,7 +208,7 @@ def _compose(run: Run, name: str, step: Step, starting: Sequence[str]) -> Compos
 @contextmanager
 def _named(what: str) -> Iterator[None]:
     """Let each line about a configuration begin with what it is of."""
-    from chirplet.explain import explain
+    from chirplet.system.error_messages import explain
 
     try:
         yield
@@ -228,7 +228,7 @@ def _starting(step: Step, parents: "Sequence[Artifact]") -> list[str]:
 
 
 def _quoted(path: str | Path) -> str:
-    from chirplet.sweep.composing import quoted
+    from chirplet.sweep.plan.composing import quoted
 
     return quoted(str(Path(path).expanduser().absolute()))
 
@@ -239,7 +239,7 @@ def _copied(source: Path, folder: Path) -> "Artifact":
     Raises:
         ArtifactError: another one is there.
     """
-    from chirplet.artifact import Artifact, content_id, whole_or_absent
+    from chirplet.artifact.artifact import Artifact, content_id, whole_or_absent
 
     if not (folder.is_dir() and content_id(folder) == content_id(source)):
         with whole_or_absent(folder) as temporary:

@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from chirplet.artifact import RECORD, Artifact
-from chirplet.config import Count, Fraction
-from chirplet.error import ArtifactError, ConfigError
+from chirplet.artifact.artifact import RECORD, Artifact
+from chirplet.config.schema import Count, Fraction
 from chirplet.stage.base import CostAccelerator, Run, Stage
+from chirplet.system.error import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
-    from chirplet.data.corpus import Corpus
+    from chirplet.data.preparation.corpus import Corpus
     from chirplet.report.candidates import Candidate
     from chirplet.report.comparison import Comparison
     from chirplet.report.comparison_page import Texts
@@ -69,8 +69,8 @@ class Compare(Stage):
         return self.baseline if named is None else named
 
     def _corpus(self, candidates: "Sequence[Candidate]", run: Run) -> "Corpus":
-        from chirplet.data.prepare import prepare
-        from chirplet.stage.matching import check_data
+        from chirplet.data.preparation.prepare import prepare
+        from chirplet.stage.run.compatibility import check_data
 
         without = "" if self.measure else ", or stage.tweets=false for a report without the tweets' texts"
         source = candidates[0].record.data.source
@@ -88,11 +88,11 @@ class Compare(Stage):
 
     def _finish(self, comparison: "Comparison", texts: "Texts | None", folder: Path) -> str:
         """Write the files, print the table and where they are; gives the page."""
-        from chirplet.console import console, shown_path
         from chirplet.report.comparison import advise
         from chirplet.report.comparison_page import page
         from chirplet.report.comparison_table import advice_line, as_csv, comparison_table, markdown, notes
-        from chirplet.whole import write_whole_text
+        from chirplet.system.atomic_io import write_whole_text
+        from chirplet.system.console import console, shown_path
 
         advice = advise(comparison, self.acceptable_drop)
         contents = {CSV: as_csv(comparison), MARKDOWN: markdown(comparison), PAGE: page(comparison, advice, texts)}
@@ -118,7 +118,7 @@ def _tell_loggers(comparison: "Comparison", report: str, run: Run) -> None:
     if not any(map(shows_pages, run.loggers.values())):
         return
     from chirplet.report.comparison_page import front_pages
-    from chirplet.stage.loggers import open_loggers, tell_findings
+    from chirplet.stage.run.loggers import open_loggers, tell_findings
 
     records = [candidate.record for row in comparison.rows for candidate in row.candidates]
     with open_loggers(run, "compare", teachers=records, for_pages=True) as loggers:
@@ -132,11 +132,11 @@ def _measured(
     candidates: "Sequence[Candidate]", corpus: "Corpus", run: Run, rounds: int, where: CostAccelerator
 ) -> "list[Candidate]":
     """The candidates with their times taken again, by turns on this machine."""
-    from chirplet.hardware import cpu_flags, cpu_name
-    from chirplet.metric.cost import Timed, count_bytes, time_by_turns
-    from chirplet.metric.parameters import count_parameters
+    from chirplet.evaluation.cost import Timed, count_bytes, time_by_turns
+    from chirplet.evaluation.parameter_count import count_parameters
     from chirplet.runtime.base import accelerator_for
-    from chirplet.stage.parent import prepared
+    from chirplet.stage.run.parent import prepared
+    from chirplet.system.hardware import cpu_flags, cpu_name
 
     models = []
     for candidate in candidates:
@@ -157,8 +157,8 @@ def _measured(
 
 def _with_size(candidate: "Candidate") -> "Candidate":
     """The candidate with its size read from its files, where nothing was measured when it was made."""
-    from chirplet.metric.cost import count_bytes
-    from chirplet.metric.parameters import count_parameters
+    from chirplet.evaluation.cost import count_bytes
+    from chirplet.evaluation.parameter_count import count_parameters
 
     folder, record = candidate.artifact.folder, candidate.record
     if "bytes_on_disk" in record.cost:
@@ -168,7 +168,7 @@ def _with_size(candidate: "Candidate") -> "Candidate":
 
 
 def _texts(comparison: "Comparison", corpus: "Corpus") -> "Texts":
-    from chirplet.data.tokens import tokenize
+    from chirplet.data.batching.tokens import tokenize
     from chirplet.report.comparison_page import Texts
     from chirplet.runtime.tokenizer import open_tokenizer
 

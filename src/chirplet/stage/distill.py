@@ -6,22 +6,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from chirplet.artifact import Artifact, check_folder
+from chirplet.artifact.artifact import Artifact, check_folder
 from chirplet.callback.checkpoint import LAST
-from chirplet.config import Fraction, Index, Probability, existing_file
-from chirplet.data.lines import check_encoding
+from chirplet.config.schema import Fraction, Index, Probability, existing_file
+from chirplet.data.table.text_io import check_encoding
 from chirplet.distiller.base import Distiller
-from chirplet.error import ArtifactError, ConfigError
-from chirplet.model.cutting import Cut
+from chirplet.model.family.cutting import Cut
 from chirplet.model.pretrained import Pretrained
 from chirplet.stage.base import Run
-from chirplet.stage.training import TrainingStage
+from chirplet.stage.fit.settings import TrainingStage
+from chirplet.system.error import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from chirplet.stage.lesson import Lesson
-    from chirplet.stage.student import Start
+    from chirplet.stage.distillation.data import Lesson
+    from chirplet.stage.distillation.student import Start
 
 LOCAL_KEYS = {"resume", "teacher", "transfer", "student", "distiller"}
 """Fields that are recorded otherwise: as the teachers, the tweets and the lineage of the artifact, or by the
@@ -112,15 +112,15 @@ class Distill(TrainingStage):
         """Train the student, then its control; judge both and write the student's artifact."""
         if self.teacher is None:
             raise ConfigError("teacher: is missing; give teacher=DIR, an artifact, or teacher=[DIR,DIR]")
-        from chirplet.data.prepare import prepare
-        from chirplet.stage.control import resumed_phases
-        from chirplet.stage.fitting import seed_everything
-        from chirplet.stage.lesson import make_lesson
-        from chirplet.stage.loggers import open_loggers, tell
-        from chirplet.stage.outcome import tell_opening, tell_result
-        from chirplet.stage.student import cut_start, own_start
-        from chirplet.stage.teachers import check_val_unseen, open_teachers
-        from chirplet.stage.teaching import student_of, teach
+        from chirplet.data.preparation.prepare import prepare
+        from chirplet.stage.distillation.data import make_lesson
+        from chirplet.stage.distillation.label_only_baseline import resumed_phases
+        from chirplet.stage.distillation.student import cut_start, own_start
+        from chirplet.stage.distillation.teachers import check_val_unseen, open_teachers
+        from chirplet.stage.distillation.training import student_of, teach
+        from chirplet.stage.fit.fit import seed_everything
+        from chirplet.stage.output.write_artifact import tell_opening, tell_result
+        from chirplet.stage.run.loggers import open_loggers, tell
 
         seed_everything(run)
         resume, control_resume = resumed_phases(self.resume)
@@ -156,10 +156,10 @@ class Distill(TrainingStage):
         resumed: tuple[str | None, str | None],
     ) -> Artifact:
         """Train the control, if there is to be one, and write the student's artifact with its figures beside."""
-        from chirplet.stage.control import control_account, control_run
-        from chirplet.stage.fitting import checkpoint_folder
-        from chirplet.stage.outcome import Outcome, save_trained, write_outcome
-        from chirplet.stage.teaching import teach_control
+        from chirplet.stage.distillation.label_only_baseline import control_account, control_run
+        from chirplet.stage.distillation.training import teach_control
+        from chirplet.stage.fit.fit import checkpoint_folder
+        from chirplet.stage.output.write_artifact import Outcome, save_trained, write_outcome
 
         splits, account = self.judged(), None
         resume, control_resume = resumed

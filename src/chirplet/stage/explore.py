@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, ClassVar
 
-from chirplet.config import Count, Index
+from chirplet.config.schema import Count, Index
 from chirplet.stage.base import Run, Stage
 
 if TYPE_CHECKING:
-    from chirplet.data.corpus import Corpus
-    from chirplet.data.exploration import Exploration
+    from chirplet.data.preparation.corpus import Corpus
+    from chirplet.data.preparation.exploration import Exploration
 
 PAGE = "explore.html"
 
@@ -25,18 +25,18 @@ class Explore(Stage):
 
     def run(self, run: Run) -> None:
         """Print tables, write one page with figures, and say where it is."""
-        from chirplet.console import console
-        from chirplet.data.prepare import prepare
+        from chirplet.data.preparation.prepare import prepare
         from chirplet.logger.base import Findings, shows_pages
         from chirplet.report.exploration import page, tables
-        from chirplet.whole import write_whole_text
+        from chirplet.system.atomic_io import write_whole_text
+        from chirplet.system.console import console
 
         seen = self.explore(run, prepare(run.data, run.cache_dir))
         target = run.output_dir / PAGE
         shown = page(seen, run.model.name_or_path, run.model.cleaning)
         write_whole_text(shown, target)
         if any(map(shows_pages, run.loggers.values())):
-            from chirplet.stage.loggers import open_loggers, tell_findings
+            from chirplet.stage.run.loggers import open_loggers, tell_findings
 
             with open_loggers(run, "explore", for_pages=True) as loggers:
                 tell_findings(loggers, Findings(pages={"explore": shown}))
@@ -49,10 +49,10 @@ class Explore(Stage):
 
     def explore(self, run: Run, corpus: "Corpus") -> "Exploration":
         """Tokenise every split, and count."""
-        from chirplet.data.corpus import SPLITS
-        from chirplet.data.exploration import explore
-        from chirplet.data.tokens import cached_tokens
-        from chirplet.model.tokenizer import load_tokenizer
+        from chirplet.data.batching.tokens import cached_tokens
+        from chirplet.data.preparation.corpus import SPLITS
+        from chirplet.data.preparation.exploration import explore
+        from chirplet.model.loading.tokenizer import load_tokenizer
 
         tokenizer = load_tokenizer(run.model)
         lengths = {

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from chirplet.callback.checkpoint import LAST
-from chirplet.config import Index
-from chirplet.error import ArtifactError
+from chirplet.config.schema import Index
 from chirplet.stage.base import Run
-from chirplet.stage.training import TrainingStage
+from chirplet.stage.fit.settings import TrainingStage
+from chirplet.system.error import ArtifactError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from chirplet.data.corpus import Tweets
+    from chirplet.data.preparation.corpus import Tweets
     from chirplet.module.classifier import Classifier
     from chirplet.trainer import TrainerSettings
 
@@ -43,13 +43,11 @@ class Finetune(TrainingStage):
 
     def run(self, run: Run) -> float | None:
         """Train, choose by validation, judge on test once at the end, and write the artifact."""
-        from chirplet.data.batches import evaluation_loader, training_loader
-        from chirplet.data.prepare import prepare, train_and_val
-        from chirplet.model.loading import load_model, load_tokenizer
-        from chirplet.stage.fitting import checkpoint_folder, fit, seed_everything
-        from chirplet.stage.loggers import open_loggers, tell
-        from chirplet.stage.matching import starts_from_val
-        from chirplet.stage.outcome import (
+        from chirplet.data.batching.batches import evaluation_loader, training_loader
+        from chirplet.data.preparation.prepare import prepare, train_and_val
+        from chirplet.model.loading.load import load_model, load_tokenizer
+        from chirplet.stage.fit.fit import checkpoint_folder, fit, seed_everything
+        from chirplet.stage.output.write_artifact import (
             Outcome,
             Prepared,
             lineage_of,
@@ -58,6 +56,8 @@ class Finetune(TrainingStage):
             tell_result,
             write_outcome,
         )
+        from chirplet.stage.run.compatibility import starts_from_val
+        from chirplet.stage.run.loggers import open_loggers, tell
 
         seed_everything(run)
         corpus = prepare(run.data, run.cache_dir)
@@ -103,8 +103,8 @@ class Finetune(TrainingStage):
         trainer: "TrainerSettings",
         steps: int,
     ) -> "Classifier":
-        from chirplet.model.freezing import freeze
-        from chirplet.model.structure import word_embeddings
+        from chirplet.model.family.base import word_embeddings
+        from chirplet.model.family.freezing import freeze
         from chirplet.module.classifier import Classifier
 
         model.train()  # Lightning keeps the mode it finds

@@ -3,13 +3,13 @@
 import numpy as np
 from torch import Tensor
 
-from chirplet.data.batches import evaluation_loader
-from chirplet.data.corpus import Tweets
+from chirplet.data.batching.batches import evaluation_loader
+from chirplet.data.preparation.corpus import Tweets
 from chirplet.module.quantized import Quantized
-from chirplet.quantizer.tolerance import Quality
+from chirplet.quantizer.mixed_precision.search import Quality
 from chirplet.runtime.base import Runtime
 from chirplet.stage.base import Run
-from chirplet.stage.outcome import Prepared
+from chirplet.stage.output.write_artifact import Prepared
 
 
 class Judge:

@@ -15,12 +15,12 @@ from typing import Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from chirplet.artifact import Artifact
-from chirplet.config import Count, existing_file
-from chirplet.data.files import Format, format_of
-from chirplet.data.lines import STDIN, check_encoding
-from chirplet.error import ConfigError, DataError
+from chirplet.artifact.artifact import Artifact
+from chirplet.config.schema import Count, existing_file
+from chirplet.data.table.reader import Format, format_of
+from chirplet.data.table.text_io import STDIN, check_encoding
 from chirplet.stage.base import ArtifactFolder, Run, Stage
+from chirplet.system.error import ConfigError, DataError
 
 STDOUT = "-"
 DECIMALS = 8
@@ -114,8 +114,8 @@ class Predict(Stage):
         missing = [f"{key}: is missing; give {key}={what}" for key, (value, what) in wanted.items() if value is None]
         if missing:
             raise ConfigError("\n".join(missing))
-        from chirplet.console import console
         from chirplet.report.table import count_table
+        from chirplet.system.console import console
 
         done = self.label(run.trainer.accelerator, run.trainer.threads, run.verify)
         out = console(stderr=self.output == STDOUT)
@@ -137,9 +137,9 @@ class Predict(Stage):
         import numpy as np
         import pyarrow as pa
 
-        from chirplet.data.chunks import open_chunks
-        from chirplet.data.writers import open_writer
-        from chirplet.predictor import Predictor
+        from chirplet.data.table.stream import open_chunks
+        from chirplet.data.table.writer import open_writer
+        from chirplet.runtime.predictor import Predictor
 
         assert self.artifact is not None and self.input is not None and self.output is not None
         read, write = self.formats()

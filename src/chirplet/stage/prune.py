@@ -6,21 +6,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from chirplet.config import Count, Fraction, Positive, Probability
-from chirplet.error import ArtifactError, ConfigError
+from chirplet.config.schema import Count, Fraction, Positive, Probability
 from chirplet.pruner.base import Evidence, Pruned, Pruner
-from chirplet.pruner.scored import ScoredPruner
+from chirplet.pruner.masking.scored import ScoredPruner
 from chirplet.stage.base import ArtifactFolder, Run, given_artifact
-from chirplet.stage.training import TrainingStage
+from chirplet.stage.fit.settings import TrainingStage
+from chirplet.system.error import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
-    from chirplet.artifact import Record
-    from chirplet.data.tokens import Tokens
+    from chirplet.artifact.artifact import Record
+    from chirplet.data.batching.tokens import Tokens
     from chirplet.module.pruning import Recovery
-    from chirplet.stage.outcome import Prepared
-    from chirplet.stage.parent import Parent
+    from chirplet.stage.output.write_artifact import Prepared
+    from chirplet.stage.run.parent import Parent
 
 PAGE = "pruning.html"
 
@@ -61,11 +61,11 @@ class Prune(TrainingStage):
                 "stage.recovery: got 'none', but this pruner prunes while it recovers; "
                 f"should be labels or distill{other}"
             )
-        from chirplet.pruner.sensitivity import module_sparsity
-        from chirplet.stage.fitting import seed_everything
-        from chirplet.stage.loggers import open_loggers, tell
-        from chirplet.stage.outcome import Outcome, save_trained, tell_result, write_outcome
-        from chirplet.stage.parent import open_parent
+        from chirplet.pruner.masking.sparsity_curve import module_sparsity
+        from chirplet.stage.fit.fit import seed_everything
+        from chirplet.stage.output.write_artifact import Outcome, save_trained, tell_result, write_outcome
+        from chirplet.stage.run.loggers import open_loggers, tell
+        from chirplet.stage.run.parent import open_parent
 
         seed_everything(run)
         parent = open_parent(run, self.artifact)
@@ -100,7 +100,7 @@ class Prune(TrainingStage):
 
     def _tell_opening(self, parent: "Parent") -> None:
         """One line before the work: what is pruned, how, and what it learns from afterwards."""
-        from chirplet.console import console
+        from chirplet.system.console import console
 
         weights = parent.model.num_parameters()
         after = {"none": "no recovery", "labels": "recovery from labels", "distill": "recovery from the parent"}
@@ -121,9 +121,9 @@ class Prune(TrainingStage):
             return {}
         import numpy as np
 
-        from chirplet.pruner.mask import prunable, takes_back
-        from chirplet.pruner.sensitivity import Judges, curve, layer_losses
-        from chirplet.stage.outcome import trained_runtime
+        from chirplet.pruner.masking.masks import prunable, takes_back
+        from chirplet.pruner.masking.sparsity_curve import Judges, curve, layer_losses
+        from chirplet.stage.output.write_artifact import trained_runtime
 
         data, model = parent.data, parent.model
         # Drawn, since a file may be sorted.
@@ -151,10 +151,10 @@ class Prune(TrainingStage):
         loggers: "Sequence[Logger]",
     ) -> dict[str, Any]:
         """Train what is left; an account for the record."""
-        from chirplet.data.batches import training_loader
-        from chirplet.distiller.teacher import teacher_logits
+        from chirplet.data.batching.batches import training_loader
         from chirplet.module.distillation import TEACHER_LOGITS
-        from chirplet.stage.fitting import fit
+        from chirplet.stage.distillation.teacher_logits import teacher_logits
+        from chirplet.stage.fit.fit import fit
 
         train, trainer = data.corpus.train, run.trainer
         steps = trainer.optimizer_steps(-(-len(train) // self.batch_size))
@@ -187,7 +187,7 @@ class Prune(TrainingStage):
         return account
 
     def _module(self, pruned: Pruned, evidence: Evidence, data: "Prepared", steps: int, run: Run) -> "Recovery":
-        from chirplet.model.structure import word_embeddings
+        from chirplet.model.family.base import word_embeddings
         from chirplet.module.pruning import Recovery
 
         model = pruned.model.train()  # Lightning keeps the mode it finds
@@ -217,9 +217,9 @@ def _uncut(data: "Prepared") -> "Tokens":
 
 def _tell_pruning(own: "Record", parent: "Record", target: Path) -> str:
     """Tables of what is zero, and a page that has the other runs from this parent too; gives that page."""
-    from chirplet.console import console
     from chirplet.report.pruning import cost_line, page, tables
-    from chirplet.whole import write_whole_text
+    from chirplet.system.atomic_io import write_whole_text
+    from chirplet.system.console import console
 
     shown = page(own, parent, _beside(own, target.parent.parent))
     write_whole_text(shown, target)
@@ -234,7 +234,7 @@ def _tell_pruning(own: "Record", parent: "Record", target: Path) -> str:
 
 def _beside(own: "Record", folder: Path) -> "list[Record]":
     """Records of other prunings of the same parent by the same method, in runs below `folder`."""
-    from chirplet.artifact import RECORD, Artifact
+    from chirplet.artifact.artifact import RECORD, Artifact
 
     found = []
     for path in sorted(folder.glob(f"*/artifact/{RECORD}")):

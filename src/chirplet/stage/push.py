@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from chirplet.error import ConfigError
-from chirplet.push import Repository
+from chirplet.artifact.hub import Repository
 from chirplet.stage.base import ArtifactFolder, Run, Stage
+from chirplet.system.error import ConfigError
 
 
 class Push(Stage):
-    """What goes where; `chirplet.push` tells how."""
+    """What goes where; `chirplet.artifact.hub` tells how."""
 
     artifact: ArtifactFolder | None
     push: Repository | None
@@ -20,7 +20,7 @@ class Push(Stage):
         missing = [f"{key}: is missing; give {key}={what}" for key, (value, what) in wanted.items() if value is None]
         if missing:
             raise ConfigError("\n".join(missing))
-        from chirplet.push import check_whole, push_again
+        from chirplet.artifact.hub import check_whole, push_again
 
         assert self.artifact is not None and self.push is not None
         folder = Path(self.artifact).expanduser()

@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import model_validator
 
-from chirplet.config import Count, Index, NonNegative
-from chirplet.error import ConfigError
+from chirplet.config.schema import Count, Index, NonNegative
 from chirplet.quantizer.base import Calibration, Quantizer
 from chirplet.quantizer.qat import QAT
 from chirplet.stage.base import AUTO, ArtifactFolder, Checkpoint, MeasuringStage, Run, given_artifact
-from chirplet.stage.training import check_filled
+from chirplet.stage.fit.settings import check_filled
+from chirplet.system.error import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from chirplet.artifact import Record
-    from chirplet.data.corpus import Split
-    from chirplet.quantizer.tolerance import Quality
+    from chirplet.artifact.artifact import Record
+    from chirplet.data.preparation.corpus import Split
+    from chirplet.quantizer.mixed_precision.search import Quality
     from chirplet.runtime.base import Runtime
     from chirplet.stage.judging import Judge
-    from chirplet.stage.parent import Parent
-    from chirplet.stage.variants import Variants
+    from chirplet.stage.output.variants import Variants
+    from chirplet.stage.run.parent import Parent
 
 PLOT = "sensitivity.svg"
 
@@ -61,17 +61,17 @@ class Quantize(MeasuringStage):
         """Quantize, keep what is too sensitive, write, and verify what was written in a new process."""
         self._check_processes(run)
         given_artifact(self.artifact)  # before torch is imported
-        from chirplet.console import console
         from chirplet.report.gain import gain
         from chirplet.report.sensitivity import sensitivity_table
-        from chirplet.stage.fitting import seed_everything
+        from chirplet.stage.fit.fit import seed_everything
         from chirplet.stage.judging import Judge
-        from chirplet.stage.loggers import open_loggers, tell
-        from chirplet.stage.outcome import Outcome, tell_result, write_outcome
-        from chirplet.stage.parent import open_parent
-        from chirplet.stage.proof import prove
-        from chirplet.stage.variants import Variants
-        from chirplet.whole import scratch_folder
+        from chirplet.stage.output.variants import Variants
+        from chirplet.stage.output.verify import prove
+        from chirplet.stage.output.write_artifact import Outcome, tell_result, write_outcome
+        from chirplet.stage.run.loggers import open_loggers, tell
+        from chirplet.stage.run.parent import open_parent
+        from chirplet.system.atomic_io import scratch_folder
+        from chirplet.system.console import console
 
         seed_everything(run)
         parent = open_parent(run, self.artifact)
@@ -87,7 +87,7 @@ class Quantize(MeasuringStage):
             before = None if self.tolerance is None else judge(_in_fp32(run, parent), None)
             training: dict[str, Any] = {}
             if isinstance(self.quantizer, QAT):
-                from chirplet.stage.rounding import train_rounded
+                from chirplet.stage.fit.qat import train_rounded
 
                 training = train_rounded(run, self.quantizer, parent, loggers, self.resume)
                 quantization = self.quantizer.prepare(parent.model, calibration, workspace)
@@ -144,7 +144,7 @@ class Quantize(MeasuringStage):
         variants: "Variants",
     ) -> dict[str, Any]:
         """What is kept in higher precision, how sensitive each layer is, and what it rests on."""
-        from chirplet.quantizer.tolerance import fewest_kept, sensitivities
+        from chirplet.quantizer.mixed_precision.search import fewest_kept, sensitivities
 
         def quantized(kept: Collection[str], tweets: int | None, reference: "Tensor | None") -> "Quality":
             with variants.opened(kept) as runtime:

@@ -13,25 +13,25 @@ from hydra.core.utils import setup_globals
 from omegaconf import OmegaConf, open_dict
 from optuna.trial import TrialState
 
-from chirplet.config import bind, validate
-from chirplet.console import console, shown_path
-from chirplet.error import Interrupted, SweepError, UserError
-from chirplet.sweep.background import in_background
-from chirplet.sweep.best import best_trial, experiment_text, front, write_best
-from chirplet.sweep.claim import FAILURE, Claims, too_many_failed
-from chirplet.sweep.composing import Job, quoted
-from chirplet.sweep.display import SweepDisplay
-from chirplet.sweep.gpus import worker_gpus
-from chirplet.sweep.lease import Owner
-from chirplet.sweep.plan import Plan
-from chirplet.sweep.planning import make_plan
-from chirplet.sweep.pool import Pool
+from chirplet.config.schema import bind, validate
+from chirplet.sweep.plan.background import in_background
+from chirplet.sweep.plan.composing import Job, quoted
+from chirplet.sweep.plan.plan import Plan
+from chirplet.sweep.plan.planning import make_plan
+from chirplet.sweep.plan.settings import SweepSettings
+from chirplet.sweep.plan.storage import of_study, open_storage
+from chirplet.sweep.plan.study import open_study
 from chirplet.sweep.refit import check_refit, refit
-from chirplet.sweep.results import results_table, write_front, write_trials
-from chirplet.sweep.settings import SweepSettings
-from chirplet.sweep.storage import of_study, open_storage
-from chirplet.sweep.study import open_study
-from chirplet.sweep.worker import Task, Worker
+from chirplet.sweep.result.best import best_trial, experiment_text, front, write_best
+from chirplet.sweep.result.display import SweepDisplay
+from chirplet.sweep.result.results import results_table, write_front, write_trials
+from chirplet.sweep.trial.claim import FAILURE, Claims, too_many_failed
+from chirplet.sweep.trial.gpus import worker_gpus
+from chirplet.sweep.trial.lease import Owner
+from chirplet.sweep.trial.pool import Pool
+from chirplet.sweep.trial.worker import Task, Worker
+from chirplet.system.console import console, shown_path
+from chirplet.system.error import Interrupted, SweepError, UserError
 
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 REFRESH_S = 1.0
@@ -64,7 +64,7 @@ def conduct(settings: dict[str, Any], job: Job, arguments: Sequence[str]) -> flo
         OmegaConf.save(job.config, plan.folder / "multirun.yaml")
         if checked.figures:
             # What draws them takes seconds to import, which nobody waits for while trials run.
-            threading.Thread(target=import_module, args=("chirplet.sweep.figures",), daemon=True).start()
+            threading.Thread(target=import_module, args=("chirplet.sweep.result.figures",), daemon=True).start()
         try:
             with _displayed(plan):
                 if pool is not None:
@@ -126,7 +126,7 @@ def _write_results(plan: Plan, job: Job, claims: Claims, figures: bool) -> None:
     if len(plan.directions) > 1:
         write_front(study, plan, plan.folder / "front.csv")
     if figures:
-        from chirplet.sweep.figures import write_figures
+        from chirplet.sweep.result.figures import write_figures
 
         write_figures(study, plan, plan.folder)
     if any(trial.state == TrialState.COMPLETE for trial in claims.trials()):

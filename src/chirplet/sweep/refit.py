@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from chirplet.console import console
-from chirplet.error import ConfigError, SweepError
-from chirplet.sweep.best import best_trial
-from chirplet.sweep.claim import Claims
-from chirplet.sweep.composing import Job, compose, without_hydra
-from chirplet.sweep.plan import Plan
-from chirplet.sweep.space import example
-from chirplet.sweep.worker import run
+from chirplet.sweep.plan.composing import Job, compose, without_hydra
+from chirplet.sweep.plan.plan import Plan
+from chirplet.sweep.plan.space import example
+from chirplet.sweep.result.best import best_trial
+from chirplet.sweep.trial.claim import Claims
+from chirplet.sweep.trial.worker import run
+from chirplet.system.console import console
+from chirplet.system.error import ConfigError, SweepError
 
 BEST_EPOCH = "{best_epoch}"
 """Stands in an override for the epoch whose weights the best trial kept."""
@@ -77,7 +77,7 @@ def _faults(plan: Plan, job: Job, overrides: Sequence[str]) -> list[str]:
         config = compose(job, overrides, plan.folder, FOLDER)
         hydra.set_config(config)  # for what is interpolated from it, as in a run
         if _is_ours(config):
-            from chirplet.experiment import parse
+            from chirplet.cli.experiment import parse
 
             parse(without_hydra(config))
     except ConfigError as error:

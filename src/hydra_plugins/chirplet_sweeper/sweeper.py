@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 class OptunaSweeper(Sweeper):
     """A sweep with Optuna: `hydra/sweeper=optuna`, or any `search=NAME`.
 
-    `conf/hydra/sweeper/optuna.yaml` explains the arguments; `chirplet.sweep.settings` checks them.
+    `conf/hydra/sweeper/optuna.yaml` explains the arguments; `chirplet.sweep.plan.settings` checks them.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class OptunaSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra gives."""
-        from chirplet.sweep.composing import Job
+        from chirplet.sweep.plan.composing import Job
 
         self.job = Job(hydra_context, task_function, config)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from chirplet.sweep.trial import current
+from chirplet.sweep.trial.trial import current
 
 
 def value(x: float, y: int) -> float:

@@ -1,0 +1,298 @@
+"""The folder that every stage writes and reads.
+
+It holds `config.json`, `model.safetensors` and the tokenizer's files, so that
+`AutoModelForSequenceClassification.from_pretrained` opens it; `artifact.json`, the record of how it came to be
+and how good it is; `predictions.parquet`, the logits of every tweet that was evaluated; `README.md`, the model
+card.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+
+from chirplet.artifact.record import COSTS, Config, Cost, Cpu, Labels, Metrics, StageSettings, Training, unfit
+from chirplet.config.schema import METRICS, Settings, near
+from chirplet.data.preparation.cleaning import Cleaning
+from chirplet.data.preparation.corpus import SPLITS, Tweets
+from chirplet.system.atomic_io import temporary_folder, write_whole_text
+from chirplet.system.error import ArtifactError
+from chirplet.system.links import link_outside
+
+SCHEMA_VERSION: Literal[1] = 1
+RECORD = "artifact.json"
+PREDICTIONS: Literal["predictions.parquet"] = "predictions.parquet"
+CONTROL_PREDICTIONS = "control.parquet"
+"""Beside a distilled student's predictions: those of its control, in the same form."""
+CARD = "README.md"
+PROBE = "probe.json"
+"""What the model answers to a few texts (`chirplet.runtime.probe`)."""
+
+
+class Ancestor(Settings):
+    """One step on the way from the base model to an artifact."""
+
+    name: str
+    revision: str | None
+    weights_sha256: str | None
+    pretrained: bool
+    artifact: str | None
+    stage: str | None
+
+
+class DataRecord(Settings):
+    """Which tweets an artifact was made from."""
+
+    source: str
+    fingerprint: str
+    sizes: dict[str, int]
+    split_seed: int
+    report: dict[str, Any]
+
+
+class Record(Settings):
+    """What `artifact.json` holds. It names no absolute path, no user and no key.
+
+    `overrides` are those of the command line, None in records from before they were kept. `metrics[split]` is what
+    `chirplet.metric.classification.evaluate` returns; `cost` what `chirplet.evaluation.cost.measure` returns. `lineage`
+    starts at the base model and ends at the direct parent.
+    """
+
+    schema_version: Literal[1]
+    id: str
+    stage: str
+    method: str
+    settings: StageSettings
+    parent: str | None
+    lineage: Annotated[list[Ancestor], Field(min_length=1)]
+    pretrained: bool
+    data: DataRecord
+    labels: Labels
+    cleaning: Cleaning
+    max_length: Annotated[int, Field(ge=1, le=8192)]
+    config: Config
+    overrides: list[str] | None = None
+    versions: dict[str, str]
+    cpu: Cpu
+    seed: int
+    training: Training
+    metrics: Metrics
+    predictions: Literal["predictions.parquet"]
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Logits of one split: row ids (n), labels (n,) int64, logits (n, classes) float32."""
+
+    row_id: list[str]
+    label: NDArray[np.int64]
+    logits: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An artifact on disk."""
+
+    folder: Path
+    record: Record
+
+    @classmethod
+    def open(cls, folder: Path) -> "Artifact":
+        """Read and check the record of an artifact.
+
+        Raises:
+            ArtifactError: no such folder, no record in it, or a record that is not valid.
+        """
+        path = check_folder(folder) / RECORD
+        record: Record | None = None
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+            fault = unfit(content)
+            if fault is None:
+                record = Record.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "record"
+            fault = f"{where}: {first['msg'].removeprefix('Value error, ')}"
+        except (ValueError, RecursionError) as error:  # a ValidationError is a ValueError too
+            raise ArtifactError(f"{path} is not JSON ({error})") from None
+        if record is None:
+            raise ArtifactError(f"{path} is not a valid record: {fault}")
+        return cls(folder, record)
+
+    def metric(self, name: str) -> float | None:
+        """One metric by its `SPLIT/METRIC` name, or None where that split was not evaluated."""
+        split, _, metric = name.partition("/")
+        value = self.record.metrics.get(split, {}).get(metric)
+        return None if value is None else float(value)
+
+    def scalars(self) -> dict[str, float]:
+        """Every metric that is one number, as `SPLIT/METRIC`; what loggers are told."""
+        return {
+            f"{split}/{name}": float(value)
+            for split, metrics in self.record.metrics.items()
+            for name, value in metrics.items()
+            if name in METRICS
+        }
+
+    def costs(self) -> dict[str, float]:
+        """Every cost in `COSTS` that was measured, as `cost/NAME`."""
+        cost = self.record.cost
+        flat = {name: cost[name] for name in COSTS if isinstance(cost.get(name), int | float)}
+        for name, size in (("mb", "bytes_on_disk"), ("mb_compressed", "bytes_compressed")):
+            if size in cost:
+                flat[name] = cost[size] / 1e6
+        if "latency_ms" in cost:
+            flat |= {"latency_ms": cost["latency_ms"]["p50"], "latency_ms_p95": cost["latency_ms"]["p95"]}
+        return {f"cost/{name}": float(value) for name, value in flat.items()}
+
+    def predictions(self, split: str, file: str = PREDICTIONS) -> Predictions:
+        """The stored predictions of one split; `file` may be `CONTROL_PREDICTIONS`.
+
+        Raises:
+            ArtifactError: that split was not evaluated, or there is no such file.
+        """
+        if not (self.folder / file).is_file():
+            raise ArtifactError(f"{self.folder} holds no {file}")
+        return read_predictions(self.folder / file, split, len(self.record.labels))
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON's")
+
+
+def check_folder(folder: Path) -> Path:
+    """`folder`, if it exists, has a record, and holds all its files itself.
+
+    Raises:
+        ArtifactError: with the name of a near folder, or of the artifact inside, where there is one; or a link leads
+            out of it.
+    """
+    if not folder.is_dir():
+        siblings = [path.name for path in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        raise ArtifactError(f"no artifact at {str(folder)!r}: no such folder{near(folder.name, siblings)}")
+    if not (folder / RECORD).is_file():
+        inside = folder / "artifact"
+        hint = f"; did you mean {str(inside)!r}?" if (inside / RECORD).is_file() else ""
+        raise ArtifactError(f"no artifact at {str(folder)!r}: it has no {RECORD}{hint}")
+    outside = link_outside(folder, hub_cache=True)
+    if outside is not None:
+        raise ArtifactError(
+            f"no artifact at {str(folder)!r}: {outside} is a link to what is no file of that folder; "
+            "should be a file of its own"
+        )
+    return folder
+
+
+def check_free(folder: Path) -> None:
+    """See that an artifact may be written there.
+
+    Raises:
+        ArtifactError: something is there already.
+    """
+    if folder.exists():
+        raise ArtifactError(f"{str(folder)!r} exists already; artifacts are not overwritten")
+
+
+@contextmanager
+def whole_or_absent(folder: Path) -> Iterator[Path]:
+    """A temporary sibling to write into, which becomes `folder` when the block ends well and vanishes otherwise.
+
+    Files and folders are flushed to the disk before the rename, so a crash leaves the old state or the new one.
+
+    Raises:
+        ArtifactError: the disk is full, the place is read-only, or the folder exists already.
+    """
+    check_free(folder)
+    try:
+        with temporary_folder(folder) as temporary:
+            yield temporary
+            for path in [*temporary.rglob("*"), temporary]:
+                _flush(path)
+            temporary.rename(folder)
+            _flush(folder.parent)
+    except (OSError, SafetensorError) as error:
+        # safetensors tells of a full disk with an exception of its own.
+        reason = getattr(error, "strerror", None) or error
+        raise ArtifactError(f"could not write {str(folder)!r}: {reason}; nothing was left there") from error
+
+
+_COLUMNS = {"split": pa.string(), "row_id": pa.string(), "label": pa.int64(), "logits": pa.list_(pa.float32())}
+_SCHEMA = pa.schema(list(_COLUMNS.items()))
+
+
+def write_predictions(
+    folder: Path, splits: dict[str, tuple[Tweets, NDArray[np.float32]]], file: str = PREDICTIONS
+) -> None:
+    """Write `predictions.parquet` or another `file`: columns split, row_id, label (index), logits (list of float32)."""
+    tables = [
+        pa.table([[name] * len(tweets), tweets.row_id, tweets.label, list(logits)], schema=_SCHEMA)
+        for name, (tweets, logits) in splits.items()
+    ]
+    table = pa.concat_tables([_SCHEMA.empty_table(), *tables])
+    pq.write_table(table, folder / file, compression="zstd")
+
+
+def read_predictions(path: Path, split: str, classes: int) -> Predictions:
+    """What `write_predictions` wrote of one split.
+
+    Raises:
+        ArtifactError: nothing, or the file is damaged or of other columns, or what it holds does not fit `classes`.
+    """
+    try:
+        table = pq.read_table(path, columns=list(_COLUMNS), filters=[("split", "=", split)]).cast(_SCHEMA)
+        logits = np.array(table.column("logits").to_pylist(), dtype=np.float32)
+        row_ids, labels = table.column("row_id").to_pylist(), table.column("label").to_numpy()
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        raise ArtifactError(f"{path}: is damaged, or no predictions ({str(error).partition(chr(10))[0]})") from None
+    if not row_ids:
+        raise ArtifactError(f"{path.parent} holds no predictions for the split {split!r}")
+    if logits.shape != (len(labels), classes) or not np.isfinite(logits).all():
+        raise ArtifactError(
+            f"{path}: the logits of {split} should be {classes} numbers a tweet, as the record has labels"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ArtifactError(f"{path}: the labels of {split} should be 0 to {classes - 1}, as the record has labels")
+    return Predictions(row_ids, labels, logits)
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Write `artifact.json`."""
+    text = json.dumps(record.model_dump(), indent=2, ensure_ascii=False, allow_nan=False)
+    write_whole_text(text + "\n", folder / RECORD)
+
+
+def content_id(folder: Path) -> str:
+    """SHA-256 over the names and bytes of all files in an artifact but its own record and card."""
+    digest = hashlib.sha256()
+    apart = (folder / RECORD, folder / CARD)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path not in apart):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def split_order(metrics: dict[str, Any]) -> list[str]:
+    """The splits that were evaluated, train first."""
+    return [split for split in SPLITS if split in metrics]
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,130 @@
+"""The display of a training run: a bar on a terminal, lines elsewhere."""
+
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.types import STEP_OUTPUT
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from chirplet.config.schema import monitor_mode
+from chirplet.data.batching.batches import tweet_count
+from chirplet.system.console import console
+
+
+class TrainingDisplay(pl.Callback):
+    """Tells tweets/s, time left, training loss and the monitored metric so far.
+
+    A bar every `refresh_s`, where there is a terminal, else a line every `line_s`. The loss is read only then, since
+    reading it waits for the device.
+    """
+
+    def __init__(self, monitor: str, refresh_s: float, line_s: float) -> None:
+        self.monitor = monitor
+        self.refresh_s = refresh_s
+        self.line_s = line_s
+        self.best: float | None = None
+        self._console = console()
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._tweets = 0
+        self._seconds = 0.0
+        self._mark = 0.0
+        self._shown = 0.0
+        self._begun = (0.0, 0)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock; open the bar, where there is a terminal."""
+        self._mark = self._shown = time.perf_counter()
+        self._begun = self._mark, pl_steps(trainer)
+        if not self._console.is_terminal:
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self._bar = Progress(*columns, console=self._console, transient=True, refresh_per_second=1 / self.refresh_s)
+        self._bar.start()
+        self._task = self._bar.add_task("training", total=pl_total(trainer), note="", completed=pl_steps(trainer))
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock of this epoch."""
+        self._tweets, self._seconds = 0, 0.0
+        self._mark = time.perf_counter()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Count, and now and then show."""
+        now = time.perf_counter()
+        self._seconds += now - self._mark
+        self._mark = now
+        self._tweets += tweet_count(batch)
+        if now - self._shown >= (self.line_s if self._bar is None else self.refresh_s):
+            self._shown = now
+            self._tell_progress(trainer, now)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the clock: validation is not training."""
+        self._seconds += time.perf_counter() - self._mark
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Tell the metric, and start the clock again."""
+        self._mark = time.perf_counter()
+        value = trainer.callback_metrics.get(self.monitor)
+        if trainer.sanity_checking or value is None:
+            return
+        better = min if monitor_mode(self.monitor) == "min" else max
+        self.best = float(value) if self.best is None else better(self.best, float(value))
+        self._tell_epoch(trainer, f"  {self.monitor} {float(value):.4f}")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Without validation, tell the epoch here."""
+        if not trainer.enable_validation:
+            self._tell_epoch(trainer, "")
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _tell_progress(self, trainer: pl.Trainer, now: float) -> None:
+        loss = float(trainer.callback_metrics.get("train/batch_loss", float("nan")))
+        best = "" if self.best is None else f"  best {self.monitor} {self.best:.4f}"
+        note = f"{self._tweets / self._seconds:.0f} tweets/s  loss {loss:.3f}{best}"
+        description = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        steps, total = pl_steps(trainer), pl_total(trainer)
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=steps, note=note, description=description)
+            return
+        begun, before = self._begun
+        left = timedelta(seconds=round((now - begun) / (steps - before) * (total - steps)))
+        self._console.print(f"{description}  {steps / total:.0%}  {left} left  {note}", highlight=False)
+
+    def _tell_epoch(self, trainer: pl.Trainer, tail: str) -> None:
+        speed = self._tweets / self._seconds if self._seconds else 0.0
+        loss = float(trainer.callback_metrics.get("train/batch_loss", float("nan")))
+        self._console.print(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  batch loss {loss:.4f}{tail}"
+            f"  {speed:.0f} tweets/s  {self._seconds:.0f} s",
+            highlight=False,
+        )
+
+
+def pl_total(trainer: pl.Trainer) -> int:
+    """Training batches of the whole run."""
+    return int(trainer.estimated_stepping_batches * trainer.accumulate_grad_batches)
+
+
+def pl_steps(trainer: pl.Trainer) -> int:
+    """Training batches done since the start of the run."""
+    return trainer.fit_loop.total_batch_idx + 1

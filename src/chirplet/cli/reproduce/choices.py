@@ -1,0 +1,115 @@
+"""Which options of `conf/` a record was made with.
+
+A record may come from a stranger. Its `_target_`s are compared with what our own files say and never imported; of them
+comes no more than the name of an option, which Hydra then looks up in `conf/`.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+
+from chirplet.artifact.artifact import Artifact, Record
+from chirplet.stage.chain import StageName
+from chirplet.system.error import ConfigError
+
+ONE = ("data", "pruner", "quantizer")
+"""Groups of which one option is taken."""
+SEVERAL = {"distiller": None, "callback": "none"}
+"""Groups of which several may be, and the option that is none of them."""
+
+
+def expanded(arguments: Sequence[str]) -> list[str]:
+    """The command line with the options of the artifact that `repeat=` names, below what the user gave.
+
+    Without them Hydra would refuse keys that the defaults do not have.
+
+    Raises:
+        ConfigError: it names several artifacts, or its options cannot be told.
+        ArtifactError: it names no artifact.
+    """
+    given = [argument for argument in arguments if argument.startswith("repeat=")]
+    if not given:
+        return list(arguments)
+    folders = [override.value() for override in parsed(given)]
+    if any(override.is_sweep_override() for override in parsed(given)) or not all(
+        isinstance(folder, str) for folder in folders
+    ):
+        if folders == [None]:
+            return list(arguments)
+        raise ConfigError(f"repeat: got {given[0].partition('=')[2]!r}, should be one folder of an artifact")
+    if len(given) > 1:
+        raise ConfigError(f"repeat: is given {len(given)} times, should be once")
+    if {"-m", "--multirun"} & set(arguments):
+        raise ConfigError("repeat: got -m, should be one run; give seed=N and others without it")
+    # Hydra wants its own options apart from overrides, which stay together.
+    place = next(place for place, argument in enumerate(arguments) if "=" in argument and argument[0] != "-")
+    chosen = choices(Artifact.open(Path(str(folders[0])).expanduser()).record)
+    return [*arguments[:place], *chosen, *arguments[place:]]
+
+
+def choices(record: Record) -> list[str]:
+    """Overrides that choose the record's options.
+
+    Raises:
+        ConfigError: it names none, or such as are not chirplet's.
+    """
+    config = record.config
+    stage = _option("stage", config.get("stage"))
+    if stage not in get_args(StageName):
+        raise ConfigError(
+            f"repeat: the record has {stage!r} as stage._target_, should be of a stage that makes an artifact"
+        )
+    chosen = [f"stage={stage}"]
+    chosen += [f"{group}={_option(group, config[group])}" for group in ONE if group in config]
+    for group, none in SEVERAL.items():
+        parts = config.get(group)
+        names = [_named(group, name, part) for name, part in parts.items() if part] if isinstance(parts, dict) else []
+        known = [name for name in names if name is not None]
+        if known or (none is not None and parts is not None):
+            chosen.append(f"{group}=[{','.join(known)}]" if known else f"{group}={none}")
+    # All models have the same keys, whose values are set afterwards.
+    return [*chosen, *(["model@student=minilm"] if config.get("student") else [])]
+
+
+def parsed(overrides: Sequence[str]) -> list[Override]:
+    """Overrides as Hydra reads them."""
+    return OverridesParser.create().parse_overrides(list(overrides))
+
+
+def keys_of(overrides: Sequence[str]) -> list[str]:
+    """The dotted keys that overrides set, a group's package where one is named.
+
+    Raises:
+        ConfigError: one is an experiment or a search, whose values would go below the record's.
+    """
+    keys = []
+    for override in parsed(overrides):
+        key = override.package or override.key_or_group.replace("/", ".")
+        if key in {"experiment", "search"}:
+            raise ConfigError(
+                f"{key}: got {override.value()!r} with repeat=, should be left out; give its keys one by one"
+            )
+        keys.append(key)
+    return keys
+
+
+def _option(group: str, settings: Any) -> str:
+    """`csv` of `{_target_: chirplet.data.csv.Csv}`: a file of `conf/` is called as its module."""
+    target = settings.get("_target_") if isinstance(settings, dict) else None
+    found = re.fullmatch(rf"chirplet\.{group}\.([a-z][a-z0-9_]*)\.[A-Za-z0-9]+", str(target))
+    if found is None:
+        raise ConfigError(
+            f"repeat: the record's config has {target!r} as {group}._target_, should be one of chirplet's"
+        )
+    return found[1]
+
+
+def _named(group: str, name: str, settings: Any) -> str | None:
+    """The option that a part of a group comes from; None for one of the user's own, which must be given again."""
+    target = settings.get("_target_") if isinstance(settings, dict) else None
+    own = re.fullmatch(rf"chirplet\.{group}\.{re.escape(name)}\.[A-Za-z0-9]+", str(target))
+    return name if own and re.fullmatch("[a-z][a-z0-9_]*", name) else None

@@ -1,0 +1,59 @@
+"""Carry a recorded run out again, and say whether it came to the same."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from chirplet.artifact.artifact import Artifact
+from chirplet.cli.experiment import execute, for_record, parse
+from chirplet.cli.reproduce.choices import choices, keys_of
+from chirplet.cli.reproduce.inputs import check_given, check_same, pinned
+from chirplet.cli.reproduce.settings import ABSENT, differences, restored
+from chirplet.cli.reproduce.verdict import tell_verdict
+from chirplet.system.console import console, shown_path
+from chirplet.system.error import ArtifactError, ConfigError
+
+
+def repeat(cfg: DictConfig, output_dir: Path, overrides: Sequence[str]) -> float | None:
+    """Repeat the run that made the artifact `cfg.repeat`; its objective.
+
+    Args:
+        cfg: composed of `overrides`.
+        output_dir: where the new artifact goes.
+        overrides: what `chirplet.cli.reproduce.choices.expanded` made of the command line.
+
+    Raises:
+        ConfigError: the record has values that this version or this machine cannot take, or files must be given.
+        ArtifactError: there is no such artifact, or a parent is another one.
+        DataError: the data is not the record's.
+    """
+    folder = Path(cfg.repeat).expanduser()
+    record = Artifact.open(folder).record
+    chosen = choices(record)
+    given = [override for override in overrides if override not in chosen and not override.startswith("repeat=")]
+    own = keys_of(given)
+    if "stage" in own:
+        raise ConfigError(f"stage: should be left out with repeat={folder}, whose record is of stage={record.stage}")
+    if set(chosen) - set(overrides):
+        raise ConfigError("repeat: is carried out by run.py alone, which composes what the record names")
+    again = restored(cfg, record.config, own)
+    check_given(again, record, own)
+    again = pinned(again, record, own)
+    experiment = parse(again)
+    check_same(experiment, record, own)
+    _tell_changes(for_record(again), record.config)
+    objective = execute(again, output_dir, [f"repeat={folder}", *given])
+    made = Artifact.open(output_dir / "artifact")
+    if made.record.stage != record.stage:
+        raise ArtifactError(f"repeat: made an artifact of stage={made.record.stage}, the record's is {record.stage}")
+    tell_verdict(record, made.record, shown_path(folder))
+    return objective
+
+
+def _tell_changes(here: dict[str, Any], recorded: dict[str, Any]) -> None:
+    out = console()
+    for key, old, new in differences(here, recorded):
+        before, now = ("absent" if value is ABSENT else repr(value) for value in (old, new))
+        out.print(f"changed   {key}: {before} in the record, {now} here")

@@ -1,0 +1,132 @@
+"""The values of a record's configuration, put onto one that was composed from `conf/`."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from chirplet.config.redaction import LOCAL_KEYS
+from chirplet.config.schema import near
+from chirplet.system.error import ConfigError
+
+NOT_REPEATED = ("logger",)
+"""Where metrics are told is the user's affair, and changes none of them."""
+
+_LOCAL = {f"${{{key}}}" for key in LOCAL_KEYS}
+
+ABSENT = object()
+
+
+def restored(cfg: DictConfig, recorded: dict[str, Any], own: Collection[str]) -> DictConfig:
+    """`cfg` with every recorded value, but for the keys in `own` and below them.
+
+    No `_target_` is ever set: those of `cfg` must be the recorded ones. Nor are values that would be resolved, and ways
+    that lead out of the working directory.
+
+    Raises:
+        ConfigError: a line for each key that `cfg` does not have, and each value that must be given again.
+    """
+    raw: Any = OmegaConf.to_container(cfg, resolve=False)
+    faults: list[str] = []
+    referring: list[tuple[str, dict[str, Any], str, Any]] = []
+    for place, node, key, value in _leaves(raw, recorded, own, faults):
+        if isinstance(node[key], str) and "${" in node[key]:
+            referring.append((place, node, key, value))
+        else:
+            node[key] = value
+    if faults:
+        raise ConfigError("\n".join(faults))
+    resolved = OmegaConf.to_container(OmegaConf.create(raw), resolve=True)
+    for place, node, key, value in referring:
+        # What refers to another key follows it, unless it was set apart from it.
+        if _at(resolved, place) != value:
+            node[key] = value
+    changed = OmegaConf.create(raw)
+    assert isinstance(changed, DictConfig)
+    return changed
+
+
+def differences(here: dict[str, Any], recorded: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Dotted keys with the recorded value and the one here, `ABSENT` where there is none.
+
+    Left out are loggers, and what differs only in the way to what is named.
+    """
+    for key, old, new in _differences(here, recorded, ""):
+        if key.partition(".")[0] not in NOT_REPEATED and not _same_file(old, new):
+            yield key, old, new
+
+
+def _leaves(
+    raw: dict[str, Any], recorded: dict[str, Any], own: Collection[str], faults: list[str], prefix: str = ""
+) -> Iterator[tuple[str, dict[str, Any], str, Any]]:
+    """Each value to set: its dotted key, the mapping it is in, its key there, and itself."""
+    for key, value in recorded.items():
+        place = f"{prefix}{key}"
+        if place in NOT_REPEATED or any(place == one or place.startswith(f"{one}.") for one in own):
+            continue
+        if key not in raw or place in LOCAL_KEYS:
+            if value is not None:
+                faults.append(_unknown(place, value, raw))
+        elif key == "_target_":
+            if value != raw[key]:
+                faults.append(
+                    f"{place}: the record has {value!r}, this version {raw[key]!r}; the record's is not taken"
+                )
+        elif isinstance(value, dict) and isinstance(raw[key], dict):
+            yield from _leaves(raw[key], value, own, faults, f"{place}.")
+        elif isinstance(raw[key], dict) and (value is not None or not prefix):
+            faults.append(f"{place}: the record has {value!r}, should have keys: {', '.join(raw[key])}")
+        elif value == raw[key] or (isinstance(raw[key], str) and raw[key] in _LOCAL):
+            continue
+        elif isinstance(raw[key], str) and "${" in raw[key] and isinstance(value, dict):
+            continue  # the same as another group, which has its own values
+        elif (reason := _refused(value)) is not None:
+            faults.append(f"{place}: the record has {value!r}, {reason}; give {place}=VALUE")
+        else:
+            yield place, raw, key, value
+
+
+def _unknown(place: str, value: Any, siblings: dict[str, Any]) -> str:
+    if isinstance(value, dict) and "_target_" in value:
+        return f"{place}: the record has one that is not chirplet's ({value['_target_']!r}); give it again, or ~{place}"
+    return f"{place}: the record has {value!r}, but there is no such key here{near(place.rpartition('.')[2], siblings)}"
+
+
+def _refused(value: Any) -> str | None:
+    """Why a value is not taken from a record, if it is not."""
+    if isinstance(value, dict | list):
+        inside = [*value.values()] if isinstance(value, dict) else value
+        if isinstance(value, dict) and "_target_" in value:
+            return "which names a class"
+        return next((reason for reason in map(_refused, inside) if reason is not None), None)
+    if not isinstance(value, str):
+        return None
+    if "${" in value or value == "???":
+        return "which would be resolved on this machine"
+    if value.startswith("~") or Path(value).is_absolute() or ".." in Path(value).parts:
+        return "which leads out of the working directory"
+    return None
+
+
+def _differences(here: Any, recorded: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(here, dict) and isinstance(recorded, dict):
+        for key in {**recorded, **here}:
+            yield from _differences(here.get(key, ABSENT), recorded.get(key, ABSENT), f"{prefix}{key}.")
+    elif here != recorded and {id(here), id(recorded)} != {id(None), id(ABSENT)}:
+        yield prefix.removesuffix("."), recorded, here
+
+
+def _same_file(one: Any, other: Any) -> bool:
+    """Whether two values may name the same file: a record has of an absolute path only the last part."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same_file, one, other))
+    if not (isinstance(one, str) and isinstance(other, str)):
+        return bool(one == other)
+    return one == other or (Path(one).name == Path(other).name and not ("/" in one and "/" in other))
+
+
+def _at(node: Any, place: str) -> Any:
+    for key in place.split("."):
+        node = node.get(key, ABSENT) if isinstance(node, dict) else ABSENT
+    return node

@@ -1,0 +1,96 @@
+"""A prepared corpus on disk: one Arrow file, with all that is not a column as JSON in its metadata.
+
+One file, so that replacing it is atomic; what is read from it must have the fingerprint that was written.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from chirplet.data.preparation.corpus import SPLITS, Corpus, DataReport, Split, Tweets
+from chirplet.system.cache_files import write_whole
+
+FORMAT = 1
+"""Raised whenever the same files and settings give another corpus, or another layout of this file."""
+_METADATA = b"chirplet"
+
+
+class CorruptError(Exception):
+    """A cache entry is not what was written."""
+
+
+def fingerprint(labels: Sequence[str], splits: Mapping[Split, Tweets]) -> str:
+    """SHA-256 over the labels and every tweet's split, row id, text and label."""
+    rows = {name: [splits[name].row_id, splits[name].text, splits[name].label.tolist()] for name in SPLITS}
+    return hashlib.sha256(json.dumps([list(labels), rows]).encode()).hexdigest()
+
+
+def write(corpus: Corpus, path: Path) -> None:
+    """Write the corpus to `path`, whole or not at all.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    import pyarrow as arrow
+
+    description = {
+        "name": corpus.name,
+        "labels": corpus.labels,
+        "fingerprint": corpus.fingerprint,
+        "report": corpus.report.as_dict(),
+        "sizes": corpus.sizes(),
+    }
+    splits = [corpus.split(name) for name in SPLITS]
+    table = arrow.table(
+        {
+            "row_id": arrow.array([row for split in splits for row in split.row_id], arrow.string()),
+            "text": arrow.array([text for split in splits for text in split.text], arrow.large_string()),
+            "label": arrow.array([label for split in splits for label in split.label.tolist()], arrow.int64()),
+            "date": arrow.array([date for split in splits for date in split.date], arrow.string()),
+        }
+    ).replace_schema_metadata({_METADATA: json.dumps(description)})
+    sink = arrow.BufferOutputStream()
+    with arrow.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    write_whole(sink.getvalue().to_pybytes(), path)
+
+
+def read(path: Path) -> Corpus:
+    """The corpus that was written to `path`.
+
+    Raises:
+        FileNotFoundError: none was.
+        CorruptError: the file is damaged.
+    """
+    import pyarrow as arrow
+
+    content = path.read_bytes()
+    try:
+        table = arrow.ipc.open_file(content).read_all()
+        description = json.loads(table.schema.metadata[_METADATA])
+        splits: dict[Split, Tweets] = {}
+        start = 0
+        for name in SPLITS:
+            part = table.slice(start, description["sizes"][name])
+            splits[name] = Tweets(
+                row_id=part["row_id"].to_pylist(),
+                text=part["text"].to_pylist(),
+                label=part["label"].to_numpy().copy(),
+                date=part["date"].to_pylist(),
+            )
+            start += len(part)
+        corpus = Corpus(
+            name=description["name"],
+            labels=tuple(description["labels"]),
+            train=splits["train"],
+            val=splits["val"],
+            test=splits["test"],
+            fingerprint=description["fingerprint"],
+            report=DataReport(**description["report"]),
+        )
+    except (arrow.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise CorruptError(str(error).partition("\n")[0]) from error
+    if fingerprint(corpus.labels, splits) != corpus.fingerprint:
+        raise CorruptError("its fingerprint does not match")
+    return corpus

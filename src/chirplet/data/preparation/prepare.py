@@ -1,0 +1,213 @@
+"""From a source's files to a corpus: read, repair, split, leave out of train what must not be there, cache."""
+
+import hashlib
+import json
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chirplet.data.base import RawTweet, Source
+from chirplet.data.preparation import corpus_cache as cache
+from chirplet.data.preparation import deduplicate as audit
+from chirplet.data.preparation.corpus import SPLITS, Corpus, DataReport, Split, Tweets
+from chirplet.data.preparation.repair import ENCODING_KINDS, repair
+from chirplet.data.preparation.split import carve, fold
+from chirplet.system.cache_files import locked_folder
+from chirplet.system.error import DataError
+
+_EXAMPLES = 5
+
+logger = logging.getLogger(__name__)
+
+
+def prepare(source: Source, cache_dir: Path) -> Corpus:
+    """The corpus of a source, from the cache where the same files and settings were prepared before.
+
+    Raises:
+        DataError: a file is missing or damaged, a label has too few tweets, or there is nothing to learn.
+    """
+    files = source.files(cache_dir)
+    # Whoever comes second waits, and then reads what the first one wrote.
+    with locked_folder(cache_dir / "corpus") as folder:
+        entry = folder / f"{source.name}-{_key(source, files)[:32]}.arrow"
+        if entry.exists():
+            try:
+                return cache.read(entry)
+            except cache.CorruptError as error:
+                logger.warning("the cache entry %s is damaged (%s) and is built again", entry, error)
+        corpus = build(source, files)
+        cache.write(corpus, entry)
+        return corpus
+
+
+def build(source: Source, files: list[Path]) -> Corpus:
+    """The corpus of a source, made from these files without a look at the cache.
+
+    Raises:
+        DataError: as `prepare`.
+    """
+    raw = source.read(files)
+    where = ", ".join(map(str, files))
+    for name, rows in raw.splits.items():
+        if not rows:
+            raise DataError(f"{where}: no tweets for {name}")
+    ledger = _Ledger()
+    sets = {name: _repaired(rows, raw.labels, source.repair, ledger) for name, rows in raw.splits.items()}
+    for tweets in sets.values():
+        found = audit.flaws(tweets)
+        for reason, mask in found.items():
+            ledger.note(ledger.found, reason, tweets, mask)
+        ledger.found["conflict_texts"] += audit.texts(tweets, found["conflict"])
+    _check_classes(sets["train"], f"{where}: train has")
+    splits = _split(source, sets, raw.labels)
+    splits["train"] = _without_flaws(source, splits, ledger)
+    left = ", ".join(f"{count} {reason}" for reason, count in ledger.dropped.items() if count)
+    _check_classes(splits["train"], f"{where}: after leaving out {left or 'nothing'}, train has")
+    absent = sorted(set(range(len(raw.labels))) - set(splits["train"].label.tolist()))
+    if absent:
+        logger.warning("no train tweet has the label %s", ", ".join(repr(raw.labels[index]) for index in absent))
+    return Corpus(
+        name=source.name,
+        labels=raw.labels,
+        train=splits["train"],
+        val=splits["val"],
+        test=splits["test"],
+        fingerprint=cache.fingerprint(raw.labels, splits),
+        report=ledger.report({name: len(tweets) for name, tweets in sets.items()}),
+    )
+
+
+def train_and_val(corpus: Corpus, source: Source) -> Tweets:
+    """Train and validation tweets together, for a last training that chooses nothing.
+
+    What the source's policies leave out of train is left out of the whole, tweets that stand in test above all.
+    """
+    together = {"train": corpus.train.joined(corpus.val), "test": corpus.test}
+    return _without_flaws(source, together, _Ledger())  # type: ignore[arg-type]
+
+
+@dataclass
+class _Ledger:
+    """Counts, while a corpus is made."""
+
+    repaired: Counter[str] = field(default_factory=Counter)
+    repaired_cells: int = 0
+    found: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    examples: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def note(self, counts: Counter[str], reason: str, tweets: Tweets, mask: audit.Mask) -> None:
+        """Count the masked tweets, and keep the first few as examples."""
+        counts[reason] += int(mask.sum())
+        if counts is self.found:
+            room = _EXAMPLES - len(self.examples[reason])
+            self.examples[reason] += [tweets.row_id[place] for place in np.flatnonzero(mask)[:room]]
+
+    def report(self, read: dict[str, int]) -> DataReport:
+        """All of it, in plain dictionaries."""
+        examples = {reason: rows for reason, rows in self.examples.items() if rows}
+        return DataReport(
+            read, dict(self.repaired), self.repaired_cells, dict(self.found), dict(self.dropped), examples
+        )
+
+
+def _key(source: Source, files: list[Path]) -> str:
+    """SHA-256 over the files' bytes, the settings, and the code that turns one into a corpus."""
+    settings = source.model_dump(mode="json")
+    for name in source.paths:
+        settings[name] = _last_part(settings[name])
+    content = [[file.name, _digest(file)] for file in files]
+    identity = [type(source).__qualname__, source.name, cache.FORMAT, f"ftfy={version('ftfy')}", settings, content]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _last_part(path: Any) -> Any:
+    if isinstance(path, list):
+        return [_last_part(part) for part in path]
+    return path if path is None else Path(path).name
+
+
+def _digest(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror})") from None
+
+
+def _repaired(rows: list[RawTweet], labels: tuple[str, ...], mend: bool, ledger: _Ledger) -> Tweets:
+    index = {label: place for place, label in enumerate(labels)}
+    texts = []
+    for row in rows:
+        text, kinds = repair(row.text) if mend else (row.text, frozenset[str]())
+        if row.redecoded:
+            kinds |= {"bytes"}
+        texts.append(text)
+        ledger.repaired.update(kinds)
+        ledger.repaired["encoding"] += bool(kinds & ENCODING_KINDS)
+        ledger.repaired_cells += bool(kinds)
+    return Tweets(
+        row_id=[row.row_id for row in rows],
+        text=texts,
+        label=np.array([index[row.label] for row in rows], np.int64),
+        date=[row.date for row in rows],
+    )
+
+
+def _check_classes(train: Tweets, what: str) -> None:
+    classes = len(np.unique(train.label))
+    if classes < 2:
+        raise DataError(f"{what} {len(train)} tweets of {classes} label(s), should have two labels or more")
+
+
+def _split(source: Source, sets: Mapping[Split, Tweets], names: tuple[str, ...]) -> dict[Split, Tweets]:
+    """Train, val and test: the source's own where it has them, else carved from train."""
+    train = sets["train"]
+    test = sets.get("test")
+    test_share = 0.0
+    if test is None:
+        test_share = source.test_fraction
+        rest, part = carve(train.label, names, test_share, source.split_seed, "data.test_fraction")
+        train, test = train.take(rest), train.take(part)
+    val = sets.get("val")
+    if source.folds is not None:
+        pool = train if val is None else train.joined(val)
+        rest, part = fold(pool.label, names, source.folds, source.fold, source.split_seed)
+        train, val = pool.take(rest), pool.take(part)
+    elif val is None:
+        # Of the set as the source has it, of which test has had its share already.
+        share = source.val_fraction / (1.0 - test_share)
+        rest, part = carve(train.label, names, share, source.split_seed, "data.val_fraction")
+        train, val = train.take(rest), train.take(part)
+    return {"train": train, "val": val, "test": test}
+
+
+def _without_flaws(source: Source, splits: Mapping[Split, Tweets], ledger: _Ledger) -> Tweets:
+    """Train without what the policies drop, each tweet for the first reason that holds."""
+    train = splits["train"]
+    masks = audit.flaws(train)
+    held_out = [name for name in SPLITS[1:] if name in splits]
+    for name in held_out:
+        masks[f"leak_{name}"] = audit.leaks(train, splits[name])
+        ledger.note(ledger.found, f"leak_{name}", train, masks[f"leak_{name}"])
+    # To drop all but one of a contradicting few would settle the conflict by chance.
+    masks["duplicate"] &= ~masks["conflict"]
+    policies = {
+        "blank": "drop",
+        "leak_test": source.leaks,
+        "leak_val": source.leaks,
+        "conflict": source.conflicts,
+        "duplicate": source.duplicates,
+    }
+    out = np.zeros(len(train), np.bool_)
+    for reason, policy in policies.items():
+        if policy == "drop" and reason in masks:
+            ledger.note(ledger.dropped, reason, train, masks[reason] & ~out)
+            out |= masks[reason]
+    return train.take(np.flatnonzero(~out))

@@ -1,0 +1,277 @@
+"""A table file in chunks that can be written again with columns added, its own values untouched.
+
+`read_table` is for those who read tweets; this is for those who hand them back. What a format can hold stays as it
+is: Parquet keeps its types, JSONL the very characters of each line.
+"""
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader
+from itertools import chain, islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from chirplet.config.schema import near
+from chirplet.data.table.reader import Format, Row, read_table
+from chirplet.data.table.text_io import MIXED, STDIN, Lines, open_bytes
+from chirplet.system.error import DataError
+
+Added = Mapping[str, Sequence[str] | Sequence[float]]
+"""Columns to add to a chunk: name to one value a row."""
+
+
+class Chunk(ABC):
+    """Some rows of a file. `texts` holds the text column's cells, an empty string for a null."""
+
+    texts: list[str]
+
+    @abstractmethod
+    def batch(self) -> pa.RecordBatch:
+        """The rows as Arrow columns."""
+
+    def lines(self, added: Added) -> Iterator[str]:
+        """Each row as a JSON object with the added keys last."""
+        batch = self.batch()
+        columns = {name: _json_values(batch.column(name)) for name in batch.schema.names}
+        columns |= {name: list(values) for name, values in added.items()}
+        for cells in zip(*columns.values(), strict=True):
+            yield _dump(dict(zip(columns, cells, strict=True)))
+
+    def cells(self) -> Iterator[tuple[str, ...]]:
+        """Each row as text, an empty string for a null."""
+        return zip(*(_text_values(column) for column in self.batch().columns), strict=True)
+
+
+@dataclass(frozen=True)
+class TableChunk(Chunk):
+    """Rows of a CSV, TSV or Parquet file."""
+
+    texts: list[str]
+    table: pa.RecordBatch
+
+    def batch(self) -> pa.RecordBatch:
+        """The rows with their own types; text where the file has no types."""
+        return self.table
+
+
+@dataclass(frozen=True)
+class JsonChunk(Chunk):
+    """Rows of a JSONL file: each line as it stands there, and what it says."""
+
+    texts: list[str]
+    name: str
+    columns: list[str]
+    raw: list[str]
+    objects: list[dict[str, Any]]
+
+    def batch(self) -> pa.RecordBatch:
+        """The values by the keys of the file's first row, null for a key that a row lacks.
+
+        Raises:
+            DataError: a row has another key, or one column's values have no type in common.
+        """
+        for row in self.objects:
+            extra = next((key for key in row if key not in self.columns), None)
+            if extra is not None:
+                raise DataError(
+                    f"{self.name}: the key {extra!r} is not in the first row, so it has no column; "
+                    "output_format=jsonl keeps it"
+                )
+        try:
+            columns = [pa.array([row.get(column) for row in self.objects]) for column in self.columns]
+        except (pa.ArrowException, OverflowError, UnicodeError) as error:
+            reason = f"values of several types in one column ({first_line(error)})"
+            raise DataError(f"{self.name}: {reason}; output_format=jsonl keeps them") from None
+        return pa.record_batch(columns, names=self.columns)
+
+    def lines(self, added: Added) -> Iterator[str]:
+        """Each line as it was, but for the added keys before its closing brace."""
+        rows = zip(*added.values(), strict=True)
+        for line, cells in zip(self.raw, rows, strict=True):
+            yield f"{line[:-1].rstrip()}, {_dump(dict(zip(added, cells, strict=True)))[1:]}"
+
+
+@dataclass(frozen=True)
+class ChunkedFile:
+    """A file that stands ready to be read once. `schema` is None for JSONL, which has none."""
+
+    name: str
+    columns: list[str]
+    schema: pa.Schema | None
+    chunks: Iterator[Chunk]
+
+
+@contextmanager
+def open_chunks(
+    path: str, kind: Format, encoding: str, quoted: bool, text_column: str, reserved: Sequence[str], rows: int
+) -> Iterator[ChunkedFile]:
+    """Open a table file and stand ready to stream it, flat in memory.
+
+    Args:
+        path: the file, or `-` for standard input.
+        kind: its format.
+        encoding: of CSV, TSV and JSONL.
+        quoted: whether cells of CSV and TSV may stand in double quotes.
+        text_column: the column that holds the tweets.
+        reserved: names that no column may have.
+        rows: rows of a chunk.
+
+    Raises:
+        DataError: there is no such file or column, a column has a reserved name, or the file is damaged; while chunks
+            are read, for their rows.
+    """
+    try:
+        if kind == "parquet":
+            with open_bytes(path) as stream:
+                yield _parquet_chunks(stream, path, text_column, reserved, rows)
+        elif kind == "jsonl":
+            with open_bytes(path) as stream:
+                yield _json_chunks(_lines(stream, path, encoding), path, text_column, reserved, rows)
+        else:
+            with read_table(path, kind, encoding, quoted) as table:
+                _check_columns(table.name, table.columns, text_column, reserved)
+                schema = pa.schema([(column, pa.string()) for column in table.columns])
+                yield ChunkedFile(table.name, table.columns, schema, _text_chunks(table, schema, text_column, rows))
+    except DataError as error:
+        # The readers are a data source's too, and tell the keys of that.
+        raise error.renamed({"data.": "stage."}) from None
+
+
+def _lines(stream: BufferedReader, name: str, encoding: str) -> Iterator[str]:
+    if encoding == MIXED:
+        raise DataError(f"{name}: encoding {MIXED} is for CSV and TSV; JSONL is UTF-8")
+    try:
+        yield from Lines(stream, encoding)
+    except DataError as error:
+        raise error.behind(f"{name} ") from None
+
+
+def _text_chunks(table: Iterable[Row], schema: pa.Schema, text_column: str, rows: int) -> Iterator[Chunk]:
+    iterator = iter(table)
+    while chunk := list(islice(iterator, rows)):
+        batch = pa.record_batch([pa.array([row.cells[name] for row in chunk]) for name in schema.names], schema=schema)
+        yield TableChunk([row.cells[text_column] for row in chunk], batch)
+
+
+def _parquet_chunks(
+    stream: BufferedReader, name: str, text_column: str, reserved: Sequence[str], rows: int
+) -> ChunkedFile:
+    if name == STDIN:
+        raise DataError("input: Parquet is read from its end, which standard input has not; give a file")
+    try:
+        # Read ahead, Arrow keeps what it has read until the file is closed.
+        file = pq.ParquetFile(stream, pre_buffer=False)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{name}: not a Parquet file ({first_line(error)})") from None
+    schema = file.schema_arrow
+    _check_columns(name, schema.names, text_column, reserved)
+    kind = schema.field(text_column).type
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not (pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)):
+        raise DataError(f"{name}: the column {text_column!r} holds {kind}, should hold text")
+
+    def chunks() -> Iterator[Chunk]:
+        seen = 0
+        try:
+            for batch in file.iter_batches(rows):
+                texts = [text or "" for text in batch.column(text_column).to_pylist()]
+                seen += len(texts)
+                yield TableChunk(texts, batch)
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{name} after row {seen}: damaged Parquet ({first_line(error)})") from None
+
+    return ChunkedFile(name, schema.names, schema, chunks())
+
+
+def _json_chunks(lines: Iterable[str], name: str, text_column: str, reserved: Sequence[str], rows: int) -> ChunkedFile:
+    full = filter(None, (line.strip() for line in lines))
+    parsed = ((n, line, _parse(line, name, n)) for n, line in enumerate(full, start=1))
+    first = next(parsed, None)
+    if first is None:
+        raise DataError(f"{name}: is empty, should have one JSON object a line")
+    columns = list(first[2])
+    _check_columns(name, columns, text_column, reserved)
+
+    def chunks() -> Iterator[Chunk]:
+        iterator = chain([first], parsed)
+        while chunk := list(islice(iterator, rows)):
+            texts = [_json_text(row, f"{name} row {n}", text_column, reserved) for n, _, row in chunk]
+            yield JsonChunk(texts, name, columns, [line for _, line, _ in chunk], [row for _, _, row in chunk])
+
+    return ChunkedFile(name, columns, None, chunks())
+
+
+def _json_text(row: Mapping[str, Any], place: str, text_column: str, reserved: Sequence[str]) -> str:
+    _check_columns(place, list(row), text_column, reserved)
+    text = row[text_column]
+    if text is not None and not isinstance(text, str):
+        raise DataError(f"{place}: {text_column!r} holds {json.dumps(text)[:40]}, should hold text")
+    return text or ""
+
+
+def _parse(line: str, name: str, number: int) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name} row {number}: not valid JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{name} row {number}: got {type(value).__name__}, should be a JSON object")
+    return value
+
+
+def _check_columns(name: str, columns: Sequence[str], text_column: str, reserved: Sequence[str]) -> None:
+    if len(set(columns)) < len(columns):
+        raise DataError(f"{name}: two columns have the same name; rename one")
+    if text_column not in columns:
+        hint = near(text_column, columns)
+        known = ", ".join(map(repr, columns))
+        raise DataError(f"{name}: no column {text_column!r}{hint}; set stage.text_column to one of {known}")
+    taken = next((column for column in columns if column in reserved), None)
+    if taken is not None:
+        raise DataError(
+            f"{name}: has a column {taken!r} already, which would be overwritten; "
+            "set stage.prefix=predicted_ to name the new columns otherwise"
+        )
+
+
+def _json_values(column: pa.Array) -> list[Any]:
+    """Values that JSON has; times and the like as text, NaN as null."""
+    kind = column.type
+    if pa.types.is_floating(kind):
+        return [value if value is not None and math.isfinite(value) else None for value in column.to_pylist()]
+    if pa.types.is_nested(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+        return list(column.to_pylist())
+    return list(_as_text(column).to_pylist())
+
+
+def _text_values(column: pa.Array) -> list[str]:
+    if pa.types.is_nested(column.type):
+        return ["" if value is None else _dump(value) for value in column.to_pylist()]
+    return ["" if value is None else value for value in _as_text(column).to_pylist()]
+
+
+def _as_text(column: pa.Array) -> pa.Array:
+    plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+    try:
+        return plain.cast(pa.string())
+    except pa.ArrowException as error:
+        reason = f"cannot be written as text ({first_line(error)}); output_format=parquet keeps it"
+        raise DataError(f"a column of {column.type} {reason}") from None
+
+
+def _dump(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"a value cannot be written as JSON ({error}); output_format=parquet keeps it") from None
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message; Arrow's go on for many."""
+    return str(error).partition("\n")[0]

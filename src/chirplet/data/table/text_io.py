@@ -1,0 +1,159 @@
+"""Bytes to lines of text, without a crash and without a guess.
+
+Tweets come in files that are cut, glued together and re-encoded. What cannot be read for certain is refused, with
+the place where it stands.
+"""
+
+import codecs
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from chirplet.config.schema import near
+from chirplet.system.error import DataError, Key
+
+STDIN = "-"
+
+FIELD_LIMIT = 1_000_000
+"""Characters of the longest field or line that is taken for data; a tweet has 280."""
+MIXED = "mixed"
+"""The encoding that is decided cell by cell."""
+ENCODING = Key("data.encoding")
+
+
+def check_encoding(encoding: str) -> str:
+    """The encoding's name again, if Python knows it.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if encoding == MIXED:
+        return encoding
+    try:
+        # Unlike codecs.lookup, this refuses codecs that turn bytes into bytes, such as base64.
+        io.TextIOWrapper(io.BytesIO(), encoding)
+    except LookupError:
+        raise ValueError(
+            f"got {encoding!r}, should be an encoding that Python knows, such as utf-8, cp1252 or latin-1, or {MIXED}"
+        ) from None
+    return encoding
+
+
+def decode_mixed(cell: str) -> tuple[str, bool]:
+    """The text of a cell that was read as latin-1, and whether its bytes were not UTF-8.
+
+    Bytes that are no UTF-8 are Windows-1252, which has curly quotes where latin-1 has control characters, or
+    latin-1 for the five bytes Windows-1252 leaves out.
+    """
+    if cell.isascii():
+        return cell, False
+    raw = cell.encode("latin-1")
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            return raw.decode(encoding), encoding != "utf-8"
+        except UnicodeDecodeError:
+            continue
+    return cell, True
+
+
+def open_bytes(path: str | Path) -> io.BufferedReader:
+    """A file for reading, or standard input for `-`.
+
+    Raises:
+        DataError: there is no such file, or it cannot be read.
+    """
+    if str(path) == STDIN:
+        return io.BufferedReader(sys.stdin.buffer)  # type: ignore[arg-type]
+    file = Path(path)
+    if file.is_dir():
+        raise DataError(f"{path}: is a folder, should be a file")
+    try:
+        return file.open("rb")
+    except FileNotFoundError:
+        siblings = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
+        raise DataError(f"{path}: no such file{near(file.name, siblings)}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def read_lines(path: Path) -> list[str]:
+    """Every line of a UTF-8 text file, without its line ending.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    with open_bytes(path) as stream:
+        try:
+            return [line.rstrip("\r\n") for line in Lines(stream, "utf-8")]
+        except DataError as error:
+            raise error.behind(f"{path} ") from None
+
+
+class Lines:
+    """Lines of a byte stream as text, each with its own line ending, as the csv module wants them.
+
+    `number` counts the lines given so far; errors name it, and whoever knows the file puts that in front. With encoding
+    `mixed` the text is latin-1, one character per byte, and `decode_mixed` is for the cells. A byte order mark is left
+    out; that of UTF-16 or UTF-32 wins over `encoding`, since nothing else begins so: `mixed` tells what came of it.
+    """
+
+    def __init__(self, stream: io.BufferedReader, encoding: str) -> None:
+        mark, encoding = _byte_order_mark(stream.peek(4), encoding)
+        self.mixed = encoding == MIXED
+        self._wide = not self.mixed and codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
+        self._offset = 0 if self._wide else mark
+        stream.read(self._offset)
+        # Every other encoding keeps ASCII's line ends, so lines are cut first and decoded one by one: that is what
+        # tells the row and the byte of a fault.
+        self._text = io.TextIOWrapper(stream, encoding=encoding if self._wide else "latin-1", newline="")
+        self._encoding = encoding
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._read():
+            self.number += 1
+            if len(line) > FIELD_LIMIT:
+                raise DataError(
+                    f"line {self.number}: a line of more than {FIELD_LIMIT:,} characters; not a tweet; "
+                    "an unclosed quote, or another kind of file?"
+                )
+            if "\0" in line:
+                raise DataError(
+                    f"line {self.number}: a NUL byte; a file in UTF-16 without a byte order mark? set ",
+                    ENCODING,
+                    "=utf-16-le if so",
+                )
+            text = self._decode(line)
+            self._offset += len(line)
+            yield text
+
+    def _read(self) -> str:
+        try:
+            return self._text.readline(FIELD_LIMIT + 1)
+        except UnicodeError as error:
+            reason = f"after line {self.number}: not valid {self._encoding} ({error}); set "
+            raise DataError(reason, ENCODING) from None
+
+    def _decode(self, line: str) -> str:
+        if self._wide or self.mixed or line.isascii():
+            return line
+        raw = line.encode("latin-1")
+        try:
+            return raw.decode(self._encoding)
+        except UnicodeDecodeError as error:
+            place = f"line {self.number}, byte {self._offset + error.start}"
+            raise DataError(
+                f"{place}: 0x{raw[error.start]:02x} is not valid {self._encoding}; set ",
+                ENCODING,
+                f" to the file's own, such as cp1252 or latin-1, or to {MIXED}",
+            ) from None
+
+
+def _byte_order_mark(start: bytes, encoding: str) -> tuple[int, str]:
+    """Length of the mark in bytes, and the encoding it stands for."""
+    if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return 4, "utf-32"
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return 2, "utf-16"
+    return (3, encoding) if start.startswith(codecs.BOM_UTF8) else (0, encoding)

@@ -1,0 +1,174 @@
+"""Chunks of a table file written again, with columns added, as CSV, TSV, JSONL or Parquet; whole or not at all."""
+
+import os
+import shutil
+import sys
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from chirplet.data.table.reader import Format
+from chirplet.data.table.stream import Added, Chunk, ChunkedFile, first_line
+from chirplet.system.atomic_io import whole_file
+from chirplet.system.error import DataError
+from chirplet.system.escaping import csv_cell
+
+STDOUT = "-"
+DELIMITERS = {"csv": ",", "tsv": "\t"}
+
+
+class Writer(ABC):
+    """Writes chunks to a byte stream; text is UTF-8 with lines that end in a newline."""
+
+    @abstractmethod
+    def write(self, chunk: Chunk, added: Added) -> None:
+        """Write the rows of a chunk with their added columns, in order, after all before.
+
+        Raises:
+            DataError: a value has no place in this format.
+        """
+
+    def close(self) -> None:
+        """Write what stands at the end of a file; the stream stays open."""
+        return
+
+
+class DelimitedWriter(Writer):
+    """CSV or TSV. Cells are quoted where they must be, so that every reader gets back what was there.
+
+    What was there is kept to the byte; in added columns a label that a spreadsheet would compute gets an apostrophe.
+
+    Python's own csv.writer leaves a lone carriage return bare, which the next reader takes for the end of the row.
+    """
+
+    def __init__(self, stream: BinaryIO, columns: Sequence[str], delimiter: str, quoted: bool) -> None:
+        self._stream = stream
+        self._delimiter = delimiter
+        self._special = {delimiter, "\r", "\n"} | ({'"'} if quoted else set())
+        self._quoted = quoted
+        self._row(columns)
+
+    def write(self, chunk: Chunk, added: Added) -> None:
+        for kept, new in zip(chunk.cells(), zip(*added.values(), strict=True), strict=True):
+            self._row([*kept, *(str(csv_cell(cell)) for cell in new)])
+
+    def _row(self, cells: Sequence[str]) -> None:
+        line = self._delimiter.join(map(self._cell, cells))
+        # A row of one empty cell would be a blank line, which readers skip.
+        self._stream.write(((line or '""') + "\n").encode())
+
+    def _cell(self, cell: str) -> str:
+        if self._special.isdisjoint(cell):
+            return cell
+        if not self._quoted:
+            raise DataError(f"output: {cell[:40]!r} cannot stand in a file without quotes; set stage.quoted=true")
+        return '"' + cell.replace('"', '""') + '"'
+
+
+class JsonLinesWriter(Writer):
+    """One JSON object a line."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def write(self, chunk: Chunk, added: Added) -> None:
+        for line in chunk.lines(added):
+            self._stream.write(f"{line}\n".encode())
+
+
+class ParquetWriter(Writer):
+    """Parquet, one row group a chunk. Without a schema, the first chunk's is everyone's."""
+
+    def __init__(self, stream: BinaryIO, schema: pa.Schema | None, added: pa.Schema) -> None:
+        self._stream = stream
+        self._added = added
+        self._writer = None if schema is None else self._open(schema)
+
+    def write(self, chunk: Chunk, added: Added) -> None:
+        batch = chunk.batch()
+        if self._writer is None:
+            self._writer = self._open(batch.schema)
+        new = [pa.array(added[field.name], type=field.type) for field in self._added]
+        try:
+            kept = [column.cast(self._writer.schema.field(i).type) for i, column in enumerate(batch.columns)]
+        except pa.ArrowException as error:
+            reason = f"a value does not fit the type its column had at first ({first_line(error)})"
+            raise DataError(f"output: {reason}; output_format=jsonl keeps it") from None
+        self._writer.write_batch(pa.record_batch([*kept, *new], schema=self._writer.schema))
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def _open(self, schema: pa.Schema) -> pq.ParquetWriter:
+        for field in self._added:
+            schema = schema.append(field)
+        return pq.ParquetWriter(self._stream, schema, compression="zstd")
+
+
+@contextmanager
+def open_writer(path: str, kind: Format, source: ChunkedFile, added: pa.Schema, quoted: bool) -> Iterator[Writer]:
+    """A writer for the chunks of `source` that leaves the whole file at `path`, or what was there before.
+
+    Args:
+        path: the file, or `-` for standard output, where rows appear as they are written (Parquet, whose end makes
+            it a file, once it is whole).
+        kind: its format.
+        source: where the chunks come from.
+        added: names and types of the columns to add.
+        quoted: whether cells of CSV and TSV may be quoted.
+
+    Raises:
+        DataError: the disk is full, the place is read-only, or who read standard output went away.
+    """
+    with _whole_or_absent(path, kind) as stream:
+        writer: Writer
+        if kind == "jsonl":
+            writer = JsonLinesWriter(stream)
+        elif kind == "parquet":
+            writer = ParquetWriter(stream, source.schema, added)
+        else:
+            writer = DelimitedWriter(stream, [*source.columns, *added.names], DELIMITERS[kind], quoted)
+        try:
+            yield writer
+        finally:
+            # Arrow closes a forgotten writer when it is collected, by which time the stream is closed.
+            writer.close()
+
+
+@contextmanager
+def _whole_or_absent(path: str, kind: Format) -> Iterator[BinaryIO]:
+    if path == STDOUT:
+        with _standard_output() as output:
+            if kind != "parquet":
+                yield output
+                return
+            with tempfile.TemporaryFile() as scratch:
+                yield cast(BinaryIO, scratch)
+                scratch.seek(0)
+                shutil.copyfileobj(scratch, output)
+        return
+    target = Path(path)
+    try:
+        with whole_file(target) as stream:
+            yield stream
+    except OSError as error:
+        kept = "the old file is as it was" if target.exists() else "nothing was left there"
+        raise DataError(f"output: could not write {path!r}: {error.strerror or error}; {kept}") from error
+
+
+@contextmanager
+def _standard_output() -> Iterator[BinaryIO]:
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        # Python flushes once more when it ends, and would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise DataError("output: standard output was closed before all tweets were written") from None

@@ -1,0 +1,148 @@
+"""What a student imitates of its teacher beside the labels, as losses on what both make of one batch."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+from torch import Tensor, nn
+from torch.nn.functional import kl_div, mse_loss
+
+from chirplet.data.batching.batches import Batch
+from chirplet.data.batching.distributed import MeanOver
+from chirplet.model.family.base import encoder_layers
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Relation = Literal["qk", "qq", "kk", "vv"]
+"""Which of a layer's queries, keys and values are set in relation to each other."""
+
+Projections = dict[str, Tensor]
+"""A layer's `q`, `k` and `v`, each of shape (batch, tokens, width)."""
+
+MASKED = -1e4
+"""The score of padding, whose share is 0 then; minus infinity would make 0 · ∞ in the divergence."""
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What a model makes of a batch.
+
+    `logits` have shape (batch, classes); `states` are what the embeddings and each layer give, the lowest first, of
+    shape (batch, tokens, width); `projections` are those of each layer. The last two are empty where nobody asked.
+    """
+
+    logits: Tensor
+    states: tuple[Tensor, ...] = ()
+    projections: tuple[Projections, ...] = ()
+
+
+def observe(model: "PreTrainedModel", batch: Batch) -> Signals:
+    """Run the model as `transformers` does, and keep what its layers say; all in float32."""
+    layers: list[Any] = [layer.attention.self for layer in cast("Iterable[Any]", encoder_layers(model))]
+    kept: list[Projections] = [{} for _ in layers]
+    hooks = [
+        module.register_forward_hook(lambda _, __, output, kept=found, name=name: kept.update({name: output.float()}))
+        for layer, found in zip(layers, kept, strict=True)
+        for name, module in (("q", layer.query), ("k", layer.key), ("v", layer.value))
+    ]
+    try:
+        output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], output_hidden_states=True)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    states = tuple(state.float() for state in output.hidden_states)
+    return Signals(output.logits.float(), states, tuple(kept))
+
+
+def soft_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """T² · KL(teacher ‖ student) of the distributions softened by T, in nats; both of shape (batch, classes).
+
+    Hinton et al. 2015 (arXiv 1503.02531), section 2: gradients of the softened distributions shrink with 1/T², so the
+    factor keeps their share when T is changed.
+    """
+    student = (logits / temperature).log_softmax(dim=1)
+    teacher = (teacher_logits / temperature).log_softmax(dim=1)
+    return temperature**2 * kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+class Imitation(nn.Module, ABC):
+    """One loss between what student and teacher make of a batch; those with weights of their own are trained along."""
+
+    mean_over: ClassVar[MeanOver] = "tokens"
+    """What the loss is a mean over."""
+
+    @abstractmethod
+    def forward(self, student: Signals, teacher: Signals, mask: Tensor) -> Tensor:
+        """A scalar. `mask`, of shape (batch, tokens), is 1 where there is a token."""
+
+
+class LogitImitation(Imitation):
+    """`soft_loss`, or without a temperature the mean squared difference of logits (Ba & Caruana 2014, 1312.6184)."""
+
+    mean_over = "tweets"
+
+    def __init__(self, temperature: float | None) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, student: Signals, teacher: Signals, mask: Tensor) -> Tensor:
+        if self.temperature is None:
+            return mse_loss(student.logits, teacher.logits)
+        return soft_loss(student.logits, teacher.logits, self.temperature)
+
+
+class StateImitation(Imitation):
+    """Mean squared difference of hidden states, over real tokens (TinyBERT, Jiao et al. 2020, arXiv 1909.10351, Eq. 8).
+
+    Args:
+        pairs: a student's state and the teacher's that it imitates, 0 being the embeddings'.
+        student_width: of the student's states.
+        teacher_width: of the teacher's. Where it is another, a linear map of the student's states is trained along.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[int, int]], student_width: int, teacher_width: int) -> None:
+        super().__init__()
+        self.pairs = tuple(pairs)
+        same = student_width == teacher_width
+        self.project: nn.Module = nn.Identity() if same else nn.Linear(student_width, teacher_width, bias=False)
+
+    def forward(self, student: Signals, teacher: Signals, mask: Tensor) -> Tensor:
+        real = mask.bool()
+        losses = [mse_loss(self.project(student.states[s][real]), teacher.states[t][real]) for s, t in self.pairs]
+        return sum(losses[1:], losses[0]) / len(losses)
+
+
+class RelationImitation(Imitation):
+    """Divergence of self-attention relations (MiniLM, Wang et al. 2020, arXiv 2002.10957, sections 3.1 and 3.2).
+
+    A relation is softmax(A Bᵀ / √d) between two of queries, keys and values: `qk` is attention, `vv` MiniLM's value
+    relation, and `qq`, `kk`, `vv` those of MiniLMv2 (arXiv 2012.15828). Widths are cut into `heads` parts for both
+    models, whatever heads they compute with, so that each may have its own width.
+    """
+
+    def __init__(self, relations: Sequence[Relation], student_layer: int, teacher_layer: int, heads: int) -> None:
+        super().__init__()
+        self.relations = tuple(relations)
+        self.student_layer = student_layer
+        self.teacher_layer = teacher_layer
+        self.heads = heads
+
+    def forward(self, student: Signals, teacher: Signals, mask: Tensor) -> Tensor:
+        real = mask.bool()
+        total = student.logits.new_zeros(())
+        for relation in self.relations:
+            made = _relation(student.projections[self.student_layer], relation, self.heads, real)
+            told = _relation(teacher.projections[self.teacher_layer], relation, self.heads, real)
+            total = total + kl_div(made, told, reduction="batchmean", log_target=True)
+        return total
+
+
+def _relation(projections: Projections, relation: Relation, heads: int, real: Tensor) -> Tensor:
+    """Logarithms of the shares that each real token's heads give the tokens of its tweet; shape (n, tokens)."""
+    asking, asked = (projections[name].unflatten(-1, (heads, -1)).transpose(1, 2) for name in relation)
+    scores = asking @ asked.transpose(-1, -2) / asking.shape[-1] ** 0.5  # (batch, heads, tokens, tokens)
+    shares = scores.masked_fill(~real[:, None, None], MASKED).log_softmax(dim=-1)
+    rows: Tensor = shares.transpose(1, 2)[real].flatten(0, 1)
+    return rows

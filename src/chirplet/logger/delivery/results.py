@@ -1,0 +1,67 @@
+"""What loggers are told of a finished artifact: made from its record and predictions alone, so that they agree."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from chirplet.artifact.artifact import Artifact
+from chirplet.data.preparation.corpus import SPLITS, Corpus, Split
+from chirplet.logger.base import Findings, Sheet
+
+WORST = 25
+"""Mistakes that are shown, the surest first."""
+
+
+def findings_of(artifact: Artifact, corpus: Corpus, pages: Mapping[str, str]) -> Findings:
+    """The findings of a stage that made `artifact` from `corpus`, with `pages` beside.
+
+    Mistakes are shown of validation, of test only where nothing was validated: who looks at them will change something.
+    """
+    record = artifact.record
+    shown: Split | None = next((split for split in ("val", "test") if split in record.metrics), None)
+    return Findings(
+        scalars=recorded(artifact),
+        step=record.training.get("steps", 0),
+        labels=record.labels,
+        confusions={split: metrics["confusion_matrix"] for split, metrics in record.metrics.items()},
+        mistakes={} if shown is None else {shown: worst_mistakes(artifact, corpus, shown)},
+        pages=pages,
+        artifact=artifact,
+    )
+
+
+def recorded(artifact: Artifact) -> dict[str, float]:
+    """Every figure of the record that is one number: `record/SPLIT/METRIC`, `record/cost/NAME`, those of a control."""
+    control = artifact.record.training.get("control", {})
+    figures = artifact.scalars() | artifact.costs()
+    for split in SPLITS:
+        for name, value in control.get(split, {}).items():
+            if isinstance(value, float):
+                figures[f"control/{split}/{name}"] = value
+    return {f"record/{name}": value for name, value in figures.items()}
+
+
+def worst_mistakes(artifact: Artifact, corpus: Corpus, split: Split, count: int = WORST) -> Sheet:
+    """The tweets that were labelled wrongly with the highest loss (nats), highest first."""
+    predictions, labels = artifact.predictions(split), artifact.record.labels
+    logits = predictions.logits.astype(np.float64)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    loss = -logs[np.arange(len(logs)), predictions.label]
+    predicted = logits.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != predictions.label)
+    worst = wrong[np.argsort(-loss[wrong], kind="stable")][:count]
+    tweets = corpus.split(split)
+    texts = dict(zip(tweets.row_id, tweets.text, strict=True))
+    rows = [
+        [
+            predictions.row_id[place],
+            texts[predictions.row_id[place]],
+            labels[predictions.label[place]],
+            labels[predicted[place]],
+            float(np.exp(logs[place, predicted[place]])),
+            float(loss[place]),
+        ]
+        for place in worst
+    ]
+    return Sheet(["row", "tweet", "true", "predicted", "probability of predicted", "loss"], rows)

@@ -1,0 +1,94 @@
+"""A smaller encoder cut from a larger one: some of its layers, narrower feed-forward parts, all else as it was."""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from chirplet.config.schema import Count, Index, Settings
+from chirplet.system.error import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+
+class Cut(Settings):
+    """What is kept. `layers` names them, or says which `depth` of them: the lowest, or those evenly spread.
+
+    `depth: null` is half of the layers, `feed_forward: null` the width there is. With `pretrained: false` a model of
+    that shape starts from random weights.
+    """
+
+    layers: Literal["lower", "even"] | Annotated[list[Index], Field(min_length=1)]
+    depth: Count | None
+    feed_forward: Count | None
+    pretrained: bool
+
+    @model_validator(mode="after")
+    def _layers_agree_with_depth(self) -> Self:
+        if isinstance(self.layers, list):
+            if self.layers != sorted(set(self.layers)):
+                raise ValueError(f"layers: got {self.layers}, should be in ascending order, each once")
+            if self.depth is not None:
+                raise ValueError(f"depth: got {self.depth}, should be null where layers are named")
+        return self
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the lower half of the layers, as where nothing is said."""
+        return self == Cut(layers="lower", depth=None, feed_forward=None, pretrained=True)
+
+    def kept(self, depth: int) -> list[int]:
+        """The layers kept of so many, from 0, ascending.
+
+        Raises:
+            ConfigError: there are not so many.
+        """
+        if isinstance(self.layers, list):
+            if self.layers[-1] >= depth:
+                raise ConfigError(
+                    f"stage.cut.layers: got {self.layers}, should be less than {depth}, the teacher's layers"
+                )
+            return list(self.layers)
+        wanted = max(depth // 2, 1) if self.depth is None else self.depth
+        if wanted > depth:
+            raise ConfigError(f"stage.cut.depth: got {wanted}, should be at most {depth}, the teacher's layers")
+        if self.layers == "lower":
+            return list(range(wanted))
+        # First and last are among them where there are two or more; of one, the first.
+        return [round(place * (depth - 1) / max(wanted - 1, 1)) for place in range(wanted)]
+
+
+def cut_down(model: "PreTrainedModel", cut: Cut, seed: int) -> "PreTrainedModel":
+    """A smaller copy of the classifier in evaluation mode; `seed` draws its weights where none are copied.
+
+    Lower layers carry over best (arXiv 2305.15032). Of a feed-forward part those units stay whose weights, in and out,
+    have the largest product of norms.
+
+    Raises:
+        ConfigError: the model has fewer layers or narrower feed-forward parts than are to be kept.
+    """
+    import torch
+
+    from chirplet.model.family.base import encoder_layers
+    from chirplet.model.family.narrowing import narrowed
+
+    width: int = model.config.intermediate_size
+    if cut.feed_forward is not None and cut.feed_forward > width:
+        raise ConfigError(f"stage.cut.feed_forward: got {cut.feed_forward}, should be at most {width}, the teacher's")
+    kept = cut.kept(len(encoder_layers(model)))
+    heads: int = model.config.num_attention_heads
+    units = [_strongest(encoder_layers(model)[layer], cut.feed_forward or width) for layer in kept]
+    student = narrowed(model, kept, [torch.arange(heads)] * len(kept), units)
+    if not cut.pretrained:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            student = type(model)(student.config).eval()
+    return student
+
+
+def _strongest(layer: Any, width: int) -> "Tensor":
+    """The `width` units of a layer's feed-forward part that stay, in their order."""
+    up, down = layer.intermediate.dense.weight.detach(), layer.output.dense.weight.detach()
+    units: Tensor = (up.norm(dim=1) * down.norm(dim=0)).topk(width).indices.sort().values
+    return units

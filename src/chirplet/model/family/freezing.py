@@ -1,0 +1,41 @@
+"""Which parameters are trained."""
+
+from typing import Literal
+
+from transformers import PreTrainedModel
+
+from chirplet.model.family.base import depth_from_top, encoder_layers
+from chirplet.system.error import ModelError
+
+Method = Literal["full", "last_layers", "head"]
+Layers = int | Literal["all"]
+
+
+def freeze(model: PreTrainedModel, method: Method, layers: Layers | None, embeddings: bool) -> None:
+    """Train all of the model, its head and the last `layers` layers, or its head alone; freeze the rest.
+
+    The pooler goes with the head. `layers` and `embeddings` count for `last_layers` only.
+
+    Raises:
+        ModelError: `layers` is missing, negative or more than the model has.
+    """
+    lowest = len(encoder_layers(model)) + 1
+    reach = {"full": lowest, "head": 0}.get(method)
+    if reach is None:
+        reach = _checked(layers, available=lowest - 1)
+    for name, parameter in model.named_parameters():
+        depth = depth_from_top(model, name)
+        parameter.requires_grad = depth <= reach or (method == "last_layers" and embeddings and depth == lowest)
+
+
+def count_trainable(model: PreTrainedModel) -> int:
+    """How many numbers the optimizer may change."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _checked(layers: Layers | None, available: int) -> int:
+    if layers == "all":
+        return available
+    if layers is None or not 0 <= layers <= available:
+        raise ModelError(f"stage.layers: got {layers}, should be 0 to {available}, as many as the model has, or all")
+    return layers

@@ -1,0 +1,147 @@
+"""The encoder's forward and backward pass, arranged so that matrix products come nearer to bounding its speed.
+
+What it computes is what `transformers` computes for BERT and RoBERTa (the tests compare logits and gradients); how:
+
+- Tokens stand in one row after another without the padding between them; only attention sees a padded batch.
+- What passes between layers stays in the computing type. Under autocast it would be fp32, and cast for each product.
+- Query, key and value are one product.
+- The last layer is computed for the first token alone, which is all that a classification head reads: every token is
+  still a key and a value there, but two of the layer's twelve parts of matrix products are left, where the feed-forward
+  is four times as wide as the model.
+- A weight's gradient is computed in the weight's own layout.
+"""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.nn.functional import dropout, embedding, layer_norm, scaled_dot_product_attention
+from transformers import PreTrainedModel
+
+from chirplet.model.family.base import encoder_layers
+from chirplet.model.fast_forward.packing import Layout, Packed, Padded
+
+Encoder = Literal["packed", "padded", "transformers"]
+"""Who computes the encoder: this module, on tokens alone or on the padded batch, or `transformers`."""
+
+POST_NORM = frozenset({"bert", "roberta", "xlm-roberta", "camembert"})
+"""Architectures whose layers are those that `first_token_states` computes."""
+
+
+def first_token_states(
+    model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, packed: bool = True
+) -> Tensor:
+    """The encoder's state of the first token of each tweet, shape (batch, width), in autocast's type or fp32.
+
+    Args:
+        model: of an architecture in `POST_NORM`; its modules' dropout rates, training modes and attention
+            implementation (eager, else scaled dot product) count.
+        input_ids: shape (batch, tokens), padded on the right.
+        attention_mask: shape (batch, tokens), 1 where there is a token, 0 where there is padding.
+        packed: leave padding out of everything but attention.
+    """
+    device = input_ids.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+    layers = list(encoder_layers(model))
+    full = device == "cpu" and bool(attention_mask.all())
+    with torch.autocast(device, enabled=False):
+        layout = Packed(attention_mask) if packed and not full else Padded(attention_mask)
+        bias = None
+        if not full:
+            bias = torch.zeros_like(attention_mask, dtype=dtype).masked_fill_(attention_mask == 0, float("-inf"))
+        states = _embed(model, input_ids, layout).to(dtype)
+        attend = _eager if model.config._attn_implementation == "eager" else _fused
+        for layer in layers:
+            states = _layer(layer, states, layout, bias, attend, last=layer is layers[-1])
+    return states
+
+
+def _embed(model: PreTrainedModel, input_ids: Tensor, layout: Layout) -> Tensor:
+    embeddings: Any = model.base_model.embeddings
+    words: nn.Embedding = embeddings.word_embeddings
+    # RoBERTa counts positions from behind the padding's own.
+    start = 0 if model.config.model_type == "bert" else embeddings.padding_idx + 1
+    positions = embedding(layout.positions() + start, embeddings.position_embeddings.weight)
+    states = embedding(layout.ids(input_ids), words.weight, words.padding_idx, sparse=words.sparse)
+    states = states + (positions + embeddings.token_type_embeddings.weight[0])
+    return embeddings.dropout(embeddings.LayerNorm(states))  # type: ignore[no-any-return]
+
+
+def _layer(layer: Any, states: Tensor, layout: Layout, bias: Tensor | None, attend: Any, last: bool) -> Tensor:
+    """States (tokens of all tweets, width) in and out; of the last layer the first tokens' alone, (batch, width)."""
+    inner, heads = layer.attention.self, layer.attention.self.num_attention_heads
+    asking = layout.firsts(states) if last else states
+    if last:
+        (query,) = _heads(_linear(asking, inner.query)[:, None], 1, heads)
+        key, value = _heads(layout.spread(_linear(states, inner.key, inner.value)), 2, heads)
+    else:
+        query, key, value = _heads(layout.spread(_linear(states, inner.query, inner.key, inner.value)), 3, heads)
+    context = attend(query, key, value, bias, inner.dropout.p if inner.training else 0.0).transpose(1, 2).flatten(2)
+    context = context[:, 0] if last else layout.gather(context)
+    attended = _add(layer.attention.output, context, asking)
+    return _add(
+        layer.output, layer.intermediate.intermediate_act_fn(_linear(attended, layer.intermediate.dense)), attended
+    )
+
+
+def _add(output: Any, states: Tensor, residual: Tensor) -> Tensor:
+    """Project, drop out, add the residual, normalise."""
+    norm: nn.LayerNorm = output.LayerNorm
+    summed = output.dropout(_linear(states, output.dense)) + residual
+    return layer_norm(summed, norm.normalized_shape, norm.weight.to(summed.dtype), norm.bias.to(summed.dtype), norm.eps)
+
+
+def _heads(projected: Tensor, count: int, heads: int) -> tuple[Tensor, ...]:
+    """(batch, tokens, count * width) to `count` of (batch, heads, tokens, width / heads)."""
+    split = projected.unflatten(-1, (count, heads, -1)).permute(2, 0, 3, 1, 4)
+    parts: tuple[Tensor, ...] = split.contiguous().unbind(0)
+    return parts
+
+
+def _eager(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, rate: float) -> Tensor:
+    """softmax(Q Kᵀ / √size + bias) V, product by product: the quicker one on a CPU, forth and back."""
+    rows, heads, asking, size = query.shape
+    query, key, value = query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1)
+    scores = torch.baddbmm(query.new_empty(()), query, key.transpose(1, 2), beta=0, alpha=size**-0.5)
+    if bias is not None:
+        scores = scores.view(rows, heads, asking, -1).add_(bias[:, None, None]).flatten(0, 1)
+    shares = scores.softmax(-1)
+    if rate:
+        shares = dropout(shares, rate)
+    return torch.bmm(shares, value).view(rows, heads, asking, size)
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, rate: float) -> Tensor:
+    mask = None if bias is None else bias[:, None, None]
+    return scaled_dot_product_attention(query, key, value, mask, rate)
+
+
+class _Linear(Function):
+    """x Wᵀ + b for x of shape (n, in), W (out, in) and b (out,)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.addmm(bias, x, weight.t())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        (gradient,) = gradients
+        of_x, of_weight, of_bias = ctx.needs_input_grad
+        return (
+            gradient @ weight if of_x else None,
+            # Autograd's own is the transpose of xᵀ times the gradient, which has to be copied.
+            gradient.t() @ x if of_weight else None,
+            gradient.sum(0) if of_bias else None,
+        )
+
+
+def _linear(states: Tensor, *projections: nn.Linear) -> Tensor:
+    """All projections of the states, (n, width) to (n, widths), in the states' type."""
+    weights = [projection.weight.to(states.dtype) for projection in projections]
+    biases = [projection.bias.to(states.dtype) for projection in projections]
+    weight, bias = (torch.cat(parts) if len(parts) > 1 else parts[0] for parts in (weights, biases))
+    product: Tensor = _Linear.apply(states, weight, bias)  # type: ignore[no-untyped-call]
+    return product

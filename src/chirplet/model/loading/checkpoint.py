@@ -1,0 +1,113 @@
+"""Where a checkpoint lies on disk, and what goes on record about it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from chirplet.model.loading import bundled
+from chirplet.model.loading.hub import download
+from chirplet.model.pretrained import NAME, Pretrained
+from chirplet.system.error import Key, ModelError
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a model started from. `name` is a hub id or a folder's name, never a path.
+
+    `revision` is the hub's commit hash or the bundled distribution with its version, and null for a folder.
+    `parent` is the id of the artifact that the folder holds, where it holds one. `pretrained` is false for
+    random weights and for what was made from them; `weights_sha256` is null for random weights.
+    """
+
+    name: str
+    revision: str | None
+    weights_sha256: str | None
+    pretrained: bool
+    parent: str | None
+
+
+def checkpoint_folder(settings: Pretrained) -> Path:
+    """The local folder of the checkpoint, downloaded if it has to be.
+
+    Raises:
+        ModelError: it is damaged, or it cannot be had.
+    """
+    if settings.is_bundled:
+        return bundled.bundled_folder()
+    if settings.is_folder:
+        return settings.folder
+    return download(settings.name_or_path, settings.revision, weights=settings.pretrained)
+
+
+def weight_files(settings: Pretrained, folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint, each with a readable header: one, or its shards in order.
+
+    Raises:
+        ModelError: there are none, one is missing, or one is damaged.
+    """
+    index = folder / "model.safetensors.index.json"
+    names = ["model.safetensors"]
+    if not (folder / names[0]).is_file() and index.is_file():
+        names = _shards(index)
+    elif not (folder / names[0]).is_file():
+        raise ModelError(*_no_safetensors(settings, folder))
+    for name in names:
+        if not (folder / name).is_file():
+            raise ModelError(NAME, f": {settings.name_or_path} lacks its weights {name}")
+        try:
+            with safe_open(folder / name, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ModelError(NAME, f": {name} of {settings.name_or_path} is damaged ({error})") from None
+    return [folder / name for name in names]
+
+
+def origin_of(settings: Pretrained, folder: Path, weights: list[Path]) -> Origin:
+    """The record of a checkpoint; `weights` is empty where only its architecture is taken."""
+    if settings.is_bundled:
+        revision = f"{bundled.DISTRIBUTION}=={bundled.VERSION}"
+        digest = bundled.WEIGHTS_SHA256 if weights else None
+        return Origin(bundled.ORIGINAL_NAME, revision, digest, settings.pretrained, None)
+    digest = bundled.sha256(*weights) if weights else None
+    if not settings.is_folder:
+        return Origin(settings.name_or_path, folder.name, digest, settings.pretrained, None)
+    record = _read_json(folder / "artifact.json") if (folder / "artifact.json").is_file() else {}
+    pretrained = settings.pretrained and record.get("pretrained", True)
+    parent = record.get("id") if settings.pretrained else None
+    if not (isinstance(pretrained, bool) and isinstance(parent, str | None)):
+        raise ModelError(f"{folder / 'artifact.json'} should have a boolean as pretrained and text as id")
+    return Origin(folder.resolve().name, None, digest, pretrained, parent)
+
+
+def _shards(index: Path) -> list[str]:
+    named = _read_json(index).get("weight_map")
+    if not isinstance(named, dict) or not named:
+        raise ModelError(f"{index} names no weights")
+    names = sorted({str(name) for name in named.values()})
+    outside = next((name for name in names if Path(name).name != name), None)
+    if outside is not None:
+        raise ModelError(f"{index} names {outside!r}, which is no file of its own folder")
+    return names
+
+
+def _no_safetensors(settings: Pretrained, folder: Path) -> tuple[str, ...]:
+    name = settings.name_or_path
+    lacks = f": {name} has no model.safetensors, and only safetensors are loaded, never pickles; "
+    if settings.is_folder:
+        return NAME, lacks, "open it where it was made and save it again with save_pretrained"
+    discussed = f"(see https://huggingface.co/{name}/discussions), or convert it and give its folder"
+    converted = ("pin the pull request that converts it, ", Key("model.revision"), f"=refs/pr/N {discussed}")
+    return NAME, lacks, *converted
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} should hold a JSON object")
+    return content

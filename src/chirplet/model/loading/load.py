@@ -1,0 +1,142 @@
+"""A pretrained encoder with a classification head on it."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+
+from chirplet.model.family.base import head_modules, is_head
+from chirplet.model.loading.checkpoint import Origin, checkpoint_folder, origin_of, weight_files
+from chirplet.model.loading.open import open_config, opening
+from chirplet.model.loading.sizes import check_sizes
+from chirplet.model.loading.tokenizer import load_tokenizer
+from chirplet.model.pretrained import NAME, Pretrained
+from chirplet.system.error import Key, ModelError
+
+__all__ = ["LoadedModel", "Origin", "load_model", "load_tokenizer"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A classifier in evaluation mode, in float32 on the CPU, and where it came from."""
+
+    model: PreTrainedModel
+    origin: Origin
+
+
+def load_model(settings: Pretrained, labels: Sequence[str], seed: int) -> LoadedModel:
+    """Open the checkpoint as a classifier of `labels`.
+
+    A head that the checkpoint already has for the same labels in the same order is kept; otherwise a new one
+    is drawn from `seed`. torch's global random state is neither used nor changed.
+
+    Raises:
+        ModelError: the checkpoint cannot be had, is damaged or incomplete, or holds no safetensors.
+    """
+    folder = checkpoint_folder(settings)
+    previous = _labels_of(open_config(settings, folder))
+    config = _classifier_config(settings, folder, labels)
+    width, heads = config.hidden_size, config.num_attention_heads
+    if settings.shape.changes() and width % heads:
+        wrong = f": got {width}, should be a multiple of its {heads} "
+        raise ModelError(Key("model.shape.width"), wrong, Key("model.shape.heads"))
+    weights = weight_files(settings, folder) if settings.pretrained else []
+    check_sizes(folder, weights)
+    with opening(settings), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        if settings.pretrained:
+            model = _open_weights(settings, folder, config, previous, seed)
+        else:
+            model = AutoModelForSequenceClassification.from_config(
+                config, attn_implementation=settings.attention, dtype=torch.float32, trust_remote_code=False
+            )
+    model.eval()
+    return LoadedModel(model, origin_of(settings, folder, weights))
+
+
+def _classifier_config(settings: Pretrained, folder: Path, labels: Sequence[str]) -> PretrainedConfig:
+    return open_config(
+        settings,
+        folder,
+        id2label=dict(enumerate(labels)),
+        label2id={label: index for index, label in enumerate(labels)},
+        problem_type="single_label_classification",
+        hidden_dropout_prob=settings.dropout,
+        attention_probs_dropout_prob=settings.dropout,
+        classifier_dropout=settings.classifier_dropout,
+        **settings.shape.changes(),
+    )
+
+
+def _labels_of(config: PretrainedConfig) -> list[str]:
+    names = config.id2label or {}
+    return [name for _, name in sorted((int(index), name) for index, name in names.items())]
+
+
+def _open_weights(
+    settings: Pretrained, folder: Path, config: PretrainedConfig, previous: list[str], seed: int
+) -> PreTrainedModel:
+    opened: tuple[PreTrainedModel, dict[str, Any]] = AutoModelForSequenceClassification.from_pretrained(
+        folder,
+        config=config,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        attn_implementation=settings.attention,
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    model, info = opened
+    absent = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
+    _check_encoder(settings, model, absent, set(info["unexpected_keys"]))
+    head = {name for name, _ in model.named_parameters() if is_head(model, name)}
+    labels = _labels_of(config)
+    if previous != labels or head & absent:
+        initialise_head(model, seed)
+        if head - set(info["missing_keys"]):
+            log.info(
+                "a new classification head for %s; the checkpoint's is for %s",
+                ", ".join(labels),
+                ", ".join(previous),
+            )
+    return model
+
+
+def _check_encoder(settings: Pretrained, model: PreTrainedModel, absent: set[str], unexpected: set[str]) -> None:
+    """See that every weight of the encoder came from the checkpoint, and none of its layers was left out.
+
+    The pooler may be new: checkpoints of language models have none.
+    """
+    lacking = sorted(key for key in absent if not is_head(model, key) and ".pooler." not in key)
+    if lacking:
+        raise ModelError(
+            NAME,
+            f": {settings.name_or_path} lacks {len(lacking)} weights of its encoder, or has them in another size "
+            f"({lacking[0]}, ...); ",
+            Key("model.pretrained"),
+            "=false starts from random weights",
+        )
+    surplus = sorted(key for key in unexpected if "encoder.layer." in key)
+    if surplus:
+        raise ModelError(
+            NAME,
+            f": {settings.name_or_path} has weights of layers that its config.json does not name ({surplus[0]}, ...)",
+        )
+
+
+def initialise_head(model: PreTrainedModel, seed: int) -> None:
+    """Draw the linear layers of the head anew: weights from N(0, initializer_range), biases zero."""
+    generator = torch.Generator().manual_seed(seed)
+    for head in head_modules(model):
+        for module in head.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=model.config.initializer_range, generator=generator)
+                nn.init.zeros_(module.bias)

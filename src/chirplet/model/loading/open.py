@@ -1,0 +1,58 @@
+"""Opening a checkpoint's files with transformers, each failure told in one line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, PretrainedConfig
+
+from chirplet.model.loading.foreign_code import refuse_code
+from chirplet.model.loading.quiet import quiet
+from chirplet.model.loading.sizes import check_sizes
+from chirplet.model.pretrained import NAME, Pretrained
+from chirplet.system.error import ModelError, UserError
+
+# What chirplet sets or reads on a configuration: the BERT and RoBERTa families have all of it.
+REQUIRED = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "classifier_dropout",
+    "max_position_embeddings",
+)
+
+
+@contextmanager
+def opening(settings: Pretrained) -> Iterator[None]:
+    """Quiet transformers, and turn whatever it raises into one line that names the checkpoint."""
+    try:
+        with quiet():
+            yield
+    except UserError:
+        raise
+    except Exception as error:  # on damaged files transformers raises exceptions of every kind
+        reason = " ".join(str(error).split())[:200]
+        message = f": {settings.name_or_path} cannot be opened ({type(error).__name__}: {reason})"
+        raise ModelError(NAME, message) from error
+
+
+def open_config(settings: Pretrained, folder: Path, **changes: Any) -> PretrainedConfig:
+    """The checkpoint's configuration with `changes` made.
+
+    Raises:
+        ModelError: it is missing or damaged, or of an architecture that chirplet does not know.
+    """
+    if not (folder / "config.json").is_file():
+        raise ModelError(NAME, f": {settings.name_or_path} has no config.json")
+    refuse_code(folder)
+    check_sizes(folder)
+    with opening(settings):
+        config: PretrainedConfig = AutoConfig.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True, **changes
+        )
+    if any(not hasattr(config, name) for name in REQUIRED):
+        raise ModelError(
+            NAME,
+            f": {settings.name_or_path} is of type {config.model_type!r}; should be of the BERT or RoBERTa family",
+        )
+    return config

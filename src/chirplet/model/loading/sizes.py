@@ -1,0 +1,82 @@
+"""Sizes that a checkpoint's configuration claims, looked at before anything of them is built."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from chirplet.system.error import ModelError
+
+LAYERS = re.compile(r"(^|_)layers?$")
+MOST_LAYERS = 1_000
+MOST = {
+    "num_labels": 2**16,
+    "hidden_size": 2**16,
+    "embedding_size": 2**16,
+    "intermediate_size": 2**20,
+    "num_attention_heads": 2**16,
+    "vocab_size": 2**24,
+    "max_position_embeddings": 2**20,
+    "type_vocab_size": 2**16,
+}
+"""Far above what any encoder has."""
+MOST_WEIGHTS = 2**34
+"""Of a model whose weights are drawn; the largest of the BERT and RoBERTa families has 2**33.3."""
+
+
+def check_sizes(folder: Path, weights: Sequence[Path] = ()) -> None:
+    """See that the model of `config.json` is no larger than a model can be, and than its `weights` say.
+
+    Only lower bounds of what it would have are compared, in numbers: those of the layers' largest matrices and of each
+    table. They hold for every relative of BERT, and a model that keeps them has about ten times the numbers that its
+    files have at most. Whoever opens a file reports what is no JSON or no safetensors.
+
+    Args:
+        folder: of the checkpoint.
+        weights: its safetensors files, whose headers alone are read; none where weights are drawn.
+
+    Raises:
+        ModelError: it is larger; names the key.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        held = sum(map(_numbers, weights)) if weights else MOST_WEIGHTS
+    except (OSError, ValueError, RecursionError, SafetensorError):
+        return
+    for key, value in _whole_numbers(config):
+        most = MOST_LAYERS if LAYERS.search(key) else MOST.get(key, math.inf)
+        if value > most:
+            raise ModelError(f"{path}: {key} is {value}, should be at most {most}")
+    for keys, claimed in _claimed(dict(_whole_numbers(config))):
+        if claimed > held:
+            but = f"its {'files hold' if weights[1:] else 'file holds'}" if weights else "no model has more than"
+            raise ModelError(f"{path}: {', '.join(keys)} make {claimed:,} weights or more, but {but} {held:,}")
+
+
+def _numbers(weights: Path) -> int:
+    with safe_open(weights, framework="np") as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 - no mapping
+
+
+def _whole_numbers(node: Any) -> Iterator[tuple[str, int]]:
+    """Every key with a whole number, the outermost ones last."""
+    if not isinstance(node, dict):
+        return
+    for value in node.values():
+        yield from _whole_numbers(value)
+    yield from ((key, value) for key, value in node.items() if type(value) is int)
+
+
+def _claimed(sizes: dict[str, int]) -> Iterator[tuple[list[str], int]]:
+    """Products of sizes that are at most the numbers of the model, each with its keys."""
+    keys = ["num_hidden_layers", "hidden_size", "intermediate_size"]
+    layers, hidden, inner = (sizes.get(key, 1) for key in keys)
+    yield keys, layers * hidden * max(hidden, inner)
+    width = min("hidden_size", "embedding_size", key=lambda key: sizes.get(key, math.inf))
+    for table in ("vocab_size", "max_position_embeddings", "type_vocab_size"):
+        yield [table, width], sizes.get(table, 1) * sizes.get(width, 1)

@@ -1,0 +1,64 @@
+"""The tokenizer that belongs to a checkpoint."""
+
+from pathlib import Path
+from typing import Any, cast
+
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+from chirplet.model.loading.bertweet_tokenizer import open_bertweet
+from chirplet.model.loading.checkpoint import checkpoint_folder
+from chirplet.model.loading.open import open_config, opening
+from chirplet.model.pretrained import NAME, Pretrained
+from chirplet.system.error import Key, ModelError
+
+# Their position ids start behind the padding id, as fairseq's do.
+OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm"})
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
+
+
+def load_tokenizer(settings: Pretrained) -> PreTrainedTokenizerBase:
+    """The checkpoint's own tokenizer, cutting at `settings.max_length` tokens, special tokens included.
+
+    Raises:
+        ModelError: it is missing or damaged, does not fit the model, or `max_length` is more than that reads.
+    """
+    folder = checkpoint_folder(settings)
+    config = open_config(settings, folder)
+    allowed = longest_input(config)
+    if settings.max_length > allowed:
+        raise ModelError(
+            Key("model.max_length"),
+            f": got {settings.max_length}, {settings.name_or_path} reads at most {allowed} tokens",
+        )
+    with opening(settings):
+        tokenizer = _open(folder, config, settings.max_length)
+    if len(tokenizer) > config.vocab_size:
+        raise ModelError(
+            NAME,
+            f": the tokenizer of {settings.name_or_path} has {len(tokenizer)} tokens, "
+            f"its model only {config.vocab_size}",
+        )
+    return tokenizer
+
+
+def longest_input(config: PretrainedConfig) -> int:
+    """How many tokens fit in the position table, special tokens included."""
+    positions = int(config.max_position_embeddings)
+    if config.model_type not in OFFSET_POSITIONS:
+        return positions
+    padding = 1 if config.pad_token_id is None else int(config.pad_token_id)
+    return positions - padding - 1
+
+
+def _open(folder: Path, config: PretrainedConfig, max_length: int) -> PreTrainedTokenizerBase:
+    named: Any = get_tokenizer_config(folder).get("tokenizer_class") or getattr(config, "tokenizer_class", None)
+    if str(named).startswith("Bertweet"):
+        return open_bertweet(folder, max_length)
+    # Without these, transformers makes up a tokenizer of five special tokens and says nothing.
+    if not any((folder / name).is_file() for name in VOCABULARIES):
+        raise ModelError(f"{folder.name} has no tokenizer: none of {', '.join(VOCABULARIES)}")
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder, trust_remote_code=False, local_files_only=True, model_max_length=max_length
+    )
+    return cast(PreTrainedTokenizerBase, tokenizer)

@@ -1,0 +1,63 @@
+"""How much attention heads and feed-forward neurons matter, by what the loss would change without them.
+
+First-order Taylor expansion: |a · ∂L/∂a|, summed over a tweet's tokens before the absolute value is taken (Molchanov et
+al. 2019, arXiv 1906.10771; of heads, Michel et al. 2019, arXiv 1905.10650, equation 2).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel
+
+from chirplet.data.batching.padding import by_length, padded
+from chirplet.model.family.base import encoder_layers
+from chirplet.pruner.base import Evidence
+
+BATCH_SIZE = 32
+
+
+def importances(model: PreTrainedModel, evidence: Evidence) -> tuple[Tensor, Tensor]:
+    """Of each layer's heads, shape (layers, heads), and neurons, shape (layers, width), over the sample.
+
+    The model is left in evaluation mode, without gradients.
+    """
+    layers: list[Any] = list(encoder_layers(model))
+    count = model.config.num_attention_heads
+    heads = torch.zeros(len(layers), count)
+    neurons = torch.zeros(len(layers), model.config.intermediate_size)
+    seen: dict[nn.Module, Tensor] = {}
+    handles = []
+    for layer in layers:
+        for dense in (layer.attention.output.dense, layer.output.dense):
+            handles.append(dense.register_forward_pre_hook(_keep(seen)))
+    model.eval()
+    try:
+        for batch in by_length(evidence.tokens.lengths, BATCH_SIZE):
+            input_ids, mask = map(torch.from_numpy, padded(evidence.tokens, batch, evidence.pad_id))
+            loss = cross_entropy(
+                model(input_ids=input_ids, attention_mask=mask).logits,
+                torch.from_numpy(evidence.labels[batch]),
+                reduction="sum",  # so that each tweet's gradient is its own
+            )
+            wanted = [dense for layer in layers for dense in (layer.attention.output.dense, layer.output.dense)]
+            gradients = torch.autograd.grad(loss, [seen[dense] for dense in wanted])
+            for i, (dense, gradient) in enumerate(zip(wanted, gradients, strict=True)):
+                changes = (seen[dense].detach() * gradient).sum(dim=1)  # (batch, width), padding's gradient is 0
+                if i % 2 == 0:
+                    heads[i // 2] += changes.unflatten(1, (count, -1)).sum(dim=2).abs().sum(dim=0)
+                else:
+                    neurons[i // 2] += changes.abs().sum(dim=0)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return heads, neurons
+
+
+def _keep(seen: dict[nn.Module, Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        (seen[module],) = inputs
+
+    return hook

@@ -1,0 +1,75 @@
+"""What pruning alone does before any recovery: accuracy by sparsity, and the loss by the layer that is pruned."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chirplet.data.batching.tokens import Tokens
+from chirplet.metric.classification import evaluate
+from chirplet.model.family.base import encoder_layers
+from chirplet.pruner.masking.masks import masked, prunable
+from chirplet.runtime.base import Runtime, predict_logits
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Validation tweets that models are compared on, how many at once, and what runs a model: where, in what."""
+
+    tokens: Tokens
+    target: NDArray[np.int64]
+    labels: Sequence[str]
+    pad_id: int
+    batch_size: int
+    runtime: "Callable[[PreTrainedModel], Runtime]"
+
+    def judge(self, model: "PreTrainedModel") -> dict[str, float]:
+        """`accuracy`, and `loss` in nats; `runtime` may move the model, which is moved back."""
+        before: Any = model.device
+        try:
+            logits = predict_logits(self.runtime(model), self.tokens, self.pad_id, self.batch_size)
+        finally:
+            model.to(before)
+        metrics = evaluate(logits, self.target, self.labels)
+        return {name: metrics[name] for name in ("accuracy", "loss")}
+
+
+def curve(
+    model: "PreTrainedModel",
+    masks_at: "Callable[[float], Mapping[str, Tensor]]",
+    sparsities: Sequence[float],
+    judges: Judges,
+) -> list[dict[str, float]]:
+    """For each sparsity, pruned at once and not trained: itself, `accuracy` and `loss`."""
+    points = []
+    for sparsity in sparsities:
+        with masked(model, masks_at(sparsity)) as pruned:
+            points.append({"sparsity": sparsity} | judges.judge(pruned))
+    return points
+
+
+def layer_losses(model: "PreTrainedModel", masks: "Mapping[str, Tensor]", judges: Judges) -> list[float]:
+    """By how much the loss rises, in nats, where one layer alone is pruned; lowest layer first."""
+    dense = judges.judge(model)["loss"]
+    prefix = f"{model.base_model_prefix}.encoder.layer."
+    rises = []
+    for layer in range(len(encoder_layers(model))):
+        own = {name: mask for name, mask in masks.items() if name.startswith(f"{prefix}{layer}.")}
+        with masked(model, own) as pruned:
+            rises.append(judges.judge(pruned)["loss"] - dense)
+    return rises
+
+
+def module_sparsity(model: "PreTrainedModel") -> dict[str, float]:
+    """The share of zeros in each matrix and each embedding table, by the module's name."""
+    tables: dict[str, Any] = {name: weight for name, weight in prunable(model, "all").items() if weight.dim() == 2}
+    return {
+        name.removesuffix(".weight"): 1 - int(weight.count_nonzero()) / weight.numel()
+        for name, weight in tables.items()
+    }

@@ -1,0 +1,129 @@
+"""The nodes by which ONNX Runtime computes a classifier whose weights have a scale for each block of them.
+
+`MatMulNBits` and `GatherBlockQuantized` take blocks along the inputs of a layer and along the rows of a table. Weights
+have 4 bits, those of layers that are kept 8.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from torch import nn
+
+from chirplet.quantizer.base import Quantization
+from chirplet.quantizer.graph.onnx import (
+    MICROSOFT,
+    Arithmetic,
+    Linears,
+    array,
+    check_known,
+    classifier_graph,
+    layer_names,
+)
+from chirplet.quantizer.graph.onnx_int8_nodes import STEPS, Int8
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LEVELS = {"fp32": 1, "int8": 4}
+"""How ONNX Runtime numbers what products are made of."""
+
+
+class BlockQuantization(Quantization):
+    """Writes the graph anew for each set of layers that is kept: that takes a fraction of a second."""
+
+    def __init__(self, model: "PreTrainedModel", block_size: int, activations: str) -> None:
+        check_known(model)
+        self.model = model
+        self.block_size = block_size
+        self.activations = activations
+        self.layers = layer_names(model)
+        self.facts: dict[str, Any] = {
+            "weights": f"int4, one scale for {block_size} of an output or row",
+            "activations": activations,
+        }
+
+    def write(self, folder: Path, kept: Collection[str]) -> None:
+        metadata = {"precision": f"int4/{self.activations}", "weight_bits": "4"}
+        blocks = Blocks(kept, self.block_size, LEVELS[self.activations])
+        onnx.save(classifier_graph(self.model, blocks, metadata), folder / "model.onnx")
+        self.model.config.save_pretrained(folder)
+
+
+class Blocks(Int8):
+    """ONNX Runtime's operations on blocks; what is kept has 8 bits. Tables read whole stand as in int8's graph."""
+
+    def __init__(self, kept: Collection[str], block_size: int, level: int) -> None:
+        super().__init__(kept, STEPS)
+        self.block_size = block_size
+        self.level = level
+
+    def rows(self, name: str, table: NDArray[np.float32], operation: str, *which: str) -> str:
+        if operation != "Gather":
+            return super().rows(name, table, operation, *which)
+        if name in self.kept:
+            return self.rounded_rows(name, table, operation, *which)
+        codes, scale = in_blocks(table, self.block_size, bits=4)
+        codes = codes.reshape(len(table), -1)[:, : table.shape[1]]
+        packed = pairs(np.bitwise_and(codes - np.uint8(8), np.uint8(0xF))).tobytes()
+        weight = helper.make_tensor(f"{name}.weight", TensorProto.INT4, table.shape, packed, raw=True)
+        self.constants[weight.name] = weight
+        found: str = self.node(
+            "GatherBlockQuantized",
+            weight.name,
+            *which,
+            self.constant(f"{name}.weight_scale", scale),
+            domain=MICROSOFT,
+            block_size=self.block_size,
+            gather_axis=0,
+            quantize_axis=1,
+            name=f"{name}.lookup",
+        )
+        return found
+
+    attend_first = Arithmetic.attend_first  # its keys and values stand in 4 bits too
+
+    def linear(self, states: str, layers: Linears) -> list[str]:
+        return [self._product(states, name, layer) for name, layer in layers.items()]
+
+    def _product(self, states: str, name: str, layer: nn.Linear) -> str:
+        bits = 8 if name in self.kept else 4
+        codes, scale = in_blocks(array(layer.weight), self.block_size, bits)
+        inputs = [
+            states,
+            self.constant(f"{name}.weight", codes if bits == 8 else pairs(codes)),
+            self.constant(f"{name}.weight_scale", scale),
+            *([] if layer.bias is None else ["", "", self.constant(f"{name}.bias", array(layer.bias))]),
+        ]
+        sizes = {"K": layer.in_features, "N": layer.out_features, "bits": bits, "block_size": self.block_size}
+        found: str = self.node(
+            "MatMulNBits", *inputs, domain=MICROSOFT, accuracy_level=self.level, name=f"{name}.product", **sizes
+        )
+        return found
+
+
+def in_blocks(weight: NDArray[np.float32], size: int, bits: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Codes (rows, blocks, size) of `bits`, whose middle is zero, and scales (rows, blocks); of (rows, columns).
+
+    The largest weight of a block by magnitude has the lowest code, since there is one more on that side. A last block
+    that is not full is filled with zeros.
+    """
+    rows, columns = weight.shape
+    middle = 2 ** (bits - 1)
+    blocks = np.pad(weight, ((0, 0), (0, -columns % size))).reshape(rows, -1, size)
+    place = np.abs(blocks).argmax(axis=2, keepdims=True)
+    extreme = np.take_along_axis(blocks, place, axis=2)
+    # All zeros have any scale.
+    scale = np.where(extreme == 0, np.float32(1), extreme / np.float32(-middle))
+    codes = np.clip(np.rint(blocks / scale) + middle, 0, 2 * middle - 1).astype(np.uint8)
+    return codes, scale[:, :, 0]
+
+
+def pairs(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Codes of 4 bits, two in a byte along the last axis, the first of them in its lower half."""
+    both: NDArray[np.uint8] = codes[..., 0::2] | codes[..., 1::2] << np.uint8(4)
+    return both

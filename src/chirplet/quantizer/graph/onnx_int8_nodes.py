@@ -1,0 +1,194 @@
+"""The nodes by which ONNX Runtime computes a classifier in int8.
+
+Tables of embeddings have one scale a row and one a column; those that are kept stand in fp16. It is what comes into a
+layer that int8 rounds too roughly, by one scale for a batch; so layers that are kept are computed in fp32. Their
+weights stand in int8 all the same, with a scale for each input beside that for each output. So do keys and values of
+the last layer, which are never computed: the first token's query goes to the states instead (`Int8.attend_first`).
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from chirplet.model.family.base import encoder_layers
+from chirplet.quantizer.base import Quantization
+from chirplet.quantizer.graph.onnx import (
+    MASKED,
+    MICROSOFT,
+    Arithmetic,
+    Attention,
+    Linears,
+    array,
+    check_known,
+    classifier_graph,
+    layer_names,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+STEPS, REDUCED_STEPS = 127, 63
+"""Steps from zero to the largest weight, of 8 bits and of 7."""
+
+
+class OnnxQuantization(Quantization):
+    """Writes the graph anew for each set of layers that is kept: that takes a fraction of a second."""
+
+    def __init__(self, model: "PreTrainedModel", steps: int) -> None:
+        check_known(model)
+        self.model = model
+        self.steps = steps
+        last: Any = list(encoder_layers(model))[-1]
+        never_computed = (last.attention.self.key, last.attention.self.value)
+        self.layers = tuple(name for name in layer_names(model) if model.get_submodule(name) not in never_computed)
+        self.facts: dict[str, Any] = {
+            "weights": "int8, one scale an output; tables: one a row and one a column",
+            "activations": "uint8, one scale a batch",
+            "reduce_range": steps == REDUCED_STEPS,
+        }
+
+    def write(self, folder: Path, kept: Collection[str]) -> None:
+        metadata = {"precision": "int8/fp32", "weight_bits": "7" if self.steps == REDUCED_STEPS else "8"}
+        graph = classifier_graph(self.model, Int8(kept, self.steps), metadata)
+        onnx.save(graph, folder / "model.onnx")
+        self.model.config.save_pretrained(folder)
+
+
+class Int8(Arithmetic):
+    """ONNX Runtime's own operations, in int8 but for the layers that are `kept`."""
+
+    def __init__(self, kept: Collection[str], steps: int) -> None:
+        super().__init__()
+        self.kept = frozenset(kept)
+        self.steps = steps
+
+    def weight(self, name: str, values: NDArray[np.float32]) -> str:
+        """A matrix (in, out) that fp32 computes with."""
+        balance = scales(values, axis=1)
+        whole, steps = rounded(values / balance, STEPS, axis=0)
+        # Of constants alone: the runtime does this once, when it opens the file.
+        single = self.node("Cast", self.constant(f"{name}.weight", whole), to=TensorProto.FLOAT)
+        scaled = self.node("Mul", single, self.constant(f"{name}.weight_scale", steps))
+        matrix: str = self.node("Mul", scaled, self.constant(f"{name}.input_scale", balance))
+        return matrix
+
+    def rows(self, name: str, table: NDArray[np.float32], operation: str, *which: str) -> str:
+        if name in self.kept:
+            half = self.node(operation, self.constant(f"{name}.weight", table.astype(np.float16)), *which)
+            kept: str = self.node("Cast", half, to=TensorProto.FLOAT)
+            return kept
+        return self.rounded_rows(name, table, operation, *which)
+
+    def rounded_rows(self, name: str, table: NDArray[np.float32], operation: str, *which: str) -> str:
+        """Rows of a table in int8, kept or not."""
+        balance = column_scales(table)
+        whole, scale = (
+            self.node(operation, self.constant(f"{name}.{part}", values), *which)
+            for part, values in zip(("weight", "weight_scale"), rounded(table / balance, STEPS, axis=1), strict=True)
+        )
+        row = self.node("Mul", self.node("Cast", whole, to=TensorProto.FLOAT), scale)
+        found: str = self.node("Mul", row, self.constant(f"{name}.column_scale", balance[0]))
+        return found
+
+    def linear(self, states: str, layers: Linears) -> list[str]:
+        if all(name in self.kept for name in layers):
+            return super().linear(states, layers)
+        values, scale, zero_point = self.node("DynamicQuantizeLinear", states, outputs=3)
+        found = []
+        for name, layer in layers.items():
+            if name in self.kept:
+                found += super().linear(states, {name: layer})
+                continue
+            whole, steps = rounded(array(layer.weight).T, self.steps, axis=0)
+            inputs = [
+                values,
+                self.constant(f"{name}.weight", whole),
+                scale,
+                self.constant(f"{name}.weight_scale", steps[0]),
+                zero_point,
+                self.constant(f"{name}.weight_zero_point", np.zeros_like(whole[0])),
+                *([] if layer.bias is None else [self.constant(f"{name}.bias", array(layer.bias))]),
+            ]
+            found.append(self.node("MatMulIntegerToFloat", *inputs, domain=MICROSOFT))
+        return found
+
+    def mask(self, attention_mask: str) -> str:
+        found: str = self.node("Cast", attention_mask, to=TensorProto.INT32)
+        return found
+
+    def attend_first(self, states: str, first: str, mask: str, attention: Attention) -> str:
+        """Without keys and values of tokens: q·(W x) = (Wᵀq)·x, and Σ pᵢ (W xᵢ) = W Σ pᵢ xᵢ, for one query a tweet.
+
+        The keys' bias adds the same to all scores, so softmax takes it out again.
+        """
+        (query,) = self.linear(first, attention.query)
+        heads, size = attention.heads, attention.size
+        split = self.constant("split_first", np.array([0, heads, size]))
+        apart = self.constant("heads_apart", np.array([heads, size, -1]))
+        ((key, of_keys),), ((value, of_values),) = attention.key.items(), attention.value.items()
+        from_states = (
+            self.weight(key, array(of_keys.weight).T * np.float32(attention.scale)),
+            self.weight(value, array(of_values.weight).T),
+        )
+        to_keys, to_values = (
+            self.node("Reshape", self.node("Transpose", matrix, perm=[1, 0]), apart) for matrix in from_states
+        )
+        by_head = self.node("Transpose", self.node("Reshape", query, split), perm=[1, 0, 2])
+        asked = self.node("Transpose", self.node("MatMul", by_head, to_keys), perm=[1, 0, 2])
+        scores = self.node("MatMul", asked, self.node("Transpose", states, perm=[0, 2, 1]))
+        shares = self.node("Softmax", self.node("Add", scores, self._hidden(mask)), axis=-1)
+        taken = self.node("Transpose", self.node("MatMul", shares, states), perm=[1, 0, 2])
+        context = self.node("MatMul", taken, self.node("Transpose", to_values, perm=[0, 2, 1]))
+        together = self.node("Transpose", context, perm=[1, 0, 2])
+        joined = self.node("Reshape", together, self.constant("join_first", np.array([0, 1, heads * size])))
+        if of_values.bias is None:
+            return str(joined)
+        found: str = self.node("Add", joined, self.constant(f"{value}.bias", array(of_values.bias)))
+        return found
+
+    def _hidden(self, mask: str) -> str:
+        """What is added to scores, (batch, 1, tokens)."""
+        absent = self.node("Not", self.node("Cast", mask, to=TensorProto.BOOL))
+        added = self.node("Mul", self.node("Cast", absent, to=TensorProto.FLOAT), self.constant("mask_scale", MASKED))
+        found: str = self.node("Unsqueeze", added, self.constant("place_1", np.array([1])))
+        return found
+
+    def context(self, query: str, key: str, value: str, mask: str, attention: Attention) -> str:
+        inputs = (query, key, value, "", mask)
+        settings: dict[str, Any] = {
+            "num_heads": attention.heads,
+            "scale": attention.scale,
+            "mask_filter_value": float(MASKED),
+        }
+        found: str = self.node("MultiHeadAttention", *inputs, domain=MICROSOFT, **settings)
+        return found
+
+    def gelu(self, states: str) -> str:
+        found: str = self.node("Gelu", states, domain=MICROSOFT)
+        return found
+
+
+def rounded(weight: NDArray[np.float32], steps: int, axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Whole numbers within ±`steps` and their scales along `axis`, which is kept with length 1."""
+    scale = scales(weight / np.float32(steps), axis)
+    return np.rint(weight / scale).astype(np.int8), scale
+
+
+def column_scales(table: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scales of the columns of a table (rows, width), shape (1, width), that has scales of its rows too.
+
+    A column that stands out in every row would take all steps of each; it does in positions. They are taken of rows
+    that are as large as each other, since a row that is large as a whole would set the scales of all columns.
+    """
+    return scales(table / scales(table, axis=1), axis=0)
+
+
+def scales(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """The largest magnitude along `axis`, which is kept with length 1; hardly anything, but not zero, where all are."""
+    largest: NDArray[np.float32] = np.abs(values).max(axis=axis, keepdims=True)
+    return np.maximum(largest, np.float32(2.0**-120)).astype(np.float32)

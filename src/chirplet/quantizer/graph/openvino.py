@@ -1,0 +1,134 @@
+"""How OpenVINO gets a classifier in int8: from the fp32 graph, by NNCF."""
+
+import contextlib
+import io
+import logging
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+
+from chirplet.data.batching.padding import padded
+from chirplet.quantizer.base import Calibration, Quantization
+from chirplet.quantizer.graph.onnx import Arithmetic, classifier_graph, layer_names
+from chirplet.runtime.openvino import MODEL, REMEDY
+from chirplet.runtime.optional_dependency import needs
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class OpenVinoWeights(Quantization):
+    """Weights in int8; activations are quantized by the runtime, `group_size` channels of a token together."""
+
+    def __init__(self, model: "PreTrainedModel", group_size: int, workspace: Path) -> None:
+        self.config = model.config
+        self.group_size = group_size
+        with _nncf() as (_, openvino):
+            self.converted = openvino.convert_model(write_graph(model, workspace))
+        # Positions are cut out of their table, not looked up; NNCF leaves such a table as it is.
+        self.layers = tuple(name for name in layer_names(model) if _compressed(self.converted, name))
+        activations = f"int8, one scale for {group_size} channels of a token" if group_size else "not quantized"
+        self.facts: dict[str, Any] = {"weights": "int8, one scale an output or row", "activations": activations}
+
+    def write(self, folder: Path, kept: Collection[str]) -> None:
+        model = self.converted.clone()
+        with _nncf() as (nncf, _):
+            ignored = nncf.IgnoredScope(
+                names=[op.get_friendly_name() for layer in kept for op in _operations(model, layer)]
+            )
+            mode = nncf.CompressWeightsMode.INT8_SYM
+            model = nncf.compress_weights(model, mode=mode, ignored_scope=ignored)
+        model.set_rt_info(str(self.group_size), ["runtime_options", "DYNAMIC_QUANTIZATION_GROUP_SIZE"])
+        _save(model, folder, self.config)
+
+
+class OpenVinoStatic(Quantization):
+    """Calibrated once; a layer that is kept has the roundings of its input and weight taken out again."""
+
+    def __init__(
+        self, model: "PreTrainedModel", calibration: Calibration, tweets: int, alpha: float, workspace: Path
+    ) -> None:
+        self.config = model.config
+        tokens, order = calibration.tokens, np.argsort(calibration.tokens.lengths, kind="stable")
+        chosen = order[np.linspace(0, len(order) - 1, min(tweets, len(order))).round().astype(int)]
+        inputs = [padded(tokens, [int(i)], calibration.pad_id) for i in chosen]
+        feeds = [{"input_ids": ids, "attention_mask": mask} for ids, mask in inputs]
+        with _nncf() as (nncf, openvino):
+            from nncf.quantization.advanced_parameters import (
+                AdvancedQuantizationParameters,
+                AdvancedSmoothQuantParameters,
+            )
+
+            advanced = AdvancedQuantizationParameters(
+                smooth_quant_alphas=AdvancedSmoothQuantParameters(matmul=alpha),
+                backend_params={"compress_weights": False},
+            )
+            self.calibrated = nncf.quantize(
+                openvino.convert_model(write_graph(model, workspace)),
+                nncf.Dataset(feeds),
+                model_type=nncf.ModelType.TRANSFORMER,
+                subset_size=len(feeds),
+                advanced_parameters=advanced,
+            )
+        self.layers = tuple(name for name in layer_names(model) if self._roundings(self.calibrated, name))
+        self.facts: dict[str, Any] = {
+            "weights": "int8, one scale an output or row",
+            "activations": "int8, one scale a layer",
+            "calibration_tweets": len(feeds),
+        }
+
+    def write(self, folder: Path, kept: Collection[str]) -> None:
+        model = self.calibrated.clone()
+        for name in kept:
+            for target, rounding in self._roundings(model, name):
+                target.replace_source_output(rounding.input_value(0))
+        # Done by NNCF itself unless, as here, layers may still be taken out.
+        from openvino._offline_transformations import compress_quantize_weights_transformation
+
+        compress_quantize_weights_transformation(model)
+        _save(model, folder, self.config)
+
+    def _roundings(self, model: Any, layer: str) -> list[tuple[Any, Any]]:
+        """Inputs of a layer's product that a `FakeQuantize` feeds, each with that."""
+        targets = [target for operation in _operations(model, layer) for target in operation.inputs()]
+        pairs = [(target, target.get_source_output().get_node()) for target in targets]
+        return [(target, source) for target, source in pairs if source.get_type_name() == "FakeQuantize"]
+
+
+def write_graph(model: "PreTrainedModel", workspace: Path) -> Path:
+    """The fp32 graph, which a conversion maps and may go back to for as long as the workspace is there."""
+    path = workspace / "fp32.onnx"
+    onnx.save(classifier_graph(model, Arithmetic(), {}), path)
+    return path
+
+
+def _operations(model: Any, layer: str) -> list[Any]:
+    """The product of a linear layer, or the lookup in a table."""
+    wanted = {f"{layer}.product", f"{layer}.lookup"}
+    return [operation for operation in model.get_ops() if operation.get_friendly_name() in wanted]
+
+
+def _compressed(model: Any, layer: str) -> bool:
+    return any(operation.get_type_name() in {"MatMul", "Gather"} for operation in _operations(model, layer))
+
+
+def _save(model: Any, folder: Path, config: Any) -> None:
+    import openvino
+
+    model.set_rt_info("int8", "chirplet_precision")
+    openvino.save_model(model, folder / MODEL, compress_to_fp16=True)
+    config.save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def _nncf() -> Iterator[tuple[Any, Any]]:
+    """The two libraries, without tables and progress bars on the terminal."""
+    with needs("nncf", REMEDY), contextlib.redirect_stdout(io.StringIO()):
+        import nncf
+        import openvino
+
+        nncf.set_log_level(logging.ERROR)
+        yield nncf, openvino

@@ -1,1 +1,0 @@
-"""A run made again from its record alone: `python run.py repeat=ARTIFACT`."""

@@ -1,0 +1,111 @@
+"""What a student is taught: tweets with and without labels, and who says something of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chirplet.artifact.artifact import Artifact
+from chirplet.data.base import row_names
+from chirplet.data.preparation.corpus import Corpus, Tweets
+from chirplet.model.loading.bundled import sha256
+from chirplet.stage.base import Run
+from chirplet.stage.distillation.teachers import EVERYONE, Folds, Teachers
+from chirplet.stage.distillation.unlabeled import read_unlabelled, without_held_out, without_known, word_drop
+from chirplet.stage.output.write_artifact import Prepared
+from chirplet.stage.run.parent import prepared
+from chirplet.system.error import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from chirplet.stage.distill import Distill
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The first `plain` of `tweets` are as they were written, those with labels before the others; then come views.
+
+    `folds` says whom each is learnt from, None that it is from all `teachers`; `account` tells for the record what the
+    tweets are.
+    """
+
+    tweets: Tweets
+    plain: int
+    folds: Folds | None
+    teachers: Teachers
+    account: dict[str, Any]
+
+    def logits(self, run: Run, batch_size: int) -> NDArray[np.float32]:
+        """What the teachers say of the tweets, shape (n, classes).
+
+        Those with labels, those without and views are asked for apart, since other students may share some of them.
+
+        Raises:
+            ModelError: a teacher's model cannot be run.
+        """
+        rows = np.arange(len(self.tweets))
+        parts = [
+            self.teachers.logits(
+                self.tweets.take(part), None if self.folds is None else self.folds[part], run, batch_size
+            )
+            for part in np.split(rows, [self.account["labelled"], self.plain])
+            if len(part)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def make_lesson(stage: "Distill", files: Sequence[str], corpus: Corpus, teachers: Teachers, run: Run) -> Lesson:
+    """The train tweets, those of `files` without labels, and views of both.
+
+    A view is learnt from whoever teaches the tweet that it is of; tweets of files from all teachers together.
+
+    Raises:
+        DataError: a file cannot be read, or none of them has a tweet that is new.
+    """
+    train = corpus.train
+    read = (
+        read_unlabelled(files, stage.transfer_column, stage.transfer_encoding, run.data.repair)
+        if files
+        else train.take(np.empty(0, np.int64))
+    )
+    more = without_known(read, corpus)
+    if files and not len(more):
+        raise DataError(f"transfer: {len(read):,} tweets, none of which data={corpus.name} has not got already")
+    plain = train.joined(more)
+    views = without_held_out(word_drop(plain, stage.word_drop, stage.views, run.seed), plain, corpus)
+    folds = None
+    if teachers.folds is not None:
+        own = np.concatenate([teachers.folds, np.full(len(more), EVERYONE)])
+        folds = np.concatenate([own, np.tile(own, stage.views)])
+    account: dict[str, Any] = {"labelled": len(train), "transfer": len(more), "views": len(views)}
+    if files:
+        account["transfer_left_out"] = len(read) - len(more)
+        paths = [Path(file).expanduser() for file in files]
+        account["transfer_files"] = {name: sha256(path) for name, path in zip(row_names(paths), paths, strict=True)}
+    return Lesson(plain.joined(views), len(plain), folds, teachers, account)
+
+
+def check_shared_tokens(name: str, lesson: Lesson, student: Prepared, teacher: Artifact) -> None:
+    """See that student and teacher read every tweet as the same tokens.
+
+    Raises:
+        ConfigError: they do not; says why.
+    """
+    told = prepared(teacher, student.corpus, student.cache_dir)
+    own, others = student.tokens(lesson.tweets), told.tokens(lesson.tweets)
+    if np.array_equal(own.offsets, others.offsets) and np.array_equal(own.values, others.values):
+        return
+    if student.tokenizer.get_vocab() != told.tokenizer.get_vocab():
+        reason = "their vocabularies differ"
+    elif student.cleaning != told.cleaning:
+        reason = f"their cleaning is {student.cleaning} and {told.cleaning}"
+    elif student.max_length != told.max_length:
+        reason = f"their max_length is {student.max_length} and {told.max_length}"
+    else:
+        reason = "their tokenizers differ"
+    raise ConfigError(
+        f"distiller: got {name}, which compares token by token, but student and teacher have other tokens ({reason}); "
+        "should be logits alone"
+    )

@@ -1,0 +1,96 @@
+"""The student as it starts: a model of its own, or its teacher cut down."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from chirplet.artifact.artifact import RECORD, Ancestor, Artifact, check_free
+from chirplet.data.preparation.corpus import Corpus
+from chirplet.model.family.cutting import Cut, cut_down
+from chirplet.model.loading.checkpoint import Origin
+from chirplet.model.loading.load import LoadedModel, load_model, load_tokenizer
+from chirplet.model.pretrained import Pretrained
+from chirplet.runtime.base import runtime_of
+from chirplet.stage.base import Run
+from chirplet.stage.output.write_artifact import Prepared, artifact_folder, lineage_of
+from chirplet.stage.run.compatibility import check_data, check_val_untrained
+from chirplet.stage.run.parent import lineage_from, prepared, trainable
+from chirplet.system.error import ArtifactError, ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+KEYS = {"model.": "student.", "model": "model@student"}
+"""The model's keys, which errors name, and what they are here."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """A student before its first step, the tweets as its own tokenizer reads them, and its lineage."""
+
+    loaded: LoadedModel
+    data: Prepared
+    lineage: list[Ancestor]
+
+
+def own_start(settings: Pretrained, corpus: Corpus, run: Run, other_data: bool) -> Start:
+    """A student that `model@student` names, with its own cleaning and tokenizer.
+
+    Raises:
+        ArtifactError: it is an artifact that was made from other tweets, and may not be (`other_data`).
+        ModelError: it cannot be had, is damaged or incomplete.
+    """
+    if settings.pretrained and settings.is_folder and (settings.folder / RECORD).is_file() and not other_data:
+        artifact = Artifact.open(settings.folder)
+        check_data(artifact, corpus, run, key="student")
+        check_val_untrained(artifact, "student")
+    with _called_student():
+        loaded = load_model(settings, corpus.labels, run.seed)
+        tokenizer = load_tokenizer(settings)
+    data = Prepared(corpus, tokenizer, settings.cleaning, settings.max_length, run.cache_dir)
+    return Start(loaded, data, lineage_of(replace(run, model=settings), loaded))
+
+
+@contextmanager
+def _called_student() -> Iterator[None]:
+    """Let a line about the model name the student's keys."""
+    try:
+        yield
+    except ModelError as error:
+        raise error.renamed(KEYS) from error
+
+
+def cut_start(teacher: Artifact, cut: Cut, corpus: Corpus, run: Run) -> Start:
+    """The teacher cut down, with its cleaning, tokenizer and lineage.
+
+    Raises:
+        ArtifactError: the teacher is quantized, or the run has an artifact already.
+        ConfigError: there is less of the teacher than is to be kept.
+    """
+    check_free(artifact_folder(run))
+    check_val_untrained(teacher, "teacher")
+    whole = open_inside(teacher, "a student is cut from it; name another with model@student=NAME")
+    model = cut_down(whole, cut, run.seed)
+    lineage = lineage_from(teacher)
+    if not cut.pretrained:
+        name = teacher.record.lineage[0].name
+        lineage = [Ancestor(name=name, revision=None, weights_sha256=None, pretrained=False, artifact=None, stage=None)]
+    parent = lineage[-1]
+    layers, whole_layers = (config.num_hidden_layers for config in (model.config, whole.config))
+    title = f"{layers} of {whole_layers} layers of {teacher.record.lineage[0].name}"
+    origin = Origin(title, None, parent.weights_sha256, parent.pretrained, parent.artifact)
+    return Start(LoadedModel(model, origin), prepared(teacher, corpus, run.cache_dir), lineage)
+
+
+def open_inside(teacher: Artifact, why: str) -> "PreTrainedModel":
+    """The teacher's model in fp32, where its layers are needed.
+
+    Raises:
+        ArtifactError: it is for another runtime than PyTorch, or quantized to integers; `why` ends the line.
+    """
+    kind = runtime_of(teacher.folder)
+    if kind != "pytorch":
+        raise ArtifactError(f"teacher: {str(teacher.folder)!r} is for {kind}, should be for pytorch where {why}")
+    return trainable(teacher.folder)

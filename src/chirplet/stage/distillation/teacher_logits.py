@@ -1,0 +1,90 @@
+"""A teacher's logits: computed once for the same teacher and tweets, memory-mapped from then on."""
+
+import hashlib
+import io
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+
+from chirplet.artifact.artifact import Artifact, content_id
+from chirplet.data.batching.tokens import tokenize
+from chirplet.data.preparation import cleaning
+from chirplet.data.preparation.corpus import Tweets
+from chirplet.runtime.base import accelerator_for, open_runtime, predict_logits, runtime_of
+from chirplet.runtime.tokenizer import open_tokenizer
+from chirplet.system.cache_files import locked_folder, write_whole
+from chirplet.system.console import console
+from chirplet.system.hardware import bf16_is_native, device_of
+
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 2
+"""Since when a teacher answers its probe first."""
+
+
+def teacher_logits(
+    artifact: Artifact,
+    tweets: Tweets,
+    cache_dir: Path,
+    *,
+    batch_size: int,
+    accelerator: str,
+    threads: int | None,
+    verify: bool = True,
+) -> NDArray[np.float32]:
+    """What the artifact says of `tweets`, after its own cleaning and by its own tokens; shape (n, classes).
+
+    The file is keyed by the artifact's bytes, its cleaning and length, the texts, and what changes the last digits: the
+    runtime, what it computes on and in, how many tweets at once. Texts are taken as the corpus has them, that is
+    repaired.
+
+    Raises:
+        ConfigError: the accelerator asked for is not there.
+        ModelError: the artifact's model or tokenizer is damaged, its runtime is not installed, or it answers its probe
+            otherwise.
+    """
+    record = artifact.record
+    texts = hashlib.sha256()
+    for text in tweets.text:
+        texts.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    kind = runtime_of(artifact.folder)
+    accelerator = accelerator_for(artifact.folder, accelerator)
+    device = device_of(accelerator)
+    computed = (kind, device.type, f"bf16={bf16_is_native(device)}", str(batch_size), f"verify={verify}")
+    # Of the files that are there: what the record says is of those that were written.
+    itself = content_id(artifact.folder)
+    parts = (str(FORMAT_VERSION), itself, cleaning.fingerprint(record.cleaning), str(record.max_length), *computed)
+    key = hashlib.sha256("\n".join((*parts, texts.hexdigest())).encode()).hexdigest()
+    with locked_folder(cache_dir / "logits") as folder:
+        path = folder / f"{key}.npy"
+        if path.exists():
+            try:
+                return _mapped(path, len(tweets), len(record.labels))
+            except ValueError as error:
+                logger.warning("the cache entry %s is damaged (%s) and is made again", path, error)
+        tokenizer, pad_id = open_tokenizer(artifact.folder, record.max_length)
+        runtime = open_runtime(
+            artifact.folder, accelerator=accelerator, threads=threads, precision="auto", verify=verify
+        )
+        tokens = tokenize(tweets.text, tokenizer, record.cleaning, record.max_length)
+        stream = io.BytesIO()
+        np.save(stream, predict_logits(runtime, tokens, pad_id, batch_size, _shown), allow_pickle=False)
+        write_whole(stream.getbuffer(), path)
+        return _mapped(path, len(tweets), len(record.labels))
+
+
+def _shown(batches: list[list[int]]) -> Iterable[list[int]]:
+    """Batches, and on a terminal a bar: a large teacher takes minutes."""
+    out = console()
+    return track(batches, "teacher's logits", console=out, transient=True, disable=not out.is_terminal)
+
+
+def _mapped(path: Path, tweets: int, classes: int) -> NDArray[np.float32]:
+    logits: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+    if logits.shape != (tweets, classes) or logits.dtype != np.float32:
+        raise ValueError(f"shape {logits.shape} of {logits.dtype}, should be {(tweets, classes)} of float32")
+    return logits

@@ -1,0 +1,86 @@
+"""More tweets than there are labels for: files without any, and views of tweets with words dropped.
+
+All of them have the label -100, which is none: they are learnt from the teacher alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from chirplet.data.base import row_names
+from chirplet.data.preparation.corpus import Corpus, Tweets
+from chirplet.data.preparation.deduplicate import text_key
+from chirplet.data.preparation.repair import repair
+from chirplet.data.table.reader import read_table
+from chirplet.system.error import DataError
+
+UNLABELLED = -100
+"""The label that torch's cross-entropy passes over."""
+
+
+def read_unlabelled(files: Sequence[str], text_column: str, encoding: str, mend: bool) -> Tweets:
+    """The tweets in the files' text column, repaired where `mend` says so; blank ones are left out.
+
+    Raises:
+        DataError: a file is missing, damaged, without that column, or holds something else than text there.
+    """
+    paths = [Path(file).expanduser() for file in files]
+    rows: list[str] = []
+    texts: list[str] = []
+    for path, name in zip(paths, row_names(paths), strict=True):
+        try:
+            with read_table(path, encoding=encoding) as table:
+                table.require(text_column)
+                for row in table:
+                    text = "" if row.cells[text_column] is None else row.cells[text_column]
+                    if not isinstance(text, str):
+                        raise DataError(f"{path} row {row.number}: {text_column!r} is {text!r}, should be text")
+                    if text.strip():
+                        rows.append(f"{name}:{row.number}")
+                        texts.append(repair(text)[0] if mend else text)
+        except DataError as error:
+            raise error.renamed({"data.encoding": "stage.transfer_encoding"}).behind("transfer: ") from None
+    return _unlabelled(rows, texts)
+
+
+def without_known(tweets: Tweets, corpus: Corpus) -> Tweets:
+    """Those whose text stands in no split of the corpus, each text once: held-out tweets are not to be learnt from."""
+    seen = {text_key(text) for split in (corpus.train, corpus.val, corpus.test) for text in split.text} | {""}
+    keep = []
+    for place, text in enumerate(tweets.text):
+        key = text_key(text)
+        if key not in seen:
+            seen.add(key)
+            keep.append(place)
+    return tweets.take(np.array(keep, np.int64))
+
+
+def word_drop(tweets: Tweets, share: float, views: int, seed: int) -> Tweets:
+    """`views` copies of each tweet, in which each word is dropped with probability `share`, but never all of them."""
+    rows: list[str] = []
+    texts: list[str] = []
+    for view in range(views):
+        random = np.random.default_rng((seed, view))
+        for row, text in zip(tweets.row_id, tweets.text, strict=True):
+            words = text.split()
+            kept = random.random(len(words)) >= share
+            if words and not kept.any():
+                kept[random.integers(len(words))] = True
+            rows.append(f"{row}#{view + 1}")
+            texts.append(" ".join(word for word, stays in zip(words, kept, strict=True) if stays))
+    return _unlabelled(rows, texts)
+
+
+def without_held_out(views: Tweets, plain: Tweets, corpus: Corpus) -> Tweets:
+    """Views whose text has become that of a validation or test tweet are what they were before words were dropped."""
+    held_out = {text_key(text) for split in (corpus.val, corpus.test) for text in split.text}
+    texts = [
+        plain.text[place % len(plain)] if text_key(text) in held_out else text for place, text in enumerate(views.text)
+    ]
+    return replace(views, text=texts)
+
+
+def _unlabelled(rows: list[str], texts: list[str]) -> Tweets:
+    return Tweets(rows, texts, np.full(len(texts), UNLABELLED, np.int64), [None] * len(texts))

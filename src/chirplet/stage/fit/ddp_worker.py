@@ -1,0 +1,82 @@
+"""A process that trains along with the one that started it: `python -m chirplet.stage.fit.ddp_worker`, given a `Peer` by it."""
+
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from chirplet.data.batching.batches import Share
+from chirplet.stage.base import Run
+from chirplet.system.child_process import ERROR, received
+from chirplet.system.error import UserError
+
+
+class Following(pl.Callback):
+    """What a process minds that follows another one.
+
+    Its random numbers depend on where it is alone, so that a run that goes on from a checkpoint, which has those of the
+    first process, has the same ones. It leaves signals to the first process, and goes when that does.
+    """
+
+    def __init__(self, seed: int, rank: int) -> None:
+        self.seed = seed
+        self.rank = rank
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take no notice of a signal, which Lightning would: it has put its own handler there by now."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed dropout."""
+        place = np.random.SeedSequence([self.seed, self.rank, trainer.current_epoch, batch_idx])
+        torch.manual_seed(int(place.generate_state(1)[0]))
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One share of a training: what `chirplet.stage.fit.fit.fit` was given, and where the processes meet."""
+
+    run: Run
+    module: pl.LightningModule
+    train_loader: DataLoader[Any]
+    val_loader: DataLoader[Any] | None
+    checkpoint: str | None
+    meeting: Path
+    share: Share
+    threads: int
+
+    def work(self) -> None:
+        """Train to the end; the result is the first process's too."""
+        from chirplet.stage.fit.ddp_processes import joined
+        from chirplet.stage.fit.fit import follow, seed_everything
+
+        seed_everything(self.run)
+        (self.meeting / f"{self.share.rank}.ready").touch()
+        loaders = [loader for loader in (self.train_loader, self.val_loader) if loader is not None]
+        with joined(self.run, self.meeting, self.share, self.threads, loaders):
+            following = Following(self.run.seed, self.share.rank)
+            follow(self.run, self.module, self.train_loader, self.val_loader, self.checkpoint, self.share, following)
+
+
+def main() -> None:
+    """Receive the share and work on it."""
+    import chirplet.stage.fit.fit  # noqa: F401 - while the first process still pickles
+
+    try:
+        received().work()
+    except UserError as error:
+        sys.stderr.writelines(f"{ERROR}{line}\n" for line in str(error).splitlines())
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

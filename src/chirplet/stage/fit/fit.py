@@ -1,0 +1,199 @@
+"""Fit a Lightning module and leave the best weights in it; what every stage that trains shares."""
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+from torch.utils.data import DataLoader
+
+from chirplet.callback.base import CallbackSettings
+from chirplet.callback.checkpoint import CheckpointSettings
+from chirplet.callback.early_stopping import EarlyStoppingSettings
+from chirplet.callback.lightning.interruption import PROCESSES, Belonging, Interruption, RandomState
+from chirplet.config.schema import Foreign
+from chirplet.data.batching.batches import Share
+from chirplet.stage.base import AUTO, Run
+from chirplet.stage.fit.ddp_processes import processes
+from chirplet.stage.fit.trial_report import TrialReport
+from chirplet.stage.run.identity import identity_of, newest
+from chirplet.sweep.trial.trial import current
+from chirplet.system.console import console, shown_path
+from chirplet.system.error import ConfigError
+from chirplet.system.hardware import keep_freed_memory, set_torch_threads
+from chirplet.system.run_lock import hold_output
+
+# Lightning sets its own level when it is imported, so this must come after.
+for name in ("pytorch_lightning", "lightning_fabric"):
+    logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def seed_everything(run: Run) -> None:
+    """Seed every generator and set the number of threads."""
+    pl.seed_everything(run.seed, verbose=False)
+    set_torch_threads(run.trainer.threads)
+
+
+def checkpoint_folder(run: Run, resume: str | None) -> Path:
+    """Where checkpoints go: a resumed run writes where it was, since the best one so far lies there."""
+    return run.output_dir / "checkpoints" if resume in (None, AUTO) else Path(resume).expanduser().absolute().parent
+
+
+def fit(
+    run: Run,
+    module: pl.LightningModule,
+    train_loader: DataLoader[Any],
+    val_loader: DataLoader[Any] | None,
+    loggers: Sequence[Logger],
+    resume: str | None,
+    reported: bool = True,
+) -> dict[str, Any]:
+    """Train `module`; on return it holds the best weights by validation.
+
+    Without a `val_loader`, or without `CheckpointSettings` among the callbacks, it holds the last ones. In a sweep the
+    trial's study is told of every validation, if this training is what the trial is about (`reported`). With several
+    `trainer.devices` other processes train along.
+
+    Returns:
+        An account for the record: epochs, steps, seconds (of this session, validation included), whether it was
+        resumed, precision, device, processes, threads of each, and which epoch was best by what.
+
+    Raises:
+        ConfigError: `resume` is no checkpoint of such a run, early stopping has no checkpoint to go back to, or the
+            steps end before the first validation.
+        Interrupted: Ctrl-C or SIGTERM came; a checkpoint was saved.
+        ProcessError: another process that trained along ended.
+    """
+    if run.trainer.keep_freed_memory:
+        keep_freed_memory()
+    if val_loader is not None and any(_watches_validation(entry) for entry in run.callbacks.values()):
+        run.trainer.check_validated(len(train_loader))
+    identity, folder = identity_of(run, train_loader), checkpoint_folder(run, resume)
+    start = _start(run, resume, folder, identity, module)
+    trial = current() if reported else None
+    saving = [entry.every_minutes for entry in run.callbacks.values() if isinstance(entry, CheckpointSettings)]
+    interruption = Interruption(folder, saving[0] if saving else None)
+    callbacks = [
+        *_callbacks(run, folder, val_loader is not None),
+        Belonging(identity, run.trainer.devices),
+        interruption,
+    ]
+    if trial is not None and val_loader is not None:
+        callbacks.append(TrialReport(trial, run.objective))
+    # Held already, but where `resume` lies in another run's folder.
+    with hold_output(folder.parent), interruption:  # noqa: SIM117 - the others leave before the signals are given back
+        with processes(run, module, train_loader, val_loader, start) as share:
+            trainer = run.trainer.build(callbacks, loggers, run.deterministic, run.output_dir, share)
+            started, threads = time.perf_counter(), torch.get_num_threads()
+            trainer.fit(module, train_loader, val_loader, ckpt_path=start, weights_only=True)
+    account: dict[str, Any] = {
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "seconds": time.perf_counter() - started,
+        "resumed": start is not None,
+        "precision": run.trainer.resolved_precision(),
+        "device": run.trainer.device().type,
+        "processes": run.trainer.devices,
+        "threads": threads,
+    }
+    if interruption.asked:
+        interruption.save_and_leave(trainer)
+    return account | _best(trainer, module)
+
+
+def follow(
+    run: Run,
+    module: pl.LightningModule,
+    train_loader: DataLoader[Any],
+    val_loader: DataLoader[Any] | None,
+    checkpoint: str | None,
+    share: Share,
+    following: pl.Callback,
+) -> None:
+    """Train along with the process that called `fit` with the same things, on another share; it alone has the result.
+
+    All have the callbacks that decide something, so that they agree on what comes next.
+    """
+    if run.trainer.keep_freed_memory:
+        keep_freed_memory()
+    folder = run.output_dir if checkpoint is None else Path(checkpoint).parent  # it writes nothing there
+    callbacks = _callbacks(run, folder, val_loader is not None)
+    trainer = run.trainer.build([*callbacks, following], [], run.deterministic, run.output_dir, share)
+    trainer.fit(module, train_loader, val_loader, ckpt_path=checkpoint, weights_only=True)
+
+
+def _start(run: Run, resume: str | None, folder: Path, identity: str, module: pl.LightningModule) -> str | None:
+    """The checkpoint to go on from, if there is one.
+
+    Raises:
+        ConfigError: it is not of such a run.
+    """
+    start = newest(folder, identity) if resume == AUTO else None if resume is None else Path(resume).expanduser()
+    if start is None:
+        return None
+    before = _checked(start, module)["callbacks"].get(Belonging.__qualname__, {}).get(PROCESSES)
+    if resume == AUTO:
+        console().print(f"goes on from {shown_path(start)}", highlight=False)
+    if before not in (None, run.trainer.devices):
+        console().print(
+            f"it was trained by {before} process{'es' * (before > 1)}, now by trainer.devices={run.trainer.devices}: "
+            "the batches stay the same; random numbers of dropout and the order of sums differ from here on",
+            highlight=False,
+        )
+    return str(start)
+
+
+def _best(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
+    """Put the best weights into the module, where they were kept; which they were, for the record."""
+    best = trainer.checkpoint_callback
+    if not (isinstance(best, ModelCheckpoint) and best.monitor is not None and best.best_model_path):
+        return {}
+    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    module.load_state_dict(state["state_dict"])
+    score = None if best.best_model_score is None else float(best.best_model_score)
+    return {"best_epoch": state["epoch"] + 1, "monitor": best.monitor, "best_score": score}
+
+
+def _watches_validation(entry: CallbackSettings | Foreign) -> bool:
+    return isinstance(entry, CallbackSettings) and entry.needs_validation
+
+
+def _callbacks(run: Run, folder: Path, validates: bool) -> list[pl.Callback]:
+    settings = list(run.callbacks.values())
+    checkpoints = [entry for entry in settings if isinstance(entry, CheckpointSettings)]
+    if validates and not checkpoints and any(isinstance(entry, EarlyStoppingSettings) for entry in settings):
+        raise ConfigError(
+            "callback: early_stopping without checkpoint would keep the weights of the worst epoch; "
+            "callback=default has both"
+        )
+    built: list[pl.Callback] = [RandomState()]
+    for entry in settings:
+        if isinstance(entry, Foreign):
+            built.append(entry.build(pl.Callback))
+        elif validates or not entry.needs_validation:
+            built.append(entry.build(folder))
+    # After those that choose: Lightning calls the first one the trainer's checkpoint callback.
+    return built + [entry.build_last(folder) for entry in checkpoints]
+
+
+def _checked(resume: Path, module: pl.LightningModule) -> dict[str, Any]:
+    """What the checkpoint holds, if it is one of such a run.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    try:
+        state: dict[str, Any] = torch.load(resume, map_location="cpu", weights_only=True, mmap=True)
+        found = set(state["state_dict"])
+        complete = {"loops", "optimizer_states", "lr_schedulers", "callbacks"} <= set(state)
+    except Exception as error:  # on a file that is no checkpoint torch raises exceptions of every kind
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ConfigError(f"resume: {str(resume)!r} is no checkpoint of a run ({reason})") from error
+    if not complete or found != set(module.state_dict()):
+        raise ConfigError(f"resume: {str(resume)!r} does not fit this run; give the overrides it was started with")
+    return state

@@ -1,0 +1,53 @@
+"""Train a parent on under int8's roundings."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from pytorch_lightning.loggers import Logger
+
+from chirplet.data.batching.batches import evaluation_loader, training_loader
+from chirplet.model.family.parameter_groups import parameter_groups
+from chirplet.module.classifier import Classifier, Optimization
+from chirplet.module.quantization_aware import QuantizationAware
+from chirplet.pruner.masking.masks import zeros_kept
+from chirplet.quantizer.qat import QAT
+from chirplet.stage.base import Run
+from chirplet.stage.fit.fit import fit
+from chirplet.stage.run.parent import Parent
+
+
+def train_rounded(
+    run: Run, settings: QAT, parent: Parent, loggers: Sequence[Logger], resume: str | None
+) -> dict[str, Any]:
+    """Train the parent's model in place, on the labels; the account of the training, which may go on from a checkpoint.
+
+    Weights that an earlier pruning has set to zero stay zero.
+
+    `transformers` computes it, since chirplet's own encoder does not come by the modules whose inputs are rounded.
+    """
+    run = replace(run, trainer=run.trainer.model_copy(update={"max_epochs": settings.epochs}))
+    model, data, corpus = parent.model, parent.data, parent.data.corpus
+    multiple = run.trainer.pad_to_multiple_of
+    train_loader = training_loader(
+        data.tokens(corpus.train),
+        corpus.train.label,
+        data.pad_id,
+        settings.batch_size,
+        run.seed,
+        run.trainer.pool_batches,
+        multiple,
+    )
+    val_loader = None
+    if len(corpus.val):
+        val_tokens = data.tokens(corpus.val)
+        val_loader = evaluation_loader(val_tokens, corpus.val.label, data.pad_id, settings.batch_size, multiple)
+    groups = parameter_groups(model, settings.learning_rate, settings.weight_decay, 1.0, None)
+    steps = run.trainer.optimizer_steps(len(train_loader))
+    optimization = Optimization(groups, "linear", settings.warmup_fraction, steps)
+    model.train()
+    with zeros_kept(model), QuantizationAware(model, settings.steps()):
+        module = Classifier(model, corpus.labels, optimization, 0.0, None, encoder="transformers")
+        account = fit(run, module, train_loader, val_loader, loggers, resume)
+    model.float().cpu().eval()
+    return account

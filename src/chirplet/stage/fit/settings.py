@@ -1,0 +1,97 @@
+"""The settings that stages which train share: how weights are moved, in what batches, how the result is judged."""
+
+from abc import ABC
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from chirplet.config.schema import Count, Fraction, NonNegative, Positive
+from chirplet.data.preparation.corpus import Corpus, Split, Tweets
+from chirplet.stage.base import Checkpoint, MeasuringStage
+from chirplet.system.error import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from chirplet.module.classifier import Optimization
+
+
+class TrainingStage(MeasuringStage, ABC):
+    """Keys of `conf/stage/_training.yaml`.
+
+    `layer_decay` multiplies the learning rate once per layer from the top down (Howard & Ruder 2018, arXiv
+    1801.06146).
+    """
+
+    learning_rate: Positive
+    head_learning_rate: Positive | None
+    weight_decay: NonNegative
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)]
+    schedule: Literal["linear", "cosine", "polynomial", "constant"]
+    warmup_fraction: Fraction
+    label_smoothing: Fraction
+    class_weights: Literal["balanced"] | list[Positive] | None
+    batch_size: Count
+    eval_batch_size: Count
+    evaluate_train: bool
+    evaluate_test: bool
+    resume: Checkpoint | None
+
+    def optimization(self, model: "PreTrainedModel", steps: int) -> "Optimization":
+        """Parameter groups of what is not frozen in `model`, and the schedule over so many optimizer steps."""
+        from chirplet.model.family.parameter_groups import parameter_groups
+        from chirplet.module.classifier import Optimization
+
+        groups = parameter_groups(
+            model, self.learning_rate, self.weight_decay, self.layer_decay, self.head_learning_rate
+        )
+        return Optimization(groups, self.schedule, self.warmup_fraction, steps)
+
+    def loss_weights(self, train: Tweets, labels: tuple[str, ...]) -> "Tensor | None":
+        """The weight of each class in the loss, shape (classes,), where there are any.
+
+        Raises:
+            ConfigError: the weights given are not one a label.
+        """
+        import torch
+
+        from chirplet.module.classifier import balanced_weights
+
+        if self.class_weights is None:
+            return None
+        if self.class_weights == "balanced":
+            return balanced_weights(train.label, len(labels))
+        if len(self.class_weights) != len(labels):
+            raise ConfigError(
+                f"stage.class_weights: got {len(self.class_weights)} weights, "
+                f"should be {len(labels)} ({', '.join(labels)})"
+            )
+        return torch.tensor(self.class_weights)
+
+    def judged(self, validated: bool = True) -> list[Split]:
+        """The splits that the result is judged on; `validated`: whether val was kept apart from what was trained on."""
+        wanted: dict[Split, bool] = {"train": self.evaluate_train, "val": validated, "test": self.evaluate_test}
+        return [split for split, judged in wanted.items() if judged]
+
+    def check_splits(self, corpus: Corpus, validated: bool = True) -> None:
+        """See that there are tweets to judge on.
+
+        Raises:
+            ConfigError: a split that is wanted is empty.
+        """
+        check_filled(corpus, val=validated, test=self.evaluate_test, without_val="finetune with stage.final=true")
+
+
+def check_filled(corpus: Corpus, *, val: bool, test: bool, without_val: str) -> None:
+    """See that the splits that are wanted have tweets; `without_val` says how to do without validation.
+
+    Raises:
+        ConfigError: one is empty.
+    """
+    if val and len(corpus.val) == 0:
+        raise ConfigError(f"data.val_fraction: leaves no tweets to validate on; make it more, or {without_val}")
+    if test and len(corpus.test) == 0:
+        raise ConfigError(
+            "data.test_fraction: leaves no tweets to test on; make it more, or set stage.evaluate_test=false"
+        )

@@ -1,0 +1,58 @@
+"""A model quantized but for some of its layers: written, given a probe, and opened."""
+
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+from chirplet.quantizer.base import Quantization
+from chirplet.runtime.base import Runtime, accelerator_for, open_runtime
+from chirplet.runtime.probe import Probe, write_probe
+from chirplet.stage.base import Run
+from chirplet.stage.output.make_probe import Prober, reference
+from chirplet.stage.run.parent import Parent
+
+
+class Variants:
+    """Writes a quantization in `workspace`, or where it is to stay, and opens it where the run computes."""
+
+    def __init__(self, run: Run, parent: Parent, quantization: Quantization, workspace: Path) -> None:
+        self.trainer = run.trainer
+        self.quantization = quantization
+        self.workspace = workspace
+        data = parent.data
+        self.prober = Prober(parent.model, data.tokenizer, data.pad_id, data.max_length)
+
+    @contextmanager
+    def opened(self, kept: Collection[str]) -> Iterator[Runtime]:
+        """A variant for the length of the block. It answers as fp32 does but for what quantizing all layers costs."""
+        with self._written(kept) as folder:
+            write_probe(folder, self._near_fp32)
+            yield self._open(folder)
+
+    def save(self, folder: Path, kept: Collection[str]) -> Runtime:
+        """Write the variant with the probe that it is verified with from now on, and open it."""
+        self.quantization.write(folder, kept)
+        write_probe(folder, self._own_probe(folder))
+        return self._open(folder)
+
+    @cached_property
+    def _near_fp32(self) -> Probe:
+        with self._written(()) as folder:
+            return self.prober.near_fp32(self._own_probe(folder).accepted)
+
+    def _own_probe(self, folder: Path) -> Probe:
+        return self.prober.probe(
+            reference(folder, accelerator_for(folder, self.trainer.accelerator), self.trainer.threads)
+        )
+
+    def _open(self, folder: Path) -> Runtime:
+        accelerator = accelerator_for(folder, self.trainer.accelerator)
+        return open_runtime(folder, accelerator=accelerator, threads=self.trainer.threads, precision="stored")
+
+    @contextmanager
+    def _written(self, kept: Collection[str]) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory(dir=self.workspace) as name:
+            self.quantization.write(Path(name), kept)
+            yield Path(name)

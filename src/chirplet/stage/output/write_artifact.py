@@ -1,0 +1,291 @@
+"""From a trained or transformed model to its artifact; what every stage that makes a model shares."""
+
+import logging
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chirplet.artifact.artifact import (
+    CARD,
+    PREDICTIONS,
+    SCHEMA_VERSION,
+    Ancestor,
+    Artifact,
+    DataRecord,
+    Record,
+    check_free,
+    content_id,
+    whole_or_absent,
+    write_predictions,
+    write_record,
+)
+from chirplet.data.batching.tokens import Tokens, cached_tokens, save_tokenizer
+from chirplet.data.preparation.cleaning import Cleaning
+from chirplet.data.preparation.corpus import Corpus, Split, Tweets
+from chirplet.evaluation.cost import measure
+from chirplet.metric.classification import evaluate
+from chirplet.model.family.freezing import count_trainable
+from chirplet.model.loading.load import LoadedModel
+from chirplet.model.loading.quiet import quiet
+from chirplet.report.card import model_card
+from chirplet.report.table import control_table, metrics_table, per_class_table
+from chirplet.runtime.base import Runtime, predict_logits
+from chirplet.runtime.probe import write_probe
+from chirplet.runtime.pytorch import PyTorchRuntime
+from chirplet.stage.base import Run
+from chirplet.stage.output.make_probe import NOT_FINITE, Prober
+from chirplet.stage.output.versions import versions
+from chirplet.system.atomic_io import write_whole_text
+from chirplet.system.console import console, shown_path
+from chirplet.system.error import ArtifactError, ModelError
+from chirplet.system.hardware import cpu_flags, cpu_name
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A corpus with the tokenizer that reads it."""
+
+    corpus: Corpus
+    tokenizer: "PreTrainedTokenizerBase"
+    cleaning: Cleaning
+    max_length: int
+    cache_dir: Path
+
+    @property
+    def pad_id(self) -> int:
+        """Token id that fills short rows of a batch."""
+        pad_id = self.tokenizer.pad_token_id
+        assert isinstance(pad_id, int)
+        return pad_id
+
+    def tokens(self, tweets: Tweets) -> Tokens:
+        """The tweets' token ids, from the cache."""
+        return cached_tokens(tweets, self.tokenizer, self.cleaning, self.max_length, self.cache_dir)
+
+    def sample(self) -> Tokens:
+        """What speed is measured on: validation tweets, or train tweets where there are none."""
+        return self.tokens(self.corpus.val if len(self.corpus.val) else self.corpus.train)
+
+
+Judged = dict[Split, tuple[Tweets, NDArray[np.float32]]]
+"""Tweets and logits (n, classes) by split."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage did: its name, method and settings, what it started from, and its account of the training."""
+
+    stage: str
+    method: str
+    settings: dict[str, Any]
+    lineage: list[Ancestor]
+    training: dict[str, Any]
+
+
+def artifact_folder(run: Run) -> Path:
+    """Where a run's artifact goes."""
+    return run.output_dir / "artifact"
+
+
+def lineage_of(run: Run, loaded: LoadedModel) -> list[Ancestor]:
+    """Where the model came from, base model first; asked for before the work, since it may fail.
+
+    Raises:
+        ArtifactError: the model's folder has a record that is not valid, or the run has an artifact already.
+    """
+    check_free(artifact_folder(run))
+    origin = loaded.origin
+    parent = Ancestor(
+        name=origin.name,
+        revision=origin.revision,
+        weights_sha256=origin.weights_sha256,
+        pretrained=origin.pretrained,
+        artifact=origin.parent,
+        stage=None,
+    )
+    if origin.parent is None:
+        return [parent]
+    before = Artifact.open(run.model.folder).record
+    return [*before.lineage, parent.model_copy(update={"stage": before.stage})]
+
+
+def write_outcome(
+    run: Run,
+    outcome: Outcome,
+    save: Callable[[Path], Runtime],
+    data: Prepared,
+    splits: Sequence[Split],
+    batch_size: int,
+    cost_on: str | None,
+    account: Callable[[Path, Judged], dict[str, Any]] | None = None,
+    beside: Path | None = None,
+) -> Artifact:
+    """Judge a model on `splits` and write it with its record, predictions and card to `artifact_folder(run)`.
+
+    Its cost is measured once it is there, and then added: a measurement that fails costs no model.
+
+    Args:
+        run: the run whose artifact it is.
+        outcome: what was done.
+        save: writes the model's own files and its probe into a folder, and gives the runtime that it is judged with.
+        data: the tweets, and the tokenizer that goes along.
+        splits: those to judge on.
+        batch_size: tweets computed together.
+        cost_on: the accelerator on which size and speed are measured too, in a fresh process; None measures nothing.
+        account: what is to be told of the training once the model was judged; may add files to the folder.
+        beside: the artifact whose speed is measured by turns with the new one's.
+
+    Raises:
+        ArtifactError: the folder could not be written; nothing is left there then.
+        ModelError: the model's logits are not finite.
+    """
+    folder = artifact_folder(run)
+    with whole_or_absent(folder) as temporary:
+        with quiet():
+            runtime = save(temporary)
+        save_tokenizer(data.tokenizer, temporary)
+        judged = judge(runtime, data, splits, batch_size)
+        write_predictions(temporary, {str(split): pair for split, pair in judged.items()})
+        if account is not None:
+            outcome = replace(outcome, training=outcome.training | account(temporary, judged))
+        metrics = {
+            str(split): evaluate(logits, tweets.label, data.corpus.labels) for split, (tweets, logits) in judged.items()
+        }
+        record = _record(run, outcome, data, metrics, content_id(temporary))
+        write_record(temporary, record)
+        write_whole_text(model_card(record), temporary / CARD)
+    artifact = Artifact(folder, record)
+    return artifact if cost_on is None else _with_cost(artifact, run, data, cost_on, beside)
+
+
+def _with_cost(artifact: Artifact, run: Run, data: Prepared, accelerator: str, beside: Path | None) -> Artifact:
+    """Measure the artifact's cost and add it to its record and card; where that fails, warn and leave it without."""
+    folder = artifact.folder
+    try:
+        cost = measure(folder, data.sample(), data.pad_id, run.trainer.threads, accelerator, beside)
+    except (ArtifactError, OSError) as error:
+        again = f"python run.py stage=compare artifacts={shlex.quote(str(shown_path(folder)))} stage.measure=true"
+        logger.warning("cost: not measured (%s); the artifact is complete, and %s measures it", error, again)
+        return artifact
+    record = artifact.record.model_copy(update={"cost": cost})
+    try:
+        write_whole_text(model_card(record), folder / CARD)
+        write_record(folder, record)
+    except OSError as error:
+        raise ArtifactError(
+            f"could not add the cost to {str(folder)!r}: {error.strerror}; it is complete without"
+        ) from error
+    return Artifact(folder, record)
+
+
+def judge(runtime: Runtime, data: Prepared, splits: Sequence[Split], batch_size: int) -> Judged:
+    """The tweets and logits of each split.
+
+    Raises:
+        ModelError: logits are not finite.
+    """
+    judged: Judged = {}
+    for split in splits:
+        tweets = data.corpus.split(split)
+        judged[split] = tweets, predict_logits(runtime, data.tokens(tweets), data.pad_id, batch_size)
+    for split, (_, logits) in judged.items():
+        if not np.isfinite(logits).all():
+            raise ModelError(NOT_FINITE.format(split))
+    return judged
+
+
+def save_trained(run: Run, model: "PreTrainedModel", data: Prepared) -> Callable[[Path], Runtime]:
+    """What `write_outcome` saves a trained model with; it is judged in the precision that it was trained in."""
+
+    def save(folder: Path) -> Runtime:
+        model.save_pretrained(folder)
+        runtime = trained_runtime(run, model)
+        write_probe(folder, Prober(model, data.tokenizer, data.pad_id, data.max_length).probe(runtime))
+        return runtime
+
+    return save
+
+
+def trained_runtime(run: Run, model: "PreTrainedModel") -> Runtime:
+    """A trained model as it is judged: on the device and in the precision that it was trained in."""
+    model.to(run.trainer.device()).eval()  # type: ignore[arg-type]
+    return PyTorchRuntime(model, bf16=run.trainer.resolved_precision() == "bf16-mixed")
+
+
+def tell_opening(corpus: Corpus, loaded: LoadedModel, run: Run) -> None:
+    """One line before the work: which tweets, which model, on what."""
+    sizes = " / ".join(f"{size:,}" for size in corpus.sizes().values())
+    console().print(
+        f"{corpus.name}: {sizes} tweets (train / val / test), {len(corpus.labels)} classes; "
+        f"{loaded.origin.name}: {_millions(loaded.model)} parameters; "
+        f"{run.trainer.device().type}, {run.trainer.resolved_precision()}",
+        highlight=False,
+    )
+
+
+def _millions(model: "PreTrainedModel") -> str:
+    total, trained = model.num_parameters(), count_trainable(model)
+    return f"{total / 1e6:.1f} M" if trained == total else f"{trained / 1e6:.1f} of {total / 1e6:.1f} M"
+
+
+def tell_result(artifact: Artifact) -> None:
+    """The table of metrics, where the artifact is, and the command that uses it next."""
+    shown = shown_path(artifact.folder)
+    out = console()
+    if artifact.record.metrics:
+        out.print(metrics_table(artifact.record))
+    judged = next((split for split in ("test", "val") if split in artifact.record.metrics), None)
+    if judged is not None:
+        out.print(per_class_table(artifact.record, judged))
+    if artifact.record.metrics and "control" in artifact.record.training:
+        out.print(control_table(artifact.record))
+    out.print(f"artifact  {shown}", highlight=False)
+    out.print(f"next      python run.py stage=predict artifact={shown} input=FILE output=FILE", highlight=False)
+
+
+def _record(
+    run: Run,
+    outcome: Outcome,
+    data: Prepared,
+    metrics: dict[str, dict[str, Any]],
+    identity: str,
+) -> Record:
+    return Record(
+        schema_version=SCHEMA_VERSION,
+        id=identity,
+        stage=outcome.stage,
+        method=outcome.method,
+        settings=outcome.settings,
+        parent=outcome.lineage[-1].artifact,
+        lineage=outcome.lineage,
+        pretrained=outcome.lineage[-1].pretrained,
+        data=DataRecord(
+            source=data.corpus.name,
+            fingerprint=data.corpus.fingerprint,
+            sizes=data.corpus.sizes(),
+            split_seed=run.data.split_seed,
+            report=data.corpus.report.as_dict(),
+        ),
+        labels=list(data.corpus.labels),
+        cleaning=data.cleaning,
+        max_length=data.max_length,
+        config=run.config,
+        overrides=run.overrides,
+        versions=versions(),
+        cpu={"name": cpu_name(), "flags": sorted(cpu_flags())},
+        seed=run.seed,
+        training=outcome.training,
+        metrics=metrics,
+        predictions=PREDICTIONS,
+        cost={},
+    )

@@ -1,0 +1,131 @@
+"""The artifact that a stage starts from, opened with the tweets that it was made from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from chirplet.artifact.artifact import Ancestor, Artifact, Record, check_free
+from chirplet.data.preparation.corpus import Corpus
+from chirplet.data.preparation.prepare import prepare
+from chirplet.model.loading.bundled import sha256
+from chirplet.model.loading.tokenizer import load_tokenizer
+from chirplet.model.pretrained import Pretrained
+from chirplet.runtime.base import check_probe, runtime_of
+from chirplet.runtime.pytorch import PyTorchRuntime, load_model
+from chirplet.stage.base import Run, given_artifact
+from chirplet.stage.output.write_artifact import Prepared, artifact_folder
+from chirplet.stage.run.compatibility import check_data, trained_on_val
+from chirplet.system.console import console
+from chirplet.system.error import ArtifactError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+WEIGHTS = "model.safetensors"
+ATTENTION: Literal["eager"] = "eager"
+"""The backward pass of scaled dot product attention is slow on a CPU."""
+
+
+@dataclass(frozen=True)
+class Parent:
+    """An artifact with its model in fp32 on the CPU, in evaluation mode, its tweets and tokenizer, and its lineage.
+
+    `lineage` starts at the base model and ends at this artifact: it is the lineage of what is made from it.
+    """
+
+    artifact: Artifact
+    model: "PreTrainedModel"
+    data: Prepared
+    lineage: list[Ancestor]
+
+    @property
+    def record(self) -> Record:
+        """The artifact's record."""
+        return self.artifact.record
+
+    @property
+    def inherited(self) -> dict[str, Any]:
+        """What the training of its children must tell of its own."""
+        return {"final": True} if trained_on_val(self.record) else {}
+
+
+def open_parent(run: Run, folder: str | None) -> Parent:
+    """Open the artifact that `artifact=` names.
+
+    Raises:
+        ArtifactError: none is named, it is no artifact, it is quantized to integers, or it was made from other tweets
+            than `data=` gives.
+        ModelError: its weights or tokenizer are damaged, or it answers its probe otherwise.
+    """
+    check_free(artifact_folder(run))
+    artifact = open_artifact(folder)
+    kind = runtime_of(artifact.folder)
+    if kind != "pytorch":
+        raise ArtifactError(
+            f"artifact: {str(artifact.folder)!r} is for {kind} already and cannot be changed any more; "
+            "give the artifact that it was made from"
+        )
+    corpus = prepare(run.data, run.cache_dir)
+    check_data(artifact, corpus, run)
+    if trained_on_val(artifact.record):
+        console().print("note      val tweets were trained on (stage.final=true); accuracy on them is no validation")
+    model = trainable(artifact.folder)
+    if run.verify:
+        check_probe(PyTorchRuntime(model, bf16=False), artifact.folder)
+    return Parent(artifact, model, prepared(artifact, corpus, run.cache_dir), lineage_from(artifact))
+
+
+def trainable(folder: Path) -> "PreTrainedModel":
+    """The model in `folder` in fp32 on the CPU, in evaluation mode, with attention as `conf/model` has it for training.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    model: PreTrainedModel = load_model(folder).float().eval()
+    model.set_attn_implementation(ATTENTION)
+    return model
+
+
+def open_artifact(folder: str | None) -> Artifact:
+    """The artifact in `folder`.
+
+    Raises:
+        ArtifactError: none is named, or it is no artifact.
+    """
+    return Artifact.open(Path(given_artifact(folder)).expanduser())
+
+
+def prepared(artifact: Artifact, corpus: Corpus, cache_dir: Path) -> Prepared:
+    """The tweets as that artifact's own tokenizer reads them, after its own cleaning."""
+    record = artifact.record
+    tokenizer = load_tokenizer(settings_of(artifact))
+    return Prepared(corpus, tokenizer, record.cleaning, record.max_length, cache_dir)
+
+
+def settings_of(artifact: Artifact) -> Pretrained:
+    """How `chirplet.model` opens the artifact's folder, with the cleaning and length of its record."""
+    return Pretrained(
+        name_or_path=str(artifact.folder.absolute()),
+        revision=None,
+        pretrained=True,
+        cleaning=artifact.record.cleaning,
+        max_length=artifact.record.max_length,
+        dropout=0.0,
+        classifier_dropout=0.0,
+        attention=ATTENTION,
+    )
+
+
+def lineage_from(artifact: Artifact) -> list[Ancestor]:
+    """The artifact's lineage and itself."""
+    record = artifact.record
+    weights = artifact.folder / WEIGHTS
+    itself = Ancestor(
+        name=artifact.folder.resolve().name,
+        revision=None,
+        weights_sha256=sha256(weights) if weights.is_file() else None,
+        pretrained=record.pretrained,
+        artifact=record.id,
+        stage=record.stage,
+    )
+    return [*record.lineage, itself]

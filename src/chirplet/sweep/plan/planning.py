@@ -1,0 +1,222 @@
+"""From the sweeper's settings and the command line to a plan."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import CategoricalDistribution
+
+from chirplet.artifact.record import COSTS
+from chirplet.config.redaction import LOCAL_KEYS, public
+from chirplet.config.schema import METRICS, near
+from chirplet.sweep.plan.composing import Job, compose, without_hydra
+from chirplet.sweep.plan.plan import Constraint, Direction, Plan, digest, natural_direction
+from chirplet.sweep.plan.settings import SweepSettings
+from chirplet.sweep.plan.space import (
+    Space,
+    as_override,
+    checked_points,
+    example,
+    plain_key,
+    space_function,
+    split_overrides,
+)
+from chirplet.sweep.plan.storage import FROM_ENVIRONMENT, check_storage, has_password
+from chirplet.sweep.plan.study import trials_possible
+from chirplet.system.error import ConfigError
+
+HYDRAS_OWN = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
+"""Hydra's own sweep folder: a new one for each command, in which none could go on."""
+
+JOURNAL = "study.journal"
+
+TEST_SWITCH = "stage.evaluate_test"
+"""The key that makes a run evaluate the test split."""
+
+MEASURED = (
+    *(f"{split}/{metric}" for split in ("val", "train") for metric in METRICS),
+    *(f"cost/{name}" for name in COSTS),
+)
+"""What may be optimised or bounded."""
+
+
+@dataclass(frozen=True)
+class _Goal:
+    objectives: tuple[str, ...]
+    directions: tuple[Direction, ...]
+    constraints: tuple[Constraint, ...]
+
+
+def make_plan(settings: SweepSettings, job: Job, arguments: Sequence[str]) -> Plan:
+    """The plan of a sweep over `arguments`, the overrides of the command line.
+
+    Raises:
+        ConfigError: nothing to search, a setting that cannot be, or overrides that do not compose.
+    """
+    fixed, space = _searched(settings, job, arguments)
+    _check_searched(settings, job, space)
+    # One trial, as it would be composed: it tells early whether all is right, and which study this is.
+    examples = [as_override(name, example(distribution)) for name, distribution in space.items()]
+    base = without_hydra(compose(job, [*settings.trial_overrides, *fixed, *examples], Path.cwd(), "0"))
+    goal = _goal(settings, base)
+    _check_metrics(goal, base, settings.metrics is not None)
+    _keep_test_apart(base, space)
+    possible = None if settings.custom_search_space else trials_possible(settings.sampler, space)
+    pinned = {plain_key(key) for key in settings.params or {}}
+    plan = Plan(
+        folder=Path(),
+        study_name="",
+        storage="",
+        space=space,
+        trial_overrides=tuple(settings.trial_overrides),
+        fixed=tuple(fixed),
+        config=_settled(base, space),
+        objectives=goal.objectives,
+        directions=goal.directions,
+        from_record=settings.metrics is not None,
+        constraints=goal.constraints,
+        enqueue=tuple(checked_points(settings.enqueue, space, "hydra.sweeper.enqueue", pinned)),
+        custom_search_space=settings.custom_search_space,
+        sampler=settings.sampler,
+        pruner=settings.pruner,
+        n_trials=settings.n_trials if possible is None else min(possible, settings.n_trials),
+        max_failure_rate=settings.max_failure_rate,
+        lease_s=settings.lease_s,
+        discard=tuple(settings.discard),
+    )
+    return _placed(plan, settings, job.config)
+
+
+def _searched(settings: SweepSettings, job: Job, arguments: Sequence[str]) -> tuple[list[str], Space]:
+    parser = OverridesParser.create(config_loader=job.hydra_context.config_loader)
+    # Text is an override's; anything else is a value.
+    params = [
+        f"{key}={value}" if isinstance(value, str) else as_override(key, value)
+        for key, value in (settings.params or {}).items()
+    ]
+    fixed, space = split_overrides(parser.parse_overrides([*params, *arguments]))
+    if not space and settings.custom_search_space is None:
+        raise ConfigError(
+            "hydra.sweeper.params: nothing is searched; give KEY=interval(LOW, HIGH), KEY=choice(A, B), or search=NAME"
+        )
+    return fixed, space
+
+
+def _check_searched(settings: SweepSettings, job: Job, space: Space) -> None:
+    """See that the options searched are there, and the function that adds to the space."""
+    loader = job.hydra_context.config_loader
+    categories = {name: part for name, part in space.items() if isinstance(part, CategoricalDistribution)}
+    for name, distribution in categories.items():
+        group = plain_key(name).partition("@")[0]
+        options = [option for option in loader.get_group_options(group) if not option.startswith("_")]
+        for choice in distribution.choices if options else ():
+            if choice is not None and str(choice) not in options:
+                raise ConfigError(
+                    f"{group}: got {choice!r}, should be one of {', '.join(options)}{near(str(choice), options)}"
+                )
+    if settings.custom_search_space is not None:
+        space_function(settings.custom_search_space, "hydra.sweeper.custom_search_space")
+
+
+def _goal(settings: SweepSettings, base: DictConfig) -> _Goal:
+    if settings.metrics is None:
+        objective = OmegaConf.select(base, "objective")
+        names: tuple[str, ...] = (objective if isinstance(objective, str) else "value",)
+    else:
+        names = (settings.metrics,) if isinstance(settings.metrics, str) else tuple(settings.metrics)
+    if settings.direction is None:
+        directions: tuple[Direction, ...] = tuple(natural_direction(name) for name in names)
+    else:
+        directions = (settings.direction,) if isinstance(settings.direction, str) else tuple(settings.direction)
+    if settings.metrics is None and len(directions) > 1:
+        # An application of its own, whose runs return several numbers.
+        names = tuple(f"value_{place}" for place in range(len(directions)))
+    if len(directions) != len(names):
+        raise ConfigError(
+            f"hydra.sweeper.direction: got {len(directions)} directions for {len(names)} metrics ({', '.join(names)})"
+        )
+    constraints = tuple(
+        Constraint.parse(text, f"hydra.sweeper.constraints[{place}]") for place, text in enumerate(settings.constraints)
+    )
+    return _Goal(names, directions, constraints)
+
+
+def _check_metrics(goal: _Goal, base: DictConfig, from_record: bool) -> None:
+    """Refuse what no trial will measure, and what no trial may see."""
+    bounds = [constraint.metric for constraint in goal.constraints]
+    for metric in (*(goal.objectives if from_record else ()), *bounds):
+        if metric.startswith("test/"):
+            raise ConfigError(f"hydra.sweeper: got {metric!r}; a search must not see the test split, only val/...")
+        if metric not in MEASURED:
+            known = ", ".join(MEASURED)
+            raise ConfigError(f"hydra.sweeper: got {metric!r}, should be one of {known}{near(metric, MEASURED)}")
+        switch = {"cost": "stage.measure_cost", "train": "stage.evaluate_train"}.get(metric.partition("/")[0])
+        if switch is not None and OmegaConf.select(base, switch) is False:
+            raise ConfigError(f"hydra.sweeper: got {metric!r}, which trials measure with {switch}=true")
+
+
+def _keep_test_apart(base: DictConfig, space: Space) -> None:
+    """Refuse a search whose trials would evaluate the test split."""
+    searched = TEST_SWITCH in map(plain_key, space)
+    if searched or OmegaConf.select(base, TEST_SWITCH) is True:
+        got = "is searched" if searched else "got true"
+        raise ConfigError(
+            f"{TEST_SWITCH}: {got}; a search must not see the test split: "
+            "hydra.sweeper.refit=true evaluates it once, at the end"
+        )
+
+
+def _settled(base: DictConfig, space: Space) -> dict[str, Any]:
+    """The configuration that all trials share, as it may be recorded: without what is searched or is this machine's."""
+    plain = OmegaConf.to_container(base, resolve=False)
+    assert isinstance(plain, dict)
+    kept: dict[str, Any] = public({str(key): value for key, value in plain.items() if key not in LOCAL_KEYS})
+    for name in space:
+        _drop(kept, plain_key(name).partition("@")[0].replace("/", ".").split("."))
+    return kept
+
+
+def _drop(node: Any, path: Sequence[str]) -> None:
+    head, *rest = path
+    if isinstance(node, dict) and head in node:
+        if rest:
+            _drop(node[head], rest)
+        else:
+            del node[head]
+
+
+def _placed(plan: Plan, settings: SweepSettings, config: DictConfig) -> Plan:
+    """The plan with its name, folder and storage."""
+    key = "hydra.sweeper.storage"
+    name = settings.study_name
+    if name is None:
+        name = f"{config.hydra.runtime.choices.get('search') or 'sweep'}-{digest(plan.identity())}"
+    raw = _raw(config.hydra)
+    own = raw["sweep"]["dir"] == HYDRAS_OWN
+    folder = Path("multirun", name) if own else Path(str(config.hydra.sweep.dir))
+    folder = folder.expanduser().absolute()
+    storage = str(folder / JOURNAL)
+    if settings.storage is not None:
+        check_storage(settings.storage, key)
+        written = str(raw["sweeper"]["storage"])
+        secret = "${oc.env:" in written
+        # What stands beside a reference to the environment is logged too.
+        if has_password(re.sub(r"\$\{[^}]*\}", FROM_ENVIRONMENT, written), key):
+            raise ConfigError(
+                f"{key}: holds a password, which would be logged; give {key}='${{oc.env:NAME}}' or set PGPASSWORD"
+            )
+        # What comes from the environment is left to be read there, so that no launcher writes it to a file.
+        storage = written if secret else settings.storage
+        if "://" not in storage and not secret:
+            storage = str(Path(storage).expanduser().absolute())
+    return replace(plan, study_name=name, folder=folder, storage=storage)
+
+
+def _raw(node: DictConfig) -> Mapping[str, Any]:
+    plain = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}

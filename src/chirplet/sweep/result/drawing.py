@@ -1,0 +1,87 @@
+"""How the figures of a sweep look, and the marks they share."""
+
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from chirplet.system.atomic_io import whole_file
+
+DPI = 150
+INK, MUTED, GRID = "#222222", "#8a8a8a", "#e4e4e4"
+SERIES = ("#3b6fb6", "#3a8f5c", "#8a5fb0", "#8c6d46")
+TOP, FAILED = "#d9730d", "#b5323a"
+# The ends of viridis that are seen on white, light first: later trials and better ones are darker.
+SHADES = LinearSegmentedColormap.from_list("shades", colormaps["viridis"](np.linspace(0.88, 0.05, 64)).tolist())
+
+STYLE: dict[Any, Any] = {
+    "text.color": INK,
+    "text.parse_math": False,  # a label with two dollar signs is no formula
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+}
+
+SLANT: dict[str, Any] = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"}
+
+
+def dots(axes: Axes, points: Sequence[tuple[float, float]], colour: Any, label: str | None = None) -> None:
+    """Points as filled dots; `colour` is one for all, or one each."""
+    if points:
+        axes.scatter([x for x, _ in points], [y for _, y in points], s=30, c=colour, label=label, zorder=3)
+
+
+def rings(axes: Axes, points: Sequence[tuple[float, float]], colour: str, label: str, size: float = 26) -> None:
+    """Points as open circles of `size` square points."""
+    if points:
+        look: dict[str, Any] = {"facecolors": "none", "edgecolors": colour, "linewidths": 1.4, "zorder": 2}
+        axes.scatter([x for x, _ in points], [y for _, y in points], s=size, label=label, **look)
+
+
+def legend(figure: Figure) -> None:
+    """One entry a name, above the panels."""
+    pairs = [pair for axes in figure.axes for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
+    named = {label: handle for handle, label in pairs}
+    if named:
+        figure.legend(list(named.values()), list(named), loc="outside upper left", ncols=5, columnspacing=1.4)
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all.
+
+    Raises:
+        OSError: the disk is full or the place cannot be written.
+    """
+    image = io.BytesIO()
+    # Without matplotlib's name and version in it, the same study makes the same file.
+    figure.savefig(image, format="png", dpi=DPI, metadata={"Software": None})
+    with whole_file(path) as stream:
+        stream.write(image.getvalue())
+    return path
+
+
+def wrapped(label: str, width: int) -> str:
+    """The label in lines of about `width` characters, broken after dots, slashes and underscores."""
+    lines = [""]
+    for part in re.findall(r"[^._/]*[._/]|[^._/]+", label):
+        if lines[-1] and len(lines[-1]) + len(part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)

@@ -1,0 +1,169 @@
+"""What a sweep found, as tables: every trial, the Pareto front, and the best trials on the terminal."""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
+from rich.table import Table
+from rich.text import Text
+
+from chirplet.sweep.plan.plan import Plan
+from chirplet.sweep.result.best import front, ranking
+from chirplet.sweep.result.standing import feasible
+from chirplet.system.atomic_io import whole_file
+from chirplet.system.escaping import csv_cell
+
+STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+ABOUT = ("seconds", "best_epoch", "failure")
+"""User attributes of a trial that have a column of their own."""
+
+
+def parameters(trials: Iterable[FrozenTrial], plan: Plan) -> list[str]:
+    """The override keys that were searched: those of the plan in its order, then any that trials chose themselves."""
+    return list(dict.fromkeys([*plan.space, *(key for trial in trials for key in trial.params)]))
+
+
+def labels(keys: Sequence[str]) -> dict[str, str]:
+    """For each override key its shortest end that belongs to no other: `dropout` for `model.dropout`, if alone."""
+    count = Counter(end for key in keys for end in set(_ends(key)))
+    return {key: next((end for end in _ends(key) if count[end] == 1), key) for key in keys}
+
+
+def parameter_text(value: Any) -> str:
+    """A parameter's value for the eye: truth values and null as in overrides, numbers to four digits."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def trial_rows(study: Study, plan: Plan) -> list[dict[str, Any]]:
+    """One row a trial, in number order; all have the same columns, and None for what the trial does not have.
+
+    The columns are `number`, `state`, the objectives, `feasible` where the plan has constraints, `seconds` (run time),
+    `best_epoch`, `failure`, the parameters by their override keys, and all other metrics. Objectives and feasibility
+    are those of complete trials: what a pruned one reported last is from an early epoch.
+    """
+    trials = study.get_trials()
+    columns = _columns(trials, plan)
+    return [dict.fromkeys(columns) | _row(trial, plan) for trial in trials]
+
+
+def write_trials(study: Study, plan: Plan, path: Path) -> None:
+    """Write `trial_rows` as CSV (UTF-8, one header line; truth values and null as in overrides), whole or not at all.
+
+    Raises:
+        OSError: the disk is full or the place cannot be written.
+    """
+    _write(trial_rows(study, plan), _columns(study.get_trials(), plan), path)
+
+
+def write_front(study: Study, plan: Plan, path: Path) -> None:
+    """Write the rows of the Pareto-optimal trials, best first by the first objective; otherwise as `write_trials`.
+
+    Raises:
+        OSError: the disk is full or the place cannot be written.
+    """
+    rows = {row["number"]: row for row in trial_rows(study, plan)}
+    _write([rows[trial.number] for trial in front(study, plan)], _columns(study.get_trials(), plan), path)
+
+
+def results_table(study: Study, plan: Plan, count: int = 5) -> Table:
+    """The best trials (columns) with their objectives, run time and parameters (rows).
+
+    With several objectives they are Pareto-optimal ones, best first by the first objective; `count` are shown at most.
+    """
+    several = len(plan.objectives) > 1
+    found = front(study, plan) if several else ranking(study, plan)
+    shown = found[:count]
+    kind = "Pareto-optimal" if several else "best feasible" if plan.constraints else "best"
+    by = " and ".join(f"{name} ({way})" for name, way in zip(plan.objectives, plan.directions, strict=True))
+    of = f"{len(shown)} of {len(found)}" if several else f"of {len(study.get_trials())}"
+    wanted = "complete and feasible" if plan.constraints else "complete"
+    title = f"{kind} trials ({of}) by {by}" if shown else f"no trial is {wanted}"
+    # Texts, since keys and values may look like markup.
+    table = Table(title=Text(title), title_justify="left")
+    table.add_column("trial", overflow="fold")
+    for trial in shown:
+        table.add_column(str(trial.number), justify="right", overflow="fold")
+    for place, name in enumerate(plan.objectives):
+        table.add_row(Text(name), *(Text(_number(trial.values[place])) for trial in shown))
+    seconds = [trial.user_attrs.get("seconds") for trial in shown]
+    table.add_row("seconds", *("" if value is None else f"{value:,.1f}" for value in seconds), end_section=True)
+    for key in parameters(shown, plan):
+        table.add_row(
+            Text(key), *(Text(parameter_text(trial.params[key]) if key in trial.params else "") for trial in shown)
+        )
+    return table
+
+
+def _columns(trials: Sequence[FrozenTrial], plan: Plan) -> list[str]:
+    return list(
+        dict.fromkeys(
+            [
+                *("number", "state", *plan.objectives),
+                *(["feasible"] if plan.constraints else []),
+                *ABOUT,
+                *parameters(trials, plan),
+                *(name for trial in trials for name in _metrics(trial)),
+            ]
+        )
+    )
+
+
+def _row(trial: FrozenTrial, plan: Plan) -> dict[str, Any]:
+    """What a trial has, by column."""
+    # The objectives are metrics too, under the same names, and have to be those the study was told.
+    row: dict[str, Any] = {name: value for name, value in _metrics(trial).items() if name not in plan.objectives}
+    # Null is a value too, and something else than a parameter that the trial does not have.
+    row |= {key: "null" if value is None else value for key, value in trial.params.items()}
+    row |= {name: trial.user_attrs[name] for name in ABOUT if name in trial.user_attrs}
+    if trial.state == TrialState.COMPLETE:
+        row |= zip(plan.objectives, trial.values, strict=True)
+        if plan.constraints:
+            row["feasible"] = feasible(trial)
+    return row | {"number": trial.number, "state": STATES[trial.state]}
+
+
+def _metrics(trial: FrozenTrial) -> dict[str, float]:
+    metrics: dict[str, float] = trial.user_attrs.get("metrics", {})
+    return metrics
+
+
+def _write(rows: Sequence[dict[str, Any]], columns: Sequence[str], path: Path) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(row[name]) for name in columns] for row in rows)
+    with whole_file(path) as stream:
+        # What a trial failed of may be told in any bytes.
+        stream.write(text.getvalue().encode(errors="backslashreplace"))
+
+
+def _cell(value: Any) -> Any:
+    """What `csv` is given; it writes None as nothing and floats with all their digits."""
+    return str(value).lower() if isinstance(value, bool) else csv_cell(value)
+
+
+def _number(value: float) -> str:
+    """Four decimals for scores and losses, none for what is large, such as bytes."""
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4f}" if abs(value) >= 0.01 or value == 0 else f"{value:.4g}"
+
+
+def _ends(key: str) -> Iterator[str]:
+    """The ends of a key at dots and slashes, shortest first."""
+    starts = {0} | {match.end() for match in re.finditer(r"^\++|[./]", key)}
+    return (key[start:] for start in sorted(starts, reverse=True))

@@ -1,0 +1,69 @@
+"""Where the values of a parameter or an objective stand on an axis, and what is written there."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.ticker import MaxNLocator
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from chirplet.sweep.result.results import parameter_text
+
+
+@dataclass(frozen=True)
+class Scale:
+    """An axis: where a value lies on it, its ends, and labels by the places of its ticks."""
+
+    place: Callable[[Any], float]
+    low: float
+    high: float
+    ticks: dict[float, str]
+
+    def height(self, value: Any) -> float:
+        """The place of a value as a share of the axis, 0 to 1."""
+        return (self.place(value) - self.low) / (self.high - self.low)
+
+
+def parameter_scale(distributions: Sequence[BaseDistribution]) -> Scale:
+    """The axis of a parameter, as wide as all that was searched; of one kind the distributions always are."""
+    first = distributions[0]
+    if isinstance(first, CategoricalDistribution):
+        texts = cut([parameter_text(choice) for choice in first.choices])
+        step = math.ceil(len(texts) / 12)
+        ticks = {float(place): text for place, text in enumerate(texts) if place % step == 0}
+        return Scale(first.to_internal_repr, -0.5, len(texts) - 0.5, ticks)
+    ranges = [part for part in distributions if isinstance(part, FloatDistribution | IntDistribution)]
+    low, high = min(part.low for part in ranges), max(part.high for part in ranges)
+    if ranges[0].log:
+        return log_scale(low, high)
+    return linear_scale(low, high, whole=isinstance(first, IntDistribution))
+
+
+def linear_scale(low: float, high: float, whole: bool = False) -> Scale:
+    """An axis from `low` to `high` with about five ticks, on whole numbers where `whole` says so."""
+    if low == high:
+        return Scale(float, low - 0.5, high + 0.5, {float(low): f"{low:,.10g}"})
+    locator = MaxNLocator(nbins=5, integer=whole, steps=[1, 2, 2.5, 5, 10])
+    ticks = [float(tick) for tick in locator.tick_values(low, high) if low <= tick <= high]
+    return Scale(float, low, high, {tick: f"{tick:,.10g}" for tick in ticks})
+
+
+def log_scale(low: float, high: float) -> Scale:
+    """A logarithmic axis from `low` to `high`, ticked at powers of ten, or at 1, 2 and 5 where those are few."""
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [tick for tick in (float(f"1e{exponent}") for exponent in exponents) if low <= tick <= high]
+    if len(ticks) < 3:
+        ticks = [float(f"{digit}e{exponent}") for exponent in exponents for digit in (1, 2, 5)]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+    ticks = ticks[:: math.ceil(len(ticks) / 6)] if len(ticks) > 1 else sorted({low, high})
+    room = 0.5 if low == high else 0.0
+    labelled = {math.log10(tick): f"{tick:,.10g}" for tick in ticks}
+    return Scale(math.log10, math.log10(low) - room, math.log10(high) + room, labelled)
+
+
+def cut(texts: Sequence[str], length: int = 18) -> list[str]:
+    """The texts short enough for ticks: their ends, or their beginnings where ends are the same."""
+    ends = [text if len(text) <= length else f"…{text[1 - length :]}" for text in texts]
+    beginnings = [text if len(text) <= length else f"{text[: length - 1]}…" for text in texts]
+    return next((short for short in (ends, beginnings) if len(set(short)) == len(texts)), list(texts))

@@ -1,0 +1,99 @@
+"""Artifacts are whole or absent, and say what is wrong when they are not."""
+
+import json
+import resource
+import signal
+
+import numpy as np
+import pytest
+from transformers import AutoModelForSequenceClassification
+
+from checkpoints import tiny_bert
+from chirplet.artifact.artifact import Artifact, check_folder, content_id, whole_or_absent, write_predictions
+from chirplet.data.preparation.corpus import Tweets
+from chirplet.system.error import ArtifactError
+from records import make_record
+
+
+def tweets(n: int) -> Tweets:
+    return Tweets([f"a:{i}" for i in range(n)], ["x"] * n, np.arange(n) % 2, [None] * n)
+
+
+def test_a_block_that_ends_well_leaves_the_whole_folder(tmp_path):
+    with whole_or_absent(tmp_path / "artifact") as folder:
+        (folder / "a.txt").write_text("a")
+        assert not (tmp_path / "artifact").exists()
+    assert (tmp_path / "artifact" / "a.txt").read_text() == "a"
+    assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(OSError(28, "No space left on device"), ArtifactError), (KeyError, KeyError)]
+)
+def test_a_block_that_fails_leaves_nothing(tmp_path, error, told):
+    with pytest.raises(told), whole_or_absent(tmp_path / "artifact") as folder:
+        (folder / "a.txt").write_text("a")
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_while_weights_are_written_leaves_nothing(tmp_path):
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_bert(tmp_path / "base"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(ArtifactError, match=r"could not write .*out'.*nothing was left there"):  # noqa: SIM117
+            with whole_or_absent(tmp_path / "out") as folder:
+                model.save_pretrained(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, previous)
+    assert [path.name for path in tmp_path.iterdir()] == ["base"]
+
+
+def test_artifacts_are_not_overwritten(tmp_path):
+    with pytest.raises(ArtifactError, match="exists already"), whole_or_absent(tmp_path):
+        pass
+
+
+def test_the_id_depends_on_names_and_bytes_but_not_on_record_and_card(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"w")
+    first = content_id(tmp_path)
+    (tmp_path / "artifact.json").write_text("{}")
+    (tmp_path / "README.md").write_text("card")
+    assert content_id(tmp_path) == first
+    (tmp_path / "model.safetensors").write_bytes(b"v")
+    assert content_id(tmp_path) != first
+
+
+def test_predictions_are_read_back_by_split(tmp_path):
+    logits = np.arange(6, dtype=np.float32).reshape(3, 2)
+    write_predictions(tmp_path, {"val": (tweets(2), logits[:2]), "test": (tweets(3), logits)})
+    artifact = Artifact(tmp_path, make_record(labels=["a", "b"]))
+    found = artifact.predictions("test")
+    assert found.row_id == ["a:0", "a:1", "a:2"]
+    assert found.label.tolist() == [0, 1, 0]
+    np.testing.assert_array_equal(found.logits, logits)
+    with pytest.raises(ArtifactError, match="no predictions for the split 'train'"):
+        artifact.predictions("train")
+
+
+def test_a_folder_that_is_no_artifact_is_named_with_what_is_near(tmp_path):
+    (tmp_path / "run" / "artifact").mkdir(parents=True)
+    (tmp_path / "run" / "artifact" / "artifact.json").write_text("{}")
+    with pytest.raises(ArtifactError, match="no such folder; did you mean 'run'"):
+        check_folder(tmp_path / "runn")
+    with pytest.raises(ArtifactError, match=r"it has no artifact\.json; did you mean '.*run/artifact'"):
+        check_folder(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("{", "is not JSON"), ("{}", "is not a valid record"), (json.dumps({"schema_version": 9}), "schema_version")],
+)
+def test_a_damaged_record_is_told_in_one_line(tmp_path, text, told):
+    (tmp_path / "artifact.json").write_text(text)
+    with pytest.raises(ArtifactError, match=told) as caught:
+        Artifact.open(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,217 @@
+"""Records that are damaged, or a stranger's: each is refused in one line that names the field, or works everywhere."""
+
+import copy
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+import chirplet
+from checkpoints import tiny_bert
+from chirplet.artifact.artifact import RECORD, Artifact, Record
+from chirplet.artifact.hub import check_whole
+from chirplet.cli.experiment import execute, for_record, parse, run_of
+from chirplet.cli.reproduce.choices import choices
+from chirplet.cli.reproduce.inputs import check_given, check_same, pinned
+from chirplet.cli.reproduce.reproduce import _tell_changes
+from chirplet.cli.reproduce.settings import restored
+from chirplet.cli.reproduce.verdict import tell_verdict
+from chirplet.report import comparison_page, pruning
+from chirplet.report.candidates import open_candidates
+from chirplet.report.comparison import advise, compare
+from chirplet.report.comparison_table import as_csv, comparison_table, markdown, notes
+from chirplet.stage.distillation.student import own_start
+from chirplet.stage.distillation.teachers import open_teachers
+from chirplet.stage.output.write_artifact import lineage_of
+from chirplet.stage.prune import _beside
+from chirplet.stage.run.parent import open_parent, settings_of
+from chirplet.system.error import ArtifactError
+from chirplet.system.error_messages import explain
+from comparisons import cost
+from places import CONF
+from runs import small_run
+
+WRONG: list[Any] = [None, -1, 10**30, "text", "\ud800", [], {}, {"key": 7}]
+"""What may stand in place of a field: one of each type, empty and full, and numbers and texts that few can hold."""
+WRONG_WITHIN: list[Any] = [None, -1, "text", [], {"key": 7}]
+"""What may stand in place of a value within a field."""
+UNREAD = [("data", "report"), ("data", "sizes"), ("versions",)]
+"""Of what is below nothing is read."""
+
+DRAWN = [("lineage", 0), ("training", "pruning"), ("training", "teachers"), ("metrics", "test", "per_class")]
+"""What pages read; one takes a second, so of each one change is drawn."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    """A teacher, and a student whose record has all that any stage writes."""
+    folder = tmp_path_factory.mktemp("records")
+    encoder = tiny_bert(folder / "encoder")
+    (folder / "more.csv").write_text("text\na day\nanother day\n", encoding="utf-8")
+    few = ["trainer.max_epochs=1", "trainer.limit_train_batches=1", "logger=none", "data.folds=4"]
+    common = [*small_run(encoder, folder), *few]
+    learning = ["stage=distill", f"teacher={folder}/teacher/artifact", f"transfer={folder}/more.csv"]
+    for name, overrides in {"teacher": ["stage=finetune"], "student": learning}.items():
+        with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+            execute(compose("config", overrides=[*common, *overrides]), folder / name, [*common, *overrides])
+    return folder
+
+
+def part(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: values[name] for name in names}
+
+
+@pytest.fixture(scope="module")
+def record(base) -> dict[str, Any]:
+    """What code reads of the student's, as if it had been measured, pruned and made from an artifact too."""
+    written: dict[str, Any] = json.loads((base / "student" / "artifact" / RECORD).read_text(encoding="utf-8"))
+    beside = {"times_tweets_per_s": 2.0, "times_latency": 2.0, "times_bytes": 0.5}
+    written["cost"] = cost(1.0, 2.0, 3.0) | {"beside": beside, "device": "cpu", "mb": 1.0}
+    written["settings"] = {"pruner": {"sparsity": 0.5}}
+    written["parent"] = "a" * 64
+    written["metrics"] = {"test": written["metrics"]["test"] | {"confusion_matrix": []}}
+    training, config = written["training"], written["config"]
+    control = part(training["control"]["test"], "accuracy", "difference")
+    training = part(training, "threads", "teachers", "tweets", "device") | {"control": {"test": control}}
+    training["teachers"] = {name: part(teacher, "stage") for name, teacher in training["teachers"].items()}
+    written["training"] = training | {"final": False, "runtime": "pytorch", "pruning": {"reached": 0.5}}
+    config["data"] = part(config["data"], "_target_", "train", "val", "repair", "folds", "fold")
+    written["config"] = part(config, "data", "stage", "trainer", "callback", "student")
+    assert Record.model_validate(written).training["control"]["test"]["difference"]
+    return written
+
+
+@pytest.fixture(scope="module")
+def openers(base, tmp_path_factory) -> dict[str, Callable[[Path], object]]:
+    """What each stage does with a record that it is given."""
+    out = tmp_path_factory.mktemp("out")
+    given = [*small_run(base / "encoder", base), "data.folds=4", "logger=none"]
+    given = [override for override in given if not override.startswith("stage.")]
+    sound = Artifact.open(base / "teacher" / "artifact")
+
+    def composed(*overrides: str) -> Any:
+        with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+            return compose("config", overrides=[*given, *overrides])
+
+    plain = composed("stage=finetune")
+    run = run_of(parse(plain), out / "run", for_record(plain))
+    corpus = open_parent(run, str(sound.folder)).data.corpus
+
+    def compared(folder: Path) -> None:
+        comparison = compare(*open_candidates([sound.folder, folder], None), None, seed=0)
+        assert comparison_table(comparison).row_count == 2 and notes(comparison)
+        assert as_csv(comparison) and markdown(comparison)
+        advise(comparison, 0.01)
+
+    def child(folder: Path) -> None:
+        parent = open_parent(run, str(folder))
+        Record.model_validate(sound.record.model_dump() | {"lineage": parent.lineage, "training": parent.inherited})
+
+    def taught(folder: Path) -> None:
+        for combine, out_of_fold in (("mean", False), ("validation", False), ("mean", True)):
+            teachers = open_teachers([str(folder), str(sound.folder)], corpus, run, combine, out_of_fold, False)
+            assert teachers.title() and teachers.account(corpus)
+
+    @cache
+    def composed_again(*overrides: str) -> Any:
+        return composed(*overrides)
+
+    def repeated(folder: Path) -> None:
+        recorded = Artifact.open(folder).record
+        own = ["teacher", "transfer", "data.train", "cache_dir"]
+        files = [f"teacher={sound.folder}", f"transfer={base}/more.csv", f"repeat={folder}"]
+        again = restored(composed_again(*choices(recorded), *files), recorded.config, own)
+        check_given(again, recorded, own)
+        experiment = parse(pinned(again, recorded, own))
+        _tell_changes(for_record(again), recorded.config)
+        tell_verdict(recorded, sound.record, "name")
+        check_same(experiment, recorded, own)
+
+    def started_from(folder: Path) -> None:
+        lineage_of(run, own_start(settings_of(Artifact.open(folder)), corpus, run, True).loaded)
+
+    return {
+        "compare": compared,
+        "load": lambda folder: chirplet.load(folder)(["a day"]),
+        "prune and quantize": child,
+        "distill": taught,
+        "repeat": repeated,
+        "finetune": started_from,
+        "push": check_whole,
+    }
+
+
+@pytest.fixture(scope="module")
+def pages(base) -> Callable[[Path], None]:
+    """What draws figures, which takes a second: the pages of a comparison, and of what is pruned from the artifact."""
+    teacher = base / "teacher" / "artifact"
+
+    def drawn(folder: Path) -> None:
+        comparison = compare(*open_candidates([teacher, folder], None), None, seed=0)
+        comparison_page.page(comparison, None, None)
+        other = Artifact.open(folder).record
+        pruned = {"training": {"pruning": {"sparsity": {}, "reached": 0.1}}}
+        pruned |= {"settings": {"pruner": {"sparsity": 0.1}, "recovery": "none", "curve_tweets": 9}}
+        own = other.model_copy(update=pruned | {"id": "b" * 64})
+        pruning.page(own, other, _beside(own, folder.parents[1]))
+
+    return drawn
+
+
+def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where a value stands, outermost first; of a list the first item, of the configuration what lies not too deep."""
+    if path:
+        yield path
+    inside = node.items() if isinstance(node, dict) else enumerate(node[:1]) if isinstance(node, list) else ()
+    for key, value in inside:
+        if path not in UNREAD and (path[:1] != ("config",) or path in (("config",), ("config", "data"))):
+            yield from places(value, (*path, key))
+
+
+def changes(record: dict[str, Any], path: tuple[Any, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Records with another value there, and one without it."""
+    for wrong in [*(WRONG if len(path) == 1 else WRONG_WITHIN), ...]:
+        changed = copy.deepcopy(record)
+        node: Any = changed
+        for key in path[:-1]:
+            node = node[key]
+        if wrong is ...:
+            del node[path[-1]]
+        else:
+            node[path[-1]] = wrong
+        yield f"{'.'.join(map(str, path))} is {wrong!r}", changed
+
+
+@pytest.mark.parametrize("field", Record.model_fields)
+def test_a_record_works_everywhere_or_is_refused_in_one_line(base, record, openers, pages, field, tmp_path):
+    folder = Path(shutil.copytree(base / "student" / "artifact", tmp_path / "x" / "artifact"))
+    faults = []
+    for path in places({field: record[field]}):
+        accepted = None
+        for what, changed in changes(record, path):
+            (folder / RECORD).write_text(json.dumps(changed), encoding="utf-8")
+            try:
+                Artifact.open(folder)
+            except ArtifactError as error:
+                assert "\n" not in str(error) and field in str(error), what
+                continue
+            accepted = what
+            faults += [found for name, opener in openers.items() if (found := fault(name, opener, folder, what))]
+        if accepted is not None and path in DRAWN:
+            faults += [found] if (found := fault("pages", pages, folder, accepted)) else []
+    assert not faults, "\n".join(faults)
+
+
+def fault(name: str, opener: Callable[[Path], object], folder: Path, what: str) -> str | None:
+    """What went wrong that is not the user's fault."""
+    try:
+        opener(folder)
+    except Exception as error:
+        told = explain(error)
+        return None if told is not None and told[0].strip() else f"{name}: {what}: {type(error).__name__}: {error}"
+    return None

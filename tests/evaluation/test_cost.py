@@ -1,0 +1,91 @@
+"""Costs are counted from the files and timed in another process."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModelForSequenceClassification
+
+from checkpoints import tiny_bert
+from chirplet.data.batching.tokens import Tokens
+from chirplet.evaluation import isolated_process as fresh
+from chirplet.evaluation.cost import Timed, count_bytes, time_by_turns
+from chirplet.evaluation.isolated_process import settings
+from chirplet.evaluation.parameter_count import count_parameters
+from chirplet.runtime.base import Runtime
+from chirplet.system.error import ArtifactError
+
+TOKENS = Tokens(np.full(60, 7, dtype=np.int32), np.arange(0, 61, 6))
+
+
+def test_parameters_by_hand(tmp_path):
+    save_file({"a": torch.tensor([[1.0, 0.0], [2.0, 3.0]]), "b": torch.zeros(3)}, tmp_path / "model.safetensors")
+    counts = count_parameters(tmp_path)
+    assert counts == {"params_total": 7, "params_nonzero": 3, "params_packed": 7}
+
+
+def test_bytes_leave_out_what_does_not_run_the_model(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"\0" * 100_000)
+    for name in ("artifact.json", "predictions.parquet", "README.md"):
+        (tmp_path / name).write_bytes(b"x" * 1000)
+    counts = count_bytes(tmp_path)
+    assert counts["bytes_on_disk"] == 100_000
+    assert counts["bytes_compressed"] < 1000
+
+
+def test_the_saved_folder_is_timed_in_a_process_of_its_own(tmp_path):
+    AutoModelForSequenceClassification.from_pretrained(tiny_bert(tmp_path / "base")).save_pretrained(tmp_path / "out")
+    (timed,) = time_by_turns([Timed(tmp_path / "out", TOKENS, pad_id=0)], threads=1, rounds=1)
+    assert timed["threads"] == 1
+    assert timed["tweets_timed"] >= 10 and timed["tweets_timed"] % 10 == 0
+    assert timed["mean_tokens"] == 6.0
+    assert 0 < timed["latency_ms"]["p50"] <= timed["latency_ms"]["p95"]
+    assert timed["tweets_per_s"] > 0
+
+
+class SlowToStart(Runtime):
+    """Takes a millisecond for a batch, and half a second more for one of a size that it did not meet before.
+
+    Both by a clock of its own, which stands still otherwise.
+    """
+
+    name, precision, device, threads = "pytorch", "fp32", "cpu", 1
+
+    def __init__(self) -> None:
+        self.met: set[bool] = set()
+        self.lengths: set[int] = set()
+        self.seconds = 0.0
+
+    def perf_counter(self) -> float:
+        return self.seconds
+
+    def logits(self, input_ids, attention_mask):
+        large = len(input_ids) > 1
+        self.seconds += 0.001 if large in self.met else 0.501
+        self.met.add(large)
+        if large:
+            self.lengths.add(input_ids.shape[1])
+        return np.zeros((len(input_ids), 3), np.float32)
+
+
+def test_what_a_runtime_prepares_once_is_not_timed(monkeypatch):
+    runtime = SlowToStart()
+    monkeypatch.setattr(fresh, "time", runtime)
+    lengths = np.repeat([2, 4, 6], fresh.BATCH_SIZE)
+    tokens = Tokens(np.full(lengths.sum(), 7, np.int32), np.cumsum([0, *lengths]))
+    timed = fresh.timed(runtime, tokens, pad_id=0)
+    assert timed["tweets_per_s"] == pytest.approx(1000 * fresh.BATCH_SIZE)
+    assert timed["latency_ms"] == pytest.approx({"p50": 1.0, "p95": 1.0})
+    # Over and over again: what takes a moment is timed for longer than that.
+    assert timed["tweets_timed"] == pytest.approx(fresh.THROUGHPUT_S * 1000 * fresh.BATCH_SIZE, rel=0.01)
+    assert runtime.lengths == {2, 4, 6}
+
+
+def test_the_process_is_told_where_to_compute():
+    assert settings(3, "gpu", 2) == ("--pad-id", "3", "--accelerator", "gpu", "--threads", "2")
+    assert settings(3, "cpu", None, verify=False)[-1] == "--unverified"
+
+
+def test_a_folder_that_does_not_open_is_told(tmp_path):
+    with pytest.raises(ArtifactError, match="could not run the saved model"):
+        time_by_turns([Timed(tmp_path, TOKENS, pad_id=0)], threads=None, rounds=1)

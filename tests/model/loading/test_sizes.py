@@ -1,0 +1,122 @@
+"""A configuration that claims sizes that its weights do not have is refused before anything is built."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, BertConfig, ElectraConfig, MobileBertConfig, RobertaConfig
+
+from artifacts import tiny_artifact
+from checkpoints import change_config, settings_of, tiny_bert, tiny_roberta
+from chirplet.model.loading import sizes
+from chirplet.model.loading.load import load_model
+from chirplet.model.loading.open import open_config
+from chirplet.runtime import pytorch
+from chirplet.runtime.pytorch_int8 import load_int8, save_int8
+from chirplet.system.error import ModelError
+
+HUGE = {
+    "num_hidden_layers": 10**6,
+    "hidden_size": 10**9,
+    "intermediate_size": 10**9,
+    "vocab_size": 10**9,
+    "max_position_embeddings": 10**9,
+    "type_vocab_size": 10**9,
+    "num_labels": 10**9,
+    "num_attention_heads": 10**9,
+}
+LARGE = {
+    "num_hidden_layers": 1_000,
+    "hidden_size": 2**16,
+    "intermediate_size": 2**20,
+    "vocab_size": 2**24,
+    "max_position_embeddings": 2**20,
+    "type_vocab_size": 2**16,
+}
+"""Each within its bound, and far beyond the weights."""
+
+
+@pytest.fixture
+def base(tmp_path) -> Path:
+    return tiny_bert(tmp_path / "base")
+
+
+@pytest.fixture
+def saved(base, tmp_path) -> Path:
+    return tiny_artifact(base, tmp_path / "saved")
+
+
+@pytest.fixture
+def int8(saved, tmp_path) -> Path:
+    save_int8(pytorch.load_model(saved), {}, tmp_path / "int8")
+    return tmp_path / "int8"
+
+
+def refused(act, folder: Path) -> str:
+    with pytest.raises(ModelError) as caught:
+        act(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value).removeprefix(f"{folder}/config.json: ")
+
+
+OPENED = {
+    "base": lambda folder: load_model(settings_of(folder), ["a", "b"], seed=0),
+    "saved": pytorch.load_model,
+    "int8": load_int8,
+}
+
+
+@pytest.mark.parametrize("kind", OPENED)
+@pytest.mark.parametrize("key", HUGE)
+def test_what_no_model_has_is_refused(request, kind, key):
+    folder = request.getfixturevalue(kind)
+    OPENED[kind](folder)
+    change_config(folder, **{key: HUGE[key]})
+    assert refused(OPENED[kind], folder).startswith(f"{key} is {HUGE[key]}, should be at most ")
+
+
+@pytest.mark.parametrize("kind", OPENED)
+@pytest.mark.parametrize("key", LARGE)
+def test_what_the_weights_do_not_have_is_refused(request, kind, key):
+    folder = request.getfixturevalue(kind)
+    change_config(folder, **{key: LARGE[key]})
+    message = refused(OPENED[kind], folder)
+    assert key in message.partition(" make ")[0]
+    assert " weights or more, but its file holds " in message
+
+
+def test_random_weights_have_bounds_too(base):
+    settings = settings_of(base).model_copy(update={"pretrained": False})
+    change_config(base, hidden_size=2**16, intermediate_size=2**20)
+    told = "num_hidden_layers, hidden_size, intermediate_size make 137,438,953,472 weights or more, but no model has "
+    assert refused(lambda _: load_model(settings, ["a", "b"], seed=0), base).startswith(told)
+
+
+def test_sizes_within_other_configurations_are_looked_at_too(base):
+    change_config(base, text_config={"n_layers": 10**6})
+    assert refused(lambda folder: open_config(settings_of(folder), folder), base).startswith("n_layers is 1000000")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        BertConfig(),
+        BertConfig(hidden_size=1024, num_hidden_layers=24, intermediate_size=4096, num_attention_heads=16),
+        RobertaConfig(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1),
+        ElectraConfig(),
+        MobileBertConfig(),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_relatives_of_bert_have_no_fewer_weights_than_is_claimed(tmp_path, monkeypatch, config):
+    config.save_pretrained(tmp_path)
+    with torch.device("meta"):
+        weights = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False).num_parameters()
+    monkeypatch.setattr(sizes, "_numbers", lambda _: weights)
+    sizes.check_sizes(tmp_path, [tmp_path / "model.safetensors"])
+
+
+def test_small_models_of_both_families_open(tmp_path, saved):
+    assert pytorch.load_model(saved).config.model_type == "bert"
+    roberta = load_model(settings_of(tiny_roberta(tmp_path / "roberta")), ["a", "b"], seed=0)
+    assert roberta.model.config.num_labels == 2

@@ -1,0 +1,116 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer, BertConfig, RobertaConfig
+
+from checkpoints import TWEETS, change_config, settings_of
+from chirplet.model.loading.tokenizer import load_tokenizer, longest_input
+from chirplet.system.error import ModelError
+
+CopyOf = Callable[[str], Path]
+
+
+def test_each_architecture_has_its_own(checkpoints: dict[str, Path]) -> None:
+    names = {name: type(load_tokenizer(settings_of(folder))).__name__ for name, folder in checkpoints.items()}
+    assert names == {"bert": "BertTokenizer", "roberta": "RobertaTokenizer", "bertweet": "BertweetTokenizer"}
+
+
+@pytest.mark.parametrize(
+    ("name", "pieces"),
+    [
+        ("bert", ["[CLS]", "@", "user", "stuck", "in", "the", "que", "##ue", "[SEP]"]),
+        ("roberta", ["<s>", "@", "user", "Ġst", "u", "ck", "Ġin", "Ġthe", "</s>"]),
+        ("bertweet", ["<s>", "@user", "st@@", "uck", "in", "the", "qu@@", "eu@@", "</s>"]),
+    ],
+)
+def test_pieces(checkpoints: dict[str, Path], name: str, pieces: list[str]) -> None:
+    tokenizer = load_tokenizer(settings_of(checkpoints[name]))
+    ids = tokenizer(TWEETS[0], truncation=True, max_length=9)["input_ids"]
+    assert tokenizer.convert_ids_to_tokens(ids) == pieces
+
+
+def test_cuts_at_max_length(checkpoint: Path) -> None:
+    tokenizer = load_tokenizer(settings_of(checkpoint, max_length=8))
+    assert len(tokenizer(TWEETS[0], truncation=True)["input_ids"]) == 8
+
+
+def test_saved_and_reopened_it_is_the_same(checkpoint: Path, tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(settings_of(checkpoint))
+    expected = tokenizer(TWEETS)["input_ids"]
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_bytes((checkpoint / "config.json").read_bytes())
+    assert load_tokenizer(settings_of(tmp_path))(TWEETS)["input_ids"] == expected
+    assert AutoTokenizer.from_pretrained(tmp_path)(TWEETS)["input_ids"] == expected
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta"])
+def test_plain_vocabularies_give_the_same_ids(copy_of: CopyOf, name: str) -> None:
+    folder = copy_of(name)
+    expected = load_tokenizer(settings_of(folder))(TWEETS)["input_ids"]
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").unlink()
+    assert load_tokenizer(settings_of(folder))(TWEETS)["input_ids"] == expected
+
+
+def test_bertweet_does_not_normalise(checkpoints: dict[str, Path]) -> None:
+    tokenizer = load_tokenizer(settings_of(checkpoints["bertweet"]))
+    assert tokenizer.convert_ids_to_tokens(tokenizer("@user")["input_ids"]) == ["<s>", "@user", "</s>"]
+
+
+def test_bertweet_ignores_a_fast_tokenizer_beside_its_own(copy_of: CopyOf, checkpoints: dict[str, Path]) -> None:
+    folder = copy_of("bertweet")
+    (folder / "tokenizer.json").write_bytes((checkpoints["bert"] / "tokenizer.json").read_bytes())
+    expected = load_tokenizer(settings_of(checkpoints["bertweet"]))(TWEETS)["input_ids"]
+    assert load_tokenizer(settings_of(folder))(TWEETS)["input_ids"] == expected
+
+
+def test_bertweet_whose_merges_transformers_spoilt(copy_of: CopyOf) -> None:
+    folder = copy_of("bertweet")
+    lines = (folder / "bpe.codes").read_text().splitlines()
+    (folder / "bpe.codes").write_text("".join(line.rsplit(" ", 1)[0] + "\n" for line in lines))
+    with pytest.raises(ModelError, match=r"bpe\.codes holds no merges: .* put the bpe\.codes of the original"):
+        load_tokenizer(settings_of(folder))
+
+
+def test_bertweet_without_merges(copy_of: CopyOf) -> None:
+    folder = copy_of("bertweet")
+    (folder / "bpe.codes").unlink()
+    with pytest.raises(ModelError, match=r"lacks the BERTweet tokenizer's bpe\.codes$"):
+        load_tokenizer(settings_of(folder))
+
+
+def test_longest_input() -> None:
+    assert longest_input(BertConfig(max_position_embeddings=512)) == 512
+    assert longest_input(RobertaConfig(max_position_embeddings=514, pad_token_id=1)) == 512
+    assert longest_input(RobertaConfig(max_position_embeddings=130, pad_token_id=1)) == 128
+
+
+def test_max_length_beyond_the_position_table(checkpoints: dict[str, Path]) -> None:
+    folder = checkpoints["bertweet"]
+    assert load_tokenizer(settings_of(folder, max_length=128)).model_max_length == 128
+    with pytest.raises(ModelError, match=rf"^model\.max_length: got 129, {folder} reads at most 128 tokens$"):
+        load_tokenizer(settings_of(folder, max_length=129))
+
+
+def test_no_tokenizer_is_not_made_up(copy_of: CopyOf) -> None:
+    folder = copy_of("bert")
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+        (folder / name).unlink()
+    with pytest.raises(ModelError, match=r"^copy_bert has no tokenizer: none of tokenizer\.json, vocab\.txt"):
+        load_tokenizer(settings_of(folder))
+
+
+def test_damaged_tokenizer(copy_of: CopyOf) -> None:
+    folder = copy_of("bert")
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(ModelError, match=r"copy_bert cannot be opened \(.+\)$") as caught:
+        load_tokenizer(settings_of(folder))
+    assert "\n" not in str(caught.value)
+
+
+def test_tokenizer_of_another_model(copy_of: CopyOf) -> None:
+    folder = copy_of("bert")
+    change_config(folder, vocab_size=399)
+    with pytest.raises(ModelError, match=r"has 400 tokens, its model only 399$"):
+        load_tokenizer(settings_of(folder))

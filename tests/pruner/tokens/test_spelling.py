@@ -1,0 +1,62 @@
+"""What spelling a lost token in others does to a model's answer."""
+
+import numpy as np
+import pytest
+import torch
+
+from artifacts import tiny_artifact
+from checkpoints import TWEETS, settings_of, tiny_bert, tiny_bertweet, tiny_roberta
+from chirplet.model.loading.tokenizer import load_tokenizer
+from chirplet.pruner.tokens.spelling import shifts
+from chirplet.pruner.tokens.tokenizer import keep_tokens
+from chirplet.pruner.vocabulary import Vocabulary
+from chirplet.runtime.pytorch import load_model
+
+
+@pytest.fixture(scope="module", params=[tiny_bert, tiny_roberta, tiny_bertweet], ids=lambda make: make.__name__)
+def folder(request, tmp_path_factory):
+    base = tmp_path_factory.mktemp("base")
+    return tiny_artifact(request.param(base / "base"), base / "classifier")
+
+
+@torch.inference_mode()
+def answer(model, ids: list[int]) -> torch.Tensor:
+    return model(input_ids=torch.tensor([ids])).logits.softmax(dim=1)[0]
+
+
+def test_the_shift_is_that_of_the_words_own_answer(folder):
+    model, tokenizer = load_model(folder).eval(), load_tokenizer(settings_of(folder))
+    used = sorted({token for ids in tokenizer(TWEETS[:8])["input_ids"] for token in ids})
+    smaller, kept = keep_tokens(tokenizer, used)
+    lost, moved = shifts(model, tokenizer, smaller, kept)
+    assert len(lost) == len(moved) > 10
+    assert not set(lost.tolist()) & set(kept.tolist())
+    for token, shift in list(zip(lost.tolist(), moved.tolist(), strict=True))[:10]:
+        word = tokenizer.decode([token])
+        spelt = [int(kept[new]) for new in smaller(word)["input_ids"]]
+        expected = (answer(model, tokenizer(word)["input_ids"]) - answer(model, spelt)).abs().max()
+        assert shift == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_pieces_within_words_are_no_words(folder):
+    tokenizer = load_tokenizer(settings_of(folder))
+    smaller, kept = keep_tokens(tokenizer, tokenizer(TWEETS[0])["input_ids"])
+    lost, _ = shifts(load_model(folder).eval(), tokenizer, smaller, kept)
+    assert all(token in tokenizer(tokenizer.decode([token]))["input_ids"] for token in lost.tolist())
+    assert not any(token.startswith("##") for token in tokenizer.convert_ids_to_tokens(lost.tolist()))
+
+
+def test_what_tells_is_kept_and_only_that(folder, evidence_for):
+    evidence = evidence_for(folder, TWEETS[:8])
+    tokenizer = evidence.tokenizer
+    smaller, kept = keep_tokens(tokenizer, np.flatnonzero(np.bincount(evidence.uncut().values)))
+    lost, moved = shifts(load_model(folder).eval(), tokenizer, smaller, kept)
+    middle = float(np.median(moved))
+    facts = {}
+    for most in (None, 1.0, middle):
+        pruned = Vocabulary(min_count=1, max_shift=most).prune(load_model(folder).eval(), evidence)
+        facts[most] = pruned.facts
+    assert facts[None]["tokens"] == facts[1.0]["tokens"] == len(kept)
+    assert facts[middle]["tokens_that_tell"] == (moved > middle).sum()
+    assert len(kept) < facts[middle]["tokens"] < facts[middle]["tokens_before"]
+    assert set(tokenizer.convert_ids_to_tokens(lost[moved > middle].tolist())) <= pruned.tokenizer.get_vocab().keys()

@@ -1,0 +1,90 @@
+"""A smaller tokenizer reads a tweet as the larger one did, if it kept every token of it: of all three kinds."""
+
+import json
+import string
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from checkpoints import TWEETS, settings_of, tiny_bert, tiny_bertweet, tiny_roberta
+from chirplet.model.loading.tokenizer import load_tokenizer
+from chirplet.pruner.tokens.tokenizer import check_kind, closure, keep_tokens
+from chirplet.system.error import PruningError
+
+KINDS = {"wordpiece": tiny_bert, "bytes": tiny_roberta, "bertweet": tiny_bertweet}
+WORDS = sorted({word for tweet in TWEETS for word in tweet.split()})
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def tokenizer(request, tmp_path_factory):
+    return load_tokenizer(settings_of(KINDS[request.param](tmp_path_factory.mktemp(request.param))))
+
+
+def ids(tokenizer, text: str) -> list[int]:
+    return tokenizer(text)["input_ids"]
+
+
+@given(st.data())
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+def test_what_was_kept_whole_is_read_as_before(tokenizer, data):
+    train = data.draw(st.lists(st.sampled_from(TWEETS), min_size=1, max_size=6))
+    smaller, kept = keep_tokens(tokenizer, {number for tweet in train for number in ids(tokenizer, tweet)})
+    word = st.one_of(st.sampled_from(WORDS), st.text(string.ascii_lowercase + "!@#😂", min_size=1, max_size=9))
+    text = " ".join(data.draw(st.lists(word, min_size=1, max_size=8)))
+    before = ids(tokenizer, text)
+    unknown = tokenizer.unk_token_id in before
+    if set(before) <= set(kept.tolist()) and not unknown:
+        assert [int(kept[number]) for number in ids(smaller, text)] == before
+    for tweet in train:
+        if tokenizer.unk_token_id not in ids(tokenizer, tweet):
+            assert [int(kept[number]) for number in ids(smaller, tweet)] == ids(tokenizer, tweet)
+    # Whatever it spells now, it can still be spelt.
+    assert unknown or smaller.unk_token_id not in ids(smaller, text)
+
+
+def test_it_keeps_special_tokens_and_forgets_others(tokenizer):
+    used = ids(tokenizer, TWEETS[0])
+    smaller, kept = keep_tokens(tokenizer, used)
+    assert len(smaller) == len(kept) < len(tokenizer)
+    assert smaller.special_tokens_map == tokenizer.special_tokens_map
+    assert kept.tolist() == sorted(set(kept.tolist()))
+    assert set(used) <= set(kept.tolist())
+    assert all(
+        smaller.convert_ids_to_tokens(new) == tokenizer.convert_ids_to_tokens(int(old)) for new, old in enumerate(kept)
+    )
+
+
+def test_keeping_everything_changes_nothing(tokenizer):
+    smaller, kept = keep_tokens(tokenizer, range(len(tokenizer)))
+    assert np.array_equal(kept, np.arange(len(tokenizer)))
+    assert all(ids(smaller, tweet) == ids(tokenizer, tweet) for tweet in TWEETS)
+
+
+def test_the_closure_by_hand():
+    """`abc` can be made in two ways, of which each needs its parts; `de` is needed by nobody."""
+    merges = [("a", "b"), ("d", "e"), ("b", "c"), ("ab", "c"), ("a", "bc")]
+    needed, left = closure({"abc"}, merges)
+    assert needed == {"abc", "ab", "bc", "a", "b", "c"}
+    assert left == [("a", "b"), ("b", "c"), ("ab", "c"), ("a", "bc")]
+
+
+def test_a_tokenizer_that_puts_nothing_around_a_tweet_is_known():
+    trained = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1, "b": 2, "ab": 3}, unk_token="[UNK]"))
+    assert json.loads(trained.to_str())["post_processor"] is None
+    smaller, kept = keep_tokens(PreTrainedTokenizerFast(tokenizer_object=trained, unk_token="[UNK]"), [1])
+    assert kept.tolist() == [0, 1, 2]
+    assert ids(smaller, "b") == [2]
+
+
+def test_other_tokenizers_are_refused():
+    unigram = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.Unigram([("a", 0.0)], 0)))
+    with pytest.raises(PruningError, match="knows WordPiece and BPE, but the tokenizer is Unigram"):
+        check_kind(unigram)
+    with pytest.raises(PruningError, match=r"rewrites a tokenizer\.json, which a PreTrainedTokenizerBase has not"):
+        check_kind(PreTrainedTokenizerBase())

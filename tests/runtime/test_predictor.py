@@ -1,0 +1,101 @@
+"""Texts in, labels and probabilities out."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import chirplet
+from artifacts import tiny_artifact
+from checkpoints import TWEETS, tiny_bert, tiny_bertweet
+from chirplet.artifact.artifact import write_record
+from chirplet.system.error import ArtifactError, ConfigError, DataError, ModelError
+from records import LABELS, make_record
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("predictor")
+    return tiny_artifact(tiny_bert(place / "base"), place / "artifact")
+
+
+def test_labels_are_those_of_the_largest_probability_in_the_order_given(folder):
+    predictor = chirplet.load(folder, batch_size=3, threads=1)
+    found = predictor(TWEETS)
+    assert predictor.labels == LABELS
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
+    assert found.labels == [LABELS[row.argmax()] for row in found.probabilities]
+    assert len(set(found.labels)) > 1
+    for place in (0, 7, -1):
+        assert predictor([TWEETS[place]]).labels == [found.labels[place]]
+
+
+def test_texts_are_repaired_and_cleaned(folder):
+    predictor = chirplet.load(str(folder))
+    found = predictor(["@Someone salt &amp; pepper https://t.co/x", "@user salt & pepper http"]).probabilities
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+
+
+def test_no_texts_and_an_empty_text(folder):
+    predictor = chirplet.load(folder)
+    none = predictor([])
+    assert none.labels == [] and none.probabilities.shape == (0, len(LABELS))
+    assert len(predictor([""]).labels) == 1
+
+
+def test_bertweet_has_its_own_tokenizer(tmp_path):
+    made = tiny_artifact(tiny_bertweet(tmp_path / "base"), tmp_path / "made", make_record(cleaning="bertweet"))
+    assert len(chirplet.load(made)(TWEETS).labels) == len(TWEETS)
+
+
+def test_what_is_no_artifact_or_does_not_fit_is_told(folder, tmp_path):
+    with pytest.raises(ArtifactError, match="no artifact at"):
+        chirplet.load(tmp_path / "nowhere")
+    made = tmp_path / "two"
+    made.mkdir()
+    for file in folder.iterdir():
+        (made / file.name).write_bytes(file.read_bytes())
+    (made / "artifact.json").unlink()
+    write_record(made, make_record(labels=["a", "b"]))
+    with pytest.raises(ModelError, match="has 3 classes, its record 2"):
+        chirplet.load(made)
+    (made / "tokenizer.json").write_text("{")
+    with pytest.raises(ModelError, match=r"tokenizer.json' is damaged"):
+        chirplet.load(made)
+
+
+def test_arguments_that_cannot_be_are_told(folder):
+    with pytest.raises(ConfigError, match="batch_size: got 0, should be 1 or more"):
+        chirplet.load(folder, batch_size=0)
+    with pytest.raises(ConfigError, match="accelerator: got 'cuda', should be one of"):
+        chirplet.load(folder, accelerator="cuda")
+
+
+def test_one_text_is_one_text(folder):
+    predictor = chirplet.load(folder)
+    assert predictor(TWEETS[0]).labels == predictor([TWEETS[0]]).labels
+    assert predictor("").probabilities.shape == (1, len(LABELS))
+
+
+@pytest.mark.parametrize("make", [tuple, np.array, pd.Series, lambda texts: pd.Series(texts, dtype="string")])
+def test_sequences_of_texts_are_what_a_list_is(make, folder):
+    predictor = chirplet.load(folder)
+    assert predictor(make(TWEETS)).labels == predictor(TWEETS).labels
+
+
+@pytest.mark.parametrize(
+    ("texts", "line"),
+    [
+        (None, "texts: got NoneType, should be a text or a sequence of texts"),
+        (3, "texts: got int, should be a text or a sequence of texts"),
+        (b"bytes", "texts: got bytes, should be"),
+        ({"a": "b"}, "texts: got dict, should be"),
+        (pd.DataFrame({"text": ["a"]}), "texts: got DataFrame, should be"),
+        (np.array([["a", "b"]]), "texts: got ndarray, should be"),
+        (["a", None], r"texts: got None at place 1, should be a text; leave it out, or give '' for no text"),
+        (pd.Series(["a", float("nan")]), r"texts: got nan at place 1"),
+        ([["a"]], r"texts: got \['a'\] at place 0"),
+    ],
+)
+def test_what_are_no_texts_is_refused_by_name(texts, line, folder):
+    with pytest.raises(DataError, match=line):
+        chirplet.load(folder)(texts)

@@ -1,0 +1,101 @@
+"""A teacher's logits, computed once."""
+
+import shutil
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+from artifacts import tiny_artifact
+from checkpoints import TWEETS, tiny_bert
+from chirplet import distiller
+from chirplet.artifact.artifact import PROBE, Artifact
+from chirplet.data.batching.tokens import tokenize
+from chirplet.data.preparation.corpus import Tweets
+from chirplet.quantizer.base import Calibration
+from chirplet.quantizer.onnx_int8 import OnnxInt8
+from chirplet.runtime.predictor import load
+from chirplet.runtime.pytorch import load_model
+from chirplet.runtime.tokenizer import open_tokenizer
+from chirplet.stage.distillation.teacher_logits import teacher_logits
+
+ASK = {"batch_size": 4, "accelerator": "cpu", "threads": None}
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory) -> Artifact:
+    folder = tmp_path_factory.mktemp("teacher")
+    return Artifact.open(tiny_artifact(tiny_bert(folder / "base"), folder / "artifact"))
+
+
+def tweets(texts: list[str]) -> Tweets:
+    return Tweets([str(n) for n in range(len(texts))], texts, np.zeros(len(texts), np.int64), [None] * len(texts))
+
+
+def test_they_are_what_the_artifact_predicts(artifact, tmp_path):
+    logits = teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(shares, load(artifact.folder, accelerator="cpu")(TWEETS).probabilities, atol=2e-2)
+
+
+def test_they_are_computed_once_and_mapped(artifact, tmp_path, monkeypatch):
+    first = teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)
+    monkeypatch.setattr(distiller.teacher, "open_runtime", None)
+    again = teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)
+    assert isinstance(again, np.memmap)
+    np.testing.assert_array_equal(first, again)
+
+
+def test_on_a_terminal_a_bar_tells_how_far_they_are(artifact, tmp_path, monkeypatch, capsys):
+    teacher_logits(artifact, tweets(TWEETS), tmp_path / "lines", **ASK)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    teacher_logits(artifact, tweets(TWEETS), tmp_path / "bar", **ASK)
+    assert "teacher's logits" in capsys.readouterr().out
+
+
+def test_other_tweets_and_another_teacher_have_other_files(artifact, tmp_path):
+    """Another one is a folder with other files, whatever its record says."""
+    folder = tmp_path / "other"
+    shutil.copytree(artifact.folder, folder)
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: weight / 2 for name, weight in weights.items()}, folder / "model.safetensors")
+    (folder / PROBE).unlink()  # it would not answer
+    other = Artifact.open(folder)
+    assert other.record.id == artifact.record.id
+    said = teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)
+    teacher_logits(artifact, tweets(TWEETS[:5]), tmp_path, **ASK)
+    assert not np.allclose(said, teacher_logits(other, tweets(TWEETS), tmp_path, **ASK))
+    assert len(list(tmp_path.glob("logits/*.npy"))) == 3
+
+
+def test_what_computes_otherwise_has_other_files(artifact, tmp_path, monkeypatch):
+    """Batches of other sizes, and a machine with other numbers."""
+    teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)
+    teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK | {"batch_size": 8})
+    native = distiller.teacher.bf16_is_native
+    monkeypatch.setattr(distiller.teacher, "bf16_is_native", lambda device: not native(device))
+    teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)
+    assert len(list(tmp_path.glob("logits/*.npy"))) == 3
+
+
+def test_a_damaged_file_is_made_again(artifact, tmp_path, caplog):
+    first = np.array(teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK))
+    (file,) = tmp_path.glob("logits/*.npy")
+    file.write_bytes(file.read_bytes()[:200])
+    np.testing.assert_array_equal(first, teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK))
+    assert "is damaged" in caplog.text
+
+
+def test_a_teacher_of_another_runtime_answers_on_the_cpu_whatever_the_student_trains_on(artifact, tmp_path):
+    folder = tmp_path / "int8"
+    shutil.copytree(artifact.folder, folder)
+    for name in ("model.safetensors", PROBE):
+        (folder / name).unlink()
+    tokenizer, pad_id = open_tokenizer(artifact.folder, 32)
+    calibration = Calibration(tokenize(TWEETS, tokenizer, "none", 32), pad_id)
+    model = load_model(artifact.folder).eval()
+    OnnxInt8(reduce_range="auto").prepare(model, calibration, tmp_path).write(folder, ())
+    said = teacher_logits(Artifact.open(folder), tweets(TWEETS), tmp_path, **ASK)
+    on_a_gpu = ASK | {"accelerator": "gpu"}
+    np.testing.assert_array_equal(teacher_logits(Artifact.open(folder), tweets(TWEETS), tmp_path, **on_a_gpu), said)

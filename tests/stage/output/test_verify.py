@@ -1,0 +1,26 @@
+"""What a folder must prove before it is an artifact, where it does not."""
+
+import numpy as np
+import pytest
+
+from artifacts import tiny_artifact
+from checkpoints import TWEETS, settings_of, tiny_bert
+from chirplet.data.preparation.corpus import Corpus, DataReport, Tweets
+from chirplet.model.loading.tokenizer import load_tokenizer
+from chirplet.stage.output.verify import tokens_as_saved
+from chirplet.stage.output.write_artifact import Prepared
+from chirplet.system.error import ArtifactError
+
+
+def test_a_saved_tokenizer_that_reads_otherwise_is_told(tmp_path):
+    folder = tiny_artifact(tiny_bert(tmp_path / "base"), tmp_path / "artifact")
+    tweets = Tweets([str(n) for n in range(len(TWEETS))], TWEETS, np.zeros(len(TWEETS), np.int64), [None] * len(TWEETS))
+    corpus = Corpus("csv", ("a", "b"), tweets, tweets, tweets, "", DataReport())
+    data = Prepared(corpus, load_tokenizer(settings_of(folder)), "none", 32, tmp_path / "cache")
+    assert tokens_as_saved(folder, data, tweets).values.tolist() == data.tokens(tweets).values.tolist()
+    saved = (folder / "tokenizer.json").read_text()
+    changed = saved.replace('"lowercase":true', '"lowercase":false').replace('"lowercase": true', '"lowercase": false')
+    assert changed != saved
+    (folder / "tokenizer.json").write_text(changed)
+    with pytest.raises(ArtifactError, match="the saved tokenizer reads tweets as other tokens"):
+        tokens_as_saved(folder, data, tweets)

@@ -1,0 +1,61 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chirplet.system.cache_files import locked_folder, write_whole
+from chirplet.system.error import DataError
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a"
+    write_whole(b"old", path)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match=r"a: cannot be written .No space left on device.; set cache_dir"):
+        write_whole(b"new", path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot be made"), locked_folder(tmp_path / "file" / "below"):
+        pass
+
+
+@pytest.fixture
+def umask() -> Iterator[None]:
+    """One that takes nothing away."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def modes(folder: Path) -> dict[str, str]:
+    return {path.relative_to(folder).as_posix(): f"{path.stat().st_mode & 0o777:o}" for path in folder.rglob("*")}
+
+
+@pytest.mark.usefixtures("umask")
+def test_the_cache_is_its_owners_alone(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir(mode=0o755)
+    with locked_folder(tmp_path / "there" / "cache" / "tokens") as folder:
+        write_whole(b"a text", folder / "a")
+    write_whole(b"another", folder / "a")
+    assert modes(tmp_path) == {
+        "there": "755",
+        "there/cache": "700",
+        "there/cache/tokens": "700",
+        "there/cache/tokens/.lock": "600",
+        "there/cache/tokens/a": "600",
+    }
+
+
+def test_what_a_killed_process_was_writing_goes_when_the_folder_is_held(tmp_path: Path) -> None:
+    (tmp_path / ".other.arrow.4000000.tmp").write_text("half")
+    with locked_folder(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
