@@ -1,0 +1,1 @@
+"""The Lightning callbacks that the options build."""

@@ -1,0 +1,1 @@
+"""Settings of every group, and what is checked of them."""

@@ -1,0 +1,1 @@
+"""Tables of texts: read, streamed and written as CSV, TSV, Parquet, JSONL."""

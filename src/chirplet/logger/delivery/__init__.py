@@ -1,0 +1,1 @@
+"""How results reach loggers: resumed, guarded, in the end."""

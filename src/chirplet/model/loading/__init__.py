@@ -1,0 +1,1 @@
+"""Weights and tokenizers, from the bundled package, a folder or the hub."""

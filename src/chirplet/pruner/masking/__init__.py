@@ -1,0 +1,1 @@
+"""Which weights are zero: scores, masks and schedules."""

@@ -1,0 +1,1 @@
+"""Which tokens go, and what becomes of the tokenizer."""

@@ -1,0 +1,1 @@
+"""Graphs of encoders for ONNX Runtime and OpenVINO."""

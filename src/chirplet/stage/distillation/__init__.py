@@ -1,0 +1,1 @@
+"""What distillation needs: teachers, a student, its data and its baseline."""

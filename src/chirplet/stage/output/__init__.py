@@ -1,0 +1,1 @@
+"""How a stage writes and verifies its artifact."""

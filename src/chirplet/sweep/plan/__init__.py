@@ -1,0 +1,1 @@
+"""What a sweep is to do: space, settings, study and its storage."""

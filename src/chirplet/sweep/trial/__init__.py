@@ -1,0 +1,1 @@
+"""How trials are run: workers, leases and processes."""
