@@ -13,7 +13,7 @@ from measuring import ROOT, Figures, figure
 
 from chirplet.artifact.artifact import PROBE
 from chirplet.runtime import base
-from chirplet.runtime.base import open_runtime
+from chirplet.runtime.open import open_runtime
 from chirplet.system.error import ModelError
 from chirplet.system.hardware import cpu_cores
 

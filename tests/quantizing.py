@@ -11,7 +11,8 @@ from checkpoints import TWEETS
 from chirplet.config.schema import bind
 from chirplet.data.batching.tokens import Tokens, tokenize
 from chirplet.quantizer.base import Calibration, Quantizer
-from chirplet.runtime.base import open_runtime, predict_logits
+from chirplet.runtime.base import predict_logits
+from chirplet.runtime.open import open_runtime
 from chirplet.runtime.pytorch import PyTorchRuntime, load_model
 from chirplet.runtime.tokenizer import open_tokenizer
 from places import CONF

@@ -6,8 +6,8 @@ from typing import Literal
 
 import pytest
 
-from chirplet.config.schema import Count, Foreign, Fraction, Settings, bind, near, validate
-from chirplet.system.error import ConfigError
+from chirplet.config.schema import Count, Foreign, Fraction, Settings, bind, validate
+from chirplet.system.error import ConfigError, near
 
 
 class Part(Settings):
@@ -89,7 +89,7 @@ def test_targets_outside_the_allowed_packages_are_refused(target):
     [
         "chirplet.config.schema.importlib.import_module",
         "chirplet.config.schema.BaseModel",
-        "chirplet.config.schema.near",
+        "chirplet.system.error.near",
         "chirplet.stage.finetune.Stage",
         "chirplet.nowhere.Thing",
         "chirplet",

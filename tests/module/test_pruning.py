@@ -9,8 +9,9 @@ from chirplet.distiller.loss.losses import soft_loss
 from chirplet.model.family.parameter_groups import parameter_groups
 from chirplet.module.classifier import Optimization
 from chirplet.module.distillation import TEACHER_LOGITS
-from chirplet.module.pruning import Masking, Moving, Recovery, Rising, ScoredWeight
+from chirplet.module.pruning import Recovery
 from chirplet.pruner.masking.masks import Ramp, lowest_of_all, prunable, sparsity_of
+from chirplet.pruner.masking.schedule import Masking, Moving, Rising, ScoredWeight
 from chirplet.runtime.pytorch import load_model
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from chirplet.data.batching.padding import padded
-from chirplet.module.pruning import Masking
 from chirplet.pruner.magnitude import Magnitude
+from chirplet.pruner.masking.schedule import Masking
 from chirplet.pruner.movement import Movement
 from chirplet.pruner.structured import Structured
 from chirplet.pruner.vocabulary import Vocabulary

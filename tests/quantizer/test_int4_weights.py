@@ -12,7 +12,8 @@ from chirplet.evaluation.parameter_count import count_parameters
 from chirplet.quantizer.base import Calibration
 from chirplet.quantizer.graph.onnx_blockwise_nodes import in_blocks, pairs
 from chirplet.quantizer.int4_weights import Int4Weights
-from chirplet.runtime.base import open_runtime, predict_logits
+from chirplet.runtime.base import predict_logits
+from chirplet.runtime.open import open_runtime
 from chirplet.runtime.pytorch import PyTorchRuntime, load_model
 from chirplet.runtime.tokenizer import open_tokenizer
 

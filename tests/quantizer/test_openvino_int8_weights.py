@@ -8,7 +8,8 @@ from checkpoints import TWEETS, tiny_bert
 from chirplet.data.batching.tokens import tokenize
 from chirplet.quantizer.base import Calibration
 from chirplet.quantizer.openvino_int8_weights import OpenVinoInt8Weights
-from chirplet.runtime.base import open_runtime, predict_logits
+from chirplet.runtime.base import predict_logits
+from chirplet.runtime.open import open_runtime
 from chirplet.runtime.pytorch import load_model
 from chirplet.runtime.tokenizer import open_tokenizer
 from chirplet.system import hardware

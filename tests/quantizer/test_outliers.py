@@ -11,17 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from chirplet.module.quantized import distances
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
 
 from chirplet.data.batching.tokens import Tokens
+from chirplet.evaluation.evaluator import Quality
 from chirplet.model.family.base import encoder_layers
-from chirplet.module.quantized import distances
 from chirplet.quantizer.base import Calibration, Quantizer
-from chirplet.quantizer.mixed_precision.search import Quality, fewest_kept, sensitivities
+from chirplet.quantizer.mixed_precision.search import fewest_kept, sensitivities
 from chirplet.quantizer.onnx_int8 import OnnxInt8
 from chirplet.quantizer.openvino_int8_weights import OpenVinoInt8Weights
 from chirplet.quantizer.torch_int8 import TorchInt8
-from chirplet.runtime.base import Runtime, open_runtime, predict_logits
+from chirplet.runtime.base import Runtime, predict_logits
+from chirplet.runtime.open import open_runtime
 from chirplet.runtime.pytorch import PyTorchRuntime
 from chirplet.system.hardware import cpu_has_vnni
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from checkpoints import tiny_bert
 from chirplet.artifact.artifact import PROBE
 from chirplet.model.family.base import encoder_layers
-from chirplet.runtime.base import open_runtime
+from chirplet.runtime.open import open_runtime
 from chirplet.runtime.probe import write_probe
 from chirplet.runtime.tokenizer import open_tokenizer
 from chirplet.stage.output.make_probe import Prober, reference
@@ -91,7 +91,7 @@ FORCED = {
 OPEN = """
 import sys
 from pathlib import Path
-from chirplet.runtime.base import open_runtime
+from chirplet.runtime.open import open_runtime
 for folder, precision in zip(sys.argv[1::2], sys.argv[2::2]):
     open_runtime(Path(folder), accelerator="cpu", threads=2, precision=precision)
 """

@@ -6,7 +6,7 @@ import torch
 
 from checkpoints import tiny_bert, tiny_roberta
 from chirplet.evaluation.parameter_count import count_parameters
-from chirplet.runtime.base import runtime_of
+from chirplet.runtime.open import runtime_of
 from places import CONF
 from quantizing import QUANTIZERS, Small, prepared
 

@@ -22,7 +22,8 @@ from chirplet.quantizer.onnx_int8 import OnnxInt8
 from chirplet.quantizer.openvino_int8 import OpenVinoInt8
 from chirplet.quantizer.openvino_int8_weights import OpenVinoInt8Weights
 from chirplet.runtime import base, openvino
-from chirplet.runtime.base import open_runtime, predict_logits
+from chirplet.runtime.base import predict_logits
+from chirplet.runtime.open import open_runtime
 from chirplet.runtime.openvino import OpenVinoRuntime
 from chirplet.runtime.probe import OPENING, cpu_kind, read_probe, write_probe
 from chirplet.runtime.pytorch import PyTorchRuntime, load_model

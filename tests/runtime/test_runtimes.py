@@ -13,7 +13,8 @@ from chirplet.quantizer.base import Calibration
 from chirplet.quantizer.onnx_int8 import OnnxInt8
 from chirplet.quantizer.openvino_int8_weights import OpenVinoInt8Weights
 from chirplet.quantizer.torch_int8 import TorchInt8
-from chirplet.runtime.base import MODEL_FILES, open_runtime, predict_logits, runtime_of
+from chirplet.runtime.base import predict_logits
+from chirplet.runtime.open import MODEL_FILES, open_runtime, runtime_of
 from chirplet.runtime.probe import write_probe
 from chirplet.runtime.pytorch import load_model
 from chirplet.runtime.threaded import PART

@@ -8,7 +8,7 @@ from transformers import AutoModelForSequenceClassification
 from artifacts import lively
 from checkpoints import tiny_bert
 from chirplet.quantizer.graph.onnx import Arithmetic, classifier_graph
-from chirplet.runtime.base import open_runtime
+from chirplet.runtime.open import open_runtime
 from chirplet.runtime.threaded import PART, parts
 
 

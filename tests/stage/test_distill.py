@@ -16,7 +16,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from checkpoints import tiny_bert, tiny_roberta
 from chirplet.artifact.artifact import CONTROL_PREDICTIONS, Artifact
-from chirplet.callback.checkpoint import LAST
+from chirplet.callback.base import LAST
 from chirplet.cli.experiment import execute, parse, run_of
 from chirplet.config.schema import ConfigError
 from chirplet.data.preparation.corpus import Corpus, DataReport, Tweets

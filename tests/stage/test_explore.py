@@ -12,8 +12,8 @@ from chirplet.data.preparation.corpus import SPLITS
 from chirplet.data.preparation.exploration import Exploration
 from chirplet.data.preparation.prepare import prepare
 from chirplet.model.loading.tokenizer import load_tokenizer
-from chirplet.stage.base import Run
 from chirplet.stage.explore import PAGE, Explore
+from chirplet.stage.run.context import Run
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from chirplet.cli.experiment import execute
 from chirplet.evaluation.cost import UNUSED
 from chirplet.model.loading.tokenizer import VOCABULARIES
 from chirplet.report.card import model_card
-from chirplet.runtime.base import MODEL_FILES
+from chirplet.runtime.open import MODEL_FILES
 from chirplet.system.error import ArtifactError, ConfigError, PushError
 from hub import Hub, serving
 from places import ROOT

@@ -23,11 +23,11 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 
 from chirplet.artifact.record import COSTS, Config, Cost, Cpu, Labels, Metrics, StageSettings, Training, unfit
-from chirplet.config.schema import METRICS, Settings, near
+from chirplet.config.schema import METRICS, Settings
 from chirplet.data.preparation.cleaning import Cleaning
 from chirplet.data.preparation.corpus import SPLITS, Tweets
 from chirplet.system.atomic_io import temporary_folder, write_whole_text
-from chirplet.system.error import ArtifactError
+from chirplet.system.error import ArtifactError, near
 from chirplet.system.links import link_outside
 
 SCHEMA_VERSION: Literal[1] = 1

@@ -27,7 +27,8 @@ from chirplet.system.error import ArtifactError, ConfigError, PushError
 from chirplet.system.links import link_outside
 
 if TYPE_CHECKING:
-    from chirplet.stage.base import Run, Stage
+    from chirplet.stage.base import Stage
+    from chirplet.stage.run.context import Run
 
 MAKERS = ("finetune", "distill", "prune", "quantize")
 """Stages that make one artifact."""

@@ -9,6 +9,11 @@ from chirplet.config.schema import Settings
 if TYPE_CHECKING:
     from pytorch_lightning import Callback
 
+LAST = "last.ckpt"
+INTERRUPTED = "interrupted.ckpt"
+BEST = "best-"
+"""Names of the files of checkpoints: the newest, that of an interrupted run, and how those of the best begin."""
+
 
 class CallbackSettings(Settings, ABC):
     """Settings that build one Lightning callback."""

@@ -3,15 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chirplet.callback.base import CallbackSettings
+from chirplet.callback.base import BEST, LAST, CallbackSettings
 from chirplet.config.schema import Count, Monitor, Positive, monitor_mode
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import ModelCheckpoint
-
-LAST = "last.ckpt"
-INTERRUPTED = "interrupted.ckpt"
-BEST = "best-"
 
 
 class CheckpointSettings(CallbackSettings):

@@ -28,8 +28,9 @@ from chirplet.logger.base import LoggerSettings
 from chirplet.model.pretrained import Pretrained
 from chirplet.pruner.base import Pruner
 from chirplet.quantizer.base import Quantizer
-from chirplet.stage.base import Composed, Run, Stage
+from chirplet.stage.base import Stage
 from chirplet.stage.chain import ChainSettings
+from chirplet.stage.run.context import Composed, Run
 from chirplet.stage.run.identity import finished, interruptible
 from chirplet.system.console import console, quiet_libraries, shown_path
 from chirplet.system.error import ConfigError

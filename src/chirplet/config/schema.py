@@ -7,16 +7,15 @@ at once, before anything heavy is imported: modules that hold `Settings` import 
 their top.
 """
 
-import difflib
 import importlib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from chirplet.system.error import ConfigError
+from chirplet.system.error import ConfigError, near
 
 ALLOWED_PACKAGES = ("chirplet", "torch", "pytorch_lightning", "torchmetrics", "transformers", "optuna")
 
@@ -98,12 +97,6 @@ class Foreign(Settings):
             hint = near(unknown[0], known) if unknown else ""
             raise ConfigError(f"{self.key}: {self.target} {error}{hint}") from None
         return built(**self.arguments)
-
-
-def near(word: str, candidates: Iterable[str]) -> str:
-    """A hint `; did you mean 'x'?` for a misspelt word, or the empty string where nothing is near."""
-    matches = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 def existing_file(path: str, what: str) -> str:

@@ -7,12 +7,12 @@ from typing import Any, ClassVar, Self
 
 from pydantic import field_validator, model_validator
 
-from chirplet.config.schema import existing_file, near
+from chirplet.config.schema import existing_file
 from chirplet.data.base import RawCorpus, RawTweet, Source, row_names
 from chirplet.data.preparation.corpus import Split
 from chirplet.data.table.reader import Format, Row, format_of, read_table
 from chirplet.data.table.text_io import check_encoding
-from chirplet.system.error import DataError
+from chirplet.system.error import DataError, near
 
 _MOST_LABELS = 100
 """More labels than this are taken for a mistake when nobody listed them."""

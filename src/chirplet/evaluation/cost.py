@@ -18,7 +18,7 @@ from chirplet.artifact.artifact import CARD, CONTROL_PREDICTIONS, PREDICTIONS, P
 from chirplet.data.batching.tokens import Tokens
 from chirplet.evaluation import isolated_process as fresh
 from chirplet.evaluation.parameter_count import count_parameters
-from chirplet.runtime.base import accelerator_for
+from chirplet.runtime.open import accelerator_for
 
 UNUSED = (RECORD, PREDICTIONS, CONTROL_PREDICTIONS, CARD, PROBE)
 """Files of an artifact that are not needed to run its model."""

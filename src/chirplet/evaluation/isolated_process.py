@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from chirplet.data.batching.padding import by_length, padded
 from chirplet.data.batching.tokens import Tokens
-from chirplet.runtime.base import Precision, Runtime, open_runtime, predict_logits
+from chirplet.runtime.base import Precision, Runtime, predict_logits
+from chirplet.runtime.open import open_runtime
 from chirplet.system.atomic_io import scratch_folder
 from chirplet.system.error import ArtifactError
 from chirplet.system.hardware import cpu_threads

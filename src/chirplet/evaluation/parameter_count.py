@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chirplet.runtime.base import RuntimeName, runtime_of
+from chirplet.runtime.base import RuntimeName
+from chirplet.runtime.open import runtime_of
 
 QUANTIZATION = ("_scale", "_zero_point")
 """How names of scales and zero points end, in ONNX Runtime's files and in chirplet's."""

@@ -7,9 +7,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from chirplet.config.schema import Count, Fraction, Settings, near
+from chirplet.config.schema import Count, Fraction, Settings
 from chirplet.data.preparation.cleaning import Cleaning
-from chirplet.system.error import Key
+from chirplet.system.error import Key, near
 
 BUNDLED = "bundled"
 GROUP, NAME = Key("model"), Key("model.name_or_path")

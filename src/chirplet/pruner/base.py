@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from chirplet.module.pruning import Masking
+    from chirplet.pruner.masking.schedule import Masking
 
 Masks = Mapping[str, "Tensor"]
 """By the name of a parameter, which of its numbers are kept: boolean, of the parameter's shape."""
@@ -82,6 +82,6 @@ class Pruner(Settings, ABC):
 
     def masking(self, pruned: Pruned, evidence: Evidence, steps: int) -> "Masking":
         """What holds the masks over so many optimizer steps of recovery."""
-        from chirplet.module.pruning import Masking
+        from chirplet.pruner.masking.schedule import Masking
 
         return Masking(pruned.model, pruned.masks)

@@ -12,7 +12,7 @@ from chirplet.pruner.base import Evidence, Pruned, Pruner
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from chirplet.module.pruning import Masking
+    from chirplet.pruner.masking.schedule import Masking
 
 
 class Movement(Pruner):
@@ -50,8 +50,8 @@ class Movement(Pruner):
         return Pruned(model, evidence.tokenizer, {name: weight != 0 for name, weight in weights.items()}, {})
 
     def masking(self, pruned: Pruned, evidence: Evidence, steps: int) -> "Masking":
-        from chirplet.module.pruning import Moving
         from chirplet.pruner.masking.masks import Ramp, prunable, sparsity_of
+        from chirplet.pruner.masking.schedule import Moving
 
         initial = sparsity_of(prunable(pruned.model, self.scope))
         ramp = Ramp(initial, self.sparsity, int(self.ramp_fraction * steps), self.every_steps)

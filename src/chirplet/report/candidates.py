@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from chirplet.artifact.artifact import RECORD, Artifact, Predictions, Record, check_folder
-from chirplet.config.schema import near
-from chirplet.system.error import ArtifactError
+from chirplet.system.error import ArtifactError, near
 
 
 @dataclass(frozen=True)

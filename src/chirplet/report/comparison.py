@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from chirplet.artifact.artifact import Record
-from chirplet.config.schema import near
 from chirplet.metric.significance import LEVEL, RESAMPLES, mcnemar_p, paired_bootstrap
 from chirplet.report.candidates import Candidate
 from chirplet.report.machine import machine
-from chirplet.system.error import ArtifactError
+from chirplet.system.error import ArtifactError, near
 
 PLACES = ("artifact", "teacher", "transfer", "resume")
 """Keys of a stage that say where things lay; what was made of what is in the lineage."""

@@ -39,7 +39,7 @@ class OnnxRuntime(PartwiseRuntime):
 
     @classmethod
     def open(cls, folder: Path, accelerator: str, threads: int | None, precision: Precision) -> Self:
-        """As `chirplet.runtime.base.open_runtime`."""
+        """As `chirplet.runtime.open.open_runtime`."""
         if accelerator not in {"auto", "cpu"}:
             raise ConfigError(f"trainer.accelerator: got {accelerator!r}, but ONNX Runtime computes on the CPU here")
         if precision not in {"auto", "stored"}:

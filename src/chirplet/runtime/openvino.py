@@ -50,7 +50,7 @@ class OpenVinoRuntime(PartwiseRuntime):
     def ways(
         cls, folder: Path, accelerator: str, threads: int | None, precision: Precision
     ) -> Sequence[Callable[[], Self]]:
-        """As `chirplet.runtime.base.runtime_ways`: in bf16 where the CPU has it, then in fp32."""
+        """As `chirplet.runtime.open.runtime_ways`: in bf16 where the CPU has it, then in fp32."""
         if accelerator not in {"auto", "cpu"}:
             raise ConfigError(f"trainer.accelerator: got {accelerator!r}, but OpenVINO computes on the CPU here")
         own = ["bf16", "f32"] if cpu_has_bf16() else ["f32"]

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from chirplet.artifact.artifact import RECORD, Artifact, Record
 from chirplet.data.batching.tokens import Encoder, tokenize
 from chirplet.data.preparation.repair import repair
-from chirplet.runtime.base import Precision, Runtime, open_runtime, predict_logits
+from chirplet.runtime.base import Precision, Runtime, predict_logits
+from chirplet.runtime.open import open_runtime
 from chirplet.runtime.tokenizer import open_tokenizer
 from chirplet.system.error import ArtifactError, ConfigError, DataError, ModelError
 

@@ -35,7 +35,7 @@ class PyTorchRuntime(Runtime):
 
     @classmethod
     def open(cls, folder: Path, accelerator: str, threads: int | None, precision: Precision) -> Self:
-        """As `chirplet.runtime.base.open_runtime`; sets the number of threads of the process."""
+        """As `chirplet.runtime.open.open_runtime`; sets the number of threads of the process."""
         device = device_of(accelerator)
         set_torch_threads(threads)
         model = load_model(folder)

@@ -46,7 +46,7 @@ class PyTorchInt8Runtime(Runtime):
 
     @classmethod
     def open(cls, folder: Path, accelerator: str, threads: int | None, precision: Precision) -> Self:
-        """As `chirplet.runtime.base.open_runtime`; sets the number of threads of the process."""
+        """As `chirplet.runtime.open.open_runtime`; sets the number of threads of the process."""
         if accelerator not in {"auto", "cpu"}:
             raise ConfigError(f"trainer.accelerator: got {accelerator!r}, but this int8 model computes on the CPU")
         if precision not in {"auto", "stored"}:

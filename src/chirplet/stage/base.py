@@ -1,101 +1,10 @@
-"""What a stage is, and what it is given."""
+"""What a stage is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import AfterValidator
-
-from chirplet.artifact.artifact import check_folder
-from chirplet.callback.base import CallbackSettings
-from chirplet.config.schema import Foreign, Settings, existing_file
-from chirplet.data.base import Source
-from chirplet.logger.base import LoggerSettings
-from chirplet.model.pretrained import Pretrained
-from chirplet.system.error import ArtifactError
-from chirplet.trainer import TrainerSettings
-
-
-def _with_record(folder: str) -> str:
-    try:
-        return str(check_folder(Path(folder).expanduser()))
-    except ArtifactError as error:
-        raise ValueError(str(error)) from None
-
-
-ArtifactFolder = Annotated[str, AfterValidator(_with_record)]
-"""The folder of an artifact."""
-AUTO = "auto"
-"""`resume`: from the newest checkpoint of the same run in the run's own folder, where there is one."""
-
-
-def _auto_or_file(resume: str) -> str:
-    what = "auto, null, or a checkpoint (.ckpt) of an interrupted run"
-    return resume if resume == AUTO else existing_file(resume, what)
-
-
-Checkpoint = Annotated[str, AfterValidator(_auto_or_file)]
-"""The file of a checkpoint, or `AUTO`."""
-
-
-def given_artifact(folder: str | None) -> str:
-    """The folder that `artifact=` names.
-
-    Raises:
-        ArtifactError: none is named.
-    """
-    if folder is None:
-        raise ArtifactError("artifact: is missing; give artifact=DIR, as the stage that made it printed")
-    return folder
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run: the parts its configuration describes, and where it may write.
-
-    `output_dir` is the folder Hydra made for this run, `cache_dir` is shared between runs. `config` is the resolved
-    configuration as plain data, for the record, and `values` the same with what comes from the environment, to tell
-    runs apart; `verify` is whether models answer their probe when they are opened; `parents` are the artifacts that it
-    starts from; `overrides` are what it was composed of, as the record shows them. `compose` gives a further run of the
-    same data, model and trainer, with other overrides below the command line's own; `compose_comparison` one that
-    compares.
-    """
-
-    model: Pretrained
-    data: Source
-    trainer: TrainerSettings
-    loggers: dict[str, LoggerSettings | Foreign]
-    callbacks: dict[str, CallbackSettings | Foreign]
-    seed: int
-    deterministic: bool
-    objective: str
-    verify: bool
-    output_dir: Path
-    cache_dir: Path
-    config: dict[str, Any]
-    values: dict[str, Any]
-    parents: list[Path]
-    overrides: list[str]
-    compose: "Callable[[Sequence[str], Sequence[str]], Composed]"
-    compose_comparison: "Callable[[Sequence[Path], Sequence[str]], Composed]"
-
-
-@dataclass(frozen=True)
-class Composed:
-    """A configuration that was found valid, and may be carried out in a folder.
-
-    `config` is as a record has it, `values` the same with what comes from the environment, to tell runs apart; `inputs`
-    are the files and folders that it reads beside its data and the artifacts that it starts from.
-    """
-
-    config: dict[str, Any]
-    values: dict[str, Any]
-    data: Source
-    inputs: list[Path]
-    run: Callable[[Path], float | None]
-
+from chirplet.config.schema import Settings
+from chirplet.stage.run.context import Run
 
 SOURCES = (
     *("model", "artifact", "artifacts", "baseline", "teacher", "student", "transfer", "input", "output"),

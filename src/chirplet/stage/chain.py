@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from chirplet.config.schema import Settings, near
+from chirplet.config.schema import Settings
 from chirplet.model.pretrained import Pretrained
-from chirplet.stage.base import AUTO, ArtifactFolder, Checkpoint, Composed, Run, Stage
-from chirplet.system.error import ConfigError
+from chirplet.stage.base import Stage
+from chirplet.stage.run.context import AUTO, ArtifactFolder, Checkpoint, Composed, Run
+from chirplet.system.error import ConfigError, near
 
 if TYPE_CHECKING:
     from chirplet.artifact.artifact import Artifact

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from chirplet.artifact.artifact import RECORD, Artifact
 from chirplet.config.schema import Count, Fraction
-from chirplet.stage.base import CostAccelerator, Run, Stage
+from chirplet.stage.base import CostAccelerator, Stage
+from chirplet.stage.run.context import Run
 from chirplet.system.error import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def _measured(
     """The candidates with their times taken again, by turns on this machine."""
     from chirplet.evaluation.cost import Timed, count_bytes, time_by_turns
     from chirplet.evaluation.parameter_count import count_parameters
-    from chirplet.runtime.base import accelerator_for
+    from chirplet.runtime.open import accelerator_for
     from chirplet.stage.run.parent import prepared
     from chirplet.system.hardware import cpu_flags, cpu_name
 

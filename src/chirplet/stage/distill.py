@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from chirplet.artifact.artifact import Artifact, check_folder
-from chirplet.callback.checkpoint import LAST
+from chirplet.callback.base import LAST
 from chirplet.config.schema import Fraction, Index, Probability, existing_file
 from chirplet.data.table.text_io import check_encoding
 from chirplet.distiller.base import Distiller
 from chirplet.model.family.cutting import Cut
 from chirplet.model.pretrained import Pretrained
-from chirplet.stage.base import Run
 from chirplet.stage.fit.settings import TrainingStage
+from chirplet.stage.run.context import Run
 from chirplet.system.error import ArtifactError, ConfigError
 
 if TYPE_CHECKING:

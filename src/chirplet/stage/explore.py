@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, ClassVar
 
 from chirplet.config.schema import Count, Index
-from chirplet.stage.base import Run, Stage
+from chirplet.stage.base import Stage
+from chirplet.stage.run.context import Run
 
 if TYPE_CHECKING:
     from chirplet.data.preparation.corpus import Corpus

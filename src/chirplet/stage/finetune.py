@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from chirplet.callback.checkpoint import LAST
+from chirplet.callback.base import LAST
 from chirplet.config.schema import Index
-from chirplet.stage.base import Run
 from chirplet.stage.fit.settings import TrainingStage
+from chirplet.stage.run.context import Run
 from chirplet.system.error import ArtifactError
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from chirplet.artifact.artifact import Artifact
 from chirplet.config.schema import Count, existing_file
 from chirplet.data.table.reader import Format, format_of
 from chirplet.data.table.text_io import STDIN, check_encoding
-from chirplet.stage.base import ArtifactFolder, Run, Stage
+from chirplet.stage.base import Stage
+from chirplet.stage.run.context import ArtifactFolder, Run
 from chirplet.system.error import ConfigError, DataError
 
 STDOUT = "-"

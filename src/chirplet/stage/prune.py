@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from chirplet.config.schema import Count, Fraction, Positive, Probability
 from chirplet.pruner.base import Evidence, Pruned, Pruner
 from chirplet.pruner.masking.scored import ScoredPruner
-from chirplet.stage.base import ArtifactFolder, Run, given_artifact
 from chirplet.stage.fit.settings import TrainingStage
+from chirplet.stage.run.context import ArtifactFolder, Run, given_artifact
 from chirplet.system.error import ArtifactError, ConfigError
 
 if TYPE_CHECKING:

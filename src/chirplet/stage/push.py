@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from chirplet.artifact.hub import Repository
-from chirplet.stage.base import ArtifactFolder, Run, Stage
+from chirplet.stage.base import Stage
+from chirplet.stage.run.context import ArtifactFolder, Run
 from chirplet.system.error import ConfigError
 
 

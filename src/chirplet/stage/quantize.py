@@ -11,8 +11,9 @@ from pydantic import model_validator
 from chirplet.config.schema import Count, Index, NonNegative
 from chirplet.quantizer.base import Calibration, Quantizer
 from chirplet.quantizer.qat import QAT
-from chirplet.stage.base import AUTO, ArtifactFolder, Checkpoint, MeasuringStage, Run, given_artifact
+from chirplet.stage.base import MeasuringStage
 from chirplet.stage.fit.settings import check_filled
+from chirplet.stage.run.context import AUTO, ArtifactFolder, Checkpoint, Run, given_artifact
 from chirplet.system.error import ConfigError
 
 if TYPE_CHECKING:
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
 
     from chirplet.artifact.artifact import Record
     from chirplet.data.preparation.corpus import Split
-    from chirplet.quantizer.mixed_precision.search import Quality
+    from chirplet.evaluation.evaluator import Evaluator, Quality
     from chirplet.runtime.base import Runtime
-    from chirplet.stage.judging import Judge
     from chirplet.stage.output.variants import Variants
     from chirplet.stage.run.parent import Parent
 
@@ -64,7 +64,6 @@ class Quantize(MeasuringStage):
         from chirplet.report.gain import gain
         from chirplet.report.sensitivity import sensitivity_table
         from chirplet.stage.fit.fit import seed_everything
-        from chirplet.stage.judging import Judge
         from chirplet.stage.output.variants import Variants
         from chirplet.stage.output.verify import prove
         from chirplet.stage.output.write_artifact import Outcome, tell_result, write_outcome
@@ -79,12 +78,11 @@ class Quantize(MeasuringStage):
         with ExitStack() as stack:
             loggers = stack.enter_context(open_loggers(run, "quantize", parent.lineage))
             workspace = stack.enter_context(scratch_folder())
-            judge = Judge(run, parent.data, self.batch_size)
             calibration = Calibration(parent.data.tokens(parent.data.corpus.train), parent.data.pad_id)
             # First, since it refuses what cannot be.
             quantization = self.quantizer.prepare(parent.model, calibration, workspace)
             # Before `qat` trains it on: the drop is from the parent.
-            before = None if self.tolerance is None else judge(_in_fp32(run, parent), None)
+            before = None if self.tolerance is None else self._evaluator(parent)(_in_fp32(run, parent))
             training: dict[str, Any] = {}
             if isinstance(self.quantizer, QAT):
                 from chirplet.stage.fit.qat import train_rounded
@@ -92,7 +90,7 @@ class Quantize(MeasuringStage):
                 training = train_rounded(run, self.quantizer, parent, loggers, self.resume)
                 quantization = self.quantizer.prepare(parent.model, calibration, workspace)
             variants = Variants(run, parent, quantization, workspace)
-            training |= {"arithmetic": quantization.facts} | self._kept(run, judge, before, parent, variants)
+            training |= {"arithmetic": quantization.facts} | self._kept(run, before, parent, variants)
 
             # pydantic would write of the quantizer what its base class declares: nothing.
             settings = self.model_dump(exclude={"artifact", "resume"}) | {"quantizer": self.quantizer.model_dump()}
@@ -135,10 +133,21 @@ class Quantize(MeasuringStage):
         }
         return [split for split, judged in wanted.items() if judged]
 
+    def _evaluator(self, parent: "Parent", texts: int | None = None) -> "Evaluator":
+        """What evaluates models on the validation split, or on so many texts spread over it."""
+        import numpy as np
+
+        from chirplet.evaluation.evaluator import Evaluator
+
+        data = parent.data
+        val = data.corpus.val
+        if texts is not None and texts < len(val):
+            val = val.take(np.linspace(0, len(val) - 1, texts).round().astype(np.int64))
+        return Evaluator(data.tokens(val), val.label, data.corpus.labels, data.pad_id, self.batch_size)
+
     def _kept(
         self,
         run: Run,
-        judge: "Judge",
         before: "tuple[Quality, Tensor] | None",
         parent: "Parent",
         variants: "Variants",
@@ -146,20 +155,22 @@ class Quantize(MeasuringStage):
         """What is kept in higher precision, how sensitive each layer is, and what it rests on."""
         from chirplet.quantizer.mixed_precision.search import fewest_kept, sensitivities
 
-        def quantized(kept: Collection[str], tweets: int | None, reference: "Tensor | None") -> "Quality":
+        def quantized(kept: Collection[str], evaluator: "Evaluator", reference: "Tensor | None") -> "Quality":
             with variants.opened(kept) as runtime:
-                return judge(runtime, tweets, reference)[0]
+                return evaluator(runtime, reference)[0]
 
         found: dict[str, dict[str, float]] = {}
         few, layers = self.sensitivity_tweets, variants.quantization.layers
         if layers and few and len(parent.data.corpus.val):
-            quality, said = judge(_in_fp32(run, parent), few)
-            found = sensitivities(layers, quality, lambda kept: quantized(kept, few, said))
+            sample = self._evaluator(parent, few)
+            quality, logits = sample(_in_fp32(run, parent))
+            found = sensitivities(layers, quality, lambda kept: quantized(kept, sample, logits))
         account: dict[str, Any] = {"kept": [], "sensitivity": found}
         if before is not None and self.tolerance is not None:
             # What training changed under `qat` is not what rounding changed; there the count alone tells.
             quality, answers = before[0], None if isinstance(self.quantizer, QAT) else before[1]
-            kept, tried = fewest_kept(found, quality, self.tolerance, lambda kept: quantized(kept, None, answers))
+            whole = self._evaluator(parent)
+            kept, tried = fewest_kept(found, quality, self.tolerance, lambda kept: quantized(kept, whole, answers))
             account |= {"kept": kept, "tried": tried, "fp32_val_accuracy": quality.accuracy}
         return account
 

@@ -1,6 +1,7 @@
 """Errors that are the input's fault, told in one line."""
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 
@@ -84,3 +85,9 @@ class Interrupted(UserError):
     """Ctrl-C or SIGTERM; the message says how to go on."""
 
     exit_code = 130
+
+
+def near(word: str, candidates: Iterable[str]) -> str:
+    """A hint `; did you mean 'x'?` for a misspelt word, or the empty string where nothing is near."""
+    matches = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
+    return f"; did you mean {matches[0]!r}?" if matches else ""

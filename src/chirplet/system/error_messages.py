@@ -6,8 +6,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from chirplet.config.schema import near
-from chirplet.system.error import UserError
+from chirplet.system.error import UserError, near
 
 CONFIG_EXIT_CODE = 2
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from chirplet.quantizer.mixed_precision.search import Quality, fewest_kept, sensitivities
+from chirplet.evaluation.evaluator import Quality
+from chirplet.quantizer.mixed_precision.search import fewest_kept, sensitivities
 from chirplet.system.error import QuantizationError
 
 FP32 = Quality(loss=0.5, accuracy=0.9)

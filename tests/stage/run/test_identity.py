@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from checkpoints import tiny_bert
 from chirplet.artifact.artifact import Artifact
-from chirplet.callback.checkpoint import INTERRUPTED, LAST
+from chirplet.callback.base import INTERRUPTED, LAST
 from chirplet.cli.experiment import execute
 from chirplet.module.classifier import Classifier
 from chirplet.stage.run.identity import interruptible, newest

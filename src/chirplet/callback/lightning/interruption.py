@@ -14,7 +14,7 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 
-from chirplet.callback.checkpoint import INTERRUPTED, LAST
+from chirplet.callback.base import INTERRUPTED, LAST
 from chirplet.system.atomic_io import whole_file
 from chirplet.system.error import ArtifactError, ConfigError, Interrupted
 

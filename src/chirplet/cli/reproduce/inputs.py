@@ -10,9 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from chirplet.artifact.artifact import RECORD, Artifact, Record
 from chirplet.data.base import Source, row_names
 from chirplet.model.loading.bundled import sha256
-from chirplet.stage.base import given_artifact
 from chirplet.stage.distill import Distill
 from chirplet.stage.finetune import Finetune
+from chirplet.stage.run.context import given_artifact
 from chirplet.system.error import ArtifactError, ConfigError, DataError, UserError
 from chirplet.system.hardware import set_torch_threads
 

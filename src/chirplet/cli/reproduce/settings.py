@@ -7,8 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from chirplet.config.redaction import LOCAL_KEYS
-from chirplet.config.schema import near
-from chirplet.system.error import ConfigError
+from chirplet.system.error import ConfigError, near
 
 NOT_REPEATED = ("logger",)
 """Where metrics are told is the user's affair, and changes none of them."""

@@ -14,9 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-from chirplet.config.schema import near
 from chirplet.data.table.text_io import FIELD_LIMIT, MIXED, STDIN, Lines, check_encoding, decode_mixed, open_bytes
-from chirplet.system.error import DataError, Key
+from chirplet.system.error import DataError, Key, near
 
 if TYPE_CHECKING:
     from _csv import Reader

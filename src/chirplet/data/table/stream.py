@@ -17,10 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from chirplet.config.schema import near
 from chirplet.data.table.reader import Format, Row, read_table
 from chirplet.data.table.text_io import MIXED, STDIN, Lines, open_bytes
-from chirplet.system.error import DataError
+from chirplet.system.error import DataError, near
 
 Added = Mapping[str, Sequence[str] | Sequence[float]]
 """Columns to add to a chunk: name to one value a row."""

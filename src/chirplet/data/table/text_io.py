@@ -10,8 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from chirplet.config.schema import near
-from chirplet.system.error import DataError, Key
+from chirplet.system.error import DataError, Key, near
 
 STDIN = "-"
 

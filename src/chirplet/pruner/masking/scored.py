@@ -10,7 +10,7 @@ from chirplet.pruner.base import Evidence, Masks, Pruned, Pruner
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from chirplet.module.pruning import Masking
+    from chirplet.pruner.masking.schedule import Masking
 
 
 class ScoredPruner(Pruner, ABC):
@@ -70,8 +70,8 @@ class ScoredPruner(Pruner, ABC):
     def masking(self, pruned: Pruned, evidence: Evidence, steps: int) -> "Masking":
         if not self.trained:
             return super().masking(pruned, evidence, steps)
-        from chirplet.module.pruning import Rising
         from chirplet.pruner.masking.masks import Ramp, prunable, sparsity_of
+        from chirplet.pruner.masking.schedule import Rising
 
         initial = sparsity_of(prunable(pruned.model, self.scope))
         ramp = Ramp(initial, self.sparsity, int(self.ramp_fraction * steps), self.every_steps)

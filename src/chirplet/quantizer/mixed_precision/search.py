@@ -1,38 +1,13 @@
 """Which layers bear being quantized: each alone is asked, and the most sensitive are kept until the whole is right."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Any
 
+from chirplet.evaluation.evaluator import Quality
 from chirplet.system.error import QuantizationError
 
 ROUNDING = 1e-6
 """Accuracies are logged in fp32; one tweet of a million weighs as much."""
-
-
-@dataclass(frozen=True)
-class Quality:
-    """How right a model is: mean cross-entropy in nats, and the share of tweets that it labels rightly.
-
-    Where it was asked how far its answers are from the fp32 model's, `divergence` is the mean KL(fp32 ‖ this) in nats,
-    and `expected_drop` the share of tweets that it will label rightly no more if fp32's probabilities are true: the
-    mean of fp32's probability of the label that fp32 gives, less fp32's probability of the label that this gives.
-    """
-
-    loss: float
-    accuracy: float
-    divergence: float = 0.0
-    expected_drop: float | None = None
-
-    def drop_from(self, fp32: "Quality") -> float:
-        """How much accuracy is lost: as counted or as expected, whichever is more.
-
-        Of a few dozen labels that change about as many become right as wrong, so that the count among some thousand
-        tweets is off by as much as it measures, and by trying on the lucky choice is found. The expectation is of the
-        same labels but not of that luck, and rests on fp32 being calibrated; so neither is taken alone.
-        """
-        counted = fp32.accuracy - self.accuracy
-        return counted if self.expected_drop is None else max(counted, self.expected_drop)
 
 
 def sensitivities(

@@ -12,10 +12,10 @@ from chirplet.artifact.artifact import Artifact
 from chirplet.data.base import row_names
 from chirplet.data.preparation.corpus import Corpus, Tweets
 from chirplet.model.loading.bundled import sha256
-from chirplet.stage.base import Run
 from chirplet.stage.distillation.teachers import EVERYONE, Folds, Teachers
 from chirplet.stage.distillation.unlabeled import read_unlabelled, without_held_out, without_known, word_drop
 from chirplet.stage.output.write_artifact import Prepared
+from chirplet.stage.run.context import Run
 from chirplet.stage.run.parent import prepared
 from chirplet.system.error import ConfigError, DataError
 

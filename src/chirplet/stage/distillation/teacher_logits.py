@@ -14,7 +14,8 @@ from chirplet.artifact.artifact import Artifact, content_id
 from chirplet.data.batching.tokens import tokenize
 from chirplet.data.preparation import cleaning
 from chirplet.data.preparation.corpus import Tweets
-from chirplet.runtime.base import accelerator_for, open_runtime, predict_logits, runtime_of
+from chirplet.runtime.base import predict_logits
+from chirplet.runtime.open import accelerator_for, open_runtime, runtime_of
 from chirplet.runtime.tokenizer import open_tokenizer
 from chirplet.system.cache_files import locked_folder, write_whole
 from chirplet.system.console import console

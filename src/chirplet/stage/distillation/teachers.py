@@ -12,9 +12,9 @@ from chirplet.artifact.artifact import Artifact
 from chirplet.config.schema import validate
 from chirplet.data.preparation.corpus import Corpus, Tweets
 from chirplet.data.preparation.prepare import prepare
-from chirplet.stage.base import Run
 from chirplet.stage.distillation.teacher_logits import teacher_logits
 from chirplet.stage.run.compatibility import check_data, check_val_untrained, trained_on_val
+from chirplet.stage.run.context import Run
 from chirplet.system.error import ArtifactError
 
 Combine = Literal["mean", "validation"]

@@ -17,12 +17,12 @@ from chirplet.model.family.base import word_embeddings
 from chirplet.model.fast_forward.encoder import Encoder
 from chirplet.module.classifier import Classifier, Optimization
 from chirplet.module.distillation import TEACHER_LOGITS, Student
-from chirplet.stage.base import Run
 from chirplet.stage.distillation.data import Lesson, check_shared_tokens
 from chirplet.stage.distillation.label_only_baseline import FOLDER, as_many, control_run
 from chirplet.stage.distillation.student import Start, open_inside
 from chirplet.stage.fit.fit import fit, seed_everything
 from chirplet.stage.output.write_artifact import Prepared
+from chirplet.stage.run.context import Run
 from chirplet.stage.run.loggers import open_loggers
 from chirplet.system.console import console
 

@@ -29,7 +29,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.data import DataLoader
 
 from chirplet.data.batching.batches import Collate, Share
-from chirplet.stage.base import Run
+from chirplet.stage.run.context import Run
 from chirplet.system.child_process import DONE, ERROR, environment, framed
 from chirplet.system.error import ProcessError
 

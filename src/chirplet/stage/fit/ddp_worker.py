@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from chirplet.data.batching.batches import Share
-from chirplet.stage.base import Run
+from chirplet.stage.run.context import Run
 from chirplet.system.child_process import ERROR, received
 from chirplet.system.error import UserError
 

@@ -18,9 +18,9 @@ from chirplet.callback.early_stopping import EarlyStoppingSettings
 from chirplet.callback.lightning.interruption import PROCESSES, Belonging, Interruption, RandomState
 from chirplet.config.schema import Foreign
 from chirplet.data.batching.batches import Share
-from chirplet.stage.base import AUTO, Run
 from chirplet.stage.fit.ddp_processes import processes
 from chirplet.stage.fit.trial_report import TrialReport
+from chirplet.stage.run.context import AUTO, Run
 from chirplet.stage.run.identity import identity_of, newest
 from chirplet.sweep.trial.trial import current
 from chirplet.system.console import console, shown_path

@@ -12,8 +12,8 @@ from chirplet.module.classifier import Classifier, Optimization
 from chirplet.module.quantization_aware import QuantizationAware
 from chirplet.pruner.masking.masks import zeros_kept
 from chirplet.quantizer.qat import QAT
-from chirplet.stage.base import Run
 from chirplet.stage.fit.fit import fit
+from chirplet.stage.run.context import Run
 from chirplet.stage.run.parent import Parent
 
 

@@ -7,7 +7,8 @@ from pydantic import Field
 
 from chirplet.config.schema import Count, Fraction, NonNegative, Positive
 from chirplet.data.preparation.corpus import Corpus, Split, Tweets
-from chirplet.stage.base import Checkpoint, MeasuringStage
+from chirplet.stage.base import MeasuringStage
+from chirplet.stage.run.context import Checkpoint
 from chirplet.system.error import ConfigError
 
 if TYPE_CHECKING:

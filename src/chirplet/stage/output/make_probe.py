@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from chirplet.data.batching.tokens import Encoder, Tokens, tokenize
-from chirplet.runtime.base import Runtime, open_runtime, runtime_ways
+from chirplet.runtime.base import Runtime
+from chirplet.runtime.open import open_runtime, runtime_ways
 from chirplet.runtime.probe import OPENING, Logits, Probe, cpu_kind
 from chirplet.runtime.pytorch import PyTorchRuntime
 from chirplet.runtime.threaded import PART, PartwiseRuntime

@@ -7,10 +7,11 @@ from functools import cached_property
 from pathlib import Path
 
 from chirplet.quantizer.base import Quantization
-from chirplet.runtime.base import Runtime, accelerator_for, open_runtime
+from chirplet.runtime.base import Runtime
+from chirplet.runtime.open import accelerator_for, open_runtime
 from chirplet.runtime.probe import Probe, write_probe
-from chirplet.stage.base import Run
 from chirplet.stage.output.make_probe import Prober, reference
+from chirplet.stage.run.context import Run
 from chirplet.stage.run.parent import Parent
 
 

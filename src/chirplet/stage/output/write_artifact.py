@@ -37,9 +37,9 @@ from chirplet.report.table import control_table, metrics_table, per_class_table
 from chirplet.runtime.base import Runtime, predict_logits
 from chirplet.runtime.probe import write_probe
 from chirplet.runtime.pytorch import PyTorchRuntime
-from chirplet.stage.base import Run
 from chirplet.stage.output.make_probe import NOT_FINITE, Prober
 from chirplet.stage.output.versions import versions
+from chirplet.stage.run.context import Run
 from chirplet.system.atomic_io import write_whole_text
 from chirplet.system.console import console, shown_path
 from chirplet.system.error import ArtifactError, ModelError

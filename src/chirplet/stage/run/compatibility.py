@@ -5,7 +5,7 @@ from typing import Any
 from chirplet.artifact.artifact import RECORD, Artifact, Record
 from chirplet.data.preparation.corpus import Corpus
 from chirplet.model.pretrained import Pretrained
-from chirplet.stage.base import Run
+from chirplet.stage.run.context import Run
 from chirplet.system.error import ArtifactError
 
 

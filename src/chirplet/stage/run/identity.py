@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from chirplet.artifact.artifact import Artifact, content_id
-from chirplet.callback.checkpoint import BEST, INTERRUPTED, LAST
-from chirplet.stage.base import AUTO, Run
+from chirplet.callback.base import BEST, INTERRUPTED, LAST
+from chirplet.stage.run.context import AUTO, Run
 from chirplet.system.error import ArtifactError, ConfigError, Interrupted
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import Logger
 from chirplet.config.schema import Foreign
 from chirplet.logger.base import End, Findings, Identity, LoggerSettings, artifact_name, shows_pages
 from chirplet.logger.delivery.guarded import GuardedLogger, one_line
-from chirplet.stage.base import Run
+from chirplet.stage.run.context import Run
 from chirplet.sweep.trial.trial import Pruned
 from chirplet.system.error import ConfigError, Interrupted, UserError
 

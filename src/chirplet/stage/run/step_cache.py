@@ -9,7 +9,7 @@ from pathlib import Path
 
 from chirplet.artifact.artifact import Artifact, content_id
 from chirplet.data.preparation.prepare import prepare
-from chirplet.stage.base import Composed
+from chirplet.stage.run.context import Composed
 from chirplet.system.cache_files import make_folder, write_whole
 from chirplet.system.error import ArtifactError, UserError
 from chirplet.system.hardware import cpu_name

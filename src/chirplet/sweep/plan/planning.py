@@ -12,7 +12,7 @@ from optuna.distributions import CategoricalDistribution
 
 from chirplet.artifact.record import COSTS
 from chirplet.config.redaction import LOCAL_KEYS, public
-from chirplet.config.schema import METRICS, near
+from chirplet.config.schema import METRICS
 from chirplet.sweep.plan.composing import Job, compose, without_hydra
 from chirplet.sweep.plan.plan import Constraint, Direction, Plan, digest, natural_direction
 from chirplet.sweep.plan.settings import SweepSettings
@@ -27,7 +27,7 @@ from chirplet.sweep.plan.space import (
 )
 from chirplet.sweep.plan.storage import FROM_ENVIRONMENT, check_storage, has_password
 from chirplet.sweep.plan.study import trials_possible
-from chirplet.system.error import ConfigError
+from chirplet.system.error import ConfigError, near
 
 HYDRAS_OWN = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
 """Hydra's own sweep folder: a new one for each command, in which none could go on."""

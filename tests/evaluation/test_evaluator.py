@@ -2,12 +2,10 @@
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 
-from chirplet.data.batching.batches import evaluation_loader
 from chirplet.data.batching.tokens import Tokens
-from chirplet.module.quantized import Quantized
+from chirplet.evaluation.evaluator import Evaluator
 from chirplet.runtime.base import Runtime
 
 TWEETS = 200
@@ -28,27 +26,24 @@ class ByFirstToken(Runtime):
 def judged(reference, labels=LABELS):
     ids = np.concatenate([[number] * length for number, length in enumerate(LENGTHS)]).astype(np.int32)
     tokens = Tokens(ids, np.concatenate([[0], np.cumsum(LENGTHS)]))
-    module = Quantized(ByFirstToken(), ("a", "b", "c"), reference)
-    trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    (found,) = trainer.validate(module, evaluation_loader(tokens, labels, 0, 16), verbose=False)
-    return module, found
+    return Evaluator(tokens, labels, ("a", "b", "c"), 0, 16)(ByFirstToken(), reference)
 
 
 def test_what_was_said_is_in_the_order_of_the_tweets():
-    module, found = judged(None)
-    assert torch.equal(module.logits, SAID)
-    assert found["val/accuracy"] == pytest.approx((SAID.argmax(dim=1).numpy() == LABELS).mean())
-    assert not {"val/divergence", "val/expected_drop"} & found.keys()
+    found, logits = judged(None)
+    assert torch.equal(logits, SAID)
+    assert found.accuracy == pytest.approx((SAID.argmax(dim=1).numpy() == LABELS).mean())
+    assert (found.divergence, found.expected_drop) == (0.0, None)
 
 
 def test_distances_by_hand():
-    _, found = judged(FP32)
+    found, _ = judged(FP32)
     before, after = (np.exp(scores.numpy().astype(float)) for scores in (FP32, SAID))
     before, after = (odds / odds.sum(axis=1, keepdims=True) for odds in (before, after))
-    assert found["val/divergence"] == pytest.approx((before * np.log(before / after)).sum(axis=1).mean(), rel=1e-4)
+    assert found.divergence == pytest.approx((before * np.log(before / after)).sum(axis=1).mean(), rel=1e-4)
     lost = [row[row.argmax()] - row[said.argmax()] for row, said in zip(before, after, strict=True)]
     assert 0 < sum(difference > 0 for difference in lost) < TWEETS / 2
-    assert found["val/expected_drop"] == pytest.approx(np.mean(lost), rel=1e-4)
+    assert found.expected_drop == pytest.approx(np.mean(lost), rel=1e-4)
 
 
 def test_where_fp32s_probabilities_are_true_the_expected_drop_is_the_mean_of_counted_ones():
@@ -57,6 +52,6 @@ def test_where_fp32s_probabilities_are_true_the_expected_drop_is_the_mean_of_cou
     labels = (np.random.default_rng(1).random((draws, TWEETS, 1)) > cumulative).sum(axis=2)
     before, after = (scores.argmax(dim=1).numpy() for scores in (FP32, SAID))
     counted = ((before == labels).mean(axis=1) - (after == labels).mean(axis=1)).astype(float)
-    _, found = judged(FP32)
-    assert found["val/expected_drop"] == pytest.approx(counted.mean(), abs=4 * counted.std() / draws**0.5)
-    assert counted.std() > found["val/expected_drop"], "one count alone says little"
+    found, _ = judged(FP32)
+    assert found.expected_drop == pytest.approx(counted.mean(), abs=4 * counted.std() / draws**0.5)
+    assert counted.std() > found.expected_drop, "one count alone says little"
