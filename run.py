@@ -1,67 +1,6 @@
 """Launch chirplet: `python run.py [GROUP=NAME ...] [KEY=VALUE ...]`; `python run.py --help` tells more."""
 
-import os
-import sys
-from typing import NoReturn
-
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
-
-INTERRUPTED = 130
-# Hydra would print reports of its own, of several lines; `fail` tells each error in one.
-WANTS_TRACEBACK = "HYDRA_FULL_ERROR" in os.environ
-os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-
-
-def fail(error: Exception) -> NoReturn:
-    """Tell an error of the user's in one line and end with its exit code; any other is raised."""
-    from chirplet.system.error_messages import explain
-    from chirplet.system.escaping import terminal
-
-    told = explain(error)
-    if told is None or WANTS_TRACEBACK:
-        raise error
-    message, exit_code = told
-    sys.stderr.writelines(f"error: {line}\n" for line in terminal(message).splitlines())
-    sys.exit(exit_code)
-
-
-@hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def launch(cfg: DictConfig) -> float | None:
-    """Run one composed configuration and return its objective."""
-    try:
-        from chirplet.cli.experiment import run
-
-        return run(cfg)
-    except Exception as error:
-        if HydraConfig.get().mode != RunMode.MULTIRUN:
-            fail(error)
-        if getattr(error, "exit_code", None) == INTERRUPTED:
-            # Hydra would go on with the next run.
-            from chirplet.system.escaping import terminal
-
-            sys.stderr.write(f"error: {terminal(str(error))}\n")
-            raise KeyboardInterrupt from error
-        # Any other error a sweep is to see, since it may go on without this run.
-        raise
-
-
-def main() -> None:
-    """Run, and turn an error of the user's into one line and an exit code."""
-    try:
-        if any(argument.startswith("repeat=") for argument in sys.argv[1:]):
-            from chirplet.cli.reproduce.choices import expanded
-
-            sys.argv[1:] = expanded(sys.argv[1:])
-        launch()
-    except Exception as error:
-        fail(error)
-    except KeyboardInterrupt:
-        sys.stderr.write("error: interrupted\n")
-        sys.exit(INTERRUPTED)
-
+from chirplet.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -115,7 +115,7 @@ def tweets_per_s(folders: list[Path], bench: Bench, data: list[str]) -> list[flo
     """Throughput of models of the same tokens, timed by turns on validation tweets."""
     from hydra import compose, initialize_config_dir
 
-    from chirplet.cli.experiment import parse
+    from chirplet.cli.binding import parse
     from chirplet.data.batching.tokens import tokenize
     from chirplet.data.preparation.prepare import prepare
     from chirplet.evaluation.cost import Timed, time_by_turns

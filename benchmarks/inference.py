@@ -20,9 +20,9 @@ from typing import Any
 from measuring import ROOT, Figures, figure
 
 from chirplet.artifact.artifact import Artifact
-from chirplet.cli.experiment import parse
+from chirplet.cli.binding import parse
+from chirplet.data.base import Corpus, Split
 from chirplet.data.batching.tokens import Tokens, tokenize
-from chirplet.data.preparation.corpus import Corpus, Split
 from chirplet.evaluation.cost import Timed, Timing, count_bytes, time_by_turns
 from chirplet.evaluation.isolated_process import BATCH_SIZE, logits_of
 from chirplet.runtime.tokenizer import open_tokenizer

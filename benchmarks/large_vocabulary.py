@@ -14,13 +14,13 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedModel, RobertaConfig, RobertaForSequenceClassification
 
+from chirplet.data.base import Corpus
 from chirplet.data.batching.tokens import tokenize
 from chirplet.data.preparation.cleaning import CLEANINGS
-from chirplet.data.preparation.corpus import Corpus
 from chirplet.model.loading.bertweet_tokenizer import BertweetTokenizer, open_bertweet
 from chirplet.model.loading.bundled import bundled_folder
 from chirplet.model.loading.quiet import quiet
-from chirplet.pruner.base import Evidence
+from chirplet.pruner.masking.calibration import CalibrationData
 from chirplet.pruner.vocabulary import Vocabulary
 
 VOCABULARY = 64_001  # tokens, <mask> last
@@ -60,7 +60,7 @@ def vocabulary_saving(corpus: Corpus, tweets: int | None) -> dict[str, Any]:
         del known[COMPARED:]
         before = [_logits(model, tokens[i]) for i in known]
         bytes_before = _bytes(model, Path(name) / "before")
-        evidence = Evidence(tokens, corpus.train.label[:tweets], 1, tokenizer, lambda: tokens)
+        evidence = CalibrationData(tokens, corpus.train.label[:tweets], 1, tokenizer, lambda: tokens)
         pruned = Vocabulary(min_count=1, max_shift=None).prune(model, evidence)
         again = tokenize([texts[i] for i in known], pruned.tokenizer, "bertweet", UNCUT)
         differences = [

@@ -62,7 +62,7 @@ def judged_on(folder: Path, tweets: list[str], count: int) -> tuple[NDArray[np.i
     from hydra import compose, initialize_config_dir
 
     from chirplet.artifact.artifact import Artifact
-    from chirplet.cli.experiment import parse
+    from chirplet.cli.binding import parse
     from chirplet.data.batching.padding import by_length, padded
     from chirplet.data.preparation.prepare import prepare
     from chirplet.stage.run.parent import prepared

@@ -20,16 +20,16 @@ from large_vocabulary import vocabulary_saving
 from measuring import ROOT, Figures, Kept, figure
 
 from chirplet.artifact.artifact import Artifact
-from chirplet.cli.experiment import parse
+from chirplet.cli.binding import parse
+from chirplet.data.base import Split
 from chirplet.data.batching.tokens import Tokens
-from chirplet.data.preparation.corpus import Split
 from chirplet.data.preparation.prepare import prepare
 from chirplet.evaluation import isolated_process as fresh
 from chirplet.evaluation.cost import Timed, count_bytes, time_by_turns
 from chirplet.evaluation.parameter_count import count_parameters
 from chirplet.model.loading.tokenizer import load_tokenizer
-from chirplet.stage.output.write_artifact import Prepared
 from chirplet.stage.run.parent import prepared, settings_of
+from chirplet.stage.run.prepared import Prepared
 
 Training = tuple[int, float]
 

@@ -51,7 +51,7 @@ def composed(overrides: list[str]) -> Any:
     """chirplet's configuration, bound, and as it was composed."""
     from hydra import compose, initialize_config_dir
 
-    from chirplet.cli.experiment import parse
+    from chirplet.cli.binding import parse
 
     quiet = ["logger=none", "stage.evaluate_train=false", "stage.evaluate_test=false", "stage.measure_cost=false"]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -62,7 +62,7 @@ def prepared(experiment: Any) -> Any:
     """The corpus and its tokens."""
     from chirplet.data.preparation.prepare import prepare
     from chirplet.model.loading.load import load_tokenizer
-    from chirplet.stage.output.write_artifact import Prepared
+    from chirplet.stage.run.prepared import Prepared
 
     cache_dir = Path(experiment.cache_dir).expanduser()
     model = experiment.model

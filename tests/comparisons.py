@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from chirplet.artifact.artifact import Ancestor, write_predictions, write_record
-from chirplet.data.preparation.corpus import Tweets
+from chirplet.data.base import Tweets
 from chirplet.metric.classification import evaluate
 from records import LABELS, make_record
 

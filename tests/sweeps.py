@@ -133,7 +133,7 @@ def composed(*overrides: str) -> Iterator[Job]:
         with initialize_config_dir(config_dir=str(CONF), version_base="1.3", job_name="run"):
             hydra = GlobalHydra.instance().hydra
             config = hydra.compose_config("config", list(overrides), RunMode.MULTIRUN, with_log_configuration=False)
-            yield Job(HydraContext(hydra.config_loader, Callbacks()), lambda cfg: None, config)
+            yield Job(HydraContext(hydra.config_loader, Callbacks()), lambda cfg: None, config, lambda cfg: None)
     finally:
         Singleton.set_state(state)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from chirplet.cli.experiment import parse
+from chirplet.cli.binding import parse
 from places import CONF
 
 GROUPS = (

@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from chirplet.cli.experiment import parse
+from chirplet.cli.binding import parse
 from chirplet.data.preparation.cleaning import CLEANINGS
 from chirplet.data.preparation.repair import repair
 from chirplet.data.table.reader import read_rows

@@ -7,7 +7,8 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.loggers import Logger
 
-from chirplet.cli.experiment import parse, run_of
+from chirplet.cli.binding import parse
+from chirplet.cli.experiment import run_of
 from chirplet.config.schema import ALLOWED_PACKAGES, Foreign, bind
 from chirplet.stage.fit.fit import _callbacks
 from chirplet.stage.run.loggers import open_loggers

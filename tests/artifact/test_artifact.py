@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification
 
 from checkpoints import tiny_bert
 from chirplet.artifact.artifact import Artifact, check_folder, content_id, whole_or_absent, write_predictions
-from chirplet.data.preparation.corpus import Tweets
+from chirplet.data.base import Tweets
 from chirplet.system.error import ArtifactError
 from records import make_record
 

@@ -15,12 +15,14 @@ import chirplet
 from checkpoints import tiny_bert
 from chirplet.artifact.artifact import RECORD, Artifact, Record
 from chirplet.artifact.hub import check_whole
-from chirplet.cli.experiment import execute, for_record, parse, run_of
+from chirplet.cli.binding import parse
+from chirplet.cli.experiment import execute, for_record, run_of
 from chirplet.cli.reproduce.choices import choices
-from chirplet.cli.reproduce.inputs import check_given, check_same, pinned
+from chirplet.cli.reproduce.inputs import check_given, pinned
 from chirplet.cli.reproduce.reproduce import _tell_changes
 from chirplet.cli.reproduce.settings import restored
 from chirplet.cli.reproduce.verdict import tell_verdict
+from chirplet.cli.same_inputs import check_same
 from chirplet.report import comparison_page, pruning
 from chirplet.report.candidates import open_candidates
 from chirplet.report.comparison import advise, compare

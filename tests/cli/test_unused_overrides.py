@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chirplet.cli.experiment import parse
+from chirplet.cli.binding import parse
 from chirplet.cli.unused_overrides import ignored
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chirplet.data.base import Source
-from chirplet.data.preparation.corpus import SPLITS, Corpus
+from chirplet.data.base import SPLITS, Corpus, Source
 from chirplet.data.preparation.prepare import build, prepare
 
 NAMES = ("vader_tweets", "corona_nlp", "tweet_eval", "csv")

@@ -15,7 +15,8 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from chirplet.artifact.artifact import Artifact
-from chirplet.cli.experiment import execute, parse, run_of
+from chirplet.cli.binding import parse
+from chirplet.cli.experiment import execute, run_of
 from chirplet.logger.base import End
 from chirplet.stage.run.loggers import end_of, identify, open_loggers
 from chirplet.sweep.trial.trial import Pruned

@@ -3,7 +3,8 @@
 import pytest
 
 from chirplet.artifact.artifact import Artifact
-from chirplet.cli.experiment import execute, parse, run_of
+from chirplet.cli.binding import parse
+from chirplet.cli.experiment import execute, run_of
 from chirplet.stage.run.loggers import open_loggers
 from chirplet.sweep.trial.trial import Pruned
 from chirplet.system.error import ConfigError, Interrupted

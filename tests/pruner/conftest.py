@@ -10,7 +10,7 @@ from artifacts import tiny_artifact
 from checkpoints import TWEETS, settings_of, tiny_bert
 from chirplet.data.batching.tokens import tokenize
 from chirplet.model.loading.tokenizer import load_tokenizer
-from chirplet.pruner.base import Evidence
+from chirplet.pruner.masking.calibration import CalibrationData
 from chirplet.runtime.pytorch import load_model
 
 
@@ -27,18 +27,18 @@ def model(classifier):
 
 
 @pytest.fixture(scope="session")
-def evidence_for() -> Callable[[Path, list[str]], Evidence]:
-    """Evidence for the checkpoint in a folder: these tweets, with labels one after the other."""
+def evidence_for() -> Callable[[Path, list[str]], CalibrationData]:
+    """CalibrationData for the checkpoint in a folder: these tweets, with labels one after the other."""
 
-    def made(folder: Path, tweets: list[str]) -> Evidence:
+    def made(folder: Path, tweets: list[str]) -> CalibrationData:
         tokenizer = load_tokenizer(settings_of(folder))
         tokens = tokenize(tweets, tokenizer, "none", 64)
         labels = np.arange(len(tweets), dtype=np.int64) % 3
-        return Evidence(tokens, labels, int(tokenizer.pad_token_id), tokenizer, lambda: tokens)
+        return CalibrationData(tokens, labels, int(tokenizer.pad_token_id), tokenizer, lambda: tokens)
 
     return made
 
 
 @pytest.fixture
-def evidence(classifier, evidence_for) -> Evidence:
+def evidence(classifier, evidence_for) -> CalibrationData:
     return evidence_for(classifier, TWEETS)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from chirplet.artifact.artifact import Artifact
-from chirplet.data.preparation.corpus import Tweets
+from chirplet.data.base import Tweets
 from chirplet.metric.significance import mcnemar_p
 from chirplet.report.candidates import find_artifacts, names_of, open_candidates
 from chirplet.report.comparison import advise, compare, front

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from chirplet.data.preparation.corpus import Corpus, DataReport, Tweets
+from chirplet.data.base import Corpus, DataReport, Tweets
 from chirplet.data.preparation.exploration import Exploration, explore
 from chirplet.report.exploration import histogram_shares, page, tables
 from chirplet.system.console import console

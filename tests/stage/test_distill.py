@@ -17,9 +17,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from checkpoints import tiny_bert, tiny_roberta
 from chirplet.artifact.artifact import CONTROL_PREDICTIONS, Artifact
 from chirplet.callback.base import LAST
-from chirplet.cli.experiment import execute, parse, run_of
+from chirplet.cli.binding import parse
+from chirplet.cli.experiment import execute, run_of
 from chirplet.config.schema import ConfigError
-from chirplet.data.preparation.corpus import Corpus, DataReport, Tweets
+from chirplet.data.base import Corpus, DataReport, Tweets
 from chirplet.data.preparation.prepare import prepare
 from chirplet.stage.distillation.label_only_baseline import as_many, control_run
 from chirplet.stage.distillation.teachers import EVERYONE, Teachers, _weights, open_teachers

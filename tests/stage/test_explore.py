@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from checkpoints import tiny_bert
-from chirplet.cli.experiment import parse, run_of
-from chirplet.data.preparation.corpus import SPLITS
+from chirplet.cli.binding import parse
+from chirplet.cli.experiment import run_of
+from chirplet.data.base import SPLITS
 from chirplet.data.preparation.exploration import Exploration
 from chirplet.data.preparation.prepare import prepare
 from chirplet.model.loading.tokenizer import load_tokenizer

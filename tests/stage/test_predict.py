@@ -22,7 +22,7 @@ import chirplet.runtime.predictor
 from artifacts import tiny_artifact
 from checkpoints import TWEETS, tiny_bert, tiny_bertweet
 from chirplet.artifact.artifact import RECORD, write_record
-from chirplet.cli.experiment import parse
+from chirplet.cli.binding import parse
 from chirplet.config.schema import validate
 from chirplet.data.preparation.cleaning import clean
 from chirplet.data.preparation.repair import repair

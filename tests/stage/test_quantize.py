@@ -16,7 +16,8 @@ from transformers import AutoModelForSequenceClassification
 import chirplet
 from checkpoints import tiny_bert
 from chirplet.artifact.artifact import Artifact, content_id
-from chirplet.cli.experiment import execute, parse
+from chirplet.cli.binding import parse
+from chirplet.cli.experiment import execute
 from chirplet.evaluation import isolated_process as fresh
 from chirplet.module.classifier import Classifier
 from chirplet.runtime.threaded import PartwiseRuntime

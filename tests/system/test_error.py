@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from chirplet.data.preparation.corpus import Corpus, DataReport, Tweets
+from chirplet.data.base import Corpus, DataReport, Tweets
 from chirplet.data.table.stream import open_chunks
 from chirplet.model.pretrained import Pretrained
 from chirplet.stage.distillation.student import KEYS, own_start

@@ -24,8 +24,8 @@ from safetensors import SafetensorError
 
 from chirplet.artifact.record import COSTS, Config, Cost, Cpu, Labels, Metrics, StageSettings, Training, unfit
 from chirplet.config.schema import METRICS, Settings
+from chirplet.data.base import SPLITS, Tweets
 from chirplet.data.preparation.cleaning import Cleaning
-from chirplet.data.preparation.corpus import SPLITS, Tweets
 from chirplet.system.atomic_io import temporary_folder, write_whole_text
 from chirplet.system.error import ArtifactError, near
 from chirplet.system.links import link_outside

@@ -16,22 +16,13 @@ import tempfile
 import warnings
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from pydantic import AfterValidator
 
 from chirplet.artifact.artifact import RECORD, Artifact, content_id
 from chirplet.system.error import ArtifactError, ConfigError, PushError
 from chirplet.system.links import link_outside
-
-if TYPE_CHECKING:
-    from chirplet.stage.base import Stage
-    from chirplet.stage.run.context import Run
-
-MAKERS = ("finetune", "distill", "prune", "quantize")
-"""Stages that make one artifact."""
 
 WRITTEN = (
     *("artifact.json", "README.md", "probe.json", "predictions.parquet", "control.parquet", "config.json"),
@@ -53,26 +44,6 @@ def _repository(name: str) -> str:
 
 Repository = Annotated[str, AfterValidator(_repository)]
 """A repository of the hub, ORG/NAME."""
-
-
-def run_and_push(stage: "Stage", run: "Run", repository: str, private: bool) -> float | None:
-    """Carry the stage out and put its artifact on the hub, which is asked first whether it will take it.
-
-    Raises:
-        ConfigError: the stage makes no artifact or several, or the hub will not take it.
-        PushError: the hub did not take it after all.
-    """
-    name = type(stage).__module__.rpartition(".")[2]
-    if name == "push":
-        return stage.run(run)
-    if name not in MAKERS:
-        raise ConfigError(f"push: stage={name} makes no artifact of its own; give stage=push artifact=DIR for one")
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise ConfigError("push: got -m, whose runs would replace each other; give stage=push artifact=DIR for one")
-    open_repository(repository, private)
-    objective = stage.run(run)
-    push(run.output_dir / "artifact", repository, private)
-    return objective
 
 
 def push_again(folder: Path, repository: str, private: bool) -> None:

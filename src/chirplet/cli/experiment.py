@@ -1,153 +1,35 @@
-"""From a composed configuration to a finished run. The only file that reads a `DictConfig`."""
+"""From a composed configuration to a finished run."""
 
 import copy
 import logging
 import os
-import re
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
-from pydantic import Field
 
-from chirplet.artifact.hub import Repository, push_again, run_and_push
-from chirplet.callback.base import CallbackSettings
-from chirplet.cli.unused_overrides import ignored
-from chirplet.config.redaction import FROM_ENVIRONMENT, UNRECORDED, public, recorded, shown, typed
-from chirplet.config.schema import Foreign, Monitor, Settings, bind, validate
-from chirplet.data.base import Source
-from chirplet.distiller.base import Distiller
-from chirplet.logger.base import LoggerSettings
-from chirplet.model.pretrained import Pretrained
-from chirplet.pruner.base import Pruner
-from chirplet.quantizer.base import Quantizer
-from chirplet.stage.base import Stage
-from chirplet.stage.chain import ChainSettings
+from chirplet.artifact.hub import push_again
+from chirplet.cli.binding import Experiment, parse
+from chirplet.cli.push_result import run_and_push
+from chirplet.cli.same_inputs import reads_the_same
+from chirplet.config.redaction import UNRECORDED, public, recorded, shown
 from chirplet.stage.run.context import Composed, Run
-from chirplet.stage.run.identity import finished, interruptible
+from chirplet.stage.run.identity import finished
 from chirplet.system.console import console, quiet_libraries, shown_path
 from chirplet.system.error import ConfigError
 from chirplet.system.run_lock import hold_output
-from chirplet.trainer import TrainerSettings
 
 if TYPE_CHECKING:
     from chirplet.artifact.artifact import Artifact
 
 
 logger = logging.getLogger(__name__)
-
-
-class Objective(Settings):
-    """What a run is judged by while it is tuned."""
-
-    objective: Monitor
-
-
-class Experiment(Objective):
-    """Everything in `conf/config.yaml`, bound: each group as the object it describes."""
-
-    model: Pretrained
-    data: Source
-    stage: Stage
-    trainer: TrainerSettings
-    distiller: dict[str, Distiller | None]
-    pruner: Pruner
-    quantizer: Quantizer
-    student: Pretrained | None
-    logger: dict[str, LoggerSettings | Foreign | None]
-    callback: dict[str, CallbackSettings | Foreign | None]
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
-    deterministic: bool
-    verify: bool
-    cache_dir: str
-    chain: ChainSettings | None
-    artifact: str | None
-    artifacts: str | list[str] | None
-    baseline: str | None
-    teacher: Pretrained | str | list[str] | None
-    transfer: str | list[str] | None
-    input: str | None
-    output: str | None
-    resume: str | None
-    repeat: str | None
-    push: Repository | None
-    push_private: bool
-
-
-REPEATED = ("distiller", "pruner", "quantizer", "student")
-"""Keys that a stage's file takes in as they are."""
-
-
-def parse(cfg: DictConfig) -> Experiment:
-    """Check a whole composed configuration and bind it, without importing torch.
-
-    Raises:
-        ConfigError: one line for each thing that is wrong.
-    """
-    missing = sorted(OmegaConf.missing_keys(cfg))
-    if missing:
-        raise ConfigError("\n".join(f"{key}: is missing; give {key}=VALUE" for key in missing))
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
-    # First alone: others repeat these, and would report them again under their own names.
-    validate(Objective, {"objective": plain.get("objective")})
-    for group in REPEATED:
-        bind(plain.get(group), group)
-    _check_steps(cfg)
-    bound = bind(plain)
-    groups = {group: bound.get(group) for group in ("logger", "callback")}
-    bare = [
-        f"{group}.{name}" for group, parts in groups.items() for name, part in (parts or {}).items() if _is_bare(part)
-    ]
-    if bare:
-        raise ConfigError("\n".join(f"{key}: has no _target_, which names its class" for key in bare))
-    experiment: Experiment = validate(Experiment, bound)
-    return experiment
-
-
-def _check_steps(cfg: DictConfig) -> None:
-    """See that no step of a chain holds what came from the environment: it would be recorded as it is."""
-    for key in ("chain", "stage"):
-        node = cfg.get(key)
-        steps = OmegaConf.to_container(node) if isinstance(node, DictConfig) and "steps" in node else None
-        if isinstance(steps, dict) and re.search(rf"(?<!\\){FROM_ENVIRONMENT.pattern}", str(steps["steps"])):
-            raise ConfigError(f"{key}.steps: got ${{oc.env:NAME}}, should be \\${{oc.env:NAME}}: the step resolves it")
-
-
-def _is_bare(part: Any) -> bool:
-    return part is not None and not isinstance(part, Settings)
-
-
-def run(cfg: DictConfig) -> float | None:
-    """Carry out what `run.py` composed; returns the objective's value where the stage has one.
-
-    Raises:
-        ConfigError: the configuration is not valid, or a search was asked for without a sweep.
-    """
-    hydra = HydraConfig.get()
-    overrides = typed(hydra.overrides.task)
-    search = hydra.runtime.choices.get("search")
-    if search is not None and hydra.mode != RunMode.MULTIRUN:
-        raise ConfigError(f"search: got {search!r}, which is for sweeps; python run.py -m search={search} starts one")
-    output_dir = Path(hydra.runtime.output_dir)
-    key, folder = ("run", output_dir) if hydra.mode == RunMode.RUN else ("sweep", Path(hydra.sweep.dir))
-    with interruptible(output_dir, f"hydra.{key}.dir={folder}"):
-        if cfg.repeat is not None:
-            from chirplet.cli.reproduce.reproduce import repeat
-
-            return repeat(cfg, output_dir, overrides)
-        experiment = parse(cfg)
-        if hydra.mode == RunMode.RUN or hydra.job.num == 0:  # once in a multirun
-            for line in ignored(experiment.stage, hydra.runtime.choices["stage"], overrides):
-                logger.warning(line)
-        return _carry_out(experiment, cfg, output_dir, overrides)
 
 
 def execute(cfg: DictConfig, output_dir: Path, overrides: Sequence[str] = ()) -> float | None:
@@ -159,10 +41,11 @@ def execute(cfg: DictConfig, output_dir: Path, overrides: Sequence[str] = ()) ->
     Raises:
         ConfigError: the configuration is not valid, or another run writes to `output_dir`.
     """
-    return _carry_out(parse(cfg), cfg, output_dir, overrides)
+    return carry_out(parse(cfg), cfg, output_dir, overrides)
 
 
-def _carry_out(experiment: Experiment, cfg: DictConfig, output_dir: Path, overrides: Sequence[str]) -> float | None:
+def carry_out(experiment: Experiment, cfg: DictConfig, output_dir: Path, overrides: Sequence[str]) -> float | None:
+    """Carry out a configuration that was parsed, unless the same run was carried out before in `output_dir`."""
     quiet_libraries()
     if experiment.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -184,8 +67,6 @@ def _done_before(experiment: Experiment, own: Run) -> "Artifact | None":
     done = finished(own, experiment.resume)
     if done is None:
         return None
-    from chirplet.cli.reproduce.inputs import reads_the_same
-
     return done if reads_the_same(experiment, done.record) else None
 
 

@@ -7,8 +7,7 @@ from typing import ClassVar
 from pydantic import field_validator
 
 from chirplet.config.schema import existing_file
-from chirplet.data.base import RawCorpus, RawTweet, Source
-from chirplet.data.preparation.corpus import Split
+from chirplet.data.base import RawCorpus, RawTweet, Source, Split
 from chirplet.data.table.reader import read_table
 from chirplet.system.error import DataError
 

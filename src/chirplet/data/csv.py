@@ -8,8 +8,7 @@ from typing import Any, ClassVar, Self
 from pydantic import field_validator, model_validator
 
 from chirplet.config.schema import existing_file
-from chirplet.data.base import RawCorpus, RawTweet, Source, row_names
-from chirplet.data.preparation.corpus import Split
+from chirplet.data.base import RawCorpus, RawTweet, Source, Split, row_names
 from chirplet.data.table.reader import Format, Row, format_of, read_table
 from chirplet.data.table.text_io import check_encoding
 from chirplet.system.error import DataError, near

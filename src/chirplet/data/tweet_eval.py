@@ -6,8 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from chirplet.data.base import RawCorpus, RawTweet, Source, row_names
-from chirplet.data.preparation.corpus import SPLITS, Split
+from chirplet.data.base import SPLITS, RawCorpus, RawTweet, Source, Split, row_names
 from chirplet.data.table.reader import read_table
 from chirplet.data.table.text_io import read_lines
 from chirplet.system.error import DataError

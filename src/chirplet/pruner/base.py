@@ -1,15 +1,13 @@
 """What a pruner is: settings that find out what a model can do without, and take it away."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from chirplet.config.schema import Settings
-from chirplet.data.batching.tokens import Tokens
+from chirplet.config.schema import Count, Fraction, Settings
+from chirplet.pruner.masking.calibration import CalibrationData
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,21 +17,6 @@ if TYPE_CHECKING:
 
 Masks = Mapping[str, "Tensor"]
 """By the name of a parameter, which of its numbers are kept: boolean, of the parameter's shape."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a pruner may look at, train tweets all of it.
-
-    `tokens` and `labels` (n,) are a sample; `pad_id` fills up its batches; `uncut()` gives the tokens of every train
-    tweet, none of them cut off.
-    """
-
-    tokens: Tokens
-    labels: NDArray[np.int64]
-    pad_id: int
-    tokenizer: "PreTrainedTokenizerBase"
-    uncut: Callable[[], Tokens]
 
 
 @dataclass(frozen=True)
@@ -69,7 +52,7 @@ class Pruner(Settings, ABC):
         return None
 
     @abstractmethod
-    def prune(self, model: "PreTrainedModel", evidence: Evidence) -> Pruned:
+    def prune(self, model: "PreTrainedModel", evidence: CalibrationData) -> Pruned:
         """Take away what can go before any training.
 
         Args:
@@ -80,8 +63,73 @@ class Pruner(Settings, ABC):
             PruningError: the model cannot be pruned so.
         """
 
-    def masking(self, pruned: Pruned, evidence: Evidence, steps: int) -> "Masking":
+    def masking(self, pruned: Pruned, evidence: CalibrationData, steps: int) -> "Masking":
         """What holds the masks over so many optimizer steps of recovery."""
         from chirplet.pruner.masking.schedule import Masking
 
         return Masking(pruned.model, pruned.masks)
+
+
+class ScoredPruner(Pruner, ABC):
+    """Sets the weights with the lowest scores to zero, `sparsity` of all in `scope`.
+
+    `one_shot` does it at once. `cubic` raises sparsity over the first `ramp_fraction` of the recovery's steps and
+    scores anew every `every_steps`. Weights that are zero before stay zero and count.
+    """
+
+    sparsity: Fraction
+    scope: Literal["body", "linear", "all"]
+    schedule: Literal["one_shot", "cubic"]
+    ramp_fraction: Fraction
+    every_steps: Count
+
+    @property
+    def trained(self) -> bool:
+        """With a schedule."""
+        return self.schedule == "cubic"
+
+    def check(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+        from chirplet.pruner.masking.masks import check_sparsity, prunable
+
+        check_sparsity(prunable(model, self.scope), self.sparsity)
+
+    def reached(self, model: "PreTrainedModel") -> float | None:
+        from chirplet.pruner.masking.masks import prunable, sparsity_of
+
+        return sparsity_of(prunable(model, self.scope))
+
+    @abstractmethod
+    def masks(self, model: "PreTrainedModel", evidence: CalibrationData, sparsity: float) -> Masks:
+        """Masks that keep what scores highest in `model` as it is now."""
+
+    def sound_masks(self, model: "PreTrainedModel", evidence: CalibrationData, sparsity: float) -> Masks:
+        """The same.
+
+        Raises:
+            PruningError: they would leave nothing of a layer.
+        """
+        from chirplet.pruner.masking.masks import check_alive
+
+        masks = self.masks(model, evidence, sparsity)
+        check_alive(masks, sparsity)
+        return masks
+
+    def prune(self, model: "PreTrainedModel", evidence: CalibrationData) -> Pruned:
+        from chirplet.pruner.masking.masks import apply_masks, prunable
+
+        weights = prunable(model, self.scope)
+        masks = self.sound_masks(model, evidence, self.sparsity)
+        if self.trained:
+            masks = {name: weight != 0 for name, weight in weights.items()}
+        apply_masks(weights, masks)
+        return Pruned(model, evidence.tokenizer, masks, {})
+
+    def masking(self, pruned: Pruned, evidence: CalibrationData, steps: int) -> "Masking":
+        if not self.trained:
+            return super().masking(pruned, evidence, steps)
+        from chirplet.pruner.masking.masks import Ramp, prunable, sparsity_of
+        from chirplet.pruner.masking.schedule import Rising
+
+        initial = sparsity_of(prunable(pruned.model, self.scope))
+        ramp = Ramp(initial, self.sparsity, int(self.ramp_fraction * steps), self.every_steps)
+        return Rising(pruned.model, pruned.masks, partial(self.sound_masks, pruned.model, evidence), ramp)

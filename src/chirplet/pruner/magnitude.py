@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from chirplet.pruner.base import Evidence, Masks
-from chirplet.pruner.masking.scored import ScoredPruner
+from chirplet.pruner.base import Masks, ScoredPruner
+from chirplet.pruner.masking.calibration import CalibrationData
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class Magnitude(ScoredPruner):
     """Scores a weight by its absolute value."""
 
-    def masks(self, model: "PreTrainedModel", evidence: Evidence, sparsity: float) -> Masks:
+    def masks(self, model: "PreTrainedModel", evidence: CalibrationData, sparsity: float) -> Masks:
         from chirplet.pruner.masking.masks import lowest_of_all, prunable
 
         weights = prunable(model, self.scope)

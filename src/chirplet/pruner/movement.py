@@ -7,7 +7,8 @@ the weights with the highest scores alone, the backward pass lets all scores lea
 from typing import TYPE_CHECKING, Literal
 
 from chirplet.config.schema import Count, Fraction, Positive
-from chirplet.pruner.base import Evidence, Pruned, Pruner
+from chirplet.pruner.base import Pruned, Pruner
+from chirplet.pruner.masking.calibration import CalibrationData
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -43,13 +44,13 @@ class Movement(Pruner):
 
         return sparsity_of(prunable(model, self.scope))
 
-    def prune(self, model: "PreTrainedModel", evidence: Evidence) -> Pruned:
+    def prune(self, model: "PreTrainedModel", evidence: CalibrationData) -> Pruned:
         from chirplet.pruner.masking.masks import prunable
 
         weights = prunable(model, self.scope)
         return Pruned(model, evidence.tokenizer, {name: weight != 0 for name, weight in weights.items()}, {})
 
-    def masking(self, pruned: Pruned, evidence: Evidence, steps: int) -> "Masking":
+    def masking(self, pruned: Pruned, evidence: CalibrationData, steps: int) -> "Masking":
         from chirplet.pruner.masking.masks import Ramp, prunable, sparsity_of
         from chirplet.pruner.masking.schedule import Moving
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, field_validator
 
 from chirplet.config.schema import Count, Index
-from chirplet.pruner.base import Evidence, Pruned, Pruner
+from chirplet.pruner.base import Pruned, Pruner
+from chirplet.pruner.masking.calibration import CalibrationData
 from chirplet.system.error import PruningError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Structured(Pruner):
     def check(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
         self.kept(model.config)
 
-    def prune(self, model: "PreTrainedModel", evidence: Evidence) -> Pruned:
+    def prune(self, model: "PreTrainedModel", evidence: CalibrationData) -> Pruned:
         from chirplet.model.family.narrowing import narrowed
         from chirplet.pruner.masking.importance import importances
         from chirplet.pruner.masking.masks import zeros_of

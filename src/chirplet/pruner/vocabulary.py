@@ -9,7 +9,8 @@ Others are spelt in more pieces, which the model may never have seen spell that 
 from typing import TYPE_CHECKING
 
 from chirplet.config.schema import Count, Probability
-from chirplet.pruner.base import Evidence, Pruned, Pruner
+from chirplet.pruner.base import Pruned, Pruner
+from chirplet.pruner.masking.calibration import CalibrationData
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -26,7 +27,7 @@ class Vocabulary(Pruner):
 
         check_kind(tokenizer)
 
-    def prune(self, model: "PreTrainedModel", evidence: Evidence) -> Pruned:
+    def prune(self, model: "PreTrainedModel", evidence: CalibrationData) -> Pruned:
         import numpy as np
 
         from chirplet.pruner.masking.masks import zeros_of

@@ -6,8 +6,8 @@ No gradient is needed. As in the paper weights compete within an output's row, s
 from typing import TYPE_CHECKING, Literal
 
 from chirplet.data.batching.padding import by_length, padded
-from chirplet.pruner.base import Evidence, Masks
-from chirplet.pruner.masking.scored import ScoredPruner
+from chirplet.pruner.base import Masks, ScoredPruner
+from chirplet.pruner.masking.calibration import CalibrationData
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,7 +22,7 @@ class Wanda(ScoredPruner):
 
     scope: Literal["body", "linear"]
 
-    def masks(self, model: "PreTrainedModel", evidence: Evidence, sparsity: float) -> Masks:
+    def masks(self, model: "PreTrainedModel", evidence: CalibrationData, sparsity: float) -> Masks:
         from chirplet.pruner.masking.masks import lowest_of_rows, prunable, sparsity_of
 
         weights = {name: weight.detach() for name, weight in prunable(model, self.scope).items()}
@@ -35,7 +35,7 @@ class Wanda(ScoredPruner):
         }
 
 
-def input_norms(model: "PreTrainedModel", evidence: Evidence, layers: list[str]) -> "dict[str, Tensor]":
+def input_norms(model: "PreTrainedModel", evidence: CalibrationData, layers: list[str]) -> "dict[str, Tensor]":
     """‖x_j‖₂ of each input j of each layer over all tokens of the sample, by the layer's name; shape (inputs,)."""
     import torch
 

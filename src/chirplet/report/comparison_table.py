@@ -10,7 +10,7 @@ from rich.table import Table
 
 from chirplet.artifact.artifact import Ancestor
 from chirplet.artifact.record import COSTS
-from chirplet.data.preparation.corpus import SPLITS
+from chirplet.data.base import SPLITS
 from chirplet.report.comparison import Advice, Comparison, Drop, Row, parent_id
 from chirplet.system import escaping
 from chirplet.system.escaping import csv_cell

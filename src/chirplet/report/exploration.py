@@ -7,7 +7,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from rich.table import Table
 
-from chirplet.data.preparation.corpus import DataReport, Split
+from chirplet.data.base import DataReport, Split
 from chirplet.data.preparation.exploration import Exploration, Lengths
 from chirplet.report import plot
 from chirplet.report.page import render_page

@@ -16,6 +16,8 @@ SOURCES = (
 class Stage(Settings, ABC):
     """Settings of one stage. `run` imports what is heavy, does the work and tells the user where the result is."""
 
+    makes_artifact: ClassVar[bool] = False
+    """Whether a run of it writes one artifact."""
     also_takes: ClassVar[tuple[str, ...]] = ()
     """Of `SOURCES`, those that are no settings of its own."""
 
@@ -38,6 +40,8 @@ CostAccelerator = Literal["trainer", "cpu"]
 
 class MeasuringStage(Stage, ABC):
     """A stage that makes a model, and may measure its size and speed."""
+
+    makes_artifact = True
 
     measure_cost: bool
     cost_accelerator: CostAccelerator

@@ -12,7 +12,7 @@ from chirplet.stage.run.context import Run
 from chirplet.system.error import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
-    from chirplet.data.preparation.corpus import Corpus
+    from chirplet.data.base import Corpus
     from chirplet.report.candidates import Candidate
     from chirplet.report.comparison import Comparison
     from chirplet.report.comparison_page import Texts

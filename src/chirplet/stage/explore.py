@@ -7,7 +7,7 @@ from chirplet.stage.base import Stage
 from chirplet.stage.run.context import Run
 
 if TYPE_CHECKING:
-    from chirplet.data.preparation.corpus import Corpus
+    from chirplet.data.base import Corpus
     from chirplet.data.preparation.exploration import Exploration
 
 PAGE = "explore.html"
@@ -50,8 +50,8 @@ class Explore(Stage):
 
     def explore(self, run: Run, corpus: "Corpus") -> "Exploration":
         """Tokenise every split, and count."""
+        from chirplet.data.base import SPLITS
         from chirplet.data.batching.tokens import cached_tokens
-        from chirplet.data.preparation.corpus import SPLITS
         from chirplet.data.preparation.exploration import explore
         from chirplet.model.loading.tokenizer import load_tokenizer
 

@@ -13,7 +13,7 @@ from chirplet.system.error import ArtifactError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from chirplet.data.preparation.corpus import Tweets
+    from chirplet.data.base import Tweets
     from chirplet.module.classifier import Classifier
     from chirplet.trainer import TrainerSettings
 
@@ -46,10 +46,10 @@ class Finetune(TrainingStage):
         from chirplet.data.batching.batches import evaluation_loader, training_loader
         from chirplet.data.preparation.prepare import prepare, train_and_val
         from chirplet.model.loading.load import load_model, load_tokenizer
-        from chirplet.stage.fit.fit import checkpoint_folder, fit, seed_everything
+        from chirplet.stage.fit.fit import checkpoint_folder, fit
+        from chirplet.stage.fit.seeding import seed_everything
         from chirplet.stage.output.write_artifact import (
             Outcome,
-            Prepared,
             lineage_of,
             save_trained,
             tell_opening,
@@ -58,6 +58,7 @@ class Finetune(TrainingStage):
         )
         from chirplet.stage.run.compatibility import starts_from_val
         from chirplet.stage.run.loggers import open_loggers, tell
+        from chirplet.stage.run.prepared import Prepared
 
         seed_everything(run)
         corpus = prepare(run.data, run.cache_dir)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from chirplet.config.schema import Count, Fraction, Positive, Probability
-from chirplet.pruner.base import Evidence, Pruned, Pruner
-from chirplet.pruner.masking.scored import ScoredPruner
+from chirplet.pruner.base import Pruned, Pruner, ScoredPruner
+from chirplet.pruner.masking.calibration import CalibrationData
 from chirplet.stage.fit.settings import TrainingStage
 from chirplet.stage.run.context import ArtifactFolder, Run, given_artifact
 from chirplet.system.error import ArtifactError, ConfigError
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from chirplet.artifact.artifact import Record
     from chirplet.data.batching.tokens import Tokens
     from chirplet.module.pruning import Recovery
-    from chirplet.stage.output.write_artifact import Prepared
     from chirplet.stage.run.parent import Parent
+    from chirplet.stage.run.prepared import Prepared
 
 PAGE = "pruning.html"
 
@@ -62,7 +62,7 @@ class Prune(TrainingStage):
                 f"should be labels or distill{other}"
             )
         from chirplet.pruner.masking.sparsity_curve import module_sparsity
-        from chirplet.stage.fit.fit import seed_everything
+        from chirplet.stage.fit.seeding import seed_everything
         from chirplet.stage.output.write_artifact import Outcome, save_trained, tell_result, write_outcome
         from chirplet.stage.run.loggers import open_loggers, tell
         from chirplet.stage.run.parent import open_parent
@@ -106,16 +106,16 @@ class Prune(TrainingStage):
         after = {"none": "no recovery", "labels": "recovery from labels", "distill": "recovery from the parent"}
         console().print(f"{self.method}: {weights:,} parameters of {parent.artifact.folder}; {after[self.recovery]}")
 
-    def _evidence(self, parent: "Parent", seed: int) -> Evidence:
+    def _evidence(self, parent: "Parent", seed: int) -> CalibrationData:
         import numpy as np
 
         train, data = parent.data.corpus.train, parent.data
         count = min(self.evidence_tweets, len(train))
         sample = train.take(np.random.default_rng(seed).choice(len(train), count, replace=False))
         uncut = partial(_uncut, data)
-        return Evidence(data.tokens(sample), sample.label, data.pad_id, data.tokenizer, uncut)
+        return CalibrationData(data.tokens(sample), sample.label, data.pad_id, data.tokenizer, uncut)
 
-    def _look(self, parent: "Parent", evidence: Evidence, run: Run) -> dict[str, Any]:
+    def _look(self, parent: "Parent", evidence: CalibrationData, run: Run) -> dict[str, Any]:
         """What pruning at once does to validation tweets, for the record; nothing is chosen by it."""
         if not (isinstance(self.pruner, ScoredPruner) and self.curve):
             return {}
@@ -144,7 +144,7 @@ class Prune(TrainingStage):
     def _recover(
         self,
         pruned: Pruned,
-        evidence: Evidence,
+        evidence: CalibrationData,
         data: "Prepared",
         parent: "Parent",
         run: Run,
@@ -186,7 +186,7 @@ class Prune(TrainingStage):
         recovery.masking.finish()
         return account
 
-    def _module(self, pruned: Pruned, evidence: Evidence, data: "Prepared", steps: int, run: Run) -> "Recovery":
+    def _module(self, pruned: Pruned, evidence: CalibrationData, data: "Prepared", steps: int, run: Run) -> "Recovery":
         from chirplet.model.family.base import word_embeddings
         from chirplet.module.pruning import Recovery
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from chirplet.artifact.artifact import Record
-    from chirplet.data.preparation.corpus import Split
+    from chirplet.data.base import Split
     from chirplet.evaluation.evaluator import Evaluator, Quality
     from chirplet.runtime.base import Runtime
     from chirplet.stage.output.variants import Variants
@@ -63,7 +63,7 @@ class Quantize(MeasuringStage):
         given_artifact(self.artifact)  # before torch is imported
         from chirplet.report.gain import gain
         from chirplet.report.sensitivity import sensitivity_table
-        from chirplet.stage.fit.fit import seed_everything
+        from chirplet.stage.fit.seeding import seed_everything
         from chirplet.stage.output.variants import Variants
         from chirplet.stage.output.verify import prove
         from chirplet.stage.output.write_artifact import Outcome, tell_result, write_outcome

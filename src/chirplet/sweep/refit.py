@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Sequence
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
 
 from chirplet.sweep.plan.composing import Job, compose, without_hydra
 from chirplet.sweep.plan.plan import Plan
@@ -76,17 +75,9 @@ def _faults(plan: Plan, job: Job, overrides: Sequence[str]) -> list[str]:
     try:
         config = compose(job, overrides, plan.folder, FOLDER)
         hydra.set_config(config)  # for what is interpolated from it, as in a run
-        if _is_ours(config):
-            from chirplet.cli.experiment import parse
-
-            parse(without_hydra(config))
+        job.check(without_hydra(config))
     except ConfigError as error:
         return str(error).splitlines()
     finally:
         hydra.cfg = before
     return []
-
-
-def _is_ours(config: DictConfig) -> bool:
-    """Whether this is chirplet's own configuration; the sweeper serves other applications too."""
-    return str(OmegaConf.select(config, "stage._target_")).startswith("chirplet.")

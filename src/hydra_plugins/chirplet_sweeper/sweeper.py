@@ -5,7 +5,7 @@ from typing import Any
 
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 class OptunaSweeper(Sweeper):
@@ -44,10 +44,22 @@ class OptunaSweeper(Sweeper):
         """Keep what Hydra gives."""
         from chirplet.sweep.plan.composing import Job
 
-        self.job = Job(hydra_context, task_function, config)
+        self.job = Job(hydra_context, task_function, config, check)
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the sweep; `arguments` are the overrides of the command line."""
         from chirplet.sweep.conduct import conduct
 
         return conduct(self.settings, self.job, arguments)
+
+
+def check(config: DictConfig) -> None:
+    """Check a configuration of chirplet's own; those of other applications are theirs to check.
+
+    Raises:
+        ConfigError: it is not valid.
+    """
+    if str(OmegaConf.select(config, "stage._target_")).startswith("chirplet."):
+        from chirplet.cli.binding import parse
+
+        parse(config)

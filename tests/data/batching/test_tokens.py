@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from checkpoints import TWEETS, settings_of, tiny_bert, tiny_roberta
+from chirplet.data.base import Tweets
 from chirplet.data.batching.tokens import CHUNK, cached_tokens, tokenize
-from chirplet.data.preparation.corpus import Tweets
 from chirplet.model.loading.load import load_tokenizer
 
 

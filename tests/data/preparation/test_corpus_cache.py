@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from chirplet.data.base import Corpus, DataReport, Tweets
 from chirplet.data.preparation import corpus_cache as cache
-from chirplet.data.preparation.corpus import Corpus, DataReport, Tweets
 from chirplet.system.error import DataError
 
 

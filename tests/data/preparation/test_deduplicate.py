@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from chirplet.data.preparation.corpus import Tweets
+from chirplet.data.base import Tweets
 from chirplet.data.preparation.deduplicate import flaws, leaks, text_key, texts
 
 

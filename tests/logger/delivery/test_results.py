@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from chirplet.artifact.artifact import Artifact, write_predictions
-from chirplet.data.preparation.corpus import Corpus, DataReport, Tweets
+from chirplet.data.base import Corpus, DataReport, Tweets
 from chirplet.logger.delivery.results import findings_of, recorded
 from records import LABELS, make_record
 

@@ -10,8 +10,8 @@ from artifacts import tiny_artifact
 from checkpoints import TWEETS, tiny_bert
 from chirplet import distiller
 from chirplet.artifact.artifact import PROBE, Artifact
+from chirplet.data.base import Tweets
 from chirplet.data.batching.tokens import tokenize
-from chirplet.data.preparation.corpus import Tweets
 from chirplet.quantizer.base import Calibration
 from chirplet.quantizer.onnx_int8 import OnnxInt8
 from chirplet.runtime.predictor import load

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from chirplet.data.preparation.corpus import Corpus, DataReport, Tweets
+from chirplet.data.base import Corpus, DataReport, Tweets
 from chirplet.stage.distillation.unlabeled import (
     UNLABELLED,
     read_unlabelled,

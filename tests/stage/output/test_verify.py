@@ -5,10 +5,10 @@ import pytest
 
 from artifacts import tiny_artifact
 from checkpoints import TWEETS, settings_of, tiny_bert
-from chirplet.data.preparation.corpus import Corpus, DataReport, Tweets
+from chirplet.data.base import Corpus, DataReport, Tweets
 from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.stage.output.verify import tokens_as_saved
-from chirplet.stage.output.write_artifact import Prepared
+from chirplet.stage.run.prepared import Prepared
 from chirplet.system.error import ArtifactError
 
 

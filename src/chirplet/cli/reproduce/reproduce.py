@@ -7,11 +7,13 @@ from typing import Any
 from omegaconf import DictConfig
 
 from chirplet.artifact.artifact import Artifact
-from chirplet.cli.experiment import execute, for_record, parse
+from chirplet.cli.binding import parse
+from chirplet.cli.experiment import execute, for_record
 from chirplet.cli.reproduce.choices import choices, keys_of
-from chirplet.cli.reproduce.inputs import check_given, check_same, pinned
+from chirplet.cli.reproduce.inputs import check_given, pinned
 from chirplet.cli.reproduce.settings import ABSENT, differences, restored
 from chirplet.cli.reproduce.verdict import tell_verdict
+from chirplet.cli.same_inputs import check_same
 from chirplet.system.console import console, shown_path
 from chirplet.system.error import ArtifactError, ConfigError
 

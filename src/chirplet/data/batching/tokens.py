@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from chirplet.data.base import Tweets
 from chirplet.data.preparation import cleaning
-from chirplet.data.preparation.corpus import Tweets
 from chirplet.system.cache_files import locked_folder, write_whole
 
 if TYPE_CHECKING:

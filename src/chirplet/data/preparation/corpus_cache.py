@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from chirplet.data.preparation.corpus import SPLITS, Corpus, DataReport, Split, Tweets
+from chirplet.data.base import SPLITS, Corpus, DataReport, Split, Tweets
 from chirplet.system.cache_files import write_whole
 
 FORMAT = 1

@@ -5,8 +5,8 @@ from collections import defaultdict
 import numpy as np
 from numpy.typing import NDArray
 
+from chirplet.data.base import Tweets
 from chirplet.data.preparation.cleaning import URL
-from chirplet.data.preparation.corpus import Tweets
 
 Mask = NDArray[np.bool_]
 

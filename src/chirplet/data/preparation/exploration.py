@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from chirplet.data.preparation.corpus import SPLITS, Corpus, DataReport, Split, Tweets
+from chirplet.data.base import SPLITS, Corpus, DataReport, Split, Tweets
 
 QUANTILES = (0.05, 0.50, 0.95, 0.99)
 

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from chirplet.data.base import RawTweet, Source
+from chirplet.data.base import SPLITS, Corpus, DataReport, RawTweet, Source, Split, Tweets
 from chirplet.data.preparation import corpus_cache as cache
 from chirplet.data.preparation import deduplicate as audit
-from chirplet.data.preparation.corpus import SPLITS, Corpus, DataReport, Split, Tweets
 from chirplet.data.preparation.repair import ENCODING_KINDS, repair
 from chirplet.data.preparation.split import carve, fold
 from chirplet.system.cache_files import locked_folder

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from chirplet.artifact.artifact import Artifact
-from chirplet.data.preparation.corpus import SPLITS, Corpus, Split
+from chirplet.data.base import SPLITS, Corpus, Split
 from chirplet.logger.base import Findings, Sheet
 
 WORST = 25

@@ -14,12 +14,12 @@ from transformers import PreTrainedModel
 
 from chirplet.data.batching.padding import by_length, padded
 from chirplet.model.family.base import encoder_layers
-from chirplet.pruner.base import Evidence
+from chirplet.pruner.masking.calibration import CalibrationData
 
 BATCH_SIZE = 32
 
 
-def importances(model: PreTrainedModel, evidence: Evidence) -> tuple[Tensor, Tensor]:
+def importances(model: PreTrainedModel, evidence: CalibrationData) -> tuple[Tensor, Tensor]:
     """Of each layer's heads, shape (layers, heads), and neurons, shape (layers, width), over the sample.
 
     The model is left in evaluation mode, without gradients.

@@ -9,18 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chirplet.artifact.artifact import Artifact
-from chirplet.data.base import row_names
-from chirplet.data.preparation.corpus import Corpus, Tweets
+from chirplet.data.base import Corpus, Tweets, row_names
 from chirplet.model.loading.bundled import sha256
 from chirplet.stage.distillation.teachers import EVERYONE, Folds, Teachers
 from chirplet.stage.distillation.unlabeled import read_unlabelled, without_held_out, without_known, word_drop
-from chirplet.stage.output.write_artifact import Prepared
 from chirplet.stage.run.context import Run
 from chirplet.stage.run.parent import prepared
+from chirplet.stage.run.prepared import Prepared
 from chirplet.system.error import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from chirplet.stage.distill import Distill
+    from chirplet.stage.distillation.settings import DistillSettings
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Lesson:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def make_lesson(stage: "Distill", files: Sequence[str], corpus: Corpus, teachers: Teachers, run: Run) -> Lesson:
+def make_lesson(stage: "DistillSettings", files: Sequence[str], corpus: Corpus, teachers: Teachers, run: Run) -> Lesson:
     """The train tweets, those of `files` without labels, and views of both.
 
     A view is learnt from whoever teaches the tweet that it is of; tweets of files from all teachers together.

@@ -10,12 +10,13 @@ import numpy as np
 from chirplet.artifact.artifact import CONTROL_PREDICTIONS, write_predictions
 from chirplet.callback.base import LAST
 from chirplet.callback.early_stopping import EarlyStoppingSettings
-from chirplet.data.preparation.corpus import Split, Tweets
+from chirplet.data.base import Split, Tweets
 from chirplet.metric.classification import evaluate, scalars
 from chirplet.metric.significance import LEVEL, RESAMPLES, accuracy_difference
 from chirplet.stage.fit.fit import checkpoint_folder
-from chirplet.stage.output.write_artifact import Judged, Prepared, judge, trained_runtime
+from chirplet.stage.output.write_artifact import Judged, judge, trained_runtime
 from chirplet.stage.run.context import AUTO, Run
+from chirplet.stage.run.prepared import Prepared
 from chirplet.system.error import ConfigError
 
 if TYPE_CHECKING:

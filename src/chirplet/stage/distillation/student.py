@@ -6,16 +6,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from chirplet.artifact.artifact import RECORD, Ancestor, Artifact, check_free
-from chirplet.data.preparation.corpus import Corpus
+from chirplet.data.base import Corpus
 from chirplet.model.family.cutting import Cut, cut_down
 from chirplet.model.loading.checkpoint import Origin
 from chirplet.model.loading.load import LoadedModel, load_model, load_tokenizer
 from chirplet.model.pretrained import Pretrained
 from chirplet.runtime.open import runtime_of
-from chirplet.stage.output.write_artifact import Prepared, artifact_folder, lineage_of
+from chirplet.stage.output.write_artifact import artifact_folder, lineage_of
 from chirplet.stage.run.compatibility import check_data, check_val_untrained
 from chirplet.stage.run.context import Run
 from chirplet.stage.run.parent import lineage_from, prepared, trainable
+from chirplet.stage.run.prepared import Prepared
 from chirplet.system.error import ArtifactError, ModelError
 
 if TYPE_CHECKING:

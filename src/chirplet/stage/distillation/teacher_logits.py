@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from chirplet.artifact.artifact import Artifact, content_id
+from chirplet.data.base import Tweets
 from chirplet.data.batching.tokens import tokenize
 from chirplet.data.preparation import cleaning
-from chirplet.data.preparation.corpus import Tweets
 from chirplet.runtime.base import predict_logits
 from chirplet.runtime.open import accelerator_for, open_runtime, runtime_of
 from chirplet.runtime.tokenizer import open_tokenizer

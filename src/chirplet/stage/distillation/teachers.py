@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from chirplet.artifact.artifact import Artifact
 from chirplet.config.schema import validate
-from chirplet.data.preparation.corpus import Corpus, Tweets
+from chirplet.data.base import Corpus, Tweets
 from chirplet.data.preparation.prepare import prepare
 from chirplet.stage.distillation.teacher_logits import teacher_logits
 from chirplet.stage.run.compatibility import check_data, check_val_untrained, trained_on_val

@@ -11,8 +11,8 @@ from pytorch_lightning.loggers import Logger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from chirplet.data.base import Tweets
 from chirplet.data.batching.batches import ResumableLoader, evaluation_loader, training_loader
-from chirplet.data.preparation.corpus import Tweets
 from chirplet.model.family.base import word_embeddings
 from chirplet.model.fast_forward.encoder import Encoder
 from chirplet.module.classifier import Classifier, Optimization
@@ -20,20 +20,21 @@ from chirplet.module.distillation import TEACHER_LOGITS, Student
 from chirplet.stage.distillation.data import Lesson, check_shared_tokens
 from chirplet.stage.distillation.label_only_baseline import FOLDER, as_many, control_run
 from chirplet.stage.distillation.student import Start, open_inside
-from chirplet.stage.fit.fit import fit, seed_everything
-from chirplet.stage.output.write_artifact import Prepared
+from chirplet.stage.fit.fit import fit
+from chirplet.stage.fit.seeding import seed_everything
 from chirplet.stage.run.context import Run
 from chirplet.stage.run.loggers import open_loggers
+from chirplet.stage.run.prepared import Prepared
 from chirplet.system.console import console
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from chirplet.stage.distill import Distill
+    from chirplet.stage.distillation.settings import DistillSettings
 
 
 def teach(
-    stage: "Distill",
+    stage: "DistillSettings",
     student: Student,
     start: Start,
     lesson: Lesson,
@@ -54,7 +55,7 @@ def teach(
 
 
 def teach_control(
-    stage: "Distill",
+    stage: "DistillSettings",
     model: "PreTrainedModel",
     start: Start,
     lesson: Lesson,
@@ -81,7 +82,7 @@ def teach_control(
         return fit(followed, control, *loaders, loggers, control_resume, reported=False)
 
 
-def student_of(stage: "Distill", start: Start, lesson: Lesson, run: Run) -> Student:
+def student_of(stage: "DistillSettings", start: Start, lesson: Lesson, run: Run) -> Student:
     """The module that learns the lesson; what cannot be is refused here, before the teachers are asked.
 
     Raises:
@@ -110,7 +111,7 @@ def student_of(stage: "Distill", start: Start, lesson: Lesson, run: Run) -> Stud
 
 
 def _classifier_arguments(
-    stage: "Distill", model: "PreTrainedModel", start: Start, run: Run, optimization: Optimization
+    stage: "DistillSettings", model: "PreTrainedModel", start: Start, run: Run, optimization: Optimization
 ) -> tuple["PreTrainedModel", tuple[str, ...], Optimization, float, Tensor | None, Encoder]:
     """The arguments that the student's module and its control's share."""
     corpus = start.data.corpus
@@ -120,12 +121,12 @@ def _classifier_arguments(
     return model, corpus.labels, optimization, stage.label_smoothing, weights, run.trainer.encoder
 
 
-def _steps(stage: "Distill", lesson: Lesson, run: Run) -> int:
+def _steps(stage: "DistillSettings", lesson: Lesson, run: Run) -> int:
     return run.trainer.optimizer_steps(-(-len(lesson.tweets) // stage.batch_size))
 
 
 def _loaders(
-    stage: "Distill", data: Prepared, train: Tweets, run: Run, beside: Mapping[str, NDArray[np.float32]]
+    stage: "DistillSettings", data: Prepared, train: Tweets, run: Run, beside: Mapping[str, NDArray[np.float32]]
 ) -> tuple[ResumableLoader, DataLoader[Any]]:
     val, multiple = data.corpus.val, run.trainer.pad_to_multiple_of
     tokens, pool = data.tokens(train), run.trainer.pool_batches

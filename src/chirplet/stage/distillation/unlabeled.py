@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from chirplet.data.base import row_names
-from chirplet.data.preparation.corpus import Corpus, Tweets
+from chirplet.data.base import Corpus, Tweets, row_names
 from chirplet.data.preparation.deduplicate import text_key
 from chirplet.data.preparation.repair import repair
 from chirplet.data.table.reader import read_table

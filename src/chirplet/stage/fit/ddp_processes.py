@@ -8,41 +8,35 @@ the same steps, each on its share of every batch, and are ended when it leaves t
 import copyreg
 import io
 import logging
-import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cloudpickle
 import pytorch_lightning as pl
 import torch
-from torch import distributed, nn
+from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.data import DataLoader
 
-from chirplet.data.batching.batches import Collate, Share
+from chirplet.data.batching.batches import Share
+from chirplet.stage.fit.ddp_group import joined
+from chirplet.stage.fit.ddp_worker import Peer
 from chirplet.stage.run.context import Run
 from chirplet.system.child_process import DONE, ERROR, environment, framed
 from chirplet.system.error import ProcessError
-
-if TYPE_CHECKING:
-    from chirplet.stage.fit.ddp_worker import Peer
 
 POLL_S = 0.05
 END_S = 30.0
 """How long the others may take to end after the last step."""
 DEATH_S = 2.0
 """How long it may take until a process whose connection was lost is known to have ended."""
-ANSWER = timedelta(minutes=30)
-"""How long a process waits for another one that lives: what the first does alone, such as a checkpoint, takes less."""
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +59,6 @@ def processes(
     if count == 1:
         yield None
         return
-    from chirplet.stage.fit.ddp_worker import Peer
-
     run.trainer.check_devices()
     threads = run.trainer.threads or max(1, torch.get_num_threads() // count)
     loaders = [loader for loader in (train_loader, val_loader) if loader is not None]
@@ -85,53 +77,6 @@ def processes(
                 raise
             raise others.obituary(*found) from error
         others.end()
-
-
-@contextmanager
-def joined(run: Run, meeting: Path, share: Share, threads: int, loaders: Sequence[DataLoader[Any]]) -> Iterator[None]:
-    """This process in a group with the others, its loaders serving its share, on so many CPU threads."""
-    before = torch.get_num_threads()
-    gpu = run.trainer.device().type == "cuda"
-    store = distributed.FileStore(str(meeting / "store"), share.processes)  # type: ignore[attr-defined]
-    with _loopback():
-        distributed.init_process_group(
-            "nccl" if gpu else "gloo",
-            store=store,
-            rank=share.rank,
-            world_size=share.processes,
-            timeout=ANSWER,
-            device_id=torch.device("cuda", share.rank) if gpu else None,
-        )
-    torch.set_num_threads(threads)
-    try:
-        for loader in loaders:
-            _collate(loader).share = share
-        yield
-    finally:
-        for loader in loaders:
-            _collate(loader).share = None
-        torch.set_num_threads(before)
-        distributed.destroy_process_group()
-
-
-def _collate(loader: DataLoader[Any]) -> Collate:
-    assert isinstance(loader.collate_fn, Collate)
-    return loader.collate_fn
-
-
-@contextmanager
-def _loopback() -> Iterator[None]:
-    """Let Gloo listen where this machine alone can reach it, unless the user chose an interface."""
-    name = "GLOO_SOCKET_IFNAME"
-    found = [interface for _, interface in socket.if_nameindex() if interface in {"lo", "lo0"}]
-    if name in os.environ or not found:
-        yield
-        return
-    os.environ[name] = found[0]
-    try:
-        yield
-    finally:
-        del os.environ[name]
 
 
 class _Others:
@@ -163,7 +108,7 @@ class _Others:
                 with suppress(BrokenPipeError):
                     process.stdin.close()
 
-    def give(self, task: "Callable[[Share], Peer]", count: int) -> None:
+    def give(self, task: Callable[[Share], Peer], count: int) -> None:
         """Send each of all `count` but the first its task, and wait until they have it.
 
         Raises:

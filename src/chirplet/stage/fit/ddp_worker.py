@@ -12,9 +12,13 @@ import torch
 from torch.utils.data import DataLoader
 
 from chirplet.data.batching.batches import Share
+from chirplet.stage.fit.callbacks import training_callbacks
+from chirplet.stage.fit.ddp_group import joined
+from chirplet.stage.fit.seeding import seed_everything
 from chirplet.stage.run.context import Run
 from chirplet.system.child_process import ERROR, received
 from chirplet.system.error import UserError
+from chirplet.system.hardware import keep_freed_memory
 
 
 class Following(pl.Callback):
@@ -56,20 +60,27 @@ class Peer:
 
     def work(self) -> None:
         """Train to the end; the result is the first process's too."""
-        from chirplet.stage.fit.ddp_processes import joined
-        from chirplet.stage.fit.fit import follow, seed_everything
-
         seed_everything(self.run)
         (self.meeting / f"{self.share.rank}.ready").touch()
         loaders = [loader for loader in (self.train_loader, self.val_loader) if loader is not None]
         with joined(self.run, self.meeting, self.share, self.threads, loaders):
-            following = Following(self.run.seed, self.share.rank)
-            follow(self.run, self.module, self.train_loader, self.val_loader, self.checkpoint, self.share, following)
+            self._follow()
+
+    def _follow(self) -> None:
+        """Train with the callbacks that decide something, so that all processes agree on what comes next."""
+        run, checkpoint = self.run, self.checkpoint
+        if run.trainer.keep_freed_memory:
+            keep_freed_memory()
+        folder = run.output_dir if checkpoint is None else Path(checkpoint).parent  # it writes nothing there
+        callbacks = training_callbacks(run, folder, self.val_loader is not None)
+        following = Following(run.seed, self.share.rank)
+        trainer = run.trainer.build([*callbacks, following], [], run.deterministic, run.output_dir, self.share)
+        trainer.fit(self.module, self.train_loader, self.val_loader, ckpt_path=checkpoint, weights_only=True)
 
 
 def main() -> None:
     """Receive the share and work on it."""
-    import chirplet.stage.fit.fit  # noqa: F401 - while the first process still pickles
+    import chirplet.module.pruning  # noqa: F401 - imported while the first process still pickles
 
     try:
         received().work()

@@ -12,12 +12,9 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from torch.utils.data import DataLoader
 
-from chirplet.callback.base import CallbackSettings
 from chirplet.callback.checkpoint import CheckpointSettings
-from chirplet.callback.early_stopping import EarlyStoppingSettings
-from chirplet.callback.lightning.interruption import PROCESSES, Belonging, Interruption, RandomState
-from chirplet.config.schema import Foreign
-from chirplet.data.batching.batches import Share
+from chirplet.callback.lightning.interruption import PROCESSES, Belonging, Interruption
+from chirplet.stage.fit.callbacks import training_callbacks, watches_validation
 from chirplet.stage.fit.ddp_processes import processes
 from chirplet.stage.fit.trial_report import TrialReport
 from chirplet.stage.run.context import AUTO, Run
@@ -25,18 +22,12 @@ from chirplet.stage.run.identity import identity_of, newest
 from chirplet.sweep.trial.trial import current
 from chirplet.system.console import console, shown_path
 from chirplet.system.error import ConfigError
-from chirplet.system.hardware import keep_freed_memory, set_torch_threads
+from chirplet.system.hardware import keep_freed_memory
 from chirplet.system.run_lock import hold_output
 
 # Lightning sets its own level when it is imported, so this must come after.
 for name in ("pytorch_lightning", "lightning_fabric"):
     logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def seed_everything(run: Run) -> None:
-    """Seed every generator and set the number of threads."""
-    pl.seed_everything(run.seed, verbose=False)
-    set_torch_threads(run.trainer.threads)
 
 
 def checkpoint_folder(run: Run, resume: str | None) -> Path:
@@ -71,7 +62,7 @@ def fit(
     """
     if run.trainer.keep_freed_memory:
         keep_freed_memory()
-    if val_loader is not None and any(_watches_validation(entry) for entry in run.callbacks.values()):
+    if val_loader is not None and any(watches_validation(entry) for entry in run.callbacks.values()):
         run.trainer.check_validated(len(train_loader))
     identity, folder = identity_of(run, train_loader), checkpoint_folder(run, resume)
     start = _start(run, resume, folder, identity, module)
@@ -79,7 +70,7 @@ def fit(
     saving = [entry.every_minutes for entry in run.callbacks.values() if isinstance(entry, CheckpointSettings)]
     interruption = Interruption(folder, saving[0] if saving else None)
     callbacks = [
-        *_callbacks(run, folder, val_loader is not None),
+        *training_callbacks(run, folder, val_loader is not None),
         Belonging(identity, run.trainer.devices),
         interruption,
     ]
@@ -104,27 +95,6 @@ def fit(
     if interruption.asked:
         interruption.save_and_leave(trainer)
     return account | _best(trainer, module)
-
-
-def follow(
-    run: Run,
-    module: pl.LightningModule,
-    train_loader: DataLoader[Any],
-    val_loader: DataLoader[Any] | None,
-    checkpoint: str | None,
-    share: Share,
-    following: pl.Callback,
-) -> None:
-    """Train along with the process that called `fit` with the same things, on another share; it alone has the result.
-
-    All have the callbacks that decide something, so that they agree on what comes next.
-    """
-    if run.trainer.keep_freed_memory:
-        keep_freed_memory()
-    folder = run.output_dir if checkpoint is None else Path(checkpoint).parent  # it writes nothing there
-    callbacks = _callbacks(run, folder, val_loader is not None)
-    trainer = run.trainer.build([*callbacks, following], [], run.deterministic, run.output_dir, share)
-    trainer.fit(module, train_loader, val_loader, ckpt_path=checkpoint, weights_only=True)
 
 
 def _start(run: Run, resume: str | None, folder: Path, identity: str, module: pl.LightningModule) -> str | None:
@@ -157,28 +127,6 @@ def _best(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
     module.load_state_dict(state["state_dict"])
     score = None if best.best_model_score is None else float(best.best_model_score)
     return {"best_epoch": state["epoch"] + 1, "monitor": best.monitor, "best_score": score}
-
-
-def _watches_validation(entry: CallbackSettings | Foreign) -> bool:
-    return isinstance(entry, CallbackSettings) and entry.needs_validation
-
-
-def _callbacks(run: Run, folder: Path, validates: bool) -> list[pl.Callback]:
-    settings = list(run.callbacks.values())
-    checkpoints = [entry for entry in settings if isinstance(entry, CheckpointSettings)]
-    if validates and not checkpoints and any(isinstance(entry, EarlyStoppingSettings) for entry in settings):
-        raise ConfigError(
-            "callback: early_stopping without checkpoint would keep the weights of the worst epoch; "
-            "callback=default has both"
-        )
-    built: list[pl.Callback] = [RandomState()]
-    for entry in settings:
-        if isinstance(entry, Foreign):
-            built.append(entry.build(pl.Callback))
-        elif validates or not entry.needs_validation:
-            built.append(entry.build(folder))
-    # After those that choose: Lightning calls the first one the trainer's checkpoint callback.
-    return built + [entry.build_last(folder) for entry in checkpoints]
 
 
 def _checked(resume: Path, module: pl.LightningModule) -> dict[str, Any]:

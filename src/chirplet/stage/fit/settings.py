@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from chirplet.config.schema import Count, Fraction, NonNegative, Positive
-from chirplet.data.preparation.corpus import Corpus, Split, Tweets
+from chirplet.data.base import Corpus, Split, Tweets
 from chirplet.stage.base import MeasuringStage
 from chirplet.stage.run.context import Checkpoint
 from chirplet.system.error import ConfigError

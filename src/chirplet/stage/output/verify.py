@@ -5,16 +5,17 @@ from typing import Any
 
 import numpy as np
 
+from chirplet.data.base import Tweets
 from chirplet.data.batching.tokens import Tokens, tokenize
-from chirplet.data.preparation.corpus import Tweets
 from chirplet.evaluation import isolated_process as fresh
 from chirplet.runtime.base import predict_logits
 from chirplet.runtime.open import accelerator_for, open_runtime
 from chirplet.runtime.probe import read_probe
 from chirplet.runtime.tokenizer import open_tokenizer
 from chirplet.stage.output.make_probe import verify_grid
-from chirplet.stage.output.write_artifact import Judged, Prepared
+from chirplet.stage.output.write_artifact import Judged
 from chirplet.stage.run.context import Run
+from chirplet.stage.run.prepared import Prepared
 from chirplet.system.error import ArtifactError
 
 LOGIT_TOLERANCE = 1e-4

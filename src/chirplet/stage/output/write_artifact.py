@@ -24,9 +24,8 @@ from chirplet.artifact.artifact import (
     write_predictions,
     write_record,
 )
-from chirplet.data.batching.tokens import Tokens, cached_tokens, save_tokenizer
-from chirplet.data.preparation.cleaning import Cleaning
-from chirplet.data.preparation.corpus import Corpus, Split, Tweets
+from chirplet.data.base import Corpus, Split, Tweets
+from chirplet.data.batching.tokens import save_tokenizer
 from chirplet.evaluation.cost import measure
 from chirplet.metric.classification import evaluate
 from chirplet.model.family.freezing import count_trainable
@@ -40,41 +39,16 @@ from chirplet.runtime.pytorch import PyTorchRuntime
 from chirplet.stage.output.make_probe import NOT_FINITE, Prober
 from chirplet.stage.output.versions import versions
 from chirplet.stage.run.context import Run
+from chirplet.stage.run.prepared import Prepared
 from chirplet.system.atomic_io import write_whole_text
 from chirplet.system.console import console, shown_path
 from chirplet.system.error import ArtifactError, ModelError
 from chirplet.system.hardware import cpu_flags, cpu_name
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A corpus with the tokenizer that reads it."""
-
-    corpus: Corpus
-    tokenizer: "PreTrainedTokenizerBase"
-    cleaning: Cleaning
-    max_length: int
-    cache_dir: Path
-
-    @property
-    def pad_id(self) -> int:
-        """Token id that fills short rows of a batch."""
-        pad_id = self.tokenizer.pad_token_id
-        assert isinstance(pad_id, int)
-        return pad_id
-
-    def tokens(self, tweets: Tweets) -> Tokens:
-        """The tweets' token ids, from the cache."""
-        return cached_tokens(tweets, self.tokenizer, self.cleaning, self.max_length, self.cache_dir)
-
-    def sample(self) -> Tokens:
-        """What speed is measured on: validation tweets, or train tweets where there are none."""
-        return self.tokens(self.corpus.val if len(self.corpus.val) else self.corpus.train)
 
 
 Judged = dict[Split, tuple[Tweets, NDArray[np.float32]]]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from chirplet.artifact.artifact import RECORD, Artifact, Record
-from chirplet.data.preparation.corpus import Corpus
+from chirplet.data.base import Corpus
 from chirplet.model.pretrained import Pretrained
 from chirplet.stage.run.context import Run
 from chirplet.system.error import ArtifactError

@@ -89,7 +89,7 @@ def newest(folder: Path, identity: str) -> Path | None:
 def finished(run: Run, resume: str | None) -> Artifact | None:
     """The artifact that a run of the same configuration has made in this folder, if it is whole and is to be kept.
 
-    Whether that run read the same tweets and models, `chirplet.cli.reproduce.inputs.reads_the_same` tells.
+    Whether that run read the same tweets and models, `chirplet.cli.same_inputs.reads_the_same` tells.
     """
     folder = run.output_dir / "artifact"
     if resume != AUTO or not folder.is_dir():

@@ -20,7 +20,7 @@ from chirplet.system.error import ConfigError, Interrupted, UserError
 
 if TYPE_CHECKING:
     from chirplet.artifact.artifact import Ancestor, Artifact, Record
-    from chirplet.data.preparation.corpus import Corpus
+    from chirplet.data.base import Corpus
 
 MOST = 64
 """Characters of a tag that W&B takes."""

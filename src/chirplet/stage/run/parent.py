@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from chirplet.artifact.artifact import Ancestor, Artifact, Record, check_free
-from chirplet.data.preparation.corpus import Corpus
+from chirplet.data.base import Corpus
 from chirplet.data.preparation.prepare import prepare
 from chirplet.model.loading.bundled import sha256
 from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.model.pretrained import Pretrained
 from chirplet.runtime.open import check_probe, runtime_of
 from chirplet.runtime.pytorch import PyTorchRuntime, load_model
-from chirplet.stage.output.write_artifact import Prepared, artifact_folder
+from chirplet.stage.output.write_artifact import artifact_folder
 from chirplet.stage.run.compatibility import check_data, trained_on_val
 from chirplet.stage.run.context import Run, given_artifact
+from chirplet.stage.run.prepared import Prepared
 from chirplet.system.console import console
 from chirplet.system.error import ArtifactError
 

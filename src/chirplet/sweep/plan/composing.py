@@ -1,7 +1,7 @@
 """The configurations of trials, composed as Hydra would."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,15 @@ from chirplet.system.error_messages import explain
 
 @dataclass(frozen=True)
 class Job:
-    """What Hydra gave the sweeper: enough to compose and run the application anywhere."""
+    """What Hydra gave the sweeper: enough to compose and run the application anywhere.
+
+    `check` raises ConfigError where a composed configuration is not valid.
+    """
 
     hydra_context: HydraContext
     task_function: TaskFunction
     config: DictConfig
+    check: Callable[[DictConfig], object]
 
 
 def compose(job: Job, overrides: Sequence[str], folder: Path, subfolder: str) -> DictConfig:

@@ -1,0 +1,38 @@
+"""A corpus with the tokenizer that reads it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chirplet.data.base import Corpus, Tweets
+from chirplet.data.batching.tokens import Tokens, cached_tokens
+from chirplet.data.preparation.cleaning import Cleaning
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A corpus with the tokenizer that reads it."""
+
+    corpus: Corpus
+    tokenizer: "PreTrainedTokenizerBase"
+    cleaning: Cleaning
+    max_length: int
+    cache_dir: Path
+
+    @property
+    def pad_id(self) -> int:
+        """Token id that fills short rows of a batch."""
+        pad_id = self.tokenizer.pad_token_id
+        assert isinstance(pad_id, int)
+        return pad_id
+
+    def tokens(self, tweets: Tweets) -> Tokens:
+        """The tweets' token ids, from the cache."""
+        return cached_tokens(tweets, self.tokenizer, self.cleaning, self.max_length, self.cache_dir)
+
+    def sample(self) -> Tokens:
+        """What speed is measured on: validation tweets, or train tweets where there are none."""
+        return self.tokens(self.corpus.val if len(self.corpus.val) else self.corpus.train)
