@@ -12,7 +12,7 @@ import numpy as np
 from measuring import ROOT, Figures, figure
 
 from chirplet.artifact.artifact import PROBE
-from chirplet.runtime import base
+from chirplet.runtime import open as opening
 from chirplet.runtime.open import open_runtime
 from chirplet.system.error import ModelError
 from chirplet.system.hardware import cpu_cores
@@ -107,12 +107,12 @@ def faults(folder: Path) -> Figures:
         OpenVinoRuntime.alone = alone  # type: ignore[method-assign]
         OpenVinoRuntime.together = one_length  # type: ignore[method-assign]
         openvino.cpu_has_bf16 = lambda: True
-        base._VERIFIED.clear()
+        opening._VERIFIED.clear()
         b = opened(folder).precision
     finally:
         OpenVinoRuntime.alone, OpenVinoRuntime.together = alone, together  # type: ignore[method-assign]
         openvino.cpu_has_bf16 = has_bf16
-        base._VERIFIED.clear()
+        opening._VERIFIED.clear()
     return [
         figure("fault A: streams are not used", float(not a), "", at_least=1),
         figure("fault B: fp32 is used", float(b == "int8/fp32"), "", at_least=1),

@@ -44,7 +44,7 @@ ISAS: dict[str, dict[str, str]] = {
 COLD = """
 import sys, time
 import chirplet
-from chirplet.runtime import base
+from chirplet.runtime import open as opening
 spent = []
 def timed(function):
     def run(*arguments):
@@ -54,7 +54,7 @@ def timed(function):
         finally:
             spent.append(time.perf_counter() - started)
     return run
-base.read_probe, base.Probe.distance = timed(base.read_probe), timed(base.Probe.distance)
+opening.read_probe, opening.Probe.distance = timed(opening.read_probe), timed(opening.Probe.distance)
 chirplet.load(sys.argv[1])(["what a lovely day"])
 print(sum(spent))
 """

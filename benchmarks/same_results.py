@@ -83,7 +83,8 @@ def comparison(file: Path) -> list[dict[str, str]]:
 
 def results(folder: Path, only: list[str], quick: bool) -> dict[str, Any]:
     """Carry the runs out, those in `only` where it names any, and collect what came out."""
-    runs, made = Kept(folder), {}
+    runs = Kept(folder)
+    made: dict[str, Any] = {}
     short = ["trainer=debug"] if quick else []
     wanted = [one for one in plan() if not only or one.name in only or one.name == "finetune"]
     for planned in wanted:

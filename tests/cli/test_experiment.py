@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from chirplet.cli.binding import parse
-from chirplet.cli.experiment import first_job, values_of
+from chirplet.cli.overrides import first_job, values_of
 from chirplet.config.schema import METRICS
 from chirplet.metric.classification import evaluate, scalars
 from chirplet.system.error import ConfigError

@@ -21,7 +21,8 @@ from chirplet.quantizer.base import Calibration
 from chirplet.quantizer.onnx_int8 import OnnxInt8
 from chirplet.quantizer.openvino_int8 import OpenVinoInt8
 from chirplet.quantizer.openvino_int8_weights import OpenVinoInt8Weights
-from chirplet.runtime import base, openvino
+from chirplet.runtime import open as opening
+from chirplet.runtime import openvino
 from chirplet.runtime.base import predict_logits
 from chirplet.runtime.open import open_runtime
 from chirplet.runtime.openvino import OpenVinoRuntime
@@ -61,7 +62,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def nothing_verified(monkeypatch):
-    monkeypatch.setattr(base, "_VERIFIED", {})
+    monkeypatch.setattr(opening, "_VERIFIED", {})
 
 
 def opened(folder, threads=1, **more):

@@ -13,7 +13,8 @@ from hydra import compose, initialize_config_dir
 from checkpoints import tiny_bert
 from chirplet.artifact.artifact import Artifact
 from chirplet.cli.binding import parse
-from chirplet.cli.experiment import execute, inherited
+from chirplet.cli.experiment import execute
+from chirplet.cli.overrides import inherited
 from chirplet.config.redaction import shown
 from chirplet.stage.compare import CSV, PAGE
 from chirplet.system.error import ArtifactError, ConfigError

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class CheckpointSettings(CallbackSettings):
     """Save after each validation: the best `keep` by `monitor`, and `last.ckpt`, from which the same command goes on.
 
-    `last.ckpt` is saved within long epochs too, `every_minutes`; `chirplet.callback.lightning.interruption.Interruption` does that.
+    `last.ckpt` is saved within long epochs too, `every_minutes`, by `chirplet.callback.lightning.interruption`.
     """
 
     monitor: Monitor

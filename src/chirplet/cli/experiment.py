@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from chirplet.artifact.hub import push_again
 from chirplet.cli.binding import Experiment, parse
+from chirplet.cli.overrides import inherited
 from chirplet.cli.push_result import run_and_push
 from chirplet.cli.same_inputs import reads_the_same
 from chirplet.config.redaction import UNRECORDED, public, recorded, shown
@@ -149,51 +150,6 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
 def _from_files(hydra: object, name: str, overrides: tuple[str, ...]) -> DictConfig:
     """What `hydra` composes: a chain asks for its steps twice, and each time takes a third of a second."""
     return compose(name, overrides=list(overrides))
-
-
-OWN_KEYS = ("stage", "chain", "artifact", "artifacts", "teacher", "input", "output", "resume", "repeat", "push")
-"""What a run says of itself alone, and no further run takes over."""
-
-
-def inherited(overrides: Sequence[str]) -> list[str]:
-    """Those of a run's overrides that a further run of the same data, model and trainer takes over.
-
-    `model@teacher=NAME` names the model that a chain starts from: of its steps it is the model.
-    """
-    kept = []
-    for override in overrides:
-        key = override.lstrip("+~").partition("=")[0]
-        if key == "model@teacher" or key.startswith("teacher."):
-            kept.append(override.replace(key, key.replace("model@teacher", "model").replace("teacher.", "model."), 1))
-        elif key.partition(".")[0] not in OWN_KEYS:
-            kept.append(override)
-    return kept
-
-
-def first_job(overrides: Sequence[str]) -> list[str]:
-    """The overrides of a multirun's first job."""
-    parsed = _parser().parse_overrides(list(overrides))
-    return [
-        f"{one.get_key_element()}={next(iter(one.sweep_string_iterator()))}" if one.is_sweep_override() else override
-        for override, one in zip(overrides, parsed, strict=True)
-    ]
-
-
-def _parser() -> OverridesParser:
-    hydra = GlobalHydra.instance()
-    return OverridesParser.create(config_loader=hydra.config_loader() if hydra.is_initialized() else None)
-
-
-def values_of(overrides: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """Every text that a multirun's overrides give one of `keys`, in lists too, each once."""
-    parser, found = _parser(), list[str]()
-    for one in parser.parse_overrides(list(overrides)):
-        if one.key_or_group in keys:
-            single = [*one.sweep_string_iterator()] if one.is_sweep_override() else [one.get_value_string()]
-            for text in single:
-                value = parser.parse_override(f"key={text}").value()
-                found += [str(part) for part in (value if isinstance(value, list) else [value]) if part is not None]
-    return list(dict.fromkeys(found))
 
 
 def for_record(cfg: DictConfig) -> dict[str, Any]:

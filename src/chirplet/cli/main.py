@@ -34,7 +34,7 @@ def fail(error: Exception) -> NoReturn:
 def launch(cfg: DictConfig) -> float | None:
     """Run one composed configuration and return its objective."""
     try:
-        from chirplet.cli.carry_out import run
+        from chirplet.cli.launch import run
 
         return run(cfg)
     except Exception as error:

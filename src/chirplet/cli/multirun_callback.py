@@ -32,7 +32,8 @@ def _compare(overrides: list[str], made: list[Path], folder: Path) -> None:
     from hydra import compose
 
     from chirplet.artifact.artifact import Artifact
-    from chirplet.cli.experiment import comparison_of, first_job, values_of
+    from chirplet.cli.experiment import comparison_of
+    from chirplet.cli.overrides import first_job, values_of
     from chirplet.system.console import console
     from chirplet.system.error_messages import explain
 

@@ -109,6 +109,7 @@ def _check_data(experiment: Experiment, record: Record, own: Collection[str]) ->
 
 
 def teachers_of(told: dict[str, Any]) -> str:
+    """The teachers in a record, as a message names them."""
     return ", ".join(f"{identity} (of stage={teacher.get('stage')})" for identity, teacher in told.items())
 
 

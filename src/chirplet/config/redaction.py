@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 LOCAL_KEYS = (
@@ -89,16 +89,16 @@ def _marking(raw: Any) -> Any:
 
 def _resolved(node: Any) -> Any:
     """Plain data, with `_UNRESOLVED` where a mark cannot stand for the value, such as in a number or as a key."""
-    if not isinstance(node, DictConfig | ListConfig):
+    if not OmegaConf.is_config(node):
         return node
-    places = list(node) if isinstance(node, DictConfig) else range(len(node))
+    places = list(node) if OmegaConf.is_dict(node) else range(len(node))
     found = {}
     for place in places:
         try:
             found[place] = _resolved(node[place])
         except OmegaConfBaseException:
             found[place] = _UNRESOLVED
-    return found if isinstance(node, DictConfig) else list(found.values())
+    return found if OmegaConf.is_dict(node) else list(found.values())
 
 
 def _public(value: Any, raw: Any, marked: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A fresh process that opens a saved model and times it, or computes logits: `python -m chirplet.evaluation.isolated_process`.
+"""A fresh process that opens a saved model and times it, or computes logits.
 
 What it does depends on nothing but the files in the folder.
 """

@@ -57,8 +57,8 @@ class Classifier(pl.LightningModule):
         optimization: parameter groups and schedule.
         label_smoothing: mass spread over the other classes, in [0, 1) (Szegedy et al. 2016, arXiv 1512.00567).
         class_weights: weight of each class in the loss, shape (classes,), or None.
-        encoder: who computes the encoder. `chirplet.model.fast_forward.encoder` does where it knows the architecture; other ones
-            are always computed as `transformers` does.
+        encoder: what computes the encoder: `chirplet.model.fast_forward.encoder` where it knows the architecture,
+            `transformers` for others.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Tokens that train tweets never use go, from the embedding table and the tokenizer together.
 
 Single bytes and characters and special tokens stay, so that every word can still be spelt. A tweet all of whose tokens
-were kept, none of them unknown, is read as before (`chirplet.pruner.tokens.tokenizer` says why), and has the same logits.
+were kept, none of them unknown, is read as before (see `chirplet.pruner.tokens.tokenizer`) and has the same logits.
 Others are spelt in more pieces, which the model may never have seen spell that word: what moves its answer by more than
 `max_shift` when it is spelt so, alone, is kept too, though train has it not.
 """

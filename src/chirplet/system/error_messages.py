@@ -3,7 +3,7 @@
 import errno
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from chirplet.system.error import UserError, near
@@ -69,7 +69,7 @@ def _configuration(error: BaseException) -> str:
         group, _, name = error.missing_cfg_file.rpartition("/")
         options = [option for option in error.options if not option.startswith("_")]
         return f"{group}: got {name!r}, should be one of {', '.join(options)}{near(name, options)}"
-    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(cause.parent_node, DictConfig):
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and OmegaConf.is_dict(cause.parent_node):
         known = [str(key) for key in cause.parent_node]
         # Hydra's own settings share the root with chirplet's and are no help here.
         shown = ", ".join(key for key in known if key not in {"hydra", "_target_"})

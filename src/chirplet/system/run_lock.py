@@ -16,8 +16,8 @@ def hold_output(folder: Path) -> Iterator[None]:
     """Keep other runs out of `folder` while the block runs, and first remove what a killed one was writing there.
 
     The lock dies with the process. A run may hold its folder several times over: a chain compares in its own. The
-    processes that train along (`chirplet.stage.fit.ddp_worker`) do not come here, and whatever LOCAL_RANK or RANK says, a process
-    that does carries out a run of its own.
+    processes that train along (`chirplet.stage.fit.ddp_worker`) do not come here, and whatever LOCAL_RANK or RANK says,
+    a process that does carries out a run of its own.
 
     Raises:
         ConfigError: another run writes there.

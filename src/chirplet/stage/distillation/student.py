@@ -12,7 +12,7 @@ from chirplet.model.loading.checkpoint import Origin
 from chirplet.model.loading.load import LoadedModel, load_model, load_tokenizer
 from chirplet.model.pretrained import Pretrained
 from chirplet.runtime.open import runtime_of
-from chirplet.stage.output.write_artifact import artifact_folder, lineage_of
+from chirplet.stage.output.write_artifact import lineage_of
 from chirplet.stage.run.compatibility import check_data, check_val_untrained
 from chirplet.stage.run.context import Run
 from chirplet.stage.run.parent import lineage_from, prepared, trainable
@@ -70,7 +70,7 @@ def cut_start(teacher: Artifact, cut: Cut, corpus: Corpus, run: Run) -> Start:
         ArtifactError: the teacher is quantized, or the run has an artifact already.
         ConfigError: there is less of the teacher than is to be kept.
     """
-    check_free(artifact_folder(run))
+    check_free(run.artifact_folder)
     check_val_untrained(teacher, "teacher")
     whole = open_inside(teacher, "a student is cut from it; name another with model@student=NAME")
     model = cut_down(whole, cut, run.seed)

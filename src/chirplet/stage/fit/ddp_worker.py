@@ -1,4 +1,4 @@
-"""A process that trains along with the one that started it: `python -m chirplet.stage.fit.ddp_worker`, given a `Peer` by it."""
+"""A process that trains along with the one that started it and sent it a `Peer`."""
 
 import signal
 import sys

@@ -66,18 +66,13 @@ class Outcome:
     training: dict[str, Any]
 
 
-def artifact_folder(run: Run) -> Path:
-    """Where a run's artifact goes."""
-    return run.output_dir / "artifact"
-
-
 def lineage_of(run: Run, loaded: LoadedModel) -> list[Ancestor]:
     """Where the model came from, base model first; asked for before the work, since it may fail.
 
     Raises:
         ArtifactError: the model's folder has a record that is not valid, or the run has an artifact already.
     """
-    check_free(artifact_folder(run))
+    check_free(run.artifact_folder)
     origin = loaded.origin
     parent = Ancestor(
         name=origin.name,
@@ -104,7 +99,7 @@ def write_outcome(
     account: Callable[[Path, Judged], dict[str, Any]] | None = None,
     beside: Path | None = None,
 ) -> Artifact:
-    """Judge a model on `splits` and write it with its record, predictions and card to `artifact_folder(run)`.
+    """Judge a model on `splits` and write it with its record, predictions and card to `run.artifact_folder`.
 
     Its cost is measured once it is there, and then added: a measurement that fails costs no model.
 
@@ -123,7 +118,7 @@ def write_outcome(
         ArtifactError: the folder could not be written; nothing is left there then.
         ModelError: the model's logits are not finite.
     """
-    folder = artifact_folder(run)
+    folder = run.artifact_folder
     with whole_or_absent(folder) as temporary:
         with quiet():
             runtime = save(temporary)

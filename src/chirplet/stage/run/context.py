@@ -80,6 +80,11 @@ class Run:
     compose: "Callable[[Sequence[str], Sequence[str]], Composed]"
     compose_comparison: "Callable[[Sequence[Path], Sequence[str]], Composed]"
 
+    @property
+    def artifact_folder(self) -> Path:
+        """Where the run's artifact goes."""
+        return self.output_dir / "artifact"
+
 
 @dataclass(frozen=True)
 class Composed:

@@ -12,7 +12,6 @@ from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.model.pretrained import Pretrained
 from chirplet.runtime.open import check_probe, runtime_of
 from chirplet.runtime.pytorch import PyTorchRuntime, load_model
-from chirplet.stage.output.write_artifact import artifact_folder
 from chirplet.stage.run.compatibility import check_data, trained_on_val
 from chirplet.stage.run.context import Run, given_artifact
 from chirplet.stage.run.prepared import Prepared
@@ -58,7 +57,7 @@ def open_parent(run: Run, folder: str | None) -> Parent:
             than `data=` gives.
         ModelError: its weights or tokenizer are damaged, or it answers its probe otherwise.
     """
-    check_free(artifact_folder(run))
+    check_free(run.artifact_folder)
     artifact = open_artifact(folder)
     kind = runtime_of(artifact.folder)
     if kind != "pytorch":
