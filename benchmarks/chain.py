@@ -1,6 +1,6 @@
 """What it comes to in the end: the quickstart, the smallest model that is right enough, and a comparison of many.
 
-`--part quickstart` is `python run.py` with nothing cached but the tweets. `--part best` is `experiment=best` on the two
+`--part quickstart` is `python run.py` with nothing cached but the texts. `--part best` is `experiment=best` on the two
 Corona CSVs in `--data DIR`, from the teacher `--teacher ARTIFACT` where it is given (else it is fine-tuned first, 25
 minutes). `--part many` compares 200 artifacts. `--folder DIR` keeps what `best` makes there and goes on with what was
 interrupted. `--quick` takes a few steps of each, so its accuracies mean nothing.
@@ -70,17 +70,17 @@ def quickstart(folder: Path, quick: bool) -> tuple[Figures, dict[str, Any]]:
 
 def best(folder: Path, data: Path | None, teacher: Path | None, overrides: list[str]) -> tuple[Figures, dict[str, Any]]:
     """`experiment=best`, its last step beside its first."""
-    tweets = [] if data is None else ["data=corona_nlp", f"data.dir={data.resolve()}"]
+    examples = [] if data is None else ["data=corona_nlp", f"data.dir={data.resolve()}"]
     start = [] if teacher is None else ["~chain.steps.teacher", f"artifact={teacher.resolve()}"]
     begun = (folder / "out").exists()
-    seconds, _ = run("experiment=best", *tweets, *start, *places(folder), *overrides)
+    seconds, _ = run("experiment=best", *examples, *start, *places(folder), *overrides)
     found = rows(folder / "out")
     first, last = next(iter(found.values())), list(found.values())[-1]
-    times = float(last["cost/tweets_per_s"]) / float(first["cost/tweets_per_s"])
+    times = float(last["cost/texts_per_s"]) / float(first["cost/texts_per_s"])
     smaller = float(first["cost/mb"]) / float(last["cost/mb"])
     drop = 100 * float(last["drop_from_baseline"])
     figures = [
-        figure("experiment=best: tweets/s, of its teacher's in PyTorch fp32", times, "times", at_least=12.0),
+        figure("experiment=best: texts/s, of its teacher's in PyTorch fp32", times, "times", at_least=12.0),
         figure("experiment=best: times smaller on disk", smaller, "times", at_least=8.0),
         figure("experiment=best: drop of test accuracy", drop, "points", at_most=1.0),
     ]
@@ -90,13 +90,13 @@ def best(folder: Path, data: Path | None, teacher: Path | None, overrides: list[
     figures += [
         figure("its student: drop of test accuracy", 100 * float(student["drop_from_baseline"]), "points", at_most=0.3),
         figure(
-            "its student: tweets/s, of its teacher's",
-            float(student["cost/tweets_per_s"]) / float(first["cost/tweets_per_s"]),
+            "its student: texts/s, of its teacher's",
+            float(student["cost/texts_per_s"]) / float(first["cost/texts_per_s"]),
             "times",
             at_least=1.9,
         ),
     ]
-    if student["control_low"]:  # else stage.control=false was asked for
+    if student["control_low"]:  # else stage.label_only_baseline=false was asked for
         gain = 100 * float(student["control_low"])
         figures.append(figure("its student: lower end of the gain over its control", gain, "points"))
     return figures, {"best": found}
@@ -132,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", choices=("quickstart", "best", "many"), help="one part of it")
     parser.add_argument("--data", type=Path, help="folder of Corona_NLP_train.csv and Corona_NLP_test.csv")
-    parser.add_argument("--teacher", type=Path, help="the artifact to start from, made from the same tweets")
+    parser.add_argument("--teacher", type=Path, help="the artifact to start from, made from the same texts")
     parser.add_argument("--folder", type=Path, help="where experiment=best is kept; a temporary one by default")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("overrides", nargs="*", help="further overrides for experiment=best")

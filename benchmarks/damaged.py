@@ -27,7 +27,7 @@ def run(*overrides: str) -> None:
 
 def quantized(parent: Path, name: str, place: Path) -> Path:
     """What the quantizer makes of the parent, no layer asked."""
-    plain = ["stage.tolerance=null", "stage.sensitivity_tweets=0", "stage.measure_cost=false"]
+    plain = ["stage.tolerance=null", "stage.sensitivity_texts=0", "stage.measure_cost=false"]
     run("stage=quantize", f"artifact={parent}", f"quantizer={name}", *plain, f"hydra.run.dir={place}")
     return place / "artifact"
 

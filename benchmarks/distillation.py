@@ -22,13 +22,13 @@ from measuring import ROOT, Figures, Kept, figure, matrix_product_rate
 
 PARTS = ("three", "two", "one", "vocabulary", "cost")
 # Twenty minutes each on two cores that multiply bf16, without the control. Students of two layers and one learn the
-# tweets by heart sooner than they learn the task, so they are shown more of them.
+# texts by heart sooner than they learn the task, so they are shown more of them.
 RECIPES = {
-    "three": ["stage.cut.depth=3", "trainer.max_epochs=6"],
-    "two": ["stage.cut.depth=2", "stage.views=2", "stage.word_drop=0.2", "stage.learning_rate=4e-4",
-            "trainer.max_epochs=4"],
-    "one": ["stage.cut.depth=1", "stage.views=3", "stage.word_drop=0.2", "stage.learning_rate=5e-4",
-            "trainer.max_epochs=8"],
+    "three": ["stage.cut.num_layers=3", "trainer.max_epochs=6"],
+    "two": ["stage.cut.num_layers=2", "stage.augmentations_per_text=2", "stage.word_drop=0.2",
+            "stage.learning_rate=4e-4", "trainer.max_epochs=4"],
+    "one": ["stage.cut.num_layers=1", "stage.augmentations_per_text=3", "stage.word_drop=0.2",
+            "stage.learning_rate=5e-4", "trainer.max_epochs=8"],
 }  # fmt: skip
 CONTROLLED = ("three", 42)
 """The student whose control is trained."""
@@ -61,7 +61,7 @@ def read(artifact: Path) -> dict[str, Any]:
 
 def recipe(part: str, seed: int) -> list[str]:
     """Overrides of one student."""
-    controlled = [] if (part, seed) == CONTROLLED else ["stage.control=false"]
+    controlled = [] if (part, seed) == CONTROLLED else ["stage.label_only_baseline=false"]
     return [*RECIPES[part], f"seed={seed}", *controlled]
 
 
@@ -77,7 +77,11 @@ def students(bench: Bench, part: str, teacher: Path, data: list[str], seeds: ran
     records = [read(artifact) for artifact in made]
     top = read(teacher)["metrics"]["test"]["accuracy"]
     own = [record["metrics"]["test"]["accuracy"] for record in records]
-    controls = [record["training"]["control"]["test"] for record in records if "control" in record["training"]]
+    baselines = [
+        record["training"]["label_only_baseline"]["test"]
+        for record in records
+        if "label_only_baseline" in record["training"]
+    ]
     minutes = [minutes_of(record["training"]) for record in records]
     name = f"{part} layer{'' if part == 'one' else 's'}"
     figures = [
@@ -90,8 +94,8 @@ def students(bench: Bench, part: str, teacher: Path, data: list[str], seeds: ran
     context = {
         "teacher": top,
         "students": own,
-        "controls": [control["accuracy"] for control in controls],
-        "differences": [control["difference"] for control in controls],
+        "controls": [baseline["accuracy"] for baseline in baselines],
+        "differences": [baseline["difference"] for baseline in baselines],
         "spread": stdev(own) if len(own) > 1 else None,
         "minutes": minutes,
         "validation": [record["metrics"]["val"]["accuracy"] for record in records],
@@ -101,24 +105,24 @@ def students(bench: Bench, part: str, teacher: Path, data: list[str], seeds: ran
         "versions": records[0]["versions"],
         "sizes": records[0]["data"]["sizes"],
     }
-    if controls:
-        low = min(control["difference"]["low"] for control in controls)
+    if baselines:
+        low = min(baseline["difference"]["low"] for baseline in baselines)
         figures.append(figure(f"{name}: lower end of the interval above its control", low, "share", at_least=1e-4))
     if part == "three":
-        speeds = tweets_per_s([teacher, made[0]], bench, data)
-        figures.append(figure("three layers: PyTorch tweets/s", speeds[1] / speeds[0], "times", at_least=1.9))
-        context["tweets_per_s"] = {"teacher": speeds[0], "student": speeds[1]}
+        speeds = texts_per_s([teacher, made[0]], bench, data)
+        figures.append(figure("three layers: PyTorch texts/s", speeds[1] / speeds[0], "times", at_least=1.9))
+        context["texts_per_s"] = {"teacher": speeds[0], "student": speeds[1]}
     return figures, context
 
 
-def tweets_per_s(folders: list[Path], bench: Bench, data: list[str]) -> list[float]:
-    """Throughput of models of the same tokens, timed by turns on validation tweets."""
+def texts_per_s(folders: list[Path], bench: Bench, data: list[str]) -> list[float]:
+    """Throughput of models of the same tokens, timed interleaved on validation texts."""
     from hydra import compose, initialize_config_dir
 
     from chirplet.cli.binding import parse
     from chirplet.data.batching.tokens import tokenize
     from chirplet.data.preparation.prepare import prepare
-    from chirplet.evaluation.cost import Timed, time_by_turns
+    from chirplet.evaluation.cost import Timed, time_interleaved
     from chirplet.runtime.tokenizer import open_tokenizer
 
     with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
@@ -129,7 +133,7 @@ def tweets_per_s(folders: list[Path], bench: Bench, data: list[str]) -> list[flo
     tokens = tokenize(texts, tokenizer, record["cleaning"], record["max_length"])
     rounds = 1 if bench.quick else 3
     models = [Timed(folder, tokens, pad_id) for folder in folders]
-    return [timing["tweets_per_s"] for timing in time_by_turns(models, None, rounds)]
+    return [timing["texts_per_s"] for timing in time_interleaved(models, None, rounds)]
 
 
 def vocabulary(bench: Bench) -> tuple[Figures, dict[str, Any]]:
@@ -144,29 +148,29 @@ def vocabulary(bench: Bench) -> tuple[Figures, dict[str, Any]]:
     record = read(
         bench.run("roberta_of_bert", *options, *student, "stage.learning_rate=2e-3", "stage.measure_cost=false")
     )
-    control = record["training"]["control"]["test"]
+    baseline = record["training"]["label_only_baseline"]["test"]
     figures = [
         figure("RoBERTa of a BERT: test accuracy", record["metrics"]["test"]["accuracy"], "share"),
-        figure("RoBERTa of a BERT: above its control", control["difference"]["value"], "share"),
+        figure("RoBERTa of a BERT: above its control", baseline["difference"]["value"], "share"),
     ]
-    context = {"teacher": read(teacher)["metrics"]["test"]["accuracy"], "control": control}
+    context = {"teacher": read(teacher)["metrics"]["test"]["accuracy"], "label_only_baseline": baseline}
     return figures, context
 
 
 def cost(bench: Bench, teacher: Path, data: list[str]) -> tuple[Figures, dict[str, Any]]:
     """Seconds of so many steps with a teacher's cached logits, in those of the same student's steps on labels.
 
-    Each in a process of its own, by turns, and every other turn the other way round.
+    Each in a process of its own, interleaved, and every other turn the other way round.
     """
     steps = [f"trainer.max_steps={COST_STEPS}", "trainer.limit_val_batches=1", "callback=none"]
-    judged = ["stage.evaluate_train=false", "stage.evaluate_test=false", "stage.measure_cost=false"]
-    shared = [*data, *steps, *judged]
-    taught = ["stage=distill", f"teacher={teacher}", "stage.cut.depth=3", "stage.control=false"]
+    evaluated = ["stage.evaluate_train=false", "stage.evaluate_test=false", "stage.measure_cost=false"]
+    shared = [*data, *steps, *evaluated]
+    taught = ["stage=distill", f"teacher={teacher}", "stage.cut.num_layers=3", "stage.label_only_baseline=false"]
     first = bench.run("cost_first", *shared, *taught)  # leaves the teacher's logits in the cache
     record = read(first)
     read_alike = [f"model.cleaning={record['cleaning']}", f"model.max_length={record['max_length']}"]
-    labelled = ["stage=finetune", "model=local", f"model.name_or_path={first}", *read_alike]
-    ways = {"taught": taught, "labelled": labelled}
+    labeled = ["stage=finetune", "model=local", f"model.name_or_path={first}", *read_alike]
+    ways = {"taught": taught, "labeled": labeled}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(1 if bench.quick else 4):
         for name in sorted(ways, reverse=bool(turn % 2)):
@@ -174,7 +178,7 @@ def cost(bench: Bench, teacher: Path, data: list[str]) -> tuple[Figures, dict[st
             if training["resumed"]:
                 raise SystemExit(f"cost_{name}{turn} was interrupted, so that its seconds are unknown; remove it")
             seconds[name].append(training["seconds"])
-    ratios = [one / other for one, other in zip(seconds["taught"], seconds["labelled"], strict=True)]
+    ratios = [one / other for one, other in zip(seconds["taught"], seconds["labeled"], strict=True)]
     figures = [figure("teaching, in seconds of training on labels", median(ratios), "", at_most=1.1)]
     return figures, {"ratios": ratios, "seconds": seconds, "steps": record["training"]["steps"]}
 

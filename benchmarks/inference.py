@@ -1,9 +1,9 @@
 """How fast, small and right quantized artifacts are beside PyTorch in fp32; all from saved folders, in new processes.
 
 `python benchmarks/inference.py --data DIR --teacher ARTIFACT` quantizes a model tuned on the two Corona CSVs in DIR
-(without `--teacher` it tunes one first, which takes 25 minutes; without `--data` all is done on the default tweets) and
-times every result by turns on the test tweets. `--quick` asks no layer for its sensitivity, takes one turn and labels
-5,000 tweets instead of 100,000.
+(without `--teacher` it tunes one first, which takes 25 minutes; without `--data` all is done on the default texts) and
+times every result interleaved on the test texts. `--quick` asks no layer for its sensitivity, takes one turn and labels
+5,000 texts instead of 100,000.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from chirplet.artifact.artifact import Artifact
 from chirplet.cli.binding import parse
 from chirplet.data.base import Corpus, Split
 from chirplet.data.batching.tokens import Tokens, tokenize
-from chirplet.evaluation.cost import Timed, Timing, count_bytes, time_by_turns
+from chirplet.evaluation.cost import Timed, Timing, count_bytes, time_interleaved
 from chirplet.evaluation.isolated_process import BATCH_SIZE, logits_of
 from chirplet.runtime.tokenizer import open_tokenizer
 from chirplet.system.hardware import cpu_cores, cpu_name
@@ -50,7 +50,7 @@ def run(*overrides: str) -> tuple[str, float]:
 
 
 def cold_seconds(folder: Path, rounds: int) -> float:
-    """From the command to the first tweet's label, the median of some processes."""
+    """From the command to the first text's label, the median of some processes."""
     times = []
     for _ in range(rounds):
         started = time.perf_counter()
@@ -60,13 +60,13 @@ def cold_seconds(folder: Path, rounds: int) -> float:
 
 
 def labelling(folder: Path, texts: list[str], count: int, scratch: Path) -> tuple[float, float]:
-    """Tweets a second of `stage=predict` on so many tweets, and its largest memory in million bytes."""
+    """Texts a second of `stage=predict` on so many texts, and its largest memory in million bytes."""
     path = scratch / f"{count}.jsonl"
     with path.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps({"text": texts[i % len(texts)]}) + "\n" for i in range(count))
     files = (f"input={path}", f"output={path.with_suffix('.out.jsonl')}", f"hydra.run.dir={scratch}/predict{count}")
     told, memory = run("stage=predict", f"artifact={folder}", f"stage.batch_size={BATCH_SIZE}", *files)
-    rate = next(line for line in told.splitlines() if line.startswith("labelled")).rpartition("(")[2]
+    rate = next(line for line in told.splitlines() if line.startswith("labeled")).rpartition("(")[2]
     return float(rate.split()[0].replace(",", "")), memory
 
 
@@ -93,7 +93,7 @@ def compared(
     share = count_bytes(folder)["bytes_on_disk"] / count_bytes(parent.folder)["bytes_on_disk"]
     default = name == "onnx_int8"
     return [
-        figure(f"{name}: tweets/s", own["tweets_per_s"] / fp32["tweets_per_s"], "times PyTorch fp32's",
+        figure(f"{name}: texts/s", own["texts_per_s"] / fp32["texts_per_s"], "times PyTorch fp32's",
                at_least=4.5 if default else None),
         figure(f"{name}: batch-1 p50", own["latency_ms"]["p50"] / fp32["latency_ms"]["p50"], "times PyTorch fp32's"),
         figure(f"{name}: drop of val accuracy", drop["val"], "points"),
@@ -112,13 +112,13 @@ def best(figures: Figures) -> Figures:
     unit = "times PyTorch fp32's"
     if not right:
         return [
-            figure("best (none is right): tweets/s", 0, unit, at_least=6),
+            figure("best (none is right): texts/s", 0, unit, at_least=6),
             figure("best (none is right): batch-1 p50", 1, unit, at_most=1 / 6),
         ]
-    fastest = max(right, key=lambda name: values[f"{name}: tweets/s"])
+    fastest = max(right, key=lambda name: values[f"{name}: texts/s"])
     quickest = min(right, key=lambda name: values[f"{name}: batch-1 p50"])
     return [
-        figure(f"best ({fastest}): tweets/s", values[f"{fastest}: tweets/s"], unit, at_least=6),
+        figure(f"best ({fastest}): texts/s", values[f"{fastest}: texts/s"], unit, at_least=6),
         figure(f"best ({fastest}): drop of test accuracy", values[f"{fastest}: drop of test accuracy"], "points",
                at_most=RIGHT),
         figure(f"best ({quickest}): batch-1 p50", values[f"{quickest}: batch-1 p50"], unit, at_most=1 / 6),
@@ -129,7 +129,7 @@ def main() -> None:
     """Quantize, measure, and print the figures as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of Corona_NLP_train.csv and Corona_NLP_test.csv")
-    parser.add_argument("--teacher", type=Path, help="an artifact tuned on those tweets")
+    parser.add_argument("--teacher", type=Path, help="an artifact tuned on those texts")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     data = [] if arguments.data is None else ["data=corona_nlp", f"data.dir={arguments.data.resolve()}"]
@@ -143,7 +143,7 @@ def main() -> None:
             parent_folder = scratch / "parent" / "artifact"
         parent = Artifact.open(parent_folder.resolve())
         data += [f"data.val_fraction={parent.record.config['data']['val_fraction']}"]
-        quick = ["stage.sensitivity_tweets=0", "stage.tolerance=null"] if arguments.quick else []
+        quick = ["stage.sensitivity_texts=0", "stage.tolerance=null"] if arguments.quick else []
         folders = {name: scratch / name / "artifact" for name in QUANTIZERS}
         for name, made in folders.items():
             wanted = ["stage=quantize", f"artifact={parent.folder}", f"quantizer={name}", "stage.measure_cost=false"]
@@ -154,7 +154,7 @@ def main() -> None:
         tokens = tokenize(texts, tokenizer, record.cleaning, record.max_length)
         rounds = 1 if arguments.quick else 5
         models = [Timed(folder, tokens, pad_id) for folder in (parent.folder, *folders.values())]
-        fp32, *timings = time_by_turns(models, cpu_cores(), rounds)
+        fp32, *timings = time_interleaved(models, cpu_cores(), rounds)
         accuracy = fp32_accuracy(parent, data)
         figures: Figures = []
         for (name, made), own in zip(folders.items(), timings, strict=True):
@@ -163,12 +163,12 @@ def main() -> None:
         for name in ("onnx_int8", "openvino_int8"):
             seconds = cold_seconds(folders[name], rounds)
             figures.append(figure(f"{name}: cold process to first label", seconds, "s", at_most=1.5))
-        figures += labelled(folders["onnx_int8"], texts, timings[0]["tweets_per_s"], arguments.quick, scratch)
-        kept = {name: len(Artifact.open(made).record.training["kept"]) for name, made in folders.items()}
+        figures += labeled(folders["onnx_int8"], texts, timings[0]["texts_per_s"], arguments.quick, scratch)
+        excluded = {name: len(Artifact.open(made).record.training["excluded_layers"]) for name, made in folders.items()}
     context: dict[str, Any] = {
         "cpu": cpu_name(),
         "timings": dict(zip(["fp32", *folders], [fp32, *timings], strict=True)),
-        "layers_kept": kept,
+        "layers_kept": excluded,
         "fp32_accuracy": accuracy,
         "versions": record.versions,
         "data": record.data.source,
@@ -178,19 +178,19 @@ def main() -> None:
     print(json.dumps({"figures": figures, "context": context}))
 
 
-def labelled(folder: Path, texts: list[str], own: float, quick: bool, scratch: Path) -> Figures:
-    """What `stage=predict` reaches of the runtime's `own` tweets a second, and how its memory grows."""
+def labeled(folder: Path, texts: list[str], own: float, quick: bool, scratch: Path) -> Figures:
+    """What `stage=predict` reaches of the runtime's `own` texts a second, and how its memory grows."""
     count = 5_000 if quick else 100_000
     _, before = labelling(folder, texts, count // 5, scratch)
     rate, memory = labelling(folder, texts, count, scratch)
     return [
-        figure(f"stage=predict, {count:,} tweets", rate / own, "of the runtime's tweets/s", at_least=0.9),
-        figure(f"stage=predict, {count:,} tweets: memory", memory / before, f"of {count // 5:,}'s", at_most=1.1),
+        figure(f"stage=predict, {count:,} texts", rate / own, "of the runtime's texts/s", at_least=0.9),
+        figure(f"stage=predict, {count:,} texts: memory", memory / before, f"of {count // 5:,}'s", at_most=1.1),
     ]
 
 
 def corpus_of(data: list[str]) -> Corpus:
-    """The tweets of this choice of data."""
+    """The texts of this choice of data."""
     from hydra import compose, initialize_config_dir
 
     from chirplet.data.preparation.prepare import prepare

@@ -1,7 +1,7 @@
 """A checkpoint of BERTweet's shape and vocabulary size, and what pruning its vocabulary saves.
 
 The weights are random: bytes, and whether logits stay the same, are all that it tells. Its tokenizer is of BERTweet's
-kind, with merges learnt from English words and tweets; where those give too few pieces, unused ones fill it up.
+kind, with merges learnt from English words and texts; where those give too few pieces, unused ones fill it up.
 """
 
 import json
@@ -27,17 +27,17 @@ VOCABULARY = 64_001  # tokens, <mask> last
 SPECIAL = 4
 UNCUT = 2**20
 COMPARED = 64
-"""Tweets whose logits before and after are compared."""
+"""Texts whose logits before and after are compared."""
 
 
-def vocabulary_saving(corpus: Corpus, tweets: int | None) -> dict[str, Any]:
-    """Prune by the corpus's train tweets, or the first so many of them.
+def vocabulary_saving(corpus: Corpus, examples: int | None) -> dict[str, Any]:
+    """Prune by the corpus's train texts, or the first so many of them.
 
     Returns:
         `bytes_before`, `bytes_after` of the weights as saved, `tokens_before`, `tokens`, `filled_up` (pieces that
-        nothing is read as), and `largest_difference` of logits on train tweets.
+        nothing is read as), and `largest_difference` of logits on train texts.
     """
-    texts = corpus.train.text[:tweets]
+    texts = corpus.train.text[:examples]
     with tempfile.TemporaryDirectory() as name:
         tokenizer, filled = _tokenizer(Path(name), texts)
         config = RobertaConfig(
@@ -54,14 +54,14 @@ def vocabulary_saving(corpus: Corpus, tweets: int | None) -> dict[str, Any]:
         known = [i for i in range(len(tokens)) if tokenizer.unk_token_id not in tokens[i] and len(tokens[i]) <= 128]
         if len(known) < COMPARED:
             raise SystemExit(
-                f"vocabulary, BERTweet's shape: {len(known)} of {len(tokens)} train tweets have known tokens alone, "
+                f"vocabulary, BERTweet's shape: {len(known)} of {len(tokens)} train texts have known tokens alone, "
                 f"128 at most; should be {COMPARED} to compare logits on"
             )
         del known[COMPARED:]
         before = [_logits(model, tokens[i]) for i in known]
         bytes_before = _bytes(model, Path(name) / "before")
-        evidence = CalibrationData(tokens, corpus.train.label[:tweets], 1, tokenizer, lambda: tokens)
-        pruned = Vocabulary(min_count=1, max_shift=None).prune(model, evidence)
+        calibration = CalibrationData(tokens, corpus.train.label[:examples], 1, tokenizer, lambda: tokens)
+        pruned = Vocabulary(min_count=1, max_shift=None).prune(model, calibration)
         again = tokenize([texts[i] for i in known], pruned.tokenizer, "bertweet", UNCUT)
         differences = [
             float((old - _logits(pruned.model, again[place])).abs().max()) for place, old in enumerate(before)
@@ -75,7 +75,7 @@ def vocabulary_saving(corpus: Corpus, tweets: int | None) -> dict[str, Any]:
         }
 
 
-def _tokenizer(folder: Path, tweets: list[str]) -> tuple[BertweetTokenizer, int]:
+def _tokenizer(folder: Path, examples: list[str]) -> tuple[BertweetTokenizer, int]:
     """The tokenizer, and how many of its pieces nothing is read as."""
     content = json.loads((bundled_folder() / "tokenizer.json").read_text(encoding="utf-8"))
     words = [word for word in content["model"]["vocab"] if word.isalpha()]
@@ -83,7 +83,7 @@ def _tokenizer(folder: Path, tweets: list[str]) -> tuple[BertweetTokenizer, int]
     trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     trained.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.BpeTrainer(vocab_size=VOCABULARY - SPECIAL - 1, end_of_word_suffix="</w>", show_progress=False)
-    trained.train_from_iterator([*words, *map(clean, tweets)], trainer)
+    trained.train_from_iterator([*words, *map(clean, examples)], trainer)
     vocabulary = trained.get_vocab()
     pieces = [
         piece.removesuffix("</w>") if piece.endswith("</w>") else f"{piece}@@"

@@ -1,6 +1,6 @@
 """Whether quantized models are right on this machine, alone and in company, and what it costs to find out.
 
-`python benchmarks/machine.py` fine-tunes MiniLM on the default tweets (or takes `--teacher ARTIFACT`, made from them),
+`python benchmarks/machine.py` fine-tunes MiniLM on the default texts (or takes `--teacher ARTIFACT`, made from them),
 quantizes it with `stage.tolerance=null`, and compares labels with those of PyTorch in fp32: as this CPU computes, and
 with smaller instruction sets, where the libraries have a switch for that (ONNX Runtime has none: it asks the CPU).
 Then it opens damaged models with the probes of sound ones. `--tests` runs the README's test command too, and prints how
@@ -58,7 +58,7 @@ opening.read_probe, opening.Probe.distance = timed(opening.read_probe), timed(op
 chirplet.load(sys.argv[1])(["what a lovely day"])
 print(sum(spent))
 """
-"""Opens a model and labels a tweet; the seconds that went into the probe. Of several ways, all that were tried."""
+"""Opens a model and labels a text; the seconds that went into the probe. Of several ways, all that were tried."""
 
 
 @contextmanager
@@ -74,8 +74,8 @@ def forced(isa: str | None) -> Iterator[None]:
         os.environ.update(before)
 
 
-class Tweets:
-    """The test tweets as an artifact reads them, and the labels that a saved model gives them."""
+class Examples:
+    """The test texts as an artifact reads them, and the labels that a saved model gives them."""
 
     def __init__(self, parent: Artifact) -> None:
         from inference import corpus_of
@@ -86,40 +86,40 @@ class Tweets:
         self.tokens: Tokens = tokenize(texts, tokenizer, record.cleaning, record.max_length)
 
     def labels(self, folder: Path, batch_size: int, threads: int, precision: Any = "auto") -> NDArray[np.int64]:
-        """From a new process; in the order of the tweets."""
+        """From a new process; in the order of the texts."""
         found = logits_of(folder, {"test": self.tokens}, self.pad_id, batch_size, threads, precision)["test"]
         labels: NDArray[np.int64] = found.argmax(axis=1)
         return labels
 
 
-def right(name: str, folder: Path, parent: Path, tweets: Tweets, isa: str | None) -> Figures:
+def right(name: str, folder: Path, parent: Path, examples: Examples, isa: str | None) -> Figures:
     """Labels of one model as one instruction set computes them: like fp32's, and like each other."""
     cpu = "this CPU" if isa is None else isa
     several = max(2, cpu_cores())
     with forced(isa):
-        fp32 = tweets.labels(parent, BATCH_SIZE, several, "32-true")
-        among = tweets.labels(folder, BATCH_SIZE, several)
-        others = [tweets.labels(folder, size, threads) for size, threads in ((BATCH_SIZE, 1), (1, 1), (1, several))]
+        fp32 = examples.labels(parent, BATCH_SIZE, several, "32-true")
+        among = examples.labels(folder, BATCH_SIZE, several)
+        others = [examples.labels(folder, size, threads) for size, threads in ((BATCH_SIZE, 1), (1, 1), (1, several))]
     same = min(float((other == among).mean()) for other in others)
     return [
-        figure(f"{name}, {cpu}: labels equal to fp32's", float((among == fp32).mean()), "of the test tweets",
+        figure(f"{name}, {cpu}: labels equal to fp32's", float((among == fp32).mean()), "of the test texts",
                at_least=LIKE_FP32),
         figure(f"{name}, {cpu}: labels equal alone and among neighbours, by one thread and by {several}", same,
-               "of the test tweets", at_least=1),
+               "of the test texts", at_least=1),
     ]  # fmt: skip
 
 
-def moved(name: str, folder: Path, tweets: Tweets, isa: str) -> Figures:
+def moved(name: str, folder: Path, examples: Examples, isa: str) -> Figures:
     """Labels of a model that was made on this CPU as it is, where less of it is used."""
-    own = tweets.labels(folder, BATCH_SIZE, max(2, cpu_cores()))
+    own = examples.labels(folder, BATCH_SIZE, max(2, cpu_cores()))
     with forced(isa):
         try:
-            there = tweets.labels(folder, BATCH_SIZE, max(2, cpu_cores()))
+            there = examples.labels(folder, BATCH_SIZE, max(2, cpu_cores()))
         except ArtifactError as error:  # as onnx_int8 of 8 bits is, without VNNI
             sys.stderr.write(f"{name} made here, opened with {isa}: {error}\n")
             return [figure(f"{name} made on this CPU, opened with {isa}: refused", 1, "models")]
     return [figure(f"{name} made on this CPU, opened with {isa}: labels equal", float((own == there).mean()),
-                   "of the test tweets", at_least=LIKE_FP32)]  # fmt: skip
+                   "of the test texts", at_least=LIKE_FP32)]  # fmt: skip
 
 
 def opening(name: str, folder: Path, rounds: int) -> Figures:
@@ -161,7 +161,7 @@ def way(folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Make, compare, and print the figures as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--teacher", type=Path, help="an artifact tuned on the default tweets")
+    parser.add_argument("--teacher", type=Path, help="an artifact tuned on the default texts")
     parser.add_argument("--tests", action="store_true", help="run the test suite too")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
@@ -174,16 +174,16 @@ def main() -> None:
         if arguments.teacher is None:
             run("stage=finetune", "stage.measure_cost=false", f"hydra.run.dir={parent.parent}")
         artifact = Artifact.open(parent)
-        tweets = Tweets(artifact)
+        examples = Examples(artifact)
         made = {name: quantized(parent, name, scratch / name) for name in names}
         for name in names:
-            figures += right(name, made[name], parent, tweets, None)
+            figures += right(name, made[name], parent, examples, None)
         for isa in isas:
             for name in names:
                 with forced(isa):
                     there = quantized(parent, name, scratch / f"{name}_{isa}")
-                figures += right(name, there, parent, tweets, isa)
-                figures += moved(name, made[name], tweets, isa)
+                figures += right(name, there, parent, examples, isa)
+                figures += moved(name, made[name], examples, isa)
         for name, one in {"fp32": parent, **made}.items():
             figures += opening(name, one, 1 if arguments.quick else 7)
         figures += refused(made, parent, scratch)

@@ -1,7 +1,7 @@
 """Whether torchao's int8 and int4 are worth offering on this CPU: speed and accuracy beside PyTorch's fp32.
 
 `python benchmarks/other_int8.py ARTIFACT [--data DIR]` needs `pip install torchao`, which chirplet does not depend on.
-Each way is timed on the same validation tweets in length order, by turns, in this process. Int8 is tried as it is and
+Each way is timed on the same validation texts in length order, interleaved, in this process. Int8 is tried as it is and
 compiled (freezing on, without which it computes no integers), int4 as weights alone, in groups of 32.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from measuring import ROOT, Figures, figure
 from numpy.typing import NDArray
 
-TWEETS, BATCH_SIZE, ROUNDS = 512, 32, 3
+TEXTS, BATCH_SIZE, ROUNDS = 512, 32, 3
 SLOWEST = 5.0
 """Times fp32's seconds for one batch: what is slower is told by that alone."""
 
@@ -56,8 +56,8 @@ Batches = list[tuple[list[int], Any, Any]]
 """Positions, token ids and attention mask of each."""
 
 
-def judged_on(folder: Path, tweets: list[str], count: int) -> tuple[NDArray[np.int64], Batches]:
-    """Labels of so many of an artifact's validation tweets, and the tweets in batches of like lengths."""
+def judged_on(folder: Path, examples: list[str], count: int) -> tuple[NDArray[np.int64], Batches]:
+    """Labels of so many of an artifact's validation texts, and the texts in batches of like lengths."""
     import torch
     from hydra import compose, initialize_config_dir
 
@@ -70,7 +70,7 @@ def judged_on(folder: Path, tweets: list[str], count: int) -> tuple[NDArray[np.i
     artifact = Artifact.open(folder)
     share = artifact.record.config["data"]["val_fraction"]
     with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
-        experiment = parse(compose("config", overrides=[*tweets, f"data.val_fraction={share}"]))
+        experiment = parse(compose("config", overrides=[*examples, f"data.val_fraction={share}"]))
     cache = Path(experiment.cache_dir).expanduser()
     data = prepared(artifact, prepare(experiment.data, cache), cache)
     val = data.corpus.val.take(np.arange(min(count, len(data.corpus.val))))
@@ -82,8 +82,8 @@ def judged_on(folder: Path, tweets: list[str], count: int) -> tuple[NDArray[np.i
     return val.label, batches
 
 
-def labelled(model: Any, batches: Batches, count: int) -> NDArray[np.int64]:
-    """What a model takes each of `count` tweets for; those that are in no batch for nothing, -1."""
+def labeled(model: Any, batches: Batches, count: int) -> NDArray[np.int64]:
+    """What a model takes each of `count` texts for; those that are in no batch for nothing, -1."""
     import torch
 
     found = np.full(count, -1, np.int64)
@@ -96,7 +96,7 @@ def labelled(model: Any, batches: Batches, count: int) -> NDArray[np.int64]:
 def seconds_of(model: Any, batches: Batches, count: int) -> float:
     """How long that takes."""
     started = time.perf_counter()
-    labelled(model, batches, count)
+    labeled(model, batches, count)
     return time.perf_counter() - started
 
 
@@ -111,8 +111,8 @@ def main() -> None:
     from chirplet.system.hardware import cpu_cores, cpu_name
 
     warnings.filterwarnings("ignore")
-    tweets = [] if arguments.data is None else ["data=corona_nlp", f"data.dir={arguments.data.resolve()}"]
-    right, batches = judged_on(arguments.artifact, tweets, 64 if arguments.quick else TWEETS)
+    examples = [] if arguments.data is None else ["data=corona_nlp", f"data.dir={arguments.data.resolve()}"]
+    right, batches = judged_on(arguments.artifact, examples, 64 if arguments.quick else TEXTS)
     count, middle = len(right), [batches[len(batches) // 2]]
     model = trainable(arguments.artifact)
     models, accuracy, failed, slow = {}, {}, {}, {}
@@ -125,7 +125,7 @@ def main() -> None:
             if times > SLOWEST:
                 slow[name] = times
             else:
-                accuracy[name] = float((labelled(own, batches, count) == right).mean())  # prepares for every length
+                accuracy[name] = float((labeled(own, batches, count) == right).mean())  # prepares for every length
                 models[name] = own
         except Exception as error:  # what does not run here is told, with its reason
             failed[name] = f"{type(error).__name__}: {error}"[:300]
@@ -136,10 +136,10 @@ def main() -> None:
     speed = {name: count / statistics.median(times) for name, times in seconds.items()}
     figures: Figures = []
     for name in models:
-        figures.append(figure(f"{name}: tweets/s, of fp32's", speed[name] / speed["fp32"], "times"))
+        figures.append(figure(f"{name}: texts/s, of fp32's", speed[name] / speed["fp32"], "times"))
         figures.append(figure(f"{name}: drop on val", 100 * (accuracy["fp32"] - accuracy[name]), "points"))
-    figures += [figure(f"{name}: tweets/s of one batch, of fp32's", 1 / times, "times") for name, times in slow.items()]
-    context = {"cpu": cpu_name(), "threads": cpu_cores(), "tweets_per_s": speed, "failed": failed, "tweets": count}
+    figures += [figure(f"{name}: texts/s of one batch, of fp32's", 1 / times, "times") for name, times in slow.items()]
+    context = {"cpu": cpu_name(), "threads": cpu_cores(), "texts_per_s": speed, "failed": failed, "texts": count}
     print(json.dumps({"figures": figures, "context": context | {"quick": arguments.quick}}))
 
 

@@ -1,6 +1,6 @@
 """What tracking and safe saving cost together, as a share of the training time.
 
-`python benchmarks/overhead.py` fine-tunes MiniLM for the same steps by turns: bare (no logger, no callback, so no
+`python benchmarks/overhead.py` fine-tunes MiniLM for the same steps interleaved: bare (no logger, no callback, so no
 checkpoint), and with `logger=[csv,wandb]` (offline) and the callbacks of `callback=default`, which save the best and
 the last checkpoint at every validation. Both validate, judge the result on validation and write the artifact; the
 difference of the whole runs counts, with the start and the end of the loggers. `--data DIR` trains one epoch of
@@ -62,7 +62,7 @@ def run(overrides: list[str], folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Warm up, run both sides by turns, and print the figures as one line of JSON."""
+    """Warm up, run both sides interleaved, and print the figures as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of Corona_NLP_train.csv and Corona_NLP_test.csv")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="runs of either side")

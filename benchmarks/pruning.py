@@ -2,8 +2,8 @@
 
 Each pruned model stands beside a control: the same parent, the same steps from the same logits, nothing pruned.
 
-`--data DIR` has the two Corona CSVs (else the default tweets); `--teacher ARTIFACT` is the parent, made from the same
-tweets with `experiment=corona_minilm` (else it is fine-tuned first, 25 minutes). `--quick` takes a few steps of each,
+`--data DIR` has the two Corona CSVs (else the default texts); `--teacher ARTIFACT` is the parent, made from the same
+texts with `experiment=corona_minilm` (else it is fine-tuned first, 25 minutes). `--quick` takes a few steps of each,
 so its accuracies mean nothing. `--folder DIR` keeps the runs and their cache there, and takes up those it finds.
 """
 
@@ -25,7 +25,7 @@ from chirplet.data.base import Split
 from chirplet.data.batching.tokens import Tokens
 from chirplet.data.preparation.prepare import prepare
 from chirplet.evaluation import isolated_process as fresh
-from chirplet.evaluation.cost import Timed, count_bytes, time_by_turns
+from chirplet.evaluation.cost import Timed, count_bytes, time_interleaved
 from chirplet.evaluation.parameter_count import count_parameters
 from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.stage.run.parent import prepared, settings_of
@@ -34,24 +34,24 @@ from chirplet.stage.run.prepared import Prepared
 Training = tuple[int, float]
 
 SHORT, LONG = (1000, 1e-4), (1500, 2e-4)
-"""Optimizer steps of 32 tweets, and the peak of their learning rate; chosen on validation. Where little was taken away,
+"""Optimizer steps of 32 texts, and the peak of their learning rate; chosen on validation. Where little was taken away,
 a high rate costs more than it mends."""
 MINUTES = 10
 """That a recovery may take."""
 RECOVERY = ["stage.recovery=distill", "trainer.max_epochs=3"]
 SPARSE = {40: SHORT, 50: SHORT, 70: LONG, 90: SHORT}
 FIRST_SEED, SEEDS = 42, {40: [42, 1, 2]}
-"""The goal at 40% is six tweets: what one run does there is mostly chance."""
+"""The goal at 40% is six texts: what one run does there is mostly chance."""
 GOALS = {40: 0.3, 50: 0.5, 70: 1.5, 90: None}
 """Largest drop in points of test accuracy, by per cent of zeros."""
 STRUCTURED = {
-    "2x": ["pruner.layers=3", "pruner.feed_forward=1280"],
-    "3x": ["pruner.layers=2", "pruner.feed_forward=1152"],
+    "2x": ["pruner.layers=3", "pruner.intermediate_size=1280"],
+    "3x": ["pruner.layers=2", "pruner.intermediate_size=1152"],
 }
 
 
 class Bench:
-    """Runs of `run.py` on one set of tweets, in one folder with one cache."""
+    """Runs of `run.py` on one set of texts, in one folder with one cache."""
 
     def __init__(self, data: list[str], folder: Path, quick: bool) -> None:
         self.data = data
@@ -66,7 +66,7 @@ class Bench:
         return Artifact.open(self.runs.run(name, *self.data, *overrides, *limit, *fixed) / "artifact")
 
     def prepared(self, artifact: Artifact) -> Prepared:
-        """The tweets as that artifact reads them."""
+        """The texts as that artifact reads them."""
         with initialize_config_dir(config_dir=str(ROOT / "conf"), version_base="1.3"):
             source = parse(compose("config", overrides=self.data)).data
         cache = self.folder / "cache"
@@ -91,7 +91,7 @@ def recovery_time(name: str, artifact: Artifact) -> dict[str, Any]:
     return figure(name, artifact.record.training["seconds"] / 60, "min", at_most=MINUTES)
 
 
-def sparse_figures(bench: Bench, parent: Artifact, controls: dict[Training, Artifact]) -> Figures:
+def sparse_figures(bench: Bench, parent: Artifact, baselines: dict[Training, Artifact]) -> Figures:
     """Global magnitude over the body, by sparsity."""
     found = []
     for per_cent, training in ({50: SHORT} if bench.quick else SPARSE).items():
@@ -112,15 +112,15 @@ def sparse_figures(bench: Bench, parent: Artifact, controls: dict[Training, Arti
             ]
         slowest = max(made, key=lambda artifact: artifact.record.training["seconds"])
         found.append(recovery_time(f"recovery at {per_cent}%", slowest))
-        beside = drop - points(parent, controls[training])
-        found.append(figure(f"beside the control of as many steps, at {per_cent}%", beside, "points"))
+        compared_with = drop - points(parent, baselines[training])
+        found.append(figure(f"beside the control of as many steps, at {per_cent}%", compared_with, "points"))
         weights, size = count_parameters(made[0].folder), count_bytes(made[0].folder)
         found.append(figure(f"weights that are not zero, at {per_cent}%", weights["params_nonzero"] / 1e6, "million"))
         found.append(figure(f"compressed size at {per_cent}%", size["bytes_compressed"] / 1e6, "MB"))
     return found
 
 
-def structured_figures(bench: Bench, parent: Artifact, data: Prepared, controls: dict[Training, Artifact]) -> Figures:
+def structured_figures(bench: Bench, parent: Artifact, data: Prepared, baselines: dict[Training, Artifact]) -> Figures:
     """Fewer layers and neurons, timed beside the parent in turns, in PyTorch and fp32."""
     made = {
         name: bench.prune(parent, f"structured{name}", "pruner=structured", *kept, *RECOVERY, training=LONG)
@@ -129,26 +129,26 @@ def structured_figures(bench: Bench, parent: Artifact, data: Prepared, controls:
     }
     sample = data.sample()
     models = [Timed(artifact.folder, sample, data.pad_id) for artifact in (parent, *made.values())]
-    dense, *others = time_by_turns(models, None, rounds=1 if bench.quick else 3)
+    dense, *others = time_interleaved(models, None, rounds=1 if bench.quick else 3)
     found = []
     for (name, artifact), timing in zip(made.items(), others, strict=True):
         at_least, at_most = (2.0, 1.0) if name == "2x" else (None, None)
         kept = " ".join(STRUCTURED[name])
-        times = timing["tweets_per_s"] / dense["tweets_per_s"]
+        times = timing["texts_per_s"] / dense["texts_per_s"]
         found.append(
-            figure(f"structured, {kept}: tweets/s, fp32, beside the parent's", times, "times", at_least=at_least)
+            figure(f"structured, {kept}: texts/s, fp32, beside the parent's", times, "times", at_least=at_least)
         )
         found.append(
             figure(f"structured, {kept}: drop of test accuracy", points(parent, artifact), "points", at_most=at_most)
         )
         found.append(recovery_time(f"structured, {kept}: recovery", artifact))
-        beside = points(parent, artifact) - points(parent, controls[LONG])
-        found.append(figure(f"structured, {kept}: beside the control", beside, "points"))
+        compared_with = points(parent, artifact) - points(parent, baselines[LONG])
+        found.append(figure(f"structured, {kept}: beside the control", compared_with, "points"))
     return found
 
 
 def vocabulary_figures(bench: Bench, parent: Artifact, data: Prepared) -> tuple[Figures, dict[str, Any]]:
-    """Labels by the parent and the pruned models of all tweets, in fp32: as configured, and by train's tokens alone."""
+    """Labels by the parent and the pruned models of all texts, in fp32: as configured, and by train's tokens alone."""
     found: Figures = []
     told: dict[str, Any] = {}
     for name, more in {"vocabulary": [], "vocabulary, max_shift=null": ["pruner.max_shift=null"]}.items():
@@ -186,8 +186,8 @@ def _beside_parent(
     changed = int((~same["val"][kept]).sum())
     old, new = (count_bytes(one.folder)["bytes_on_disk"] for one in (parent, artifact))
     return [
-        figure(f"{name}: val tweets with kept tokens whose label changed", changed, "tweets", at_most=0),
-        figure(f"{name}: val tweets whose tokens were kept", float(kept.mean()), "share"),
+        figure(f"{name}: val texts with kept tokens whose label changed", changed, "texts", at_most=0),
+        figure(f"{name}: val texts whose tokens were kept", float(kept.mean()), "share"),
         figure(f"{name}: labels unchanged on val", float(same["val"].mean()), "share"),
         figure(f"{name}: labels unchanged on test", float(same["test"].mean()), "share", at_least=goal),
         figure(f"{name}: drop of test accuracy", points(parent, artifact), "points"),
@@ -200,7 +200,7 @@ def main() -> None:
     """Run, and print the figures as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of Corona_NLP_train.csv and Corona_NLP_test.csv")
-    parser.add_argument("--teacher", type=Path, help="the artifact to prune, made from the same tweets")
+    parser.add_argument("--teacher", type=Path, help="the artifact to prune, made from the same texts")
     parser.add_argument("--only", choices=("sparse", "structured", "vocabulary"), help="one part of it")
     parser.add_argument("--folder", type=Path, help="where runs are kept; a temporary one by default")
     parser.add_argument("--quick", action="store_true")
@@ -239,19 +239,19 @@ def _figures(bench: Bench, parent: Artifact, only: str | None) -> tuple[Figures,
         found, told = vocabulary_figures(bench, parent, data)
         figures += found
         context |= told
-    controls: dict[Training, Artifact] = {}
+    baselines: dict[Training, Artifact] = {}
     for training in {None: (SHORT, LONG), "sparse": (SHORT, LONG), "structured": (LONG,)}.get(only, ()):
         dense = ["pruner.schedule=one_shot", "pruner.sparsity=0.0", "stage.curve=[]"]
         name = f"control, {training[0]} steps at {training[1]:g}"
-        control = controls[training] = bench.prune(
+        baseline = baselines[training] = bench.prune(
             parent, f"control{training[0]}", *dense, *RECOVERY, training=training
         )
-        context[f"{name}, s"] = control.record.training["seconds"]
-        figures.append(figure(f"{name}: drop of test accuracy", points(parent, control), "points"))
+        context[f"{name}, s"] = baseline.record.training["seconds"]
+        figures.append(figure(f"{name}: drop of test accuracy", points(parent, baseline), "points"))
     if only in {None, "sparse"}:
-        figures += sparse_figures(bench, parent, controls)
+        figures += sparse_figures(bench, parent, baselines)
     if only in {None, "structured"}:
-        figures += structured_figures(bench, parent, data, controls)
+        figures += structured_figures(bench, parent, data, baselines)
     return figures, context
 
 

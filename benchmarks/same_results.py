@@ -1,6 +1,6 @@
 """Whether a change of the code changed any result: metrics and file hashes of every stage, to the last digit.
 
-`python benchmarks/same_results.py record FILE` runs each stage on the default tweets with `deterministic=true` and
+`python benchmarks/same_results.py record FILE` runs each stage on the default texts with `deterministic=true` and
 writes what came out to `FILE`; on a changed checkout `python benchmarks/same_results.py compare FILE` does it again and
 prints what differs. Both must run on one machine. `--folder DIR` keeps the runs there and resumes what was interrupted;
 `--only NAME ...` makes those runs alone, and the ones that they start from. `--quick` takes a few steps of each.

@@ -1,7 +1,7 @@
 """What the search of `search=finetune` is worth: how long it takes, and its best settings against the default ones.
 
 `python benchmarks/search.py` runs `python run.py -m search=finetune` on the default data, and then trains with what it
-found and with the defaults, by turns, with seeds that the search has not seen; each seed splits the tweets anew. All is
+found and with the defaults, interleaved, with seeds that the search has not seen; each seed splits the texts anew. All are
 judged on validation. `--quick` searches with two trials and compares with one seed.
 """
 
@@ -35,8 +35,8 @@ def command(overrides: list[str]) -> float:
 
 def validated(overrides: list[str], folder: Path) -> float:
     """Train once as `overrides` say; the metric on the validation split."""
-    judged = ["stage.evaluate_test=false", "stage.evaluate_train=false", "stage.measure_cost=false"]
-    command([*overrides, *judged, f"hydra.run.dir={folder}"])
+    evaluated = ["stage.evaluate_test=false", "stage.evaluate_train=false", "stage.measure_cost=false"]
+    command([*overrides, *evaluated, f"hydra.run.dir={folder}"])
     record = json.loads((folder / "artifact" / "artifact.json").read_text())
     return float(record["metrics"]["val"][METRIC])
 

@@ -1,7 +1,7 @@
-"""How fast training is: `transformers.Trainer`, chirplet, and the matrix products alone, on the same tweets.
+"""How fast training is: `transformers.Trainer`, chirplet, and the matrix products alone, on the same texts.
 
-`python benchmarks/train_speed.py` trains the bundled MiniLM on the default tweets, `--data DIR` on the two Corona CSVs
-in DIR, in batches of 32, each of these by turns in a process of its own:
+`python benchmarks/train_speed.py` trains the bundled MiniLM on the default texts, `--data DIR` on the two Corona CSVs
+in DIR, in batches of 32, each of these interleaved in a process of its own:
 
     trainer        transformers.Trainer as it is by default
     tuned trainer  transformers.Trainer with bf16, fused AdamW and batches grouped by length
@@ -10,7 +10,7 @@ in DIR, in batches of 32, each of these by turns in a process of its own:
 
 Then the tuned trainer and chirplet each train for a fixed number of steps with three seeds, and are compared on
 validation. `--ablate` measures what each of chirplet's settings for speed is worth, `--scale` how cost grows with the
-number and the length of tweets. `--quick` takes a few steps of everything.
+number and the length of texts. `--quick` takes a few steps of everything.
 """
 
 import argparse
@@ -34,7 +34,7 @@ ABLATIONS = {
     "the encoder of transformers": ["trainer.encoder=transformers"],
     "all word embeddings moved in every step": ["trainer.rowwise_embeddings=false"],
     "freed memory given back": ["trainer.keep_freed_memory=false"],
-    "padded to the longest tweet": ["trainer.pad_to_multiple_of=1"],
+    "padded to the longest text": ["trainer.pad_to_multiple_of=1"],
     "padded to multiples of 8": ["trainer.pad_to_multiple_of=8"],
     "padded to multiples of 16": ["trainer.pad_to_multiple_of=16"],
     "pools of 12 batches": ["trainer.pool_batches=12"],
@@ -58,9 +58,9 @@ ABLATIONS = {
 COMPARED = ("trainer", "tuned trainer", "chirplet", "floor")
 
 
-def measured(way: str, overrides: list[str], steps: int, seed: int = 1, judged: bool = False) -> dict[str, Any]:
+def measured(way: str, overrides: list[str], steps: int, seed: int = 1, evaluated: bool = False) -> dict[str, Any]:
     """What one way does in a process of its own."""
-    order = json.dumps({"way": way, "overrides": overrides, "steps": steps, "seed": seed, "judged": judged})
+    order = json.dumps({"way": way, "overrides": overrides, "steps": steps, "seed": seed, "judged": evaluated})
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / "training_ways.py"), order],
         capture_output=True,
@@ -74,20 +74,20 @@ def measured(way: str, overrides: list[str], steps: int, seed: int = 1, judged: 
 
 
 def compared(overrides: list[str], steps: int, rounds: int) -> tuple[Figures, dict[str, Any]]:
-    """All ways by turns; medians of the rounds."""
+    """All ways interleaved; medians of the rounds."""
     found: dict[str, list[dict[str, Any]]] = {way: [] for way in COMPARED}
     for _ in range(rounds):
         for way, accounts in found.items():
             accounts.append(measured(way, overrides, steps))
-    speed = {way: statistics.median(one["tweets_per_s"] for one in found[way]) for way in COMPARED if way != "floor"}
+    speed = {way: statistics.median(one["texts_per_s"] for one in found[way]) for way in COMPARED if way != "floor"}
     bound = {name: statistics.median(one[name] for one in found["floor"]) for name in ("whole", "own")}
     own = speed["chirplet"]
     figures = [
-        figure("trainer", speed["trainer"], "tweets/s"),
-        figure("tuned trainer", speed["tuned trainer"], "tweets/s"),
-        figure("chirplet", own, "tweets/s"),
-        figure("floor, the whole model's products", bound["whole"], "tweets/s"),
-        figure("floor, chirplet's own products", bound["own"], "tweets/s"),
+        figure("trainer", speed["trainer"], "texts/s"),
+        figure("tuned trainer", speed["tuned trainer"], "texts/s"),
+        figure("chirplet", own, "texts/s"),
+        figure("floor, the whole model's products", bound["whole"], "texts/s"),
+        figure("floor, chirplet's own products", bound["own"], "texts/s"),
         figure("chirplet / trainer", own / speed["trainer"], "ratio", at_least=7.0),
         figure("chirplet / tuned trainer", own / speed["tuned trainer"], "ratio", at_least=2.0),
         figure("chirplet / floor, the whole model's products", own / bound["whole"], "share", at_least=0.7),
@@ -100,13 +100,13 @@ def compared(overrides: list[str], steps: int, rounds: int) -> tuple[Figures, di
     return figures, {"rounds": found, "steps": steps}
 
 
-def judged(overrides: list[str], steps: int, seeds: list[int]) -> tuple[Figures, dict[str, Any]]:
+def evaluated(overrides: list[str], steps: int, seeds: list[int]) -> tuple[Figures, dict[str, Any]]:
     """Validation accuracy after a fixed number of steps, chirplet's beside the tuned trainer's."""
     ways = ("tuned trainer", "chirplet")
     found: dict[str, list[float]] = {way: [] for way in ways}
     for seed in seeds:
         for way in ways:
-            found[way].append(measured(way, overrides, steps, seed, judged=True)["val_accuracy"])
+            found[way].append(measured(way, overrides, steps, seed, evaluated=True)["val_accuracy"])
     figures = [
         figure(f"validation accuracy after {steps} steps, {way}", statistics.fmean(found[way]), "share") for way in ways
     ]
@@ -120,7 +120,7 @@ def judged(overrides: list[str], steps: int, seeds: list[int]) -> tuple[Figures,
 def ablated(overrides: list[str], steps: int, rounds: int) -> tuple[Figures, dict[str, Any]]:
     """chirplet with one setting changed at a time, each beside chirplet as it is, which goes first in every other turn.
 
-    What counts is tokens without padding: some settings make other batches, whose tweets are longer or shorter.
+    What counts is tokens without padding: some settings make other batches, whose texts are longer or shorter.
     """
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ABLATIONS}
     for turn in range(rounds):
@@ -142,7 +142,7 @@ def started(overrides: list[str]) -> tuple[Figures, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         cached = [*overrides, f"cache_dir={folder}"]
         if not overrides:
-            # The default tweets are fetched already; what is made of them is not there.
+            # The default texts are fetched already; what is made of them is not there.
             fetched = Path(os.environ.get("CHIRPLET_CACHE", "~/.cache/chirplet")).expanduser() / "vader_tweets"
             shutil.copytree(fetched, Path(folder) / "vader_tweets")
         first, again = (measured("tokens", cached, 0) for _ in range(2))
@@ -151,11 +151,11 @@ def started(overrides: list[str]) -> tuple[Figures, dict[str, Any]]:
         for place in range(2):  # the first one fills the cache
             seconds = first_step_s([*cached, *short, f"hydra.run.dir={folder}/run_{place}"])
     figures = [
-        figure("tweets read, cleaned and tokenised, the first time", first["seconds"], "s", at_most=8.0),
+        figure("texts read, cleaned and tokenised, the first time", first["seconds"], "s", at_most=8.0),
         figure("the same from the cache", again["seconds"], "s", at_most=0.5),
         figure("from the command to the end of the first training step, with a warm cache", seconds, "s", at_most=8.0),
     ]
-    return figures, {"tweets": first["tweets"]}
+    return figures, {"texts": first["texts"]}
 
 
 def first_step_s(overrides: list[str]) -> float:
@@ -172,10 +172,10 @@ def first_step_s(overrides: list[str]) -> float:
 
 
 def scaled(overrides: list[str], steps: int, rounds: int) -> tuple[Figures, dict[str, Any]]:
-    """Speed and memory with more tweets, and with longer ones, which are tweets joined until they are long enough.
+    """Speed and memory with more texts, and with longer ones, which are texts joined until they are long enough.
 
-    More tweets are cut at 32 tokens each: else memory tells how long the longest batch was that happened to be drawn.
-    All by turns, every other turn the other way round.
+    More texts are cut at 32 tokens each: else memory tells how long the longest batch was that happened to be drawn.
+    All interleaved, every other turn the other way round.
     """
     corpus = prepared(composed(overrides)).corpus
     texts, labels = corpus.train.text, [corpus.labels[place] for place in corpus.train.label]
@@ -185,27 +185,27 @@ def scaled(overrides: list[str], steps: int, rounds: int) -> tuple[Figures, dict
         joined = [" ".join(texts[place : place + 12]) for place in range(0, len(texts) - 12, 4)]
         long = written(folder / "long.csv", joined, labels)
         more = {times * unit: written(folder / f"{times}.csv", texts[: times * unit], labels) for times in (1, 4, 16)}
-        ways = {f"{count} tweets": [*own, "model.max_length=32"] for count, own in more.items()}
+        ways = {f"{count} texts": [*own, "model.max_length=32"] for count, own in more.items()}
         ways |= {f"{length} tokens each": [*long, f"model.max_length={length}"] for length in (32, 64, 128)}
         found: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
         for turn in range(rounds):
             for way in sorted(ways, key=list(ways).index, reverse=bool(turn % 2)):
                 found[way].append(measured("chirplet", ways[way], steps))
-    speeds = {way: statistics.median(one["tweets_per_s"] for one in accounts) for way, accounts in found.items()}
+    speeds = {way: statistics.median(one["texts_per_s"] for one in accounts) for way, accounts in found.items()}
     peaks = {way: statistics.median(one["peak_mb"] for one in accounts) for way, accounts in found.items()}
-    few, many = f"{unit} tweets", f"{16 * unit} tweets"
-    figures = [figure(way, speed, "tweets/s") for way, speed in speeds.items()]
+    few, many = f"{unit} texts", f"{16 * unit} texts"
+    figures = [figure(way, speed, "texts/s") for way, speed in speeds.items()]
     figures += [figure(way, statistics.median(one["tokens_per_s"] for one in accounts), "tokens/s")
                 for way, accounts in found.items()]  # fmt: skip
     figures += [figure(f"{way}, peak memory", peak, "MB") for way, peak in peaks.items()]
     speed, memory = (values[many] / values[few] for values in (speeds, peaks))
-    figures.append(figure("tweets/s with 16 times the tweets", speed, "of those with one", at_least=0.9))
-    figures.append(figure("peak memory with 16 times the tweets", memory, "of that with one", at_most=1.1))
+    figures.append(figure("texts/s with 16 times the texts", speed, "of those with one", at_least=0.9))
+    figures.append(figure("peak memory with 16 times the texts", memory, "of that with one", at_most=1.1))
     return figures, {"rounds": found, "steps": steps}
 
 
 def written(path: Path, texts: list[str], labels: list[str]) -> list[str]:
-    """Write tweets and as many labels as CSV; the overrides that train on it."""
+    """Write texts and as many labels as CSV; the overrides that train on it."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["text", "label"])
@@ -221,7 +221,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=2, help="turns of each way")
     parser.add_argument("--ablate", action="store_true", help="what each setting for speed is worth, instead")
-    parser.add_argument("--scale", action="store_true", help="more tweets and longer ones, instead")
+    parser.add_argument("--scale", action="store_true", help="more texts and longer ones, instead")
     arguments = parser.parse_args()
     from chirplet.system.hardware import cpu_cores, cpu_name
 
@@ -237,7 +237,7 @@ def main() -> None:
     else:
         beginning, size = started(overrides)
         figures, context = compared(overrides, 12 if arguments.quick else 80, rounds)
-        accuracy, more = judged(overrides, 20 if arguments.quick else 200, [1] if arguments.quick else [1, 2, 3])
+        accuracy, more = evaluated(overrides, 20 if arguments.quick else 200, [1] if arguments.quick else [1, 2, 3])
         figures, context = beginning + figures + accuracy, size | context | {"accuracy": more}
     context |= {
         "cpu": cpu_name(),

@@ -21,24 +21,24 @@ SKIPPED = 5
 
 
 class Clock:
-    """When each step ended, and how many tweets and tokens it had."""
+    """When each step ended, and how many texts and tokens it had."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
-        self.tweets: list[int] = []
+        self.examples: list[int] = []
         self.tokens: list[int] = []
 
-    def tick(self, tweets: int = BATCH_SIZE, tokens: int | None = None) -> None:
+    def tick(self, examples: int = BATCH_SIZE, tokens: int | None = None) -> None:
         """A step has ended; None: its tokens were not counted, and there is no speed in tokens."""
         self.times.append(time.perf_counter())
-        self.tweets.append(tweets)
+        self.examples.append(examples)
         if tokens is not None:
             self.tokens.append(tokens)
 
     def account(self) -> dict[str, Any]:
         """Speed after the first steps, and what the process has needed."""
         seconds = self.times[-1] - self.times[SKIPPED]
-        counts = {"tweets_per_s": self.tweets} | ({"tokens_per_s": self.tokens} if self.tokens else {})
+        counts = {"texts_per_s": self.examples} | ({"tokens_per_s": self.tokens} if self.tokens else {})
         return {name: sum(count[SKIPPED + 1 :]) / seconds for name, count in counts.items()} | {"peak_mb": peak_mb()}
 
 
@@ -71,26 +71,26 @@ def prepared(experiment: Any) -> Any:
     )
 
 
-def taught(experiment: Any, data: Any, judged: bool) -> Any:
-    """The tweets that every way trains on: without the validation tweets where these judge it."""
+def taught(experiment: Any, data: Any, evaluated: bool) -> Any:
+    """The texts that every way trains on: without the validation texts where these judge it."""
     from chirplet.data.preparation.prepare import train_and_val
 
-    return data.corpus.train if judged else train_and_val(data.corpus, experiment.data)
+    return data.corpus.train if evaluated else train_and_val(data.corpus, experiment.data)
 
 
-def chirplet(overrides: list[str], steps: int, seed: int, judged: bool) -> dict[str, Any]:
+def chirplet(overrides: list[str], steps: int, seed: int, evaluated: bool) -> dict[str, Any]:
     """chirplet's fine-tuning for so many steps."""
     import pytorch_lightning as pl
 
     from chirplet.callback.base import CallbackSettings
     from chirplet.cli.experiment import run_of
-    from chirplet.data.batching.batches import tweet_count
+    from chirplet.data.batching.batches import text_count
 
     clock = Clock()
 
     class Ticking(pl.Callback):
         def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-            clock.tick(tweet_count(batch), int(batch["attention_mask"].sum()))
+            clock.tick(text_count(batch), int(batch["attention_mask"].sum()))
 
     class Ticks(CallbackSettings):
         def build(self, folder: Path) -> pl.Callback:
@@ -98,7 +98,7 @@ def chirplet(overrides: list[str], steps: int, seed: int, judged: bool) -> dict[
 
     with tempfile.TemporaryDirectory() as folder:
         limits = [f"trainer.max_steps={steps}", "trainer.max_epochs=1000", "~callback.early_stopping"]
-        if not judged:
+        if not evaluated:
             limits.append("stage.final=true")
         experiment = composed([*limits, *overrides, f"seed={seed}"])
         callbacks = {name: one for name, one in experiment.callback.items() if name != "checkpoint"}
@@ -107,12 +107,12 @@ def chirplet(overrides: list[str], steps: int, seed: int, judged: bool) -> dict[
         experiment.stage.run(run)
         record = json.loads((Path(folder) / "artifact" / "artifact.json").read_text())
     account = clock.account()
-    if judged:
+    if evaluated:
         account["val_accuracy"] = record["metrics"]["val"]["accuracy"]
     return account
 
 
-def trainer(overrides: list[str], steps: int, seed: int, judged: bool, tuned: bool) -> dict[str, Any]:
+def trainer(overrides: list[str], steps: int, seed: int, evaluated: bool, tuned: bool) -> dict[str, Any]:
     """`transformers.Trainer` for so many steps, at its defaults or tuned."""
     from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, Trainer, TrainerCallback
     from transformers import set_seed as seed_transformers
@@ -135,12 +135,12 @@ def trainer(overrides: list[str], steps: int, seed: int, judged: bool, tuned: bo
         Trainer(
             model,
             arguments_of(experiment, folder, steps, tuned),
-            train_dataset=rows_of(data, taught(experiment, data, judged)),
+            train_dataset=rows_of(data, taught(experiment, data, evaluated)),
             data_collator=DataCollatorWithPadding(data.tokenizer),
             callbacks=[Ticking()],
         ).train()
     account = clock.account()
-    if judged:
+    if evaluated:
         val = data.corpus.val
         runtime = PyTorchRuntime(model.eval(), bf16=tuned)
         logits = predict_logits(runtime, data.tokens(val), data.pad_id, 64)
@@ -174,7 +174,7 @@ def arguments_of(experiment: Any, folder: str, steps: int, tuned: bool) -> Any:
 
 
 def rows_of(data: Any, train: Any) -> Any:
-    """The training tweets as the Trainer reads them."""
+    """The training texts as the Trainer reads them."""
     from torch.utils.data import Dataset
 
     tokens = data.tokens(train)
@@ -204,7 +204,7 @@ def floor(overrides: list[str], steps: int, seed: int) -> dict[str, Any]:
     experiment = composed([*overrides, f"seed={seed}"])
     data = prepared(experiment)
     config = AutoConfig.from_pretrained(bundled_folder())
-    train, trainer = taught(experiment, data, judged=False), experiment.trainer
+    train, trainer = taught(experiment, data, evaluated=False), experiment.trainer
     loader = training_loader(
         data.tokens(train), train.label, data.pad_id, BATCH_SIZE, seed, trainer.pool_batches, trainer.pad_to_multiple_of
     )
@@ -221,12 +221,12 @@ def floor(overrides: list[str], steps: int, seed: int) -> dict[str, Any]:
         for shape in shapes:
             step[shape]()
             clock.tick()
-        account[name] = clock.account()["tweets_per_s"]
+        account[name] = clock.account()["texts_per_s"]
     return account
 
 
 def products(shape: tuple[int, int, int], config: Any, dtype: Any, own: bool) -> Callable[[], None]:
-    """A function that multiplies what one step multiplies on a batch of (tweets, tokens, rows when packed).
+    """A function that multiplies what one step multiplies on a batch of (texts, tokens, rows when packed).
 
     All of the model on the padded batch; `own`: what chirplet computes of it, without padding but in attention, and the
     last layer for the first token alone.
@@ -276,8 +276,8 @@ def products(shape: tuple[int, int, int], config: Any, dtype: Any, own: bool) ->
     return step
 
 
-def tokens(overrides: list[str], steps: int, seed: int, judged: bool) -> dict[str, Any]:
-    """Seconds in which the tweets are read, cleaned and tokenised, and from the cache."""
+def tokens(overrides: list[str], steps: int, seed: int, evaluated: bool) -> dict[str, Any]:
+    """Seconds in which the texts are read, cleaned and tokenised, and from the cache."""
     from transformers import AutoTokenizer
 
     import chirplet.stage.output.write_artifact  # noqa: F401 - what is imported is no part of the work
@@ -288,14 +288,14 @@ def tokens(overrides: list[str], steps: int, seed: int, judged: bool) -> dict[st
     started = time.perf_counter()
     data = prepared(experiment)
     count = sum(len(data.tokens(getattr(data.corpus, split))) for split in ("train", "val", "test"))
-    return {"seconds": time.perf_counter() - started, "tweets": count}
+    return {"seconds": time.perf_counter() - started, "texts": count}
 
 
 WAYS: dict[str, Callable[[list[str], int, int, bool], dict[str, Any]]] = {
-    "trainer": lambda overrides, steps, seed, judged: trainer(overrides, steps, seed, judged, tuned=False),
-    "tuned trainer": lambda overrides, steps, seed, judged: trainer(overrides, steps, seed, judged, tuned=True),
+    "trainer": lambda overrides, steps, seed, evaluated: trainer(overrides, steps, seed, evaluated, tuned=False),
+    "tuned trainer": lambda overrides, steps, seed, evaluated: trainer(overrides, steps, seed, evaluated, tuned=True),
     "chirplet": chirplet,
-    "floor": lambda overrides, steps, seed, judged: floor(overrides, steps, seed),
+    "floor": lambda overrides, steps, seed, evaluated: floor(overrides, steps, seed),
     "tokens": tokens,
 }
 

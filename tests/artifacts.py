@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
-from checkpoints import TWEETS
+from checkpoints import TEXTS
 from chirplet.artifact.artifact import Record, write_record
 from chirplet.model.loading.quiet import quiet
 from chirplet.model.loading.tokenizer import load_tokenizer
@@ -17,7 +17,7 @@ from records import LABELS, make_record
 
 
 def tiny_artifact(base: Path, folder: Path, record: Record | None = None) -> Path:
-    """The checkpoint at `base` with a random head of three classes, whose answers differ between tweets."""
+    """The checkpoint at `base` with a random head of three classes, whose answers differ between texts."""
     record = record or make_record()
     tokenizer = load_tokenizer(
         Pretrained(
@@ -36,10 +36,10 @@ def tiny_artifact(base: Path, folder: Path, record: Record | None = None) -> Pat
         model = AutoModelForSequenceClassification.from_pretrained(
             base, id2label=dict(enumerate(LABELS)), label2id={label: i for i, label in enumerate(LABELS)}
         ).eval()
-        # Random encoders see all tweets much alike: without the mean they share, what differs decides.
+        # Random encoders see all texts much alike: without the mean they share, what differs decides.
         *_, head = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
         head.weight.normal_(std=20.0)
-        logits = model(**tokenizer(TWEETS, padding=True, truncation=True, return_tensors="pt")).logits
+        logits = model(**tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")).logits
         head.bias.sub_(logits.mean(dim=0))
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -50,7 +50,7 @@ def tiny_artifact(base: Path, folder: Path, record: Record | None = None) -> Pat
 
 
 def lively(model: PreTrainedModel) -> PreTrainedModel:
-    """Weights as large as trained ones, so that tweets differ by more than any rounding."""
+    """Weights as large as trained ones, so that texts differ by more than any rounding."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(2)
         for module in model.modules():

@@ -1,6 +1,6 @@
 """Small but real checkpoints of each architecture, built in a folder: weights, configuration, tokenizer files.
 
-Always the same ones: weights are random by a seed. The tokenizers were trained on tweets written for the purpose; those
+Always the same ones: weights are random by a seed. The tokenizers were trained on texts written for the purpose; those
 whose trainer breaks ties by chance are kept as files.
 """
 
@@ -26,7 +26,7 @@ from chirplet.model.loading.quiet import quiet
 from chirplet.model.pretrained import Pretrained
 from places import SAMPLE
 
-TWEETS = [
+TEXTS = [
     "@user stuck in the queue at the supermarket again, no toilet paper, no pasta, no patience",
     "Huge thank you to all the nurses and doctors working tonight!! You are amazing http",
     "can't believe they cancelled the concert... worst day ever #sad",
@@ -66,9 +66,7 @@ def tiny_bert(folder: Path) -> Path:
 def tiny_roberta(folder: Path) -> Path:
     """A RoBERTa with its language model's head, as on the hub: byte-level BPE, 2 layers, 32 wide."""
     trained = ByteLevelBPETokenizer()
-    trained.train_from_iterator(
-        TWEETS, vocab_size=400, special_tokens=[*ROBERTA_SPECIAL, "<mask>"], show_progress=False
-    )
+    trained.train_from_iterator(TEXTS, vocab_size=400, special_tokens=[*ROBERTA_SPECIAL, "<mask>"], show_progress=False)
     config = RobertaConfig(vocab_size=trained.get_vocab_size(), type_vocab_size=1, **_sizes(66))
     _save(RobertaForMaskedLM, config, folder)
     trained.save_model(str(folder))

@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 
 from chirplet.artifact.artifact import Ancestor, write_predictions, write_record
-from chirplet.data.base import Tweets
+from chirplet.data.base import Examples
 from chirplet.metric.classification import evaluate
 from records import LABELS, make_record
 
 N = 40
 TRUTH = np.arange(N) % 3
-TEXTS = [f"tweet {i} " + "#tag " * (i % 2) + "@user " * (i % 3) + "http://t.co/x " * (i % 5 == 0) for i in range(N)]
-TWEETS = Tweets([f"tweets.csv:{i + 1}" for i in range(N)], TEXTS, TRUTH.astype(np.int64), [None] * N)
+TEXTS = [f"text {i} " + "#tag " * (i % 2) + "@user " * (i % 3) + "http://t.co/x " * (i % 5 == 0) for i in range(N)]
+TEXTS = Examples([f"texts.csv:{i + 1}" for i in range(N)], TEXTS, TRUTH.astype(np.int64), [None] * N)
 
 
 def logits(right: int, truth: np.ndarray) -> np.ndarray:
-    """Logits that label the first `right` tweets rightly and the others as the next class."""
+    """Logits that label the first `right` texts rightly and the others as the next class."""
     predicted = np.where(np.arange(len(truth)) < right, truth, (truth + 1) % 3)
     return 3 * np.eye(3, dtype=np.float32)[predicted]
 
@@ -28,7 +28,7 @@ def ancestor(identity: str, stage: str) -> Ancestor:
     )
 
 
-def cost(mb: float, ms: float, tweets_per_s: float) -> dict[str, Any]:
+def cost(mb: float, ms: float, texts_per_s: float) -> dict[str, Any]:
     return {
         "params_total": 100,
         "params_nonzero": 90,
@@ -36,18 +36,20 @@ def cost(mb: float, ms: float, tweets_per_s: float) -> dict[str, Any]:
         "bytes_on_disk": int(mb * 1e6),
         "bytes_compressed": int(mb * 9e5),
         "latency_ms": {"p50": ms, "p95": 2 * ms},
-        "tweets_per_s": tweets_per_s,
+        "texts_per_s": texts_per_s,
         "threads": 2,
         "runtime": "pytorch",
     }
 
 
-def write_artifact(folder: Path, identity: str, right: dict[str, int], tweets: Tweets = TWEETS, **changes: Any) -> Path:
-    """An artifact whose id begins with `identity`, with so many tweets right on each split."""
+def write_artifact(
+    folder: Path, identity: str, right: dict[str, int], examples: Examples = TEXTS, **changes: Any
+) -> Path:
+    """An artifact whose id begins with `identity`, with so many texts right on each split."""
     folder.mkdir(parents=True)
-    judged = {split: (tweets, logits(count, tweets.label)) for split, count in right.items()}
-    write_predictions(folder, judged)
-    metrics = {split: evaluate(pair[1], tweets.label, LABELS) for split, pair in judged.items()}
+    evaluated = {split: (examples, logits(count, examples.label)) for split, count in right.items()}
+    write_predictions(folder, evaluated)
+    metrics = {split: evaluate(pair[1], examples.label, LABELS) for split, pair in evaluated.items()}
     write_record(folder, make_record(id=identity.ljust(64, "0"), metrics=metrics, **({"cost": {}} | changes)))
     return folder
 
@@ -69,7 +71,10 @@ def family(root: Path) -> list[Path]:
         parent="aaa".ljust(64, "0"),
         lineage=[base, ancestor("aaa".ljust(64, "0"), "finetune")],
     )
-    control = {"accuracy": 0.5, "difference": {"value": 0.2, "low": 0.1, "high": 0.3, "mcnemar_p": 0.01, "level": 0.95}}
+    label_only_baseline = {
+        "accuracy": 0.5,
+        "difference": {"value": 0.2, "low": 0.1, "high": 0.3, "mcnemar_p": 0.01, "level": 0.95},
+    }
     small = write_artifact(
         root / "student" / "artifact",
         "ccc",
@@ -78,6 +83,9 @@ def family(root: Path) -> list[Path]:
         stage="distill",
         method="logits",
         lineage=[student],
-        training={"teachers": {"aaa".ljust(12, "0"): {}}, "control": {"val": control, "test": control}},
+        training={
+            "teachers": {"aaa".ljust(12, "0"): {}},
+            "label_only_baseline": {"val": label_only_baseline, "test": label_only_baseline},
+        },
     )
     return [teacher, int8, small]

@@ -7,7 +7,7 @@ import yaml
 from transformers import PreTrainedModel
 
 from artifacts import lively, tiny_artifact
-from checkpoints import TWEETS
+from checkpoints import TEXTS
 from chirplet.config.schema import bind
 from chirplet.data.batching.tokens import Tokens, tokenize
 from chirplet.quantizer.base import Calibration, Quantizer
@@ -31,12 +31,12 @@ QUANTIZERS = {
 
 
 class Small:
-    """A small artifact with its fp32 answers to the tweets."""
+    """A small artifact with its fp32 answers to the texts."""
 
     def __init__(self, folder: Path, base: Path) -> None:
         self.folder = tiny_artifact(base, folder)
         tokenizer, self.pad_id = open_tokenizer(folder, 32)
-        self.tokens: Tokens = tokenize(TWEETS, tokenizer, "twitter_roberta", 32)
+        self.tokens: Tokens = tokenize(TEXTS, tokenizer, "twitter_roberta", 32)
         self.model: PreTrainedModel = lively(load_model(folder)).eval()
         self.logits = predict_logits(PyTorchRuntime(self.model, bf16=False), self.tokens, self.pad_id, 4)
 

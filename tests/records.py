@@ -18,7 +18,7 @@ def make_record(**changes: Any) -> Record:
         predicted = np.where(np.arange(4) < right, target, (target + 1) % 3)
         metrics[split] = evaluate(2 * np.eye(3, dtype=np.float32)[predicted], target, LABELS)
     fields: dict[str, Any] = {
-        "schema_version": 1,
+        "schema_version": 2,
         "id": "0123456789ab" + "0" * 52,
         "stage": "finetune",
         "method": "full",

@@ -1,15 +1,15 @@
-"""Small but real runs: real tweets, a small BERT, everything else as configured."""
+"""Small but real runs: real texts, a small BERT, everything else as configured."""
 
 from pathlib import Path
 
 from places import SAMPLE
 
 WHOLE = "trainer.limit_train_batches=1.0"
-"""Every training tweet in every epoch: 36 steps."""
+"""Every training text in every epoch: 36 steps."""
 
 
 def small_run(encoder: Path, folder: Path) -> list[str]:
-    """Overrides for 18 steps on the sample's tweets from the checkpoint in `encoder`, with its cache in `folder`."""
+    """Overrides for 18 steps on the sample's texts from the checkpoint in `encoder`, with its cache in `folder`."""
     return [
         "model=local",
         f"model.name_or_path={encoder}",

@@ -25,12 +25,12 @@ GROUPS = (
 NEEDED = {
     "data/corona_nlp": ["data.dir={folder}"],
     "data/tweet_eval": ["data.dir={folder}"],
-    "data/csv": ["data.train={folder}/tweets.csv"],
+    "data/csv": ["data.train={folder}/texts.csv"],
     "model/local": ["model.name_or_path={folder}"],
-    "stage/predict": ["artifact={folder}", "input={folder}/tweets.csv", "output={folder}/labelled.csv"],
+    "stage/predict": ["artifact={folder}", "input={folder}/texts.csv", "output={folder}/labeled.csv"],
     "experiment/corona_minilm": ["data.dir={folder}"],
     "experiment/seed": ["data.dir={folder}"],
-    "experiment/seed_bertweet": ["data.dir={folder}"],
+    "experiment/original_study_bertweet": ["data.dir={folder}"],
 }
 
 
@@ -47,7 +47,7 @@ def option_files() -> list[str]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder that holds one of everything a configuration may ask to exist."""
-    for name in ("Corona_NLP_train.csv", "Corona_NLP_test.csv", "tweets.csv", "artifact.json", "mapping.txt"):
+    for name in ("Corona_NLP_train.csv", "Corona_NLP_test.csv", "texts.csv", "artifact.json", "mapping.txt"):
         (tmp_path / name).write_text("{}")
     for split in ("train", "val", "test"):
         for part in ("text", "labels"):

@@ -43,19 +43,20 @@ def tuned(unbroken) -> tuple[Path, int]:
 
 
 STAGES = {
-    "distill": ["stage=distill", "stage.cut.depth=1", "teacher=PARENT"],
+    "distill": ["stage=distill", "stage.cut.num_layers=1", "teacher=PARENT"],
     "prune": ["stage=prune", "stage.curve=[]", "pruner.every_steps=2", "artifact=PARENT"],
     "quantize": [
         "stage=quantize",
         "quantizer=qat",
         "stage.tolerance=null",
-        "stage.sensitivity_tweets=0",
+        "stage.sensitivity_texts=0",
         "artifact=PARENT",
     ],
 }
 STEPS = (
     "stage.steps={teacher: {stage: finetune, overrides: ['stage.measure_cost=false']},"
-    "student: {stage: distill, overrides: ['stage.cut.depth=1','stage.measure_cost=false','stage.control=false']}}"
+    "student: {stage: distill, overrides: ['stage.cut.num_layers=1','stage.measure_cost=false',"
+    "'stage.label_only_baseline=false']}}"
 )
 KILLED = {"finetune": 2 + 2, "distill": 1 + 1, "prune": 1 + 1, "quantize": 0 + 1, "chain": 2, "predict": 2}
 """Kills of each: at random moments, and in the midst of writing."""
@@ -108,22 +109,22 @@ def test_a_chain(unbroken, common, base, tmp_path):
 
 
 def test_labelling(tuned, common, tmp_path):
-    labelled, tweets = tmp_path / "labelled.csv", tmp_path / "tweets.csv"
-    tweets.write_text("text\n" + "what a lovely day\n" * 4000, encoding="utf-8")
+    labeled, examples = tmp_path / "labeled.csv", tmp_path / "texts.csv"
+    examples.write_text("text\n" + "what a lovely day\n" * 4000, encoding="utf-8")
     own = [override for override in common if not override.startswith("stage.")]
-    parts = ["stage=predict", f"artifact={tuned[0] / 'artifact'}", f"input={tweets}", "stage.chunk_rows=100"]
+    parts = ["stage=predict", f"artifact={tuned[0] / 'artifact'}", f"input={examples}", "stage.chunk_rows=100"]
     whole = tmp_path / "whole.csv"
     done([*own, *parts, f"output={whole}"], tmp_path / "unbroken")
-    overrides = [*own, *parts, f"output={labelled}"]
+    overrides = [*own, *parts, f"output={labeled}"]
     for old in (None, "the file of before"):
         if old is not None:
-            labelled.write_text(old, encoding="utf-8")
-        process = start(overrides, tmp_path / "broken", Moment(writing="labelled.csv"))
+            labeled.write_text(old, encoding="utf-8")
+        process = start(overrides, tmp_path / "broken", Moment(writing="labeled.csv"))
         process.join()
         assert process.exitcode == -signal.SIGKILL
-        assert (labelled.read_text(encoding="utf-8") if labelled.exists() else None) == old
+        assert (labeled.read_text(encoding="utf-8") if labeled.exists() else None) == old
     done(overrides, tmp_path / "broken")
-    assert labelled.read_bytes() == whole.read_bytes()
+    assert labeled.read_bytes() == whole.read_bytes()
     assert not leftovers(tmp_path)
 
 

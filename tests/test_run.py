@@ -69,7 +69,7 @@ def test_the_composed_configuration_can_be_shown():
     assert "vinai/bertweet-base" in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [["stage=finetune"], ["-m", "stage=finetune", "seed=1,2"], ["repeat=nowhere"]])
+@pytest.mark.parametrize("arguments", [["stage=finetune"], ["-m", "stage=finetune", "seed=1,2"], ["reproduce=nowhere"]])
 def test_windows_which_has_no_fcntl_is_refused_in_one_line(arguments, tmp_path):
     code = (
         "import runpy, sys; sys.modules['fcntl'] = None; "

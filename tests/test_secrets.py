@@ -21,10 +21,10 @@ KEYS = {
     "KAGGLE_KEY": "planted" + "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
 }
 NONE = "'stage.measure_cost=false'"
-OFF = "'stage.tolerance=null','stage.sensitivity_tweets=0'"
+OFF = "'stage.tolerance=null','stage.sensitivity_texts=0'"
 STEPS = (
     f"stage.steps={{teacher: {{stage: finetune, overrides: [{NONE}]}},"
-    f"student: {{stage: distill, of: teacher, overrides: ['stage.cut.depth=1',{NONE}]}},"
+    f"student: {{stage: distill, of: teacher, overrides: ['stage.cut.num_layers=1',{NONE}]}},"
     "sparse: {stage: prune, of: student, overrides: ['pruner=vocabulary','stage.recovery=none',"
     f"'stage.curve=[]',{NONE}]}},"
     f"half: {{stage: quantize, of: sparse, overrides: ['quantizer=bf16',{OFF},{NONE}]}}}}"

@@ -59,7 +59,7 @@ def test_no_target_of_a_record_is_made(folder, trace):
     )
     artifact = Artifact.open(folder)
     assert artifact.record.settings == planted
-    chirplet.load(folder)(["a tweet"])
+    chirplet.load(folder)(["a text"])
     trainable(folder)
     load_tokenizer(settings_of_artifact(artifact))
     assert artifact.scalars() and artifact.costs() == {}
@@ -156,9 +156,9 @@ def test_archives_are_read_by_member_and_nothing_is_unpacked(tmp_path, monkeypat
         ("link/passwd", tarfile.REGTYPE, b"x", ""),
         ("hard", tarfile.LNKTYPE, b"", "/etc/passwd"),
         ("pipe", tarfile.FIFOTYPE, b"", ""),
-        ("a/b.txt", tarfile.REGTYPE, b"tweets", ""),
+        ("a/b.txt", tarfile.REGTYPE, b"texts", ""),
     )
-    assert archive_member(hostile, "a/b.txt", 10, "x.tar.gz") == b"tweets"
+    assert archive_member(hostile, "a/b.txt", 10, "x.tar.gz") == b"texts"
     for name in ("link", "hard", "pipe"):
         with pytest.raises(DataError, match=f"{name} is no file of at most 10 bytes"):
             archive_member(hostile, name, 10, "x.tar.gz")
@@ -169,7 +169,7 @@ def test_archives_are_read_by_member_and_nothing_is_unpacked(tmp_path, monkeypat
 def test_a_bomb_is_refused_without_unpacking_it(member):
     import tracemalloc
 
-    bomb = archive(("bomb", tarfile.REGTYPE, b"\0" * (64 << 20), ""), ("a/b.txt", tarfile.REGTYPE, b"tweets", ""))
+    bomb = archive(("bomb", tarfile.REGTYPE, b"\0" * (64 << 20), ""), ("a/b.txt", tarfile.REGTYPE, b"texts", ""))
     tracemalloc.start()
     with pytest.raises(DataError, match=r"x.tar.gz: "):
         archive_member(bomb, member, 1000, "x.tar.gz")

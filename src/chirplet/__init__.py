@@ -1,4 +1,4 @@
-"""chirplet: small, fast, trustworthy tweet-sentiment models."""
+"""chirplet: small, fast, trustworthy text-sentiment models."""
 
 from typing import TYPE_CHECKING, Any
 

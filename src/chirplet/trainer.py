@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from pytorch_lightning.loggers import Logger
 
-    from chirplet.data.batching.batches import Share
+    from chirplet.data.batching.batches import Shard
 
 
 class TrainerSettings(Settings):
@@ -132,7 +132,7 @@ class TrainerSettings(Settings):
         loggers: "Sequence[Logger]",
         deterministic: bool,
         folder: Path,
-        share: "Share | None" = None,
+        shard: "Shard | None" = None,
     ) -> "pl.Trainer":
         """A Lightning trainer with these settings that writes below `folder`; alone, or with a `share` of the work."""
         import pytorch_lightning as pl
@@ -142,14 +142,14 @@ class TrainerSettings(Settings):
 
         strategy: Any = "auto"
         plugins: list[Any] = [DurableCheckpointIO()]
-        if share is not None:
-            from chirplet.module.ddp_strategy import Placed, Together
+        if shard is not None:
+            from chirplet.module.ddp_strategy import SharedBatchDDP, SingleNodeEnvironment
 
-            strategy = Together()
-            plugins.append(Placed(share))
+            strategy = SharedBatchDDP()
+            plugins.append(SingleNodeEnvironment(shard))
         return pl.Trainer(
             accelerator={"cuda": "gpu"}.get(self.device().type, self.device().type),
-            devices=1 if share is None else share.processes,
+            devices=1 if shard is None else shard.processes,
             strategy=strategy,
             use_distributed_sampler=False,  # our loaders share out by themselves
             precision=self.resolved_precision(),

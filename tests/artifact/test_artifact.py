@@ -1,4 +1,4 @@
-"""Artifacts are whole or absent, and say what is wrong when they are not."""
+"""Artifacts are written atomically, and say what is wrong when they are not."""
 
 import json
 import resource
@@ -9,18 +9,18 @@ import pytest
 from transformers import AutoModelForSequenceClassification
 
 from checkpoints import tiny_bert
-from chirplet.artifact.artifact import Artifact, check_folder, content_id, whole_or_absent, write_predictions
-from chirplet.data.base import Tweets
+from chirplet.artifact.artifact import Artifact, atomic_folder, check_folder, content_id, write_predictions
+from chirplet.data.base import Examples
 from chirplet.system.error import ArtifactError
 from records import make_record
 
 
-def tweets(n: int) -> Tweets:
-    return Tweets([f"a:{i}" for i in range(n)], ["x"] * n, np.arange(n) % 2, [None] * n)
+def examples(n: int) -> Examples:
+    return Examples([f"a:{i}" for i in range(n)], ["x"] * n, np.arange(n) % 2, [None] * n)
 
 
 def test_a_block_that_ends_well_leaves_the_whole_folder(tmp_path):
-    with whole_or_absent(tmp_path / "artifact") as folder:
+    with atomic_folder(tmp_path / "artifact") as folder:
         (folder / "a.txt").write_text("a")
         assert not (tmp_path / "artifact").exists()
     assert (tmp_path / "artifact" / "a.txt").read_text() == "a"
@@ -31,7 +31,7 @@ def test_a_block_that_ends_well_leaves_the_whole_folder(tmp_path):
     ("error", "told"), [(OSError(28, "No space left on device"), ArtifactError), (KeyError, KeyError)]
 )
 def test_a_block_that_fails_leaves_nothing(tmp_path, error, told):
-    with pytest.raises(told), whole_or_absent(tmp_path / "artifact") as folder:
+    with pytest.raises(told), atomic_folder(tmp_path / "artifact") as folder:
         (folder / "a.txt").write_text("a")
         raise error
     assert list(tmp_path.iterdir()) == []
@@ -44,7 +44,7 @@ def test_a_disk_that_fills_while_weights_are_written_leaves_nothing(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
         with pytest.raises(ArtifactError, match=r"could not write .*out'.*nothing was left there"):  # noqa: SIM117
-            with whole_or_absent(tmp_path / "out") as folder:
+            with atomic_folder(tmp_path / "out") as folder:
                 model.save_pretrained(folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -53,7 +53,7 @@ def test_a_disk_that_fills_while_weights_are_written_leaves_nothing(tmp_path):
 
 
 def test_artifacts_are_not_overwritten(tmp_path):
-    with pytest.raises(ArtifactError, match="exists already"), whole_or_absent(tmp_path):
+    with pytest.raises(ArtifactError, match="exists already"), atomic_folder(tmp_path):
         pass
 
 
@@ -69,7 +69,7 @@ def test_the_id_depends_on_names_and_bytes_but_not_on_record_and_card(tmp_path):
 
 def test_predictions_are_read_back_by_split(tmp_path):
     logits = np.arange(6, dtype=np.float32).reshape(3, 2)
-    write_predictions(tmp_path, {"val": (tweets(2), logits[:2]), "test": (tweets(3), logits)})
+    write_predictions(tmp_path, {"val": (examples(2), logits[:2]), "test": (examples(3), logits)})
     artifact = Artifact(tmp_path, make_record(labels=["a", "b"]))
     found = artifact.predictions("test")
     assert found.row_id == ["a:0", "a:1", "a:2"]

@@ -14,14 +14,14 @@ from hydra import compose, initialize_config_dir
 import chirplet
 from checkpoints import tiny_bert
 from chirplet.artifact.artifact import RECORD, Artifact, Record
-from chirplet.artifact.hub import check_whole
+from chirplet.artifact.hub import check_complete
 from chirplet.cli.binding import parse
 from chirplet.cli.experiment import execute, for_record, run_of
 from chirplet.cli.reproduce.choices import choices
 from chirplet.cli.reproduce.inputs import check_given, pinned
-from chirplet.cli.reproduce.reproduce import _tell_changes
+from chirplet.cli.reproduce.reproduce import _print_changes
 from chirplet.cli.reproduce.settings import restored
-from chirplet.cli.reproduce.verdict import tell_verdict
+from chirplet.cli.reproduce.verdict import print_verdict
 from chirplet.cli.same_inputs import check_same
 from chirplet.report import comparison_page, pruning
 from chirplet.report.candidates import open_candidates
@@ -30,7 +30,7 @@ from chirplet.report.comparison_table import as_csv, comparison_table, markdown,
 from chirplet.stage.distillation.student import own_start
 from chirplet.stage.distillation.teachers import open_teachers
 from chirplet.stage.output.write_artifact import lineage_of
-from chirplet.stage.prune import _beside
+from chirplet.stage.prune import _other_runs
 from chirplet.stage.run.parent import open_parent, settings_of
 from chirplet.system.error import ArtifactError
 from chirplet.system.error_messages import explain
@@ -57,7 +57,7 @@ def base(tmp_path_factory) -> Path:
     (folder / "more.csv").write_text("text\na day\nanother day\n", encoding="utf-8")
     few = ["trainer.max_epochs=1", "trainer.limit_train_batches=1", "logger=none", "data.folds=4"]
     common = [*small_run(encoder, folder), *few]
-    learning = ["stage=distill", f"teacher={folder}/teacher/artifact", f"transfer={folder}/more.csv"]
+    learning = ["stage=distill", f"teacher={folder}/teacher/artifact", f"unlabeled_files={folder}/more.csv"]
     for name, overrides in {"teacher": ["stage=finetune"], "student": learning}.items():
         with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
             execute(compose("config", overrides=[*common, *overrides]), folder / name, [*common, *overrides])
@@ -72,19 +72,19 @@ def part(values: dict[str, Any], *names: str) -> dict[str, Any]:
 def record(base) -> dict[str, Any]:
     """What code reads of the student's, as if it had been measured, pruned and made from an artifact too."""
     written: dict[str, Any] = json.loads((base / "student" / "artifact" / RECORD).read_text(encoding="utf-8"))
-    beside = {"times_tweets_per_s": 2.0, "times_latency": 2.0, "times_bytes": 0.5}
-    written["cost"] = cost(1.0, 2.0, 3.0) | {"beside": beside, "device": "cpu", "mb": 1.0}
+    compared_with = {"times_texts_per_s": 2.0, "times_latency": 2.0, "times_bytes": 0.5}
+    written["cost"] = cost(1.0, 2.0, 3.0) | {"compared_with": compared_with, "device": "cpu", "mb": 1.0}
     written["settings"] = {"pruner": {"sparsity": 0.5}}
     written["parent"] = "a" * 64
     written["metrics"] = {"test": written["metrics"]["test"] | {"confusion_matrix": []}}
     training, config = written["training"], written["config"]
-    control = part(training["control"]["test"], "accuracy", "difference")
-    training = part(training, "threads", "teachers", "tweets", "device") | {"control": {"test": control}}
+    baseline = part(training["label_only_baseline"]["test"], "accuracy", "difference")
+    training = part(training, "threads", "teachers", "texts", "device") | {"label_only_baseline": {"test": baseline}}
     training["teachers"] = {name: part(teacher, "stage") for name, teacher in training["teachers"].items()}
     written["training"] = training | {"final": False, "runtime": "pytorch", "pruning": {"reached": 0.5}}
     config["data"] = part(config["data"], "_target_", "train", "val", "repair", "folds", "fold")
     written["config"] = part(config, "data", "stage", "trainer", "callback", "student")
-    assert Record.model_validate(written).training["control"]["test"]["difference"]
+    assert Record.model_validate(written).training["label_only_baseline"]["test"]["difference"]
     return written
 
 
@@ -125,13 +125,13 @@ def openers(base, tmp_path_factory) -> dict[str, Callable[[Path], object]]:
 
     def repeated(folder: Path) -> None:
         recorded = Artifact.open(folder).record
-        own = ["teacher", "transfer", "data.train", "cache_dir"]
-        files = [f"teacher={sound.folder}", f"transfer={base}/more.csv", f"repeat={folder}"]
+        own = ["teacher", "unlabeled_files", "data.train", "cache_dir"]
+        files = [f"teacher={sound.folder}", f"unlabeled_files={base}/more.csv", f"reproduce={folder}"]
         again = restored(composed_again(*choices(recorded), *files), recorded.config, own)
         check_given(again, recorded, own)
         experiment = parse(pinned(again, recorded, own))
-        _tell_changes(for_record(again), recorded.config)
-        tell_verdict(recorded, sound.record, "name")
+        _print_changes(for_record(again), recorded.config)
+        print_verdict(recorded, sound.record, "name")
         check_same(experiment, recorded, own)
 
     def started_from(folder: Path) -> None:
@@ -142,9 +142,9 @@ def openers(base, tmp_path_factory) -> dict[str, Callable[[Path], object]]:
         "load": lambda folder: chirplet.load(folder)(["a day"]),
         "prune and quantize": child,
         "distill": taught,
-        "repeat": repeated,
+        "reproduce": repeated,
         "finetune": started_from,
-        "push": check_whole,
+        "push": check_complete,
     }
 
 
@@ -158,9 +158,9 @@ def pages(base) -> Callable[[Path], None]:
         comparison_page.page(comparison, None, None)
         other = Artifact.open(folder).record
         pruned = {"training": {"pruning": {"sparsity": {}, "reached": 0.1}}}
-        pruned |= {"settings": {"pruner": {"sparsity": 0.1}, "recovery": "none", "curve_tweets": 9}}
+        pruned |= {"settings": {"pruner": {"sparsity": 0.1}, "recovery": "none", "curve_texts": 9}}
         own = other.model_copy(update=pruned | {"id": "b" * 64})
-        pruning.page(own, other, _beside(own, folder.parents[1]))
+        pruning.page(own, other, _other_runs(own, folder.parents[1]))
 
     return drawn
 

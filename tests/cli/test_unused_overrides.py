@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
         ("prune", "teacher=null", "; artifact=DIR is what it starts from"),
         ("finetune", "artifact=null", ""),
         ("finetune", "quantizer.reduce_range=auto", ""),
-        ("chain", "input=tweets.csv", ""),
+        ("chain", "input=texts.csv", ""),
         ("compare", "artifact=null", ""),
     ],
 )
@@ -43,7 +43,7 @@ def test_what_a_stage_makes_nothing_of_is_told(stage, override, told, compose_co
         ("distill", ["teacher=null", "model@student=minilm", "student.max_length=32", "distiller=hidden"]),
         ("quantize", ["artifact=null", "quantizer=qat", "quantizer.epochs=2"]),
         ("prune", ["artifact=null", "pruner=structured", "~logger"]),
-        ("chain", ["model@teacher=minilm", "teacher.max_length=32", "pruner=structured", "transfer=null"]),
+        ("chain", ["model@teacher=minilm", "teacher.max_length=32", "pruner=structured", "unlabeled_files=null"]),
         ("compare", ["artifacts=null", "baseline=null"]),
         ("predict", ["artifact=null", "input=-", "output=-"]),
         ("explore", ["model=bertweet"]),

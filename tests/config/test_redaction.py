@@ -62,9 +62,9 @@ def test_overrides_stay_as_they_were_typed():
 @pytest.mark.parametrize(
     ("override", "kept"),
     [
-        ("data.train=${oc.env:D}/tweets.csv", "data.train=${oc.env:D}/tweets.csv"),
-        ("data.train=/home/me/tweets.csv", "data.train=tweets.csv"),
-        ("data.train=${oc.env:D,/home/me/tweets.csv}", "data.train=${oc.env:D,tweets.csv}"),
+        ("data.train=${oc.env:D}/texts.csv", "data.train=${oc.env:D}/texts.csv"),
+        ("data.train=/home/me/texts.csv", "data.train=texts.csv"),
+        ("data.train=${oc.env:D,/home/me/texts.csv}", "data.train=${oc.env:D,texts.csv}"),
     ],
 )
 def test_overrides_are_as_typed_but_for_the_way_to_files(override, kept):

@@ -36,19 +36,19 @@ def bert(layers: int = 2, width: int = 16, heads: int = 4, seed: int = 0) -> Ber
 
 
 def batch(padding: int = 0) -> dict[str, torch.Tensor]:
-    """Three tweets of 7, 4 and 2 tokens, with so many columns of padding more."""
+    """Three texts of 7, 4 and 2 tokens, with so many columns of padding more."""
     lengths = torch.tensor([7, 4, 2])
     mask = (torch.arange(7 + padding) < lengths[:, None]).long()
     ids = torch.randint(1, 50, (3, 7), generator=torch.Generator().manual_seed(3))
     return {"input_ids": torch.nn.functional.pad(ids, (0, padding)) * mask, "attention_mask": mask}
 
 
-def value(distiller: Distiller, student, teacher, tweets) -> torch.Tensor:
+def value(distiller: Distiller, student, teacher, examples) -> torch.Tensor:
     torch.manual_seed(0)  # of a projection
     loss = distiller.imitation(student.config, teacher.config)
     with torch.no_grad():
-        told = observe(teacher, tweets)
-    return loss(observe(student, tweets), told, tweets["attention_mask"])
+        told = observe(teacher, examples)
+    return loss(observe(student, examples), told, examples["attention_mask"])
 
 
 def test_it_is_configured_by_its_file(name):

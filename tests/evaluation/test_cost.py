@@ -9,7 +9,7 @@ from transformers import AutoModelForSequenceClassification
 from checkpoints import tiny_bert
 from chirplet.data.batching.tokens import Tokens
 from chirplet.evaluation import isolated_process as fresh
-from chirplet.evaluation.cost import Timed, count_bytes, time_by_turns
+from chirplet.evaluation.cost import Timed, count_bytes, time_interleaved
 from chirplet.evaluation.isolated_process import settings
 from chirplet.evaluation.parameter_count import count_parameters
 from chirplet.runtime.base import Runtime
@@ -35,12 +35,12 @@ def test_bytes_leave_out_what_does_not_run_the_model(tmp_path):
 
 def test_the_saved_folder_is_timed_in_a_process_of_its_own(tmp_path):
     AutoModelForSequenceClassification.from_pretrained(tiny_bert(tmp_path / "base")).save_pretrained(tmp_path / "out")
-    (timed,) = time_by_turns([Timed(tmp_path / "out", TOKENS, pad_id=0)], threads=1, rounds=1)
+    (timed,) = time_interleaved([Timed(tmp_path / "out", TOKENS, pad_id=0)], threads=1, rounds=1)
     assert timed["threads"] == 1
-    assert timed["tweets_timed"] >= 10 and timed["tweets_timed"] % 10 == 0
+    assert timed["texts_timed"] >= 10 and timed["texts_timed"] % 10 == 0
     assert timed["mean_tokens"] == 6.0
     assert 0 < timed["latency_ms"]["p50"] <= timed["latency_ms"]["p95"]
-    assert timed["tweets_per_s"] > 0
+    assert timed["texts_per_s"] > 0
 
 
 class SlowToStart(Runtime):
@@ -74,10 +74,10 @@ def test_what_a_runtime_prepares_once_is_not_timed(monkeypatch):
     lengths = np.repeat([2, 4, 6], fresh.BATCH_SIZE)
     tokens = Tokens(np.full(lengths.sum(), 7, np.int32), np.cumsum([0, *lengths]))
     timed = fresh.timed(runtime, tokens, pad_id=0)
-    assert timed["tweets_per_s"] == pytest.approx(1000 * fresh.BATCH_SIZE)
+    assert timed["texts_per_s"] == pytest.approx(1000 * fresh.BATCH_SIZE)
     assert timed["latency_ms"] == pytest.approx({"p50": 1.0, "p95": 1.0})
     # Over and over again: what takes a moment is timed for longer than that.
-    assert timed["tweets_timed"] == pytest.approx(fresh.THROUGHPUT_S * 1000 * fresh.BATCH_SIZE, rel=0.01)
+    assert timed["texts_timed"] == pytest.approx(fresh.THROUGHPUT_S * 1000 * fresh.BATCH_SIZE, rel=0.01)
     assert runtime.lengths == {2, 4, 6}
 
 
@@ -88,4 +88,4 @@ def test_the_process_is_told_where_to_compute():
 
 def test_a_folder_that_does_not_open_is_told(tmp_path):
     with pytest.raises(ArtifactError, match="could not run the saved model"):
-        time_by_turns([Timed(tmp_path, TOKENS, pad_id=0)], threads=None, rounds=1)
+        time_interleaved([Timed(tmp_path, TOKENS, pad_id=0)], threads=None, rounds=1)

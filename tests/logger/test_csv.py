@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chirplet.logger.base import End, Findings, Identity, Sheet
+from chirplet.logger.base import End, Identity, Results, Sheet
 from chirplet.logger.csv import CsvSettings
 
 
@@ -80,7 +80,7 @@ def test_formulas_in_texts_and_labels_are_text(tmp_path):
     settings = CsvSettings(name="metrics")
     logger = settings.build(Identity(tmp_path, tmp_path, "group", "finetune", None, (), ()))
     _ = logger.experiment
-    sheet = Sheet(["row", "tweet", "true", "loss"], [["a.csv:1", "=1+1", "@x", -0.5], ["a.csv:2", "fine", "-1", 0.5]])
-    settings.show(logger, Findings(mistakes={"val": sheet}))
+    sheet = Sheet(["row", "text", "true", "loss"], [["a.csv:1", "=1+1", "@x", -0.5], ["a.csv:2", "fine", "-1", 0.5]])
+    settings.show(logger, Results(mistakes={"val": sheet}))
     with (Path(logger.log_dir) / "worst_mistakes_val.csv").open(newline="", encoding="utf-8") as file:
         assert list(csv.reader(file))[1:] == [["a.csv:1", "'=1+1", "'@x", "-0.5"], ["a.csv:2", "fine", "-1", "0.5"]]

@@ -54,7 +54,7 @@ def test_confusions_and_mistakes_stand_beside_the_csv_file(finished, artifact):
     assert [list(map(int, row[1:])) for row in rows] == artifact.record.metrics["val"]["confusion_matrix"]
     with (finished / "metrics" / "worst_mistakes_val.csv").open(newline="", encoding="utf-8") as file:
         mistakes = list(csv.DictReader(file))
-    assert all(row["true"] != row["predicted"] and row["tweet"] for row in mistakes)
+    assert all(row["true"] != row["predicted"] and row["text"] for row in mistakes)
 
 
 def test_tensorboard_events_hold_the_metrics_of_the_record(finished, artifact):

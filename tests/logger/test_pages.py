@@ -16,7 +16,7 @@ pytest.importorskip("wandb")
 def test_a_comparison_is_tracked_with_its_fronts(compose_config, tmp_path):
     folders = family(tmp_path / "made")
     named = f"artifacts=[{','.join(map(str, folders))}]"
-    execute(compose_config("stage=compare", named, "stage.tweets=false", "logger=[csv,wandb]"), tmp_path / "out")
+    execute(compose_config("stage=compare", named, "stage.texts=false", "logger=[csv,wandb]"), tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         ".lock", "comparison.csv", "comparison.md", "report.html", "wandb",
     }  # fmt: skip
@@ -36,11 +36,13 @@ def test_a_comparison_is_tracked_with_its_fronts(compose_config, tmp_path):
 
 def test_sensitivities_are_a_file_beside_the_run_and_a_page(tmp_path):
     layers = {"encoder.layer.0": {"divergence": 0.2, "loss_rise": 0.1}, "head": {"divergence": 0.1, "loss_rise": 0.0}}
-    record = make_record(stage="quantize", method="onnx_int8", training={"sensitivity": layers, "kept": ["head"]})
+    record = make_record(
+        stage="quantize", method="onnx_int8", training={"sensitivity": layers, "excluded_layers": ["head"]}
+    )
     pages = quantize._figures(record, tmp_path / "sensitivity.svg")
     saved = (tmp_path / "sensitivity.svg").read_text()
     assert saved[saved.index("<svg") :] in pages["sensitivity"]
     assert pages["sensitivity"].startswith("<!doctype html>")
-    none = record.model_copy(update={"training": {"sensitivity": {}, "kept": []}})
+    none = record.model_copy(update={"training": {"sensitivity": {}, "excluded_layers": []}})
     assert quantize._figures(none, tmp_path / "other.svg") == {}
     assert not (tmp_path / "other.svg").exists()

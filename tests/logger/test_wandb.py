@@ -101,14 +101,14 @@ def test_no_secret_is_in_any_file_of_the_run(tracked):
 
 def test_runs_are_closed_with_their_exit_codes_and_keep_apart(compose_config, tmp_path):
     run = run_of(parse(compose_config("logger=wandb")), tmp_path / "student", {})
-    inner = run_of(parse(compose_config("logger=wandb")), tmp_path / "control", {})
+    inner = run_of(parse(compose_config("logger=wandb")), tmp_path / "label_only_baseline", {})
     with pytest.raises(Interrupted), open_loggers(run, "distill") as [student]:
-        with pytest.raises(Pruned), open_loggers(inner, "control") as [control]:
-            control.log_metrics({"of": 1.0}, 1)
+        with pytest.raises(Pruned), open_loggers(inner, "label_only_baseline") as [baseline]:
+            baseline.log_metrics({"of": 1.0}, 1)
             raise Pruned
         student.log_metrics({"of": 2.0}, 2)
         raise Interrupted
-    outer, within = read_run(tmp_path / "student"), read_run(tmp_path / "control")
+    outer, within = read_run(tmp_path / "student"), read_run(tmp_path / "label_only_baseline")
     assert [row["of"] for row in outer.history] == [2.0]
     assert [row["of"] for row in within.history] == [1.0]
     assert outer.exit_code == 130

@@ -8,7 +8,7 @@ import pytest
 from chirplet.metric.classification import evaluate, scalars
 
 LABELS = ("bad", "good")
-# Five tweets: truth bad bad bad good good, predicted bad bad good good bad.
+# Five texts: truth bad bad bad good good, predicted bad bad good good bad.
 LOGITS = np.array([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0], [0.0, 2.0], [2.0, 0.0]], dtype=np.float32)
 TRUTH = np.array([0, 0, 0, 1, 1])
 
@@ -34,7 +34,7 @@ def test_loss_and_calibration_by_hand():
     metrics = evaluate(LOGITS, TRUTH, LABELS)
     confidence = 1 / (1 + math.exp(-2))
     assert metrics["loss"] == pytest.approx(-(3 * math.log(confidence) + 2 * math.log(1 - confidence)) / 5, rel=1e-5)
-    # Every tweet has the same confidence, so one bin holds them all.
+    # Every text has the same confidence, so one bin holds them all.
     assert metrics["calibration_error"] == pytest.approx(confidence - 3 / 5, rel=1e-5)
 
 

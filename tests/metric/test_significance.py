@@ -1,4 +1,4 @@
-"""Intervals and p-values: by hand, and against drawing tweets one by one."""
+"""Intervals and p-values: by hand, and against drawing texts one by one."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_the_interval_is_that_of_drawing_tweets_again():
 
 
 def test_the_interval_is_near_the_normal_one_by_hand():
-    """Of 1,000 tweets 60 and 40: 0.02, with the standard error sqrt((0.1 - 0.0004) / 1000) = 0.00998."""
+    """Of 1,000 texts 60 and 40: 0.02, with the standard error sqrt((0.1 - 0.0004) / 1000) = 0.00998."""
     found = accuracy_difference(*pair(60, 40, both=800, neither=100), **ASK)
     assert found.value == pytest.approx(0.02)
     assert (found.low, found.high) == pytest.approx((0.02 - 1.96 * 0.00998, 0.02 + 1.96 * 0.00998), abs=0.0015)
@@ -77,7 +77,7 @@ def test_other_tweets_cannot_be_compared(first, second):
 
 
 def test_the_interval_covers_the_true_difference_as_often_as_it_says():
-    """A thousand sets of 400 tweets, of which one classifier alone is right on 12% and the other alone on 7%."""
+    """A thousand sets of 400 texts, of which one classifier alone is right on 12% and the other alone on 7%."""
     random = np.random.default_rng(11)
     covered = 0
     for _ in range(1000):

@@ -36,7 +36,7 @@ def test_every_schedule_reaches_the_peak_after_the_warm_up(name):
 
 
 def test_balanced_weights_by_hand():
-    # 6 tweets of 3 classes with 3, 2, 1: 6 / (3 * count)
+    # 6 texts of 3 classes with 3, 2, 1: 6 / (3 * count)
     assert balanced_weights(np.array([0, 0, 0, 1, 1, 2]), 3).tolist() == pytest.approx([2 / 3, 1.0, 2.0])
 
 

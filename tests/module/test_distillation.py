@@ -43,13 +43,13 @@ def test_blend_by_hand():
 
 
 @given(st.integers(0, 8), st.integers(0, 8))
-def test_a_tweet_without_label_adds_nothing_to_the_labels_share(labelled, unlabelled):
-    count = labelled + unlabelled
+def test_a_tweet_without_label_adds_nothing_to_the_labels_share(labeled, unlabelled):
+    count = labeled + unlabelled
     if count == 0:
         return
-    labels = torch.tensor([1] * labelled + [-100] * unlabelled)
+    labels = torch.tensor([1] * labeled + [-100] * unlabelled)
     loss = blend(torch.zeros(count, 2), {"labels": labels}, torch.tensor(0.0), 1.0, None, 0.0)
-    assert loss.item() == pytest.approx(LN2 * labelled / count)
+    assert loss.item() == pytest.approx(LN2 * labeled / count)
 
 
 def test_the_loss_of_a_student_by_its_parts(student_batch):
@@ -71,7 +71,7 @@ def test_the_loss_of_a_student_by_its_parts(student_batch):
     logits = student(batch)
     hard = torch.nn.functional.cross_entropy(logits, batch["labels"], weight=weights, label_smoothing=0.1)
     soft = soft_loss(logits, batch[TEACHER_LOGITS], 2.0)
-    # Three of the four tweets have a label.
+    # Three of the four texts have a label.
     torch.testing.assert_close(student.training_step(batch, 0), 0.3 * 0.75 * hard + 0.7 * soft)
 
 

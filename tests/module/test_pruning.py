@@ -10,7 +10,7 @@ from chirplet.model.family.parameter_groups import parameter_groups
 from chirplet.module.classifier import Optimization
 from chirplet.module.distillation import TEACHER_LOGITS
 from chirplet.module.pruning import Recovery
-from chirplet.pruner.masking.masks import Ramp, lowest_of_all, prunable, sparsity_of
+from chirplet.pruner.masking.masks import Ramp, global_magnitude_mask, prunable, sparsity_of
 from chirplet.pruner.masking.schedule import Masking, Moving, Rising, ScoredWeight
 from chirplet.runtime.pytorch import load_model
 
@@ -66,7 +66,9 @@ def test_the_loss_is_the_labels_alone_where_there_is_no_teacher(model, batch):
 
 
 def test_masks_are_saved_with_a_checkpoint(model, folder):
-    masks = lowest_of_all({name: weight.detach().abs() for name, weight in prunable(model, "body").items()}, 0.5)
+    masks = global_magnitude_mask(
+        {name: weight.detach().abs() for name, weight in prunable(model, "body").items()}, 0.5
+    )
     state = recovery(model, Masking(model, masks)).state_dict()
     other = load_model(folder)
     fresh = Masking(other, {name: torch.ones_like(mask) for name, mask in masks.items()})
@@ -79,7 +81,7 @@ def test_rising_masks_are_renewed_when_due_and_once_a_step(model):
 
     def remask(sparsity):
         asked.append(sparsity)
-        return lowest_of_all({name: weight.detach().abs() for name, weight in weights.items()}, sparsity)
+        return global_magnitude_mask({name: weight.detach().abs() for name, weight in weights.items()}, sparsity)
 
     weights = prunable(model, "body")
     whole = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}

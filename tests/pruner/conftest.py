@@ -1,4 +1,4 @@
-"""A trained-looking classifier with train tweets to prune it by."""
+"""A trained-looking classifier with train texts to prune it by."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from artifacts import tiny_artifact
-from checkpoints import TWEETS, settings_of, tiny_bert
+from checkpoints import TEXTS, settings_of, tiny_bert
 from chirplet.data.batching.tokens import tokenize
 from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.pruner.masking.calibration import CalibrationData
@@ -28,17 +28,17 @@ def model(classifier):
 
 @pytest.fixture(scope="session")
 def evidence_for() -> Callable[[Path, list[str]], CalibrationData]:
-    """CalibrationData for the checkpoint in a folder: these tweets, with labels one after the other."""
+    """CalibrationData for the checkpoint in a folder: these texts, with labels one after the other."""
 
-    def made(folder: Path, tweets: list[str]) -> CalibrationData:
+    def made(folder: Path, examples: list[str]) -> CalibrationData:
         tokenizer = load_tokenizer(settings_of(folder))
-        tokens = tokenize(tweets, tokenizer, "none", 64)
-        labels = np.arange(len(tweets), dtype=np.int64) % 3
+        tokens = tokenize(examples, tokenizer, "none", 64)
+        labels = np.arange(len(examples), dtype=np.int64) % 3
         return CalibrationData(tokens, labels, int(tokenizer.pad_token_id), tokenizer, lambda: tokens)
 
     return made
 
 
 @pytest.fixture
-def evidence(classifier, evidence_for) -> CalibrationData:
-    return evidence_for(classifier, TWEETS)
+def calibration(classifier, evidence_for) -> CalibrationData:
+    return evidence_for(classifier, TEXTS)

@@ -19,7 +19,7 @@ PRUNERS = [
     Wanda(**SCORED, schedule="one_shot"),
     Wanda(**SCORED, schedule="cubic"),
     Movement(**SCORED, score_learning_rate=1e-2),
-    Structured(layers=1, feed_forward=48, heads=1),
+    Structured(layers=1, intermediate_size=48, heads=1),
     Vocabulary(min_count=3, max_shift=None),
 ]
 
@@ -30,17 +30,17 @@ def pruner(request):
 
 
 @pytest.fixture
-def pruned(pruner, model, evidence):
-    return pruner.prune(model, evidence)
+def pruned(pruner, model, calibration):
+    return pruner.prune(model, calibration)
 
 
 def counted(model) -> int:
     return sum(int(parameter.count_nonzero()) for parameter in model.parameters())
 
 
-def logits(model, tokenizer, tweets) -> torch.Tensor:
+def logits(model, tokenizer, examples) -> torch.Tensor:
     with torch.inference_mode():
-        return model(**tokenizer(tweets, padding=True, return_tensors="pt")).logits
+        return model(**tokenizer(examples, padding=True, return_tensors="pt")).logits
 
 
 def test_what_is_pruned_before_training_is_gone_and_nothing_else_is(pruner, pruned, classifier):
@@ -59,36 +59,36 @@ def test_masks_are_where_the_zeros_are(pruned):
 def test_the_model_is_what_its_config_says_when_it_is_saved_and_opened(pruned, tmp_path):
     pruned.model.save_pretrained(tmp_path)
     again = load_model(tmp_path).eval()
-    tweets = ["what a lovely morning", "prices are a scam http"]
-    expected = logits(pruned.model, pruned.tokenizer, tweets)
-    torch.testing.assert_close(logits(again, pruned.tokenizer, tweets), expected)
+    examples = ["what a lovely morning", "prices are a scam http"]
+    expected = logits(pruned.model, pruned.tokenizer, examples)
+    torch.testing.assert_close(logits(again, pruned.tokenizer, examples), expected)
 
 
-def test_the_same_model_and_tweets_give_the_same(pruner, pruned, classifier, evidence):
-    again = pruner.prune(load_model(classifier).eval(), evidence).model.state_dict()
+def test_the_same_model_and_tweets_give_the_same(pruner, pruned, classifier, calibration):
+    again = pruner.prune(load_model(classifier).eval(), calibration).model.state_dict()
     assert all(torch.equal(value, again[name]) for name, value in pruned.model.state_dict().items())
 
 
-def test_pruning_again_is_possible_and_takes_nothing_back(pruner, pruned, evidence):
+def test_pruning_again_is_possible_and_takes_nothing_back(pruner, pruned, calibration):
     if isinstance(pruner, Structured):
         pytest.skip("what keeps all there is was refused")
     before = {name: value.clone() for name, value in pruned.model.state_dict().items()}
-    again = pruner.prune(pruned.model, type(evidence)(**{**evidence.__dict__, "tokenizer": pruned.tokenizer}))
+    again = pruner.prune(pruned.model, type(calibration)(**{**calibration.__dict__, "tokenizer": pruned.tokenizer}))
     if not isinstance(pruner, Vocabulary):
         assert all(not again.model.state_dict()[name][value == 0].any() for name, value in before.items())
 
 
-def test_training_moves_the_rest_and_leaves_the_zeros(pruner, pruned, evidence):
+def test_training_moves_the_rest_and_leaves_the_zeros(pruner, pruned, calibration):
     """Three steps by hand, as the Lightning module takes them."""
     model = pruned.model.train()
     zeros = {name: parameter == 0 for name, parameter in model.named_parameters()}
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    masking = pruner.masking(pruned, evidence, steps=3)
+    masking = pruner.masking(pruned, calibration, steps=3)
     assert isinstance(masking, Masking)
     for group in masking.groups():
         optimizer.add_param_group(group)
-    ids, mask = map(torch.from_numpy, padded(evidence.tokens, [0, 1, 2, 3], evidence.pad_id))
+    ids, mask = map(torch.from_numpy, padded(calibration.tokens, [0, 1, 2, 3], calibration.pad_id))
     ids = ids.clamp(max=model.config.vocab_size - 1)
     for step in range(3):
         masking.before_step(step)

@@ -40,9 +40,9 @@ def test_a_layer_that_is_kept_is_the_one_that_was_there(model):
         assert torch.equal(value, smaller.bert.encoder.layer[0].state_dict()[name])
 
 
-def test_importance_is_what_a_finite_change_of_the_loss_says(model, evidence):
-    """|a · dL/da| is the derivative of the loss by a factor on the neuron's outgoing weights, at 1, tweet by tweet."""
-    heads, neurons = importances(model, evidence)
+def test_importance_is_what_a_finite_change_of_the_loss_says(model, calibration):
+    """|a · dL/da| is the derivative of the loss by a factor on the neuron's outgoing weights, at 1, text by text."""
+    heads, neurons = importances(model, calibration)
     step = 1e-2
     assert heads.shape == (2, 2)
     assert neurons.shape == (2, 64)
@@ -55,22 +55,22 @@ def test_importance_is_what_a_finite_change_of_the_loss_says(model, evidence):
             with torch.no_grad():
                 dense.weight.copy_(before)
                 dense.weight[:, column] *= factor
-                losses.append([_loss(model, evidence, i) for i in range(len(evidence.tokens))])
+                losses.append([_loss(model, calibration, i) for i in range(len(calibration.tokens))])
                 dense.weight.copy_(before)
         changes = (torch.tensor(losses[0]) - torch.tensor(losses[1])).abs() / (2 * step)
         assert float(found) == pytest.approx(float(changes.sum()), rel=0.05)
 
 
-def _loss(model, evidence, i: int) -> float:
-    ids = torch.tensor(evidence.tokens[i][None].astype("int64"))
-    return float(model.double()(input_ids=ids, labels=torch.tensor([evidence.labels[i]])).loss)
+def _loss(model, calibration, i: int) -> float:
+    ids = torch.tensor(calibration.tokens[i][None].astype("int64"))
+    return float(model.double()(input_ids=ids, labels=torch.tensor([calibration.labels[i]])).loss)
 
 
-def test_of_a_layer_that_does_nothing_all_is_kept(model, evidence):
+def test_of_a_layer_that_does_nothing_all_is_kept(model, calibration):
     """Not an undefined share, which JSON has no word for."""
     with torch.no_grad():
         model.bert.encoder.layer[0].output.dense.weight.zero_()
-    facts = Structured(layers=None, feed_forward=8, heads=None).prune(model, evidence).facts
+    facts = Structured(layers=None, intermediate_size=8, heads=None).prune(model, calibration).facts
     assert facts["importance_kept"]["0"] == 1.0
     assert 0 < facts["importance_kept"]["1"] < 1
 
@@ -79,10 +79,10 @@ def test_heads_that_do_not_divide_the_width_are_refused(model):
     config = model.config
     config.num_attention_heads = 4
     with pytest.raises(PruningError, match=r"pruner\.heads: got 3, .* width 32, .* should be one of 1, 2, 4"):
-        Structured(layers=None, feed_forward=None, heads=3).kept(config)
+        Structured(layers=None, intermediate_size=None, heads=3).kept(config)
 
 
 def test_another_architecture_is_refused(model):
     model.config.model_type = "gpt2"
     with pytest.raises(PruningError, match="structured knows bert"):
-        Structured(layers=1, feed_forward=None, heads=None).kept(model.config)
+        Structured(layers=1, intermediate_size=None, heads=None).kept(model.config)

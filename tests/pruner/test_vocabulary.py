@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from artifacts import tiny_artifact
-from checkpoints import TWEETS, settings_of, tiny_bert, tiny_bertweet, tiny_roberta
+from checkpoints import TEXTS, settings_of, tiny_bert, tiny_bertweet, tiny_roberta
 from chirplet.data.batching.tokens import save_tokenizer
 from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.pruner.tokens.embedding import keep_rows
@@ -26,7 +26,7 @@ def logits(model, ids: list[list[int]]) -> torch.Tensor:
 
 
 def test_tweets_whose_tokens_were_kept_have_the_same_logits(folder, evidence_for, tmp_path):
-    train = TWEETS[:8]
+    train = TEXTS[:8]
     model, tokenizer = load_model(folder).eval(), load_tokenizer(settings_of(folder))
     expected = logits(model, tokenizer(train)["input_ids"])
     rows = model.get_input_embeddings().num_embeddings

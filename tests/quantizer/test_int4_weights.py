@@ -6,7 +6,7 @@ import torch
 from transformers import PreTrainedModel
 
 from artifacts import lively, tiny_artifact
-from checkpoints import TWEETS, tiny_bert
+from checkpoints import TEXTS, tiny_bert
 from chirplet.data.batching.tokens import tokenize
 from chirplet.evaluation.parameter_count import count_parameters
 from chirplet.quantizer.base import Calibration
@@ -48,14 +48,14 @@ def test_the_first_of_two_codes_is_in_the_lower_half_of_a_byte():
 def test_words_that_are_kept_have_eight_bits(tmp_path):
     parent = tiny_artifact(tiny_bert(tmp_path / "base"), tmp_path / "parent")
     tokenizer, pad_id = open_tokenizer(parent, 32)
-    tokens = tokenize(TWEETS, tokenizer, "none", 32)
+    tokens = tokenize(TEXTS, tokenizer, "none", 32)
     model = lively(load_model(parent)).eval()
     words = "bert.embeddings.word_embeddings"
     made = Int4Weights(block_size=16, activations="fp32").prepare(model, Calibration(tokens, pad_id), tmp_path)
     found, sizes = {}, {}
-    for name, kept in {"all": list(made.layers), "but words": [one for one in made.layers if one != words]}.items():
+    for name, excluded in {"all": list(made.layers), "but words": [one for one in made.layers if one != words]}.items():
         (tmp_path / name).mkdir()
-        made.write(tmp_path / name, kept)
+        made.write(tmp_path / name, excluded)
         opened = open_runtime(tmp_path / name, accelerator="cpu", threads=1, precision="stored")
         found[name] = predict_logits(opened, tokens, pad_id, 4)
         sizes[name] = (tmp_path / name / "model.onnx").stat().st_size
@@ -67,13 +67,13 @@ def test_words_that_are_kept_have_eight_bits(tmp_path):
     assert sizes["all"] - sizes["but words"] <= rows * (width + 4 - width // 2 - 4 * width // 16) + 4 * width + 500
 
 
-def rounded_model(model: PreTrainedModel, size: int, kept: str) -> PreTrainedModel:
+def rounded_model(model: PreTrainedModel, size: int, excluded: str) -> PreTrainedModel:
     """The model with the weights that its file should hold, in fp32."""
     with torch.no_grad():
         for name, module in model.named_modules():
             linear = isinstance(module, torch.nn.Linear)
             if linear or name.endswith("word_embeddings"):
-                values = restored(module.weight.detach().numpy(), size, 8 if name == kept else 4)
+                values = restored(module.weight.detach().numpy(), size, 8 if name == excluded else 4)
                 module.weight.copy_(torch.from_numpy(values))
     return model
 
@@ -83,16 +83,16 @@ def test_the_file_computes_with_the_weights_that_its_codes_stand_for(size, tmp_p
     """Layers have 32 and 64 inputs, so blocks of 128 are not full."""
     parent = tiny_artifact(tiny_bert(tmp_path / "base"), tmp_path / "parent")
     tokenizer, pad_id = open_tokenizer(parent, 32)
-    tokens = tokenize(TWEETS, tokenizer, "none", 32)
+    tokens = tokenize(TEXTS, tokenizer, "none", 32)
     model = lively(load_model(parent)).eval()
-    kept, positions = "bert.encoder.layer.0.output.dense", "bert.embeddings.position_embeddings"
+    excluded, positions = "bert.encoder.layer.0.output.dense", "bert.embeddings.position_embeddings"
     made = Int4Weights(block_size=size, activations="fp32").prepare(model, Calibration(tokens, pad_id), tmp_path)
-    assert {kept, positions} <= set(made.layers)
+    assert {excluded, positions} <= set(made.layers)
     (tmp_path / "written").mkdir()
-    made.write(tmp_path / "written", [kept, positions])
+    made.write(tmp_path / "written", [excluded, positions])
     opened = open_runtime(tmp_path / "written", accelerator="cpu", threads=1, precision="stored")
     found = predict_logits(opened, tokens, pad_id, 4)
-    expected = predict_logits(PyTorchRuntime(rounded_model(model, size, kept), bf16=False), tokens, pad_id, 4)
+    expected = predict_logits(PyTorchRuntime(rounded_model(model, size, excluded), bf16=False), tokens, pad_id, 4)
     # Positions stand in fp16.
     np.testing.assert_allclose(found, expected, atol=0.003 * np.abs(expected).max())
     counts, before = count_parameters(tmp_path / "written"), count_parameters(parent)

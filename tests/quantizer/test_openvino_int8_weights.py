@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from artifacts import tiny_artifact
-from checkpoints import TWEETS, tiny_bert
+from checkpoints import TEXTS, tiny_bert
 from chirplet.data.batching.tokens import tokenize
 from chirplet.quantizer.base import Calibration
 from chirplet.quantizer.openvino_int8_weights import OpenVinoInt8Weights
@@ -27,14 +27,14 @@ def parent(tmp_path_factory):
 
 def prepared(parent, workspace, group_size):
     tokenizer, pad_id = open_tokenizer(parent, 32)
-    tokens = tokenize(TWEETS, tokenizer, "none", 32)
+    tokens = tokenize(TEXTS, tokenizer, "none", 32)
     workspace.mkdir()
     made = OpenVinoInt8Weights(group_size=group_size).prepare(
         load_model(parent).eval(), Calibration(tokens, pad_id), workspace
     )
 
-    def answers(kept=()):
-        made.write(workspace, kept)
+    def answers(excluded=()):
+        made.write(workspace, excluded)
         runtime = open_runtime(workspace, accelerator="cpu", threads=1, precision="32-true")
         return predict_logits(runtime, tokens, pad_id, 4)
 

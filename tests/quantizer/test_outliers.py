@@ -18,7 +18,7 @@ from chirplet.data.batching.tokens import Tokens
 from chirplet.evaluation.evaluator import Quality
 from chirplet.model.family.base import encoder_layers
 from chirplet.quantizer.base import Calibration, Quantizer
-from chirplet.quantizer.mixed_precision.search import fewest_kept, sensitivities
+from chirplet.quantizer.mixed_precision.search import fewest_excluded, sensitivities
 from chirplet.quantizer.onnx_int8 import OnnxInt8
 from chirplet.quantizer.openvino_int8_weights import OpenVinoInt8Weights
 from chirplet.quantizer.torch_int8 import TorchInt8
@@ -30,7 +30,7 @@ from chirplet.system.hardware import cpu_has_vnni
 WORDS, LENGTH, CLASSES = 60, 12, 4
 
 
-def tweets(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def examples(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Rows of words whose label is the class that most of their words are of."""
     random = torch.Generator().manual_seed(seed)
     ids = torch.randint(4, WORDS, (count, LENGTH), generator=random)
@@ -48,7 +48,7 @@ def trained() -> PreTrainedModel:
     )  # fmt: skip
     model = BertForSequenceClassification(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
-    ids, labels = tweets(4000, seed=1)
+    ids, labels = examples(4000, seed=1)
     for _ in range(8):
         for rows in torch.randperm(len(ids)).split(64):
             optimizer.zero_grad()
@@ -72,10 +72,10 @@ def _move(writer: torch.nn.Module, reader: torch.nn.Linear, channel: int, factor
 
 
 class Part:
-    """Tweets, and how right a model is on them."""
+    """Texts, and how right a model is on them."""
 
     def __init__(self, model: PreTrainedModel, seed: int) -> None:
-        ids, labels = tweets(1200, seed)
+        ids, labels = examples(1200, seed)
         self.labels = labels.numpy()
         self.tokens = Tokens(ids.int().numpy().ravel(), np.arange(len(ids) + 1) * LENGTH)
         self.fp32 = self.logits(PyTorchRuntime(model, bf16=False))
@@ -99,22 +99,22 @@ class Case:
         plant(self.model, channel=5, factor=1000.0)
         self.val, self.test = Part(self.model, seed=2), Part(self.model, seed=3)
 
-    def quantized(self, quantizer: Quantizer, kept: Collection[str] | None = None) -> tuple[Quality, list[str]]:
+    def quantized(self, quantizer: Quantizer, excluded: Collection[str] | None = None) -> tuple[Quality, list[str]]:
         """Its quality, with the fewest layers kept where none are given."""
         work = Path(tempfile.mkdtemp(dir=self.folder))
         quantization = quantizer.prepare(self.model, Calibration(self.val.tokens, 0), work)
 
-        def judge(kept: Collection[str], part: Part = self.val) -> Quality:
+        def evaluate_splits(excluded: Collection[str], part: Part = self.val) -> Quality:
             folder = Path(tempfile.mkdtemp(dir=self.folder))
-            quantization.write(folder, kept)
+            quantization.write(folder, excluded)
             runtime = open_runtime(folder, accelerator="cpu", threads=1, precision="stored")
             return part.quality(part.logits(runtime))
 
-        if kept is None:
+        if excluded is None:
             fp32 = self.val.quality(self.val.fp32)
-            order = sensitivities(quantization.layers, fp32, judge)
-            kept, _ = fewest_kept(order, fp32, 0.003, judge)
-        return judge(kept, self.test), list(kept)
+            order = sensitivities(quantization.layers, fp32, evaluate_splits)
+            excluded, _ = fewest_excluded(order, fp32, 0.003, evaluate_splits)
+        return evaluate_splits(excluded, self.test), list(excluded)
 
 
 @pytest.fixture(scope="module")
@@ -129,16 +129,16 @@ def test_planting_changes_nothing_in_fp32(case):
 
 def test_one_scale_for_all_collapses_and_the_default_does_not(case):
     fp32 = case.test.quality(case.test.fp32).accuracy
-    collapsed, _ = case.quantized(TorchInt8(weights="per_tensor"), kept=())
+    collapsed, _ = case.quantized(TorchInt8(weights="per_tensor"), excluded=())
     assert collapsed.accuracy <= fp32 - 0.20
-    default, kept = case.quantized(OnnxInt8(reduce_range="auto"))
+    default, excluded = case.quantized(OnnxInt8(reduce_range="auto"))
     assert default.accuracy >= fp32 - 0.01
-    assert 0 < len(kept) < 8, "a few layers, not all"
-    assert any("pooler" in name for name in kept)
+    assert 0 < len(excluded) < 8, "a few layers, not all"
+    assert any("pooler" in name for name in excluded)
 
 
 @pytest.mark.skipif(not cpu_has_vnni(), reason="this CPU has no VNNI")
 def test_scales_of_tokens_and_groups_bear_more_than_one_for_a_batch(case):
-    plain, _ = case.quantized(OnnxInt8(reduce_range="auto"), kept=())
-    grouped, _ = case.quantized(OpenVinoInt8Weights(group_size=16), kept=())
+    plain, _ = case.quantized(OnnxInt8(reduce_range="auto"), excluded=())
+    grouped, _ = case.quantized(OpenVinoInt8Weights(group_size=16), excluded=())
     assert grouped.loss < plain.loss

@@ -51,10 +51,10 @@ def test_the_contract(name, small, tmp_path):
 def test_what_is_kept_is_as_it_was(name, small, tmp_path):
     quantization = prepared(name, small, tmp_path / "work")
     errors = []
-    for kept in ((), quantization.layers[: len(quantization.layers) // 2], quantization.layers):
-        folder = tmp_path / str(len(kept))
+    for excluded in ((), quantization.layers[: len(quantization.layers) // 2], quantization.layers):
+        folder = tmp_path / str(len(excluded))
         folder.mkdir()
-        quantization.write(folder, kept)
+        quantization.write(folder, excluded)
         errors.append(float(np.abs(small.answers(folder) - small.logits).max()))
     assert errors[2] < 0.05 * np.abs(small.logits).max()
     if not name.startswith("openvino"):

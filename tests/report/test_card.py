@@ -39,20 +39,26 @@ def test_figures_and_classes_are_the_records():
 
 def test_it_says_how_to_use_it_and_what_was_done_to_the_text():
     card = model_card(make_record())
-    assert "python run.py stage=predict artifact=DIR input=tweets.csv output=labelled.csv" in card
+    assert "python run.py stage=predict artifact=DIR input=texts.csv output=labeled.csv" in card
     assert "max_length=32" in card and "preset `twitter_roberta`" in card and "entities were repaired" in card
     assert "repaired:" not in model_card(make_record(config={"data": {"repair": False}}))
     assert "Found: 3 duplicate." in card and "Left out of train: 1 duplicate." in card
-    assert "errs on 50 of 100 tweets of the test split" in card
+    assert "errs on 50 of 100 texts of the test split" in card
 
 
 def test_a_quantized_model_is_not_said_to_run_by_transformers():
     assert 'pipeline("text-classification"' in model_card(make_record())
     found = {"layer.0": {"divergence": 0.25, "loss_rise": 0.125}}
-    training = {"runtime": "onnxruntime", "kept": [], "sensitivity": found, "tried": [{"kept": 0}], "seconds": 41.25}
+    training = {
+        "runtime": "onnxruntime",
+        "excluded_layers": [],
+        "sensitivity": found,
+        "tried": [{"excluded_layers": 0}],
+        "seconds": 41.25,
+    }
     card = model_card(make_record(stage="quantize", method="onnx_int8", training=training))
     assert "pipeline(" not in card and "onnxruntime runs it" in card
-    assert 'chirplet.load("DIR")(["a tweet"]).labels' in card
+    assert 'chirplet.load("DIR")(["a text"]).labels' in card
     assert ModelCard(card).data.library_name == "chirplet"
     rows = [row[0] for row in tables(card)]
     assert "seconds" in rows and "tried" not in rows and not any("sensitivity" in row for row in rows)
@@ -61,7 +67,7 @@ def test_a_quantized_model_is_not_said_to_run_by_transformers():
 def test_without_test_figures_it_does_not_pretend():
     only_val = {"val": make_record().metrics["val"]}
     card = model_card(make_record(metrics=only_val))
-    assert "The test split was not read" in card and "errs on 25 of 100 tweets of the val split" in card
+    assert "The test split was not read" in card and "errs on 25 of 100 texts of the val split" in card
     nothing = model_card(make_record(metrics={}, cost={}, training={}))
     assert "judged on no split" in nothing and "None were measured." in nothing and "## Cost" not in nothing
     assert "errs on" not in nothing and "model-index" not in nothing

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 
 from chirplet.artifact.artifact import Artifact
-from chirplet.data.base import Tweets
+from chirplet.data.base import Examples
 from chirplet.metric.significance import mcnemar_p
 from chirplet.report.candidates import find_artifacts, names_of, open_candidates
 from chirplet.report.comparison import advise, compare, front
 from chirplet.report.comparison_table import as_csv, columns, comparison_table, markdown, notes
 from chirplet.system.error import ArtifactError
-from comparisons import TWEETS, N, ancestor, cost, family, write_artifact
+from comparisons import TEXTS, N, ancestor, cost, family, write_artifact
 from records import make_record
 
 
 def compared(folders, baseline=None, split=None):
-    candidates, judged = open_candidates(folders, split)
-    return compare(candidates, judged, baseline, seed=0)
+    candidates, evaluated = open_candidates(folders, split)
+    return compare(candidates, evaluated, baseline, seed=0)
 
 
 def by_name(comparison):
@@ -85,7 +85,7 @@ def test_drops_and_lineage_by_hand(tmp_path):
     assert student.from_parent.mcnemar_p == mcnemar_p(right, others) == 2 / 2**7
     assert rows["teacher"].from_parent is None
     assert (rows["teacher"].from_baseline.value, rows["teacher"].from_baseline.high) == (0.0, 0.0)
-    assert student.control == {"accuracy": 0.5, "gain": 0.2, "low": 0.1, "high": 0.3, "mcnemar_p": 0.01}
+    assert student.label_only_baseline == {"accuracy": 0.5, "gain": 0.2, "low": 0.1, "high": 0.3, "mcnemar_p": 0.01}
 
 
 def test_the_baseline_may_be_chosen_and_must_be_there(tmp_path):
@@ -112,7 +112,7 @@ def test_seeds_of_the_same_run_are_folded(tmp_path):
     assert rows["teacher"].seeds == [1, 2]
     assert rows["teacher"].figures["test/accuracy"] == pytest.approx(35 / N)
     assert rows["teacher"].spread["test/accuracy"] == pytest.approx(np.std([34 / N, 36 / N], ddof=1))
-    # Each seed from its own teacher: one and two tweets.
+    # Each seed from its own teacher: one and two texts.
     assert rows["int8"].from_parent.value == pytest.approx(1.5 / N)
     assert rows["int8"].from_parent.mcnemar_p is None
     assert "0.8750 ± 0.0354" in markdown(comparison)
@@ -145,9 +145,9 @@ def test_what_differs_is_told_and_nothing_is_compared(tmp_path):
     write_artifact(tmp_path / "untested", "d", {"val": 30})
     with pytest.raises(ArtifactError, match="'untested' was not judged on test, and others were"):
         compared([first, tmp_path / "untested"])
-    fewer = Tweets(TWEETS.row_id[:-1], TWEETS.text[:-1], TWEETS.label[:-1], TWEETS.date[:-1])
-    write_artifact(tmp_path / "fewer", "e", {"test": 30}, tweets=fewer)
-    with pytest.raises(ArtifactError, match=r"'first' and 'fewer' were judged on different test tweets .*40 and 39"):
+    fewer = Examples(TEXTS.row_id[:-1], TEXTS.text[:-1], TEXTS.label[:-1], TEXTS.date[:-1])
+    write_artifact(tmp_path / "fewer", "e", {"test": 30}, examples=fewer)
+    with pytest.raises(ArtifactError, match=r"'first' and 'fewer' were judged on different test texts .*40 and 39"):
         compared([first, tmp_path / "fewer"])
 
 
@@ -161,7 +161,7 @@ def test_validation_is_what_is_compared_where_none_was_tested(tmp_path):
 def test_the_front_is_what_no_other_beats(tmp_path):
     rows = compared(family(tmp_path)).rows
     assert [row.name for row in front(rows, "cost/mb", "test/accuracy", more_is_better=False)] == ["int8", "teacher"]
-    assert [row.name for row in front(rows, "cost/tweets_per_s", "test/accuracy", more_is_better=True)] == [
+    assert [row.name for row in front(rows, "cost/texts_per_s", "test/accuracy", more_is_better=True)] == [
         "int8",
         "teacher",
     ]
@@ -171,7 +171,7 @@ def test_the_advice_is_the_fastest_that_is_right_enough_on_validation(tmp_path):
     comparison = compared(family(tmp_path / "a"))
     advice = advise(comparison, 0.0)
     assert advice.row.name == "int8"  # no drop on val, though there is one on test
-    assert (advice.times_tweets_per_s, advice.times_smaller) == (4.0, 4.0)
+    assert (advice.times_texts_per_s, advice.times_smaller) == (4.0, 4.0)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_speeds_of_another_machine_than_the_baseline_s_are_marked(tmp_path):
     ]
     comparison = compared(folders, baseline="here")
     shown = {column.heading: [column.shown(row) for row in comparison.rows] for column in columns(comparison)}
-    assert shown["tweets/s"] == ["1,000", "1,000 *", "1,000 *", ""]
+    assert shown["texts/s"] == ["1,000", "1,000 *", "1,000 *", ""]
     assert shown["ms"] == ["1.00", "1.00 *", "1.00 *", ""] and "faster" not in shown
     (line,) = notes(comparison)
     assert (
@@ -276,13 +276,13 @@ def test_an_artifact_without_overrides_in_its_record_is_from_before_they_were_ke
 
 
 def test_what_a_student_learnt_from_sets_it_apart(tmp_path):
-    """Files of tweets without labels, and every one of several teachers."""
+    """Files of texts without labels, and every one of several teachers."""
     two, others = ({name.ljust(12, "0"): {} for name in names} for names in ("ab", "ac"))
     told = [
-        {"teachers": two, "tweets": {"transfer": 0}},
-        {"teachers": two, "tweets": {"transfer": 0}},
-        {"teachers": two, "tweets": {"transfer": 9, "transfer_files": {"more.csv": "0"}}},
-        {"teachers": others, "tweets": {"transfer": 0}},
+        {"teachers": two, "texts": {"unlabeled": 0}},
+        {"teachers": two, "texts": {"unlabeled": 0}},
+        {"teachers": two, "texts": {"unlabeled": 9, "unlabeled_files": {"more.csv": "0"}}},
+        {"teachers": others, "texts": {"unlabeled": 0}},
     ]
     folders = [
         write_artifact(tmp_path / f"s{seed}", f"d{seed}", {"test": 30}, seed=seed, stage="distill", training=training)

@@ -10,7 +10,7 @@ import pytest
 from chirplet.report.candidates import open_candidates
 from chirplet.report.comparison import advise, compare
 from chirplet.report.comparison_page import SCRIPT, Texts, _cost_figures, page
-from comparisons import TEXTS, TWEETS, N, cost, family, write_artifact
+from comparisons import TEXTS, N, cost, family, write_artifact
 from pages import Reader, browser_dom
 from records import make_record
 
@@ -58,7 +58,7 @@ def test_everything_that_was_asked_for_is_there(html):
         "All of them",
         "Accuracy and what it costs",
         "Calibration",
-        "Kinds of tweets",
+        "Kinds of texts",
         "with hashtags",
         "without URLs",
         "0 to 15",
@@ -102,8 +102,8 @@ def test_confusions_are_counted(html):
 
 def test_without_texts_nothing_is_said_of_tweets(tmp_path):
     html = made(family(tmp_path))
-    assert "Kinds of tweets" not in html and "Where they part ways" not in html
-    assert "stage.tweets=false" in html
+    assert "Kinds of texts" not in html and "Where they part ways" not in html
+    assert "stage.texts=false" in html
 
 
 def test_without_costs_there_is_no_advice_and_no_figure_of_them(tmp_path):
@@ -114,9 +114,9 @@ def test_without_costs_there_is_no_advice_and_no_figure_of_them(tmp_path):
 
 
 def test_a_handful_of_tweets_is_too_few_for_a_figure_of_calibration(tmp_path):
-    few = TWEETS.take(np.arange(6))
+    few = TEXTS.take(np.arange(6))
     folders = [
-        write_artifact(tmp_path / name, name, {"test": count}, tweets=few) for name, count in (("a", 6), ("b", 5))
+        write_artifact(tmp_path / name, name, {"test": count}, examples=few) for name, count in (("a", 6), ("b", 5))
     ]
     assert "<h2>Calibration" not in made(folders)
 
@@ -161,7 +161,7 @@ def test_times_of_several_machines_are_in_no_figure(tmp_path):
     )
     captions = read(made([*family(tmp_path / "a"), other])).text
     assert "Accuracy against million bytes" in captions
-    assert "Accuracy against milliseconds" not in captions and "Accuracy against tweets" not in captions
+    assert "Accuracy against milliseconds" not in captions and "Accuracy against texts" not in captions
 
 
 def test_all_teachers_are_named(tmp_path):

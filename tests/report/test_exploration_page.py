@@ -1,9 +1,9 @@
-"""The page opens anywhere, and tweets cannot do anything on it."""
+"""The page opens anywhere, and texts cannot do anything on it."""
 
 import numpy as np
 import pytest
 
-from chirplet.data.base import Corpus, DataReport, Tweets
+from chirplet.data.base import Corpus, DataReport, Examples
 from chirplet.data.preparation.exploration import Exploration, explore
 from chirplet.report.exploration import histogram_shares, page, tables
 from chirplet.system.console import console
@@ -13,10 +13,10 @@ HOSTILE = "<script>alert(1)</script>"
 
 
 def corpus(dated: bool = True) -> Corpus:
-    def tweets(split: str) -> Tweets:
-        texts = [f'{HOSTILE} #tag @user "{split}"', "a $1 and $2 tweet", "<img src=x onerror=alert(2)>"]
+    def examples(split: str) -> Examples:
+        texts = [f'{HOSTILE} #tag @user "{split}"', "a $1 and $2 text", "<img src=x onerror=alert(2)>"]
         dates = ["2020-03-01", "2020-03-04", None] if dated else [None] * 3
-        return Tweets([f"{split}:{i}" for i in range(3)], texts, np.array([0, 1, 1]), dates)
+        return Examples([f"{split}:{i}" for i in range(3)], texts, np.array([0, 1, 1]), dates)
 
     report = DataReport(
         repaired={HOSTILE: 1},
@@ -26,7 +26,7 @@ def corpus(dated: bool = True) -> Corpus:
         examples={"duplicate": [HOSTILE]},
     )
     labels = (f"{HOSTILE} & $x$", "good [red]")
-    return Corpus(HOSTILE, labels, tweets("train"), tweets("val"), tweets("test"), "ab" * 32, report)
+    return Corpus(HOSTILE, labels, examples("train"), examples("val"), examples("test"), "ab" * 32, report)
 
 
 def seen(dated: bool = True) -> Exploration:
@@ -46,7 +46,7 @@ def test_hostile_text_is_shown_and_never_run(reader):
     names = {tag for tag, _ in reader.tags}
     assert not names & {"script", "img", "iframe", "link", "object", "a"}
     assert not any(name.startswith("on") for _, attributes in reader.tags for name in attributes)
-    for shown in (HOSTILE, "<img src=x onerror=alert(2)>", f"{HOSTILE} & $x$", "a $1 and $2 tweet"):
+    for shown in (HOSTILE, "<img src=x onerror=alert(2)>", f"{HOSTILE} & $x$", "a $1 and $2 text"):
         assert shown in reader.text
 
 

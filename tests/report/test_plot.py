@@ -17,7 +17,7 @@ FIGURES = {
     "histogram": lambda: plot.share_histogram(
         np.array([0.0, 1, 2]), {"train": np.array([0.5, 0.5])}, "tokens", "share", "alt", (1.0, "cut")
     ),
-    "days": lambda: plot.time_series(DAYS, {"train": [1, 2, 3]}, "tweets", "alt"),
+    "days": lambda: plot.time_series(DAYS, {"train": [1, 2, 3]}, "texts", "alt"),
     "points": lambda: plot.scatter({"one": [plot.Point("a<b", 1.0, 0.5, True)]}, [(1.0, 0.5)], "MB", "share", "alt"),
     "intervals": lambda: plot.intervals(["a<b"], [(0.0, -1.0, 1.0)], "points", "alt", mark=0.0),
 }

@@ -16,9 +16,9 @@ SPARSITY = {
 
 def pruned(sparsity: float, identity: str, recovery: str = "distill", **pruning):
     told = {"sparsity": SPARSITY, "reached": sparsity + 0.01} | pruning
-    settings = {"recovery": recovery, "curve_tweets": 100, "pruner": {"sparsity": sparsity, "scope": "body"}}
+    settings = {"recovery": recovery, "curve_texts": 100, "pruner": {"sparsity": sparsity, "scope": "body"}}
     cost = {"params_total": 10, "params_nonzero": 4, "bytes_compressed": 2_000_000, "bytes_on_disk": 4_000_000}
-    cost |= {"tweets_per_s": 100.0, "beside": {"times_tweets_per_s": 0.99}}
+    cost |= {"texts_per_s": 100.0, "compared_with": {"times_texts_per_s": 0.99}}
     training = {"steps": 300, "pruning": told}
     return make_record(
         id=identity * 64, stage="prune", method="magnitude", settings=settings, training=training, cost=cost
@@ -66,4 +66,4 @@ def test_tables(pruning):
 
 
 def test_nothing_is_called_faster_than_it_was_measured():
-    assert cost_line(pruned(0.5, "a")).endswith("0.99 times the parent's tweets/s")
+    assert cost_line(pruned(0.5, "a")).endswith("0.99 times the parent's texts/s")

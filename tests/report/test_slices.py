@@ -1,4 +1,4 @@
-"""Parts of a set of tweets, by hand."""
+"""Parts of a set of texts, by hand."""
 
 import numpy as np
 

@@ -19,10 +19,10 @@ def test_metrics_by_split(capsys):
     rows = shown(metrics_table(make_record()), capsys)
     assert rows[0] == ["finetune (full) on vader_tweets"]
     assert ["metric", "train", "val", "test"] in rows
-    assert ["tweets", "4", "4", "4"] in rows
-    # Of four tweets, 4, 3 and 2 are right.
+    assert ["texts", "4", "4", "4"] in rows
+    # Of four texts, 4, 3 and 2 are right.
     assert ["accuracy", "1.0000", "0.7500", "0.5000"] in rows
-    # val: F1 of the three classes is 2/3 (one of two predictions right), 1 and 2/3 (one of two tweets found).
+    # val: F1 of the three classes is 2/3 (one of two predictions right), 1 and 2/3 (one of two texts found).
     assert ["F1, macro", "1.0000", "0.7778", "0.5000"] in rows
     assert {row[0] for row in rows} >= set(METRICS.values())
 
@@ -40,8 +40,8 @@ def test_random_weights_cannot_be_overlooked(make, capsys):
 
 def test_scores_by_class(capsys):
     rows = shown(per_class_table(make_record(), "test"), capsys)
-    assert ["label", "tweets", "f1", "precision", "recall"] in rows
-    # test: Negative is right once, and said of both Extremely Positive tweets too.
+    assert ["label", "texts", "f1", "precision", "recall"] in rows
+    # test: Negative is right once, and said of both Extremely Positive texts too.
     assert ["Negative", "1", "0.5000", "0.3333", "1.0000"] in rows
     assert ["Extremely Positive", "2", "0.0000", "0.0000", "0.0000"] in rows
 

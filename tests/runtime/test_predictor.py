@@ -6,7 +6,7 @@ import pytest
 
 import chirplet
 from artifacts import tiny_artifact
-from checkpoints import TWEETS, tiny_bert, tiny_bertweet
+from checkpoints import TEXTS, tiny_bert, tiny_bertweet
 from chirplet.artifact.artifact import write_record
 from chirplet.system.error import ArtifactError, ConfigError, DataError, ModelError
 from records import LABELS, make_record
@@ -20,13 +20,13 @@ def folder(tmp_path_factory):
 
 def test_labels_are_those_of_the_largest_probability_in_the_order_given(folder):
     predictor = chirplet.load(folder, batch_size=3, threads=1)
-    found = predictor(TWEETS)
+    found = predictor(TEXTS)
     assert predictor.labels == LABELS
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
     assert found.labels == [LABELS[row.argmax()] for row in found.probabilities]
     assert len(set(found.labels)) > 1
     for place in (0, 7, -1):
-        assert predictor([TWEETS[place]]).labels == [found.labels[place]]
+        assert predictor([TEXTS[place]]).labels == [found.labels[place]]
 
 
 def test_texts_are_repaired_and_cleaned(folder):
@@ -44,7 +44,7 @@ def test_no_texts_and_an_empty_text(folder):
 
 def test_bertweet_has_its_own_tokenizer(tmp_path):
     made = tiny_artifact(tiny_bertweet(tmp_path / "base"), tmp_path / "made", make_record(cleaning="bertweet"))
-    assert len(chirplet.load(made)(TWEETS).labels) == len(TWEETS)
+    assert len(chirplet.load(made)(TEXTS).labels) == len(TEXTS)
 
 
 def test_what_is_no_artifact_or_does_not_fit_is_told(folder, tmp_path):
@@ -72,14 +72,14 @@ def test_arguments_that_cannot_be_are_told(folder):
 
 def test_one_text_is_one_text(folder):
     predictor = chirplet.load(folder)
-    assert predictor(TWEETS[0]).labels == predictor([TWEETS[0]]).labels
+    assert predictor(TEXTS[0]).labels == predictor([TEXTS[0]]).labels
     assert predictor("").probabilities.shape == (1, len(LABELS))
 
 
 @pytest.mark.parametrize("make", [tuple, np.array, pd.Series, lambda texts: pd.Series(texts, dtype="string")])
 def test_sequences_of_texts_are_what_a_list_is(make, folder):
     predictor = chirplet.load(folder)
-    assert predictor(make(TWEETS)).labels == predictor(TWEETS).labels
+    assert predictor(make(TEXTS)).labels == predictor(TEXTS).labels
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from artifacts import lively, tiny_artifact
-from checkpoints import TWEETS, tiny_bert
+from checkpoints import TEXTS, tiny_bert
 from chirplet.artifact.artifact import PROBE
 from chirplet.data.batching.tokens import tokenize
 from chirplet.model.loading.bundled import bundled_folder
@@ -40,7 +40,7 @@ HEAD_SIZE = 16
 @pytest.fixture(scope="module")
 def tokens(folder):
     tokenizer, pad_id = open_tokenizer(folder, 32)
-    return tokenize(TWEETS * 2, tokenizer, "none", 32), pad_id
+    return tokenize(TEXTS * 2, tokenizer, "none", 32), pad_id
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
     tokenizer, pad_id = open_tokenizer(parent, 32)
     made = place / "made"
     made.mkdir()
-    calibration = Calibration(tokenize(TWEETS, tokenizer, "none", 32), pad_id)
+    calibration = Calibration(tokenize(TEXTS, tokenizer, "none", 32), pad_id)
     OpenVinoInt8Weights(group_size="auto").prepare(model, calibration, place).write(made, ())
     for file in ("tokenizer.json", "artifact.json"):
         (made / file).write_bytes((parent / file).read_bytes())
@@ -152,7 +152,7 @@ def test_what_is_wrong_in_every_way_is_refused_in_a_line(folder, monkeypatch):
     line = str(caught.value)
     assert line.startswith(f"artifact: '{folder}' answers its probe otherwise here: logits are off by ")
     assert line.count(cpu_kind()) == 2, "who made it, and where it is"
-    assert f"; python run.py repeat={folder} makes one that works here" in line and "\n" not in line
+    assert f"; python run.py reproduce={folder} makes one that works here" in line and "\n" not in line
     assert np.isfinite(opened(folder, verify=False).logits(*next(read_probe(folder).asked([[0]])))).all()
 
 
@@ -218,14 +218,14 @@ def fp32(minilm):
     """Logits of one text of each length by PyTorch; by length, with its ids."""
     model, tokenizer, _ = minilm
     runtime = PyTorchRuntime(model, bf16=False)
-    whole = np.array(tokenizer([" ".join(TWEETS)], truncation=True, max_length=64)["input_ids"], np.int64)
+    whole = np.array(tokenizer([" ".join(TEXTS)], truncation=True, max_length=64)["input_ids"], np.int64)
     cut = {length: whole[:, :length] for length in range(1, 65)}
     return {length: (ids, runtime.logits(ids, np.ones_like(ids))) for length, ids in cut.items()}
 
 
 QUANTIZERS = {
     "onnx_int8": OnnxInt8(reduce_range="auto"),
-    "openvino_int8": OpenVinoInt8(tweets=20, smooth_quant_alpha=0.95),
+    "openvino_int8": OpenVinoInt8(examples=20, smooth_quant_alpha=0.95),
     "openvino_int8_weights": OpenVinoInt8Weights(group_size="auto"),
 }
 
@@ -233,7 +233,7 @@ QUANTIZERS = {
 @pytest.mark.parametrize("name", QUANTIZERS)
 def test_the_real_graph_is_right_at_every_length(name, minilm, prober, fp32, tmp_path):
     model, tokenizer, pad_id = minilm
-    calibration = Calibration(tokenize(TWEETS, tokenizer, "none", 64), pad_id)
+    calibration = Calibration(tokenize(TEXTS, tokenizer, "none", 64), pad_id)
     made = tmp_path / "made"
     made.mkdir()
     QUANTIZERS[name].prepare(model, calibration, tmp_path).write(made, ())

@@ -1,4 +1,4 @@
-"""Logits come back in the order the tweets were given in."""
+"""Logits come back in the order the texts were given in."""
 
 import numpy as np
 import torch

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from artifacts import tiny_artifact
-from checkpoints import TWEETS, tiny_bert
+from checkpoints import TEXTS, tiny_bert
 from chirplet.data.batching.tokens import tokenize
 from chirplet.quantizer.base import Calibration
 from chirplet.quantizer.onnx_int8 import OnnxInt8
@@ -39,7 +39,7 @@ def parent(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tokens(parent):
     tokenizer, pad_id = open_tokenizer(parent, 32)
-    return tokenize(TWEETS * 2, tokenizer, "none", 32), pad_id
+    return tokenize(TEXTS * 2, tokenizer, "none", 32), pad_id
 
 
 @pytest.fixture(scope="module", params=QUANTIZERS)

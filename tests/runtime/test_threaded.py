@@ -12,14 +12,14 @@ from chirplet.runtime.open import open_runtime
 from chirplet.runtime.threaded import PART, parts
 
 
-def batch(tweets, tokens=17, seed=0):
-    lengths = 1 + np.arange(tweets) * (tokens - 1) // max(tweets - 1, 1)
+def batch(examples, tokens=17, seed=0):
+    lengths = 1 + np.arange(examples) * (tokens - 1) // max(examples - 1, 1)
     mask = (np.arange(tokens) < lengths[:, None]).astype(np.int64)
-    return np.random.default_rng(seed).integers(5, 100, size=(tweets, tokens)) * mask, mask
+    return np.random.default_rng(seed).integers(5, 100, size=(examples, tokens)) * mask, mask
 
 
 @pytest.mark.parametrize(
-    ("tweets", "threads", "sizes"),
+    ("texts", "threads", "sizes"),
     [
         (1, 2, [1]),
         (15, 2, [15]),
@@ -30,8 +30,8 @@ def batch(tweets, tokens=17, seed=0):
         (64, 8, [8] * 8),
     ],
 )
-def test_parts_by_hand(tweets, threads, sizes):
-    found = parts(*batch(tweets), threads)
+def test_parts_by_hand(examples, threads, sizes):
+    found = parts(*batch(examples), threads)
     assert [len(part["input_ids"]) for part in found] == sizes
 
 
@@ -56,13 +56,13 @@ def opened(folder, threads):
 
 def test_onnx_parts_are_what_the_whole_is(tmp_path):
     one, three = (opened(tmp_path, threads) for threads in (1, 3))
-    for tweets in (1, 23, 24, 61):
-        whole = one.logits(*batch(tweets))
-        assert whole.shape == (tweets, 3)
-        np.testing.assert_allclose(three.logits(*batch(tweets)), whole, atol=1e-4)
+    for examples in (1, 23, 24, 61):
+        whole = one.logits(*batch(examples))
+        assert whole.shape == (examples, 3)
+        np.testing.assert_allclose(three.logits(*batch(examples)), whole, atol=1e-4)
     assert "_apart" in vars(three) and "_apart" not in vars(one)
     sizes = (61, 24, 1, 48, 48, 23)
-    batches = [batch(tweets, seed=seed) for seed, tweets in enumerate(sizes)]
+    batches = [batch(examples, seed=seed) for seed, examples in enumerate(sizes)]
     for one_batch, logits in zip(batches, three.logits_of_each(batches), strict=True):
         np.testing.assert_allclose(logits, one.logits(*one_batch), atol=1e-4)
 

@@ -27,7 +27,7 @@ NONE = "'stage.recovery=none','stage.measure_cost=false'"
 STEPS = (
     "stage.steps={teacher: {stage: finetune, overrides: ['stage.measure_cost=false']},"
     f"sparse: {{stage: prune, of: teacher, overrides: ['pruner.schedule=one_shot','stage.curve=[]',{NONE}]}},"
-    "student: {stage: distill, of: teacher, overrides: ['stage.cut.depth=1','stage.measure_cost=false']},"
+    "student: {stage: distill, of: teacher, overrides: ['stage.cut.num_layers=1','stage.measure_cost=false']},"
     f"last: {{stage: prune, overrides: ['pruner=vocabulary',{NONE}]}}}}"
 )
 
@@ -71,7 +71,7 @@ def test_each_step_is_the_stage_itself_and_starts_from_the_one_it_names(first):
     assert records["sparse"].parent == records["student"].parent == records["teacher"].id
     assert records["last"].parent == records["student"].id
     assert "chain" not in records["teacher"].config
-    assert records["student"].overrides[:2] == ["stage=distill", "stage.cut.depth=1"]
+    assert records["student"].overrides[:2] == ["stage=distill", "stage.cut.num_layers=1"]
     assert records["student"].overrides[-1] == "teacher=DIR"
     assert (first / CSV).is_file() and "student" in (first / PAGE).read_text()
 
@@ -155,14 +155,14 @@ def test_another_model_by_the_same_name_is_another_model(base, overrides, tmp_pa
 
 
 def test_a_folder_with_another_run_s_artifact_is_refused_and_nothing_is_remembered_of_it(overrides, tmp_path, capsys):
-    tweets = tmp_path / "tweets.csv"
-    shutil.copyfile(SAMPLE, tweets)
+    examples = tmp_path / "texts.csv"
+    shutil.copyfile(SAMPLE, examples)
     steps = "stage.steps={one: {stage: finetune, overrides: ['stage.measure_cost=false']}}"
     kept = [override for override in overrides[:-1] if not override.startswith(("cache_dir=", "data.train="))]
-    own = [*kept, steps, f"data.train={tweets}", f"cache_dir={tmp_path}/cache"]
+    own = [*kept, steps, f"data.train={examples}", f"cache_dir={tmp_path}/cache"]
     chained(own, tmp_path / "out")
-    with tweets.open("a", encoding="utf-8") as file:
-        file.write("801,0.0,one more tweet,Neutral\n")
+    with examples.open("a", encoding="utf-8") as file:
+        file.write("801,0.0,one more text,Neutral\n")
     for _ in range(2):
         with pytest.raises(ArtifactError, match="exists already; artifacts are not overwritten"):
             chained(own, tmp_path / "out")
@@ -190,7 +190,8 @@ def test_a_checkpoint_is_of_the_first_step_that_is_not_done(overrides, tmp_path,
     kept = [override for override in overrides if not override.startswith("cache_dir=")]
     two = (
         "stage.steps={teacher: {stage: finetune, overrides: ['stage.measure_cost=false']},"
-        "student: {stage: distill, overrides: ['stage.cut.depth=1','stage.measure_cost=false','stage.control=false']}}"
+        "student: {stage: distill, overrides: ['stage.cut.num_layers=1','stage.measure_cost=false',"
+        "'stage.label_only_baseline=false']}}"
     )
     few = ["callback=default", "trainer.log_every_n_steps=1", "stage.compare=false"]
     own = [*kept[:-1], two, f"cache_dir={tmp_path}/cache", *few]
@@ -283,7 +284,7 @@ def test_overrides_are_shown_without_secrets_and_ways():
 @pytest.mark.parametrize(
     "options",
     [
-        ["experiment=seed", "data=vader_tweets", "model@teacher=minilm", "~model@student"],
+        ["experiment=original_study", "data=vader_tweets", "model@teacher=minilm", "~model@student"],
         ["experiment=best"],
         [],
     ],

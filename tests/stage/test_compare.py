@@ -75,15 +75,15 @@ def test_table_csv_markdown_and_page_come_out(comparing, made, capsys):
 
 
 def test_other_tweets_than_the_artifacts_are_told_and_not_needed_without_texts(comparing):
-    with pytest.raises(ArtifactError, match=r"artifacts: .* or stage.tweets=false for a report without the tweets"):
+    with pytest.raises(ArtifactError, match=r"artifacts: .* or stage.texts=false for a report without the texts"):
         comparing("data.split_seed=1")
-    assert "Where they part ways" not in (comparing("data.split_seed=1", "stage.tweets=false") / PAGE).read_text()
+    assert "Where they part ways" not in (comparing("data.split_seed=1", "stage.texts=false") / PAGE).read_text()
 
 
 def test_costs_are_taken_again_by_turns(comparing, made):
     folder = comparing("stage.measure=true", "stage.rounds=1", f"artifacts=[{made[0]},{made[2]}]")
     for row in rows(folder):
-        assert float(row["cost/tweets_per_s"]) > 0 and float(row["cost/mb"]) > 0.01 and row["threads"] != ""
+        assert float(row["cost/texts_per_s"]) > 0 and float(row["cost/mb"]) > 0.01 and row["threads"] != ""
     assert int(float(rows(folder)[1]["cost/params_nonzero"])) < int(float(rows(folder)[0]["cost/params_nonzero"]))
 
 
@@ -126,11 +126,11 @@ def test_the_baseline_may_be_a_copy(comparing, made, tmp_path):
 
 
 def test_a_multirun_over_parents_compares_with_each_of_them(overrides, made, tmp_path):
-    """Also where a sweep says how the tweets are read."""
+    """Also where a sweep says how the texts are read."""
     kept = [override for override in overrides if not override.startswith("stage.")]
     kept[kept.index("data.label_column=sentiment")] = "data.label_column=choice(sentiment)"
     casting = ["stage=quantize", f"artifact={made[0]},{made[1]}", "quantizer=bf16", "stage.measure_cost=false"]
-    plain = ["stage.tolerance=null", "stage.sensitivity_tweets=0", f"hydra.sweep.dir={tmp_path}/sweep"]
+    plain = ["stage.tolerance=null", "stage.sensitivity_texts=0", f"hydra.sweep.dir={tmp_path}/sweep"]
     done = command("-m", *kept, *casting, *plain)
     assert done.returncode == 0, done.stderr
     found = rows(tmp_path / "sweep")

@@ -1,4 +1,4 @@
-"""Distillation from configuration to artifact, on real tweets and small models of two families."""
+"""Distillation from configuration to artifact, on real texts and small models of two families."""
 
 import csv
 import json
@@ -15,14 +15,14 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from checkpoints import tiny_bert, tiny_roberta
-from chirplet.artifact.artifact import CONTROL_PREDICTIONS, Artifact
+from chirplet.artifact.artifact import BASELINE_PREDICTIONS, Artifact
 from chirplet.callback.base import LAST
 from chirplet.cli.binding import parse
 from chirplet.cli.experiment import execute, run_of
 from chirplet.config.schema import ConfigError
-from chirplet.data.base import Corpus, DataReport, Tweets
+from chirplet.data.base import Corpus, DataReport, Examples
 from chirplet.data.preparation.prepare import prepare
-from chirplet.stage.distillation.label_only_baseline import as_many, control_run
+from chirplet.stage.distillation.label_only_baseline import as_many, baseline_run
 from chirplet.stage.distillation.teachers import EVERYONE, Teachers, _weights, open_teachers
 from chirplet.system.error import ArtifactError, DataError, Interrupted, ModelError
 from forked import command
@@ -102,15 +102,15 @@ def test_by_default_the_student_is_the_lower_half_of_its_teacher_and_has_a_contr
     assert record.cost["params_total"] < teacher_size(school)
     (told,) = record.training["teachers"].values()
     assert told["accuracy"]["test"] == teacher.metrics["test"]["accuracy"]
-    control = record.training["control"]
-    assert control["training"]["steps"] == record.training["steps"]
+    baseline = record.training["label_only_baseline"]
+    assert baseline["training"]["steps"] == record.training["steps"]
     for split in ("train", "val", "test"):
-        own, others = artifact.predictions(split), artifact.predictions(split, CONTROL_PREDICTIONS)
+        own, others = artifact.predictions(split), artifact.predictions(split, BASELINE_PREDICTIONS)
         assert own.row_id == others.row_id
         accuracies = [(part.logits.argmax(axis=1) == part.label).mean() for part in (own, others)]
         assert record.metrics[split]["accuracy"] == pytest.approx(accuracies[0])
-        assert control[split]["accuracy"] == pytest.approx(accuracies[1])
-        difference = control[split]["difference"]
+        assert baseline[split]["accuracy"] == pytest.approx(accuracies[1])
+        difference = baseline[split]["difference"]
         assert difference["value"] == pytest.approx(accuracies[0] - accuracies[1])
         assert difference["low"] <= difference["value"] <= difference["high"]
 
@@ -123,13 +123,13 @@ def test_the_control_starts_where_the_student_starts_and_ends_elsewhere(distill)
     """With a learning rate that moves nothing both say the same; otherwise not."""
     still, moved = distill("stage.learning_rate=1e-12"), distill()
     for artifact, same in ((still, True), (moved, False)):
-        own, others = artifact.predictions("test"), artifact.predictions("test", CONTROL_PREDICTIONS)
+        own, others = artifact.predictions("test"), artifact.predictions("test", BASELINE_PREDICTIONS)
         assert np.allclose(own.logits, others.logits, atol=1e-4) is same
 
 
 def test_with_alpha_1_a_student_is_its_own_control(distill):
     artifact = distill("stage.alpha=1.0")
-    own, others = artifact.predictions("test"), artifact.predictions("test", CONTROL_PREDICTIONS)
+    own, others = artifact.predictions("test"), artifact.predictions("test", BASELINE_PREDICTIONS)
     np.testing.assert_allclose(own.logits, others.logits, atol=1e-5)
 
 
@@ -139,7 +139,7 @@ def test_a_student_comes_to_say_what_its_teacher_says(distill, school):
         "trainer.max_epochs=12", "stage.alpha=0", "distiller.logits.loss=mse", "stage.learning_rate=5e-3"
     )
     said = Artifact.open(school.teacher).predictions("train").logits
-    own, others = (artifact.predictions("train", file).logits for file in ("predictions.parquet", CONTROL_PREDICTIONS))
+    own, others = (artifact.predictions("train", file).logits for file in ("predictions.parquet", BASELINE_PREDICTIONS))
     assert np.square(own - said).mean() < 0.75 * np.square(others - said).mean()
 
 
@@ -172,41 +172,41 @@ def test_a_control_takes_the_steps_of_a_student_that_was_stopped_early(distill):
     )
     training = artifact.record.training
     assert training["epochs"] == 2
-    assert training["control"]["training"]["steps"] == training["steps"]
+    assert training["label_only_baseline"]["training"]["steps"] == training["steps"]
 
 
 def test_the_same_seed_gives_the_same_student(distill):
     first, again, other = distill(), distill(), distill("seed=8")
     assert first.record.id == again.record.id != other.record.id
-    assert first.record.training["control"]["test"] == again.record.training["control"]["test"]
+    assert first.record.training["label_only_baseline"]["test"] == again.record.training["label_only_baseline"]["test"]
 
 
 def test_random_weights_are_recorded_as_such(distill, school):
-    cut = distill("stage.cut.pretrained=false", "stage.control=false")
+    cut = distill("stage.cut.pretrained=false", "stage.label_only_baseline=false")
     assert cut.record.pretrained is False
     assert cut.record.parent is None
     assert cut.record.settings["cut"]["pretrained"] is False
-    own = distill(*own_student(school), "student.pretrained=false", "stage.control=false")
+    own = distill(*own_student(school), "student.pretrained=false", "stage.label_only_baseline=false")
     assert "cut" not in own.record.settings
     assert own.record.pretrained is False
-    assert "control" not in own.record.training
-    assert not (own.folder / CONTROL_PREDICTIONS).exists()
+    assert "label_only_baseline" not in own.record.training
+    assert not (own.folder / BASELINE_PREDICTIONS).exists()
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        ["distiller=[logits,hidden,attention]", "distiller.hidden.weight=0.5", "stage.cut.feed_forward=32"],
+        ["distiller=[logits,hidden,attention]", "distiller.hidden.weight=0.5", "stage.cut.intermediate_size=32"],
         ["distiller=attention", "distiller.attention.relations=[qq,kk,vv]", "trainer.precision=bf16-mixed"],
         ["distiller=hidden", "distiller.hidden.layers=top", "stage.cut.layers=[1]", "callback=averaging"],
         ["distiller.logits.loss=mse", "stage.class_weights=balanced", "stage.label_smoothing=0.1"],
-        ["stage.cut.layers=even", "stage.cut.depth=2", "logger=none", "callback=none"],
+        ["stage.cut.layers=even", "stage.cut.num_layers=2", "logger=none", "callback=none"],
     ],
     ids=lambda options: options[0],
 )
 def test_the_options_run(distill, options):
     record = distill(*options).record
-    assert record.training["control"]["training"]["steps"] == record.training["steps"] > 0
+    assert record.training["label_only_baseline"]["training"]["steps"] == record.training["steps"] > 0
 
 
 def test_layers_are_imitated_with_a_teacher_of_the_same_tokens_alone(distill, school):
@@ -235,21 +235,25 @@ def test_tweets_without_labels_are_learnt_from_the_teacher(distill, tmp_path):
     with SAMPLE.open(newline="", encoding="utf-8") as file:
         known = [row["text"] for row in csv.DictReader(file)][:50]
     with (tmp_path / "more.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(
-            [["tweet"], *([text] for text in known), *([f"tweet {n} of mine"] for n in range(40))]
-        )
-    more = [f"transfer={tmp_path}/more.csv", "stage.transfer_column=tweet"]
-    artifact = distill(*more, "stage.views=1", "stage.word_drop=0.2", WHOLE)
-    tweets = artifact.record.training["tweets"]
-    labelled = artifact.record.data.sizes["train"]
-    assert tweets["labelled"] == labelled
-    assert (tweets["transfer"], tweets["transfer_left_out"], tweets["views"]) == (40, 50, labelled + 40)
-    assert list(tweets["transfer_files"]) == ["more.csv"]
-    assert artifact.record.training["steps"] == -(-2 * (labelled + 40) // 32)
-    control = artifact.record.training["control"]["training"]
-    assert control["steps"] == artifact.record.training["steps"]
+        csv.writer(file).writerows([["text"], *([text] for text in known), *([f"text {n} of mine"] for n in range(40))])
+    more = [f"unlabeled_files={tmp_path}/more.csv", "stage.unlabeled_column=text"]
+    artifact = distill(*more, "stage.augmentations_per_text=1", "stage.word_drop=0.2", WHOLE)
+    examples = artifact.record.training["texts"]
+    labeled = artifact.record.data.sizes["train"]
+    assert examples["labeled"] == labeled
+    assert (examples["unlabeled_files"], examples["unlabeled_left_out"], examples["augmented"]) == (
+        40,
+        50,
+        labeled + 40,
+    )
+    assert list(examples["unlabeled_files"]) == ["more.csv"]
+    assert artifact.record.training["steps"] == -(-2 * (labeled + 40) // 32)
+    baseline = artifact.record.training["label_only_baseline"]["training"]
+    assert baseline["steps"] == artifact.record.training["steps"]
     # Of its only epoch; the student is validated once, the control each time it has read the labels.
-    assert len(validations(artifact.folder.parent / "control")) == 2 * len(validations(artifact.folder.parent))
+    assert len(validations(artifact.folder.parent / "label_only_baseline")) == 2 * len(
+        validations(artifact.folder.parent)
+    )
     assert str(tmp_path) not in (artifact.folder / "artifact.json").read_text()
 
 
@@ -260,8 +264,10 @@ def validations(run: Path) -> list[str]:
 
 
 def test_several_teachers_say_the_mean_of_what_each_says(distill, school):
-    one = distill("stage.control=false")
-    twice = distill(f"teacher=[{school.teacher},{school.teacher}]", "stage.control=false", "stage.combine=validation")
+    one = distill("stage.label_only_baseline=false")
+    twice = distill(
+        f"teacher=[{school.teacher},{school.teacher}]", "stage.label_only_baseline=false", "stage.combine=validation"
+    )
     np.testing.assert_allclose(one.predictions("test").logits, twice.predictions("test").logits, atol=1e-4)
 
 
@@ -274,7 +280,7 @@ def test_logits_out_of_fold_come_from_teachers_that_had_the_tweet_in_validation(
         execute(compose_config(*small_run(school.bert, school.folder), *options), tmp_path / f"fold{fold}")
         folds.append(tmp_path / f"fold{fold}" / "artifact")
     both = f"teacher=[{folds[0]},{folds[1]}]"
-    with pytest.raises(ArtifactError, match=r"teacher: .* was made from other tweets than data=csv gives"):
+    with pytest.raises(ArtifactError, match=r"teacher: .* was made from other texts than data=csv gives"):
         distill(both)
     run = plain_run(compose_config, school, tmp_path)
     corpus = prepare(run.data, run.cache_dir)
@@ -284,13 +290,13 @@ def test_logits_out_of_fold_come_from_teachers_that_had_the_tweet_in_validation(
     for row, owner in zip(corpus.train.row_id, teachers.folds.tolist(), strict=True):
         assert row in parts[owner].val.row_id
         assert row not in parts[owner].train.row_id
-    artifact = distill(both, *own_student(school), "stage.out_of_fold=true", "stage.control=false")
+    artifact = distill(both, *own_student(school), "stage.out_of_fold=true", "stage.label_only_baseline=false")
     assert len(artifact.record.training["teachers"]) == 2
-    # Cut from a teacher that knows them, a student could not be chosen by its val tweets.
-    with pytest.raises(ArtifactError, match=r"teacher: .* has learnt from \d+ of \d+ val tweets"):
+    # Cut from a teacher that knows them, a student could not be chosen by its val texts.
+    with pytest.raises(ArtifactError, match=r"teacher: .* has learnt from \d+ of \d+ val texts"):
         distill(both, "stage.out_of_fold=true")
-    distill(both, "stage.out_of_fold=true", "stage.control=false", "data.folds=2", "data.fold=0")
-    with pytest.raises(ArtifactError, match=r"teacher: \d+ of 5\d\d train tweets were in validation of none of these"):
+    distill(both, "stage.out_of_fold=true", "stage.label_only_baseline=false", "data.folds=2", "data.fold=0")
+    with pytest.raises(ArtifactError, match=r"teacher: \d+ of 5\d\d train texts were in validation of none of these"):
         distill(f"teacher=[{folds[0]},{folds[0]}]", "stage.out_of_fold=true")
     with pytest.raises(ArtifactError, match=r"was not made with data.folds and data.fold"):
         distill(f"teacher=[{folds[0]},{school.teacher}]", "stage.out_of_fold=true")
@@ -301,7 +307,7 @@ def test_weights_by_validation_are_in_proportion_to_accuracy(tmp_path):
     teachers = [
         Artifact(tmp_path, make_record(metrics={"val": metrics | {"accuracy": accuracy}})) for accuracy in (0.6, 0.9)
     ]
-    none = Tweets([], [], np.empty(0, np.int64), [])
+    none = Examples([], [], np.empty(0, np.int64), [])
     corpus = Corpus("csv", ("a", "b"), none, none, none, teachers[0].record.data.fingerprint, DataReport())
     assert _weights(teachers, "validation", corpus) == pytest.approx((0.4, 0.6))
     assert _weights(teachers, "mean", corpus) == (0.5, 0.5)
@@ -310,9 +316,9 @@ def test_weights_by_validation_are_in_proportion_to_accuracy(tmp_path):
 def test_accuracy_on_val_tweets_that_a_teacher_learnt_neither_weighs_nor_is_told(tmp_path):
     """An int8 of such a model has been judged on them."""
     final = Artifact(tmp_path, make_record(training={"final": True}))
-    none = Tweets([], [], np.empty(0, np.int64), [])
+    none = Examples([], [], np.empty(0, np.int64), [])
     corpus = Corpus("csv", ("a", "b"), none, none, none, final.record.data.fingerprint, DataReport())
-    with pytest.raises(ArtifactError, match=r"teacher: .* was trained on val tweets too"):
+    with pytest.raises(ArtifactError, match=r"teacher: .* was trained on val texts too"):
         _weights([final], "validation", corpus)
     (told,) = Teachers((final,), (1.0,), None).account(corpus).values()
     assert "val" in final.record.metrics
@@ -320,7 +326,7 @@ def test_accuracy_on_val_tweets_that_a_teacher_learnt_neither_weighs_nor_is_told
 
 
 def test_a_control_reads_all_labels_as_often_but_for_some_drawn_from_all():
-    train = Tweets([str(n) for n in range(100)], ["t"] * 100, np.zeros(100, np.int64), [None] * 100)
+    train = Examples([str(n) for n in range(100)], ["t"] * 100, np.zeros(100, np.int64), [None] * 100)
     assert as_many(train, 100, seed=1) is train
     twice = as_many(train, 250, seed=1)
     counts = np.bincount(np.array(twice.row_id, np.int64))
@@ -331,13 +337,13 @@ def test_a_control_reads_all_labels_as_often_but_for_some_drawn_from_all():
 
 def test_a_control_of_few_labels_is_validated_each_time_it_has_read_them(compose_config, school, tmp_path):
     run = plain_run(compose_config, school, tmp_path)
-    assert control_run(run, None, 7).trainer == run.trainer.model_copy(update={"max_steps": 7})
-    assert control_run(run, None, 7, labelled=0.25).trainer.val_check_interval == 0.25
-    assert control_run(run, None, 7, labelled=0.001).trainer.val_check_interval == 0.1
+    assert baseline_run(run, None, 7).trainer == run.trainer.model_copy(update={"max_steps": 7})
+    assert baseline_run(run, None, 7, labeled=0.25).trainer.val_check_interval == 0.25
+    assert baseline_run(run, None, 7, labeled=0.001).trainer.val_check_interval == 0.1
 
 
 def test_each_tweet_gets_the_logits_of_its_own_fold(compose_config, school, tmp_path):
-    """Asked one by one, the teachers say of a tweet what stands in the lesson, and the one that knew it says other."""
+    """Asked one by one, the teachers say of a text what stands in the lesson, and the one that knew it says other."""
     teacher = Artifact.open(school.teacher)
     other = Artifact.open(other_teacher(compose_config, school, tmp_path))
     run = plain_run(compose_config, school, tmp_path)
@@ -369,11 +375,14 @@ def plain_run(compose_config, school: School, folder: Path):
     [
         (["teacher=null"], "teacher: is missing"),
         (["~distiller.logits"], "stage.distiller: is empty"),
-        (["stage.views=2"], "stage.views and word_drop: got 2 and 0, should both be 0 or neither"),
+        (
+            ["stage.augmentations_per_text=2"],
+            "stage.augmentations_per_text and word_drop: got 2 and 0, should both be 0 or neither",
+        ),
         (["stage.out_of_fold=true"], "stage.out_of_fold: got true with one teacher"),
-        (["transfer=nowhere.csv"], "stage.transfer: got 'nowhere.csv', which is no file"),
+        (["unlabeled_files=nowhere.csv"], "stage.unlabeled_files: got 'nowhere.csv', which is no file"),
         (["stage.alpha=1.5"], "stage.alpha: got 1.5, should be less than or equal to 1"),
-        (["stage.cut.depth=3"], "stage.cut.depth: got 3, should be at most 2"),
+        (["stage.cut.num_layers=3"], "stage.cut.num_layers: got 3, should be at most 2"),
         (["distiller.logits.temperature=0"], "distiller.logits.temperature: got 0, should be greater than 0"),
     ],
 )
@@ -406,10 +415,10 @@ def trained_on_val(folder: Path, copy: Path) -> Path:
 
 def test_no_student_is_cut_from_a_teacher_that_was_trained_on_val(distill, school, tmp_path):
     final = trained_on_val(school.teacher, tmp_path / "final")
-    with pytest.raises(ArtifactError, match=r"teacher: .* was trained on val tweets too \(stage.final=true\)"):
+    with pytest.raises(ArtifactError, match=r"teacher: .* was trained on val texts too \(stage.final=true\)"):
         distill(f"teacher={final}")
     alike = ["student.max_length=40", "student.cleaning=twitter_roberta"]
-    with pytest.raises(ArtifactError, match=r"student: .* was trained on val tweets too"):
+    with pytest.raises(ArtifactError, match=r"student: .* was trained on val texts too"):
         distill("model@student=local", f"student.name_or_path={final}", *alike)
 
 
@@ -421,34 +430,34 @@ def test_what_is_tuned_from_such_a_model_says_so(compose_config, school, tmp_pat
 
 
 def test_other_tweets_to_learn_from_are_another_run(compose_config, overrides, tmp_path):
-    (tmp_path / "more.csv").write_text("text\na tweet that nobody wrote\nand one more\n")
-    few = ["stage.control=false", "stage.evaluate_train=false"]
+    (tmp_path / "more.csv").write_text("text\na text that nobody wrote\nand one more\n")
+    few = ["stage.label_only_baseline=false", "stage.evaluate_train=false"]
     execute(compose_config(*overrides, *few), tmp_path / "run")
     with pytest.raises(ArtifactError, match="exists already; artifacts are not overwritten"):
-        execute(compose_config(*overrides, *few, f"transfer={tmp_path}/more.csv"), tmp_path / "run")
+        execute(compose_config(*overrides, *few, f"unlabeled_files={tmp_path}/more.csv"), tmp_path / "run")
 
 
 def test_tweets_without_labels_must_be_new_and_may_be_in_another_encoding(distill, tmp_path):
     with SAMPLE.open(newline="", encoding="utf-8") as file:
         known = next(csv.DictReader(file))["text"]
     (tmp_path / "known.csv").write_text(f'text\n"{known}"\n')
-    with pytest.raises(DataError, match=r"transfer: 1 tweets, none of which data=csv has not got already"):
-        distill(f"transfer={tmp_path}/known.csv")
+    with pytest.raises(DataError, match=r"unlabeled_files: 1 texts, none of which data=csv has not got already"):
+        distill(f"unlabeled_files={tmp_path}/known.csv")
     (tmp_path / "old.csv").write_bytes("text\ncaf\u00e9 au lait\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"transfer: .*set stage\.transfer_encoding"):
-        distill(f"transfer={tmp_path}/old.csv")
-    options = ["stage.transfer_encoding=latin-1", "stage.control=false", "stage.evaluate_train=false"]
-    assert distill(f"transfer={tmp_path}/old.csv", *options).record.training["tweets"]["transfer"] == 1
+    with pytest.raises(DataError, match=r"unlabeled_files: .*set stage\.unlabeled_encoding"):
+        distill(f"unlabeled_files={tmp_path}/old.csv")
+    options = ["stage.unlabeled_encoding=latin-1", "stage.label_only_baseline=false", "stage.evaluate_train=false"]
+    assert distill(f"unlabeled_files={tmp_path}/old.csv", *options).record.training["texts"]["unlabeled"] == 1
 
 
 def test_a_student_may_be_small_and_new(distill, school):
     size = [
         "student.shape.layers=1",
-        "student.shape.width=16",
+        "student.shape.hidden_size=16",
         "student.shape.heads=2",
-        "student.shape.feed_forward=24",
+        "student.shape.intermediate_size=24",
     ]
-    artifact = distill(*own_student(school), "student.pretrained=false", *size, "stage.control=false")
+    artifact = distill(*own_student(school), "student.pretrained=false", *size, "stage.label_only_baseline=false")
     config = AutoModelForSequenceClassification.from_pretrained(artifact.folder).config
     assert (config.num_hidden_layers, config.hidden_size, config.intermediate_size) == (1, 16, 24)
     assert artifact.record.pretrained is False
@@ -463,11 +472,11 @@ def test_a_teacher_with_other_labels_or_tweets_is_refused(distill, tmp_path):
         distill(f"data.train={tmp_path}/other.csv")
     with pytest.raises(ArtifactError, match=r"teacher: .* which are in another order; should be Neutral, Extremely"):
         distill("data.labels=[Neutral,Extremely Negative,Extremely Positive,Negative,Positive]")
-    with pytest.raises(ArtifactError, match=r"teacher: .* made from other tweets .* should be data.split_seed=42"):
+    with pytest.raises(ArtifactError, match=r"teacher: .* made from other texts .* should be data.split_seed=42"):
         distill("data.split_seed=1")
-    with pytest.raises(ArtifactError, match=r"judged on other validation tweets, .* should be stage.combine=mean"):
+    with pytest.raises(ArtifactError, match=r"judged on other validation texts, .* should be stage.combine=mean"):
         distill("data.split_seed=1", "stage.other_data=true", "stage.combine=validation")
-    record = distill("data.split_seed=1", "stage.other_data=true", "stage.control=false").record
+    record = distill("data.split_seed=1", "stage.other_data=true", "stage.label_only_baseline=false").record
     assert [teacher["accuracy"] for teacher in record.training["teachers"].values()] == [{}]
 
 
@@ -476,15 +485,15 @@ def test_a_student_that_knows_held_out_tweets_is_refused(distill, compose_config
     execute(compose_config(*small_run(school.bert, school.folder), "data.split_seed=1"), tmp_path / "other")
     read_alike = ["student.max_length=40", "student.cleaning=twitter_roberta"]
     student = ["model@student=local", f"student.name_or_path={tmp_path}/other/artifact", *read_alike]
-    with pytest.raises(ArtifactError, match=r"student: .* made from other tweets .* should be data.split_seed=1"):
+    with pytest.raises(ArtifactError, match=r"student: .* made from other texts .* should be data.split_seed=1"):
         distill(*student)
-    record = distill(*student, "stage.other_data=true", "stage.control=false").record
+    record = distill(*student, "stage.other_data=true", "stage.label_only_baseline=false").record
     assert record.parent == Artifact.open(tmp_path / "other" / "artifact").record.id
 
 
 def test_a_student_is_cut_from_its_teacher_or_one_of_its_own(distill, school):
     with pytest.raises(ConfigError, match=r"^stage\.cut: got layers='lower' depth=1 .*, but model@student is no cut"):
-        distill(*own_student(school), "stage.cut.depth=1")
+        distill(*own_student(school), "stage.cut.num_layers=1")
 
 
 def test_an_interrupted_student_goes_on(distill, compose_config, overrides, tmp_path):
@@ -499,7 +508,7 @@ def test_an_interrupted_control_goes_on_and_the_student_is_not_trained_again(
 ):
     whole = distill("trainer.max_epochs=2")
     checkpoint = interrupt("Classifier", 7, compose_config(*overrides, "trainer.max_epochs=2"), tmp_path / "broken")
-    assert checkpoint == tmp_path / "broken" / "control" / "checkpoints" / "interrupted.ckpt"
+    assert checkpoint == tmp_path / "broken" / "label_only_baseline" / "checkpoints" / "interrupted.ckpt"
     assert same(distill("trainer.max_epochs=2", f"resume={checkpoint}"), whole)
     (tmp_path / "broken" / "checkpoints" / LAST).unlink()
     with pytest.raises(ConfigError, match=r"resume: .* is of a control, and the student's own .* is missing"):
@@ -542,7 +551,7 @@ def test_a_bf16_teacher_teaches_too(distill, school, tmp_path):
     for file in school.teacher.iterdir():
         (halved / file.name).write_bytes(file.read_bytes())
     model.save_pretrained(halved)
-    artifact = distill(f"teacher={halved}", "stage.control=false")
+    artifact = distill(f"teacher={halved}", "stage.label_only_baseline=false")
     assert AutoModelForSequenceClassification.from_pretrained(artifact.folder, dtype="auto").dtype == torch.float32
 
 
@@ -555,11 +564,11 @@ def test_a_quantized_teacher_teaches_though_no_student_is_cut_from_it(
         f"artifact={school.teacher}",
         f"quantizer={quantizer}",
         "stage.tolerance=null",
-        "stage.sensitivity_tweets=0",
+        "stage.sensitivity_texts=0",
     ]
     execute(compose_config(*small_run(school.bert, school.folder), *options), tmp_path / "quantized")
     teacher = f"teacher={tmp_path}/quantized/artifact"
-    record = distill(teacher, *own_student(school), "stage.control=false").record
+    record = distill(teacher, *own_student(school), "stage.label_only_baseline=false").record
     (told,) = record.training["teachers"].values()
     assert (told["stage"], told["method"]) == ("quantize", quantizer)
     with pytest.raises(ArtifactError, match=r"teacher: .* should be for pytorch where a student is cut from it"):

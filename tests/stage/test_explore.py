@@ -24,11 +24,11 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(compose_config: Any, encoder: Path, tmp_path: Path) -> tuple[Explore, Run]:
-    """The stage and its run on forty tweets of two classes, one of them long and one dangerous."""
+    """The stage and its run on forty texts of two classes, one of them long and one dangerous."""
     rows = ["text,label,day"]
-    rows += [f"tweet number {i} #Tag{i % 3} @user,{'bad' if i % 2 else 'good'},2020-03-0{1 + i % 5}" for i in range(40)]
+    rows += [f"text number {i} #Tag{i % 3} @user,{'bad' if i % 2 else 'good'},2020-03-0{1 + i % 5}" for i in range(40)]
     rows += [f"{'long ' * 100},bad,2020-03-01", "<script>alert(1)</script> &amp; more,bad,"]
-    (tmp_path / "tweets.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "texts.csv").write_text("\n".join(rows) + "\n")
     experiment = parse(
         compose_config(
             "stage=explore",
@@ -36,7 +36,7 @@ def run(compose_config: Any, encoder: Path, tmp_path: Path) -> tuple[Explore, Ru
             f"model.name_or_path={encoder}",
             "model.max_length=32",
             "data=csv",
-            f"data.train={tmp_path / 'tweets.csv'}",
+            f"data.train={tmp_path / 'examples.csv'}",
             "data.label_column=label",
             "data.date_column=day",
         )

@@ -1,4 +1,4 @@
-"""Fine-tuning from configuration to artifact, on real tweets and a small BERT."""
+"""Fine-tuning from configuration to artifact, on real texts and a small BERT."""
 
 import csv
 import json
@@ -194,22 +194,22 @@ def test_the_saved_model_is_the_one_that_was_judged(finetune):
 
 
 def test_final_leaves_out_what_also_stands_in_test(finetune, tmp_path):
-    """Validation tweets whose text is a test tweet's must not be trained on."""
+    """Validation texts whose text is a test text's must not be trained on."""
     lines = SAMPLE.read_text(encoding="utf-8").splitlines()
     (tmp_path / "train.csv").write_text("\n".join(lines[:401]) + "\n", encoding="utf-8")
     (tmp_path / "held_out.csv").write_text("\n".join([lines[0], *lines[401:501]]) + "\n", encoding="utf-8")
     (tmp_path / "same.csv").write_text("\n".join([lines[0], *lines[401:501]]) + "\n", encoding="utf-8")
     files = [f"data.train={tmp_path}/train.csv", f"data.val={tmp_path}/held_out.csv", f"data.test={tmp_path}/same.csv"]
     _, artifact = finetune(*files, "stage.final=true", "trainer.max_epochs=1")
-    assert artifact.record.training["tweets"] == artifact.record.data.sizes["train"]
+    assert artifact.record.training["texts"] == artifact.record.data.sizes["train"]
     assert artifact.record.data.sizes["val"] == 100
 
 
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["data.val_fraction=0"], "data.val_fraction: leaves no tweets to validate on"),
-        (["data.test_fraction=0"], "data.test_fraction: leaves no tweets to test on"),
+        (["data.val_fraction=0"], "data.val_fraction: leaves no texts to validate on"),
+        (["data.test_fraction=0"], "data.test_fraction: leaves no texts to test on"),
         (["callback=early_stopping"], "callback: early_stopping without checkpoint"),
         (["trainer.precision=16-mixed", "trainer=cpu"], "trainer.precision: got '16-mixed', which needs a GPU"),
         (["trainer.limit_train_batches=0.001"], "trainer.limit_train_batches: got 0.001, which leaves none of"),
@@ -226,7 +226,7 @@ def test_nothing_judged_is_still_an_artifact(finetune):
     flags = ["stage.final=true", "stage.evaluate_train=false", "stage.evaluate_test=false", "data.val_fraction=0"]
     _, artifact = finetune(*flags, "stage.measure_cost=true", "trainer.max_epochs=1")
     assert artifact.record.metrics == {}
-    assert artifact.record.cost["tweets_per_s"] > 0
+    assert artifact.record.cost["texts_per_s"] > 0
 
 
 def test_a_second_run_into_the_same_folder_is_refused_at_once(compose_config, overrides, tmp_path):

@@ -1,4 +1,4 @@
-"""A file comes back labelled, with nothing of its own lost."""
+"""A file comes back labeled, with nothing of its own lost."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 import chirplet.runtime.predictor
 from artifacts import tiny_artifact
-from checkpoints import TWEETS, tiny_bert, tiny_bertweet
+from checkpoints import TEXTS, tiny_bert, tiny_bertweet
 from chirplet.artifact.artifact import RECORD, write_record
 from chirplet.cli.binding import parse
 from chirplet.config.schema import validate
@@ -68,7 +68,7 @@ def read_csv(path: Path, delimiter: str = ",") -> list[list[str]]:
 
 @pytest.fixture
 def tweets_csv(tmp_path: Path) -> Path:
-    return write_csv(tmp_path / "tweets.csv", [["id", "text"], *([str(i), text] for i, text in enumerate(TWEETS))])
+    return write_csv(tmp_path / "texts.csv", [["id", "text"], *([str(i), text] for i, text in enumerate(TEXTS))])
 
 
 @pytest.mark.parametrize(("checkpoint", "cleaning"), [(tiny_bert, "twitter_roberta"), (tiny_bertweet, "bertweet")])
@@ -80,16 +80,16 @@ def test_labels_and_probabilities_are_those_of_transformers_itself(checkpoint, c
     assert header == ["id", "text", *ADDED]
     model = AutoModelForSequenceClassification.from_pretrained(artifact_folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(artifact_folder)
-    for (number, text, label, *probabilities), tweet in zip(rows, TWEETS, strict=True):
-        cleaned = clean(repair(tweet)[0], cleaning)
+    for (number, text, label, *probabilities), example in zip(rows, TEXTS, strict=True):
+        cleaned = clean(repair(example)[0], cleaning)
         encoded = tokenizer(cleaned, truncation=True, max_length=32, return_tensors="pt")
         with torch.no_grad():
             expected = model(**encoded).logits.softmax(dim=1)[0]
-        assert (tweet, tweet) == (text, TWEETS[int(number)])
+        assert (example, example) == (text, TEXTS[int(number)])
         assert label == LABELS[int(expected.argmax())]
         assert [float(p) for p in probabilities] == pytest.approx(expected.tolist(), abs=1e-5)
         assert sum(float(p) for p in probabilities) == pytest.approx(1, abs=1e-7)
-    assert done.tweets == len(TWEETS) and done.blank == 0
+    assert done.texts == len(TEXTS) and done.blank == 0
     assert done.counts == {label: [row[2] for row in rows].count(label) for label in LABELS}
     assert len({row[2] for row in rows}) > 1, "a model that always says the same proves nothing"
 
@@ -131,12 +131,12 @@ def test_a_file_of_one_column_keeps_its_blank_tweets(artifact_folder, tmp_path, 
     (tmp_path / "in.csv").write_text('text\n""\nx\n" "\n')
     done = predict_file(artifact_folder, tmp_path / "in.csv", tmp_path / "out.csv")
     assert [row[0] for row in read_csv(tmp_path / "out.csv")] == ["text", "", "x", " "]
-    assert (done.tweets, done.blank) == (3, 2)
+    assert (done.texts, done.blank) == (3, 2)
 
 
 def test_a_header_alone_gives_a_header(artifact_folder, tmp_path, constant):
     (tmp_path / "in.csv").write_text("text,n\n")
-    assert predict_file(artifact_folder, tmp_path / "in.csv", tmp_path / "out.csv").tweets == 0
+    assert predict_file(artifact_folder, tmp_path / "in.csv", tmp_path / "out.csv").texts == 0
     assert read_csv(tmp_path / "out.csv") == [["text", "n", *ADDED]]
 
 
@@ -272,12 +272,12 @@ def test_names_of_the_added_columns():
     ("change", "told"),
     [
         ({"artifact": "{folder}/artifac"}, r"artifact: no artifact at .*did you mean 'artifact'"),
-        ({"source": "{tmp}/tweet.csv"}, r"input: got .*no file.*did you mean 'tweets.csv'"),
+        ({"source": "{tmp}/text.csv"}, r"input: got .*no file.*did you mean 'texts.csv'"),
         ({"source": "{tmp}"}, r"input: got .*no file"),
         ({"target": "{tmp}/no/out.csv"}, r"output: got .*folder .*does not exist"),
         ({"target": "{tmp}"}, r"output: got .*no regular file"),
         ({"target": "/dev/null"}, r"output: got '/dev/null', which is no regular file"),
-        ({"target": "{tmp}/tweets.csv"}, r"output: got .*the input itself"),
+        ({"target": "{tmp}/texts.csv"}, r"output: got .*the input itself"),
         ({"target": "{tmp}/link.csv"}, r"output: got .*the input itself"),
         ({"target": "{tmp}/out.xls"}, r"cannot tell the format from the suffix '.xls'.*set output_format"),
         ({"encoding": "utf-9"}, r"encoding: got 'utf-9'"),
@@ -302,7 +302,7 @@ def test_a_full_disk_leaves_the_old_output(artifact_folder, tweets_csv, tmp_path
     with pytest.raises(DataError, match="No space left on device; the old file is as it was"):
         predict_file(artifact_folder, tweets_csv, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text() == "old"
-    assert names_in(tmp_path) == ["out.csv", "tweets.csv"]
+    assert names_in(tmp_path) == ["out.csv", "texts.csv"]
 
 
 def test_a_model_without_its_head_is_refused_not_made_up(artifact_folder, tweets_csv, tmp_path):
@@ -370,8 +370,8 @@ def test_a_pipe_has_the_table_alone_on_standard_output(
     experiment.stage.run(experiment)
     captured = capsysbinary.readouterr()
     rows = [json.loads(line) for line in captured.out.splitlines()]
-    assert [row["text"] for row in rows] == TWEETS
-    assert f"labelled  {len(TWEETS)} tweets" in captured.err.decode()
+    assert [row["text"] for row in rows] == TEXTS
+    assert f"labeled  {len(TEXTS)} texts" in captured.err.decode()
 
 
 def test_the_summary_names_counts_and_the_output(stage, artifact_folder, tweets_csv, tmp_path, constant, capsys):
@@ -380,5 +380,5 @@ def test_the_summary_names_counts_and_the_output(stage, artifact_folder, tweets_
     experiment.stage.run(experiment)
     told = capsys.readouterr().out
     assert f"output    {output}\n" in told
-    assert f"Neutral            │    {len(TWEETS)}" in told
-    assert pq.read_table(output).column("text").to_pylist() == TWEETS
+    assert f"Neutral            │    {len(TEXTS)}" in told
+    assert pq.read_table(output).column("text").to_pylist() == TEXTS

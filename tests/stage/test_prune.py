@@ -1,4 +1,4 @@
-"""Pruning from artifact to artifact, on real tweets and a small BERT."""
+"""Pruning from artifact to artifact, on real texts and a small BERT."""
 
 import json
 from pathlib import Path
@@ -115,7 +115,7 @@ def test_what_follows_a_sparse_parent_leaves_its_zeros(prune, options):
 
 
 def test_structured_gives_a_smaller_dense_model_that_transformers_opens(prune, parent):
-    options = ["pruner.layers=[1]", "pruner.feed_forward=24", "pruner.heads=1", "stage.recovery=distill"]
+    options = ["pruner.layers=[1]", "pruner.intermediate_size=24", "pruner.heads=1", "stage.recovery=distill"]
     artifact = prune("pruner=structured", *options, "stage.measure_cost=true")
     config = json.loads((artifact.folder / "config.json").read_text())
     assert (config["num_hidden_layers"], config["intermediate_size"], config["num_attention_heads"]) == (1, 24, 1)
@@ -167,7 +167,7 @@ def test_the_curve_is_computed_on_the_device_and_in_the_precision_of_the_result(
 
 
 def test_the_curve_is_of_validation_tweets_from_everywhere_in_the_file(prune, parent):
-    options = ["pruner.schedule=one_shot", "stage.recovery=none", "stage.curve=[0.0]", "stage.curve_tweets=30"]
+    options = ["pruner.schedule=one_shot", "stage.recovery=none", "stage.curve=[0.0]", "stage.curve_texts=30"]
     artifact = prune(*options, "seed=3")
     val = parent.predictions("val")
     drawn = np.sort(np.random.default_rng(3).choice(len(val.label), 30, replace=False))

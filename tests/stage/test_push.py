@@ -79,11 +79,11 @@ def test_the_repository_holds_the_artifact_in_place_of_the_one_before(hub, artif
     """What its owner has put beside it stays, `model.onnx` of a quantized one does not."""
     owners = {".gitattributes": b"x", "notes.txt": b"mine", "figures/model.onnx": b"mine", "handler[1].py": b"mine"}
     before = {"artifact.json": (artifact / "artifact.json").read_bytes(), "model.onnx": b"of before"}
-    hub.files["me/tweets"] = owners | before
-    done = run(hub.environment(), "stage=push", f"artifact={artifact}", "push=me/tweets", output=tmp_path)
+    hub.files["me/texts"] = owners | before
+    done = run(hub.environment(), "stage=push", f"artifact={artifact}", "push=me/texts", output=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [f"pushed    {hub.address}/me/tweets"] and done.stderr == ""
-    assert hub.files["me/tweets"] == files_of(artifact) | owners
+    assert done.stdout.splitlines() == [f"pushed    {hub.address}/me/texts"] and done.stderr == ""
+    assert hub.files["me/texts"] == files_of(artifact) | owners
     assert hub.commits == [f"finetune (full) on vader_tweets, {Artifact.open(artifact).record.id[:12]}"]
     assert TOKEN in hub.tokens and TOKEN not in done.stdout + done.stderr
     assert not any(TOKEN.encode() in content for content in files_of(tmp_path).values())
@@ -110,12 +110,12 @@ def test_what_did_not_arrive_is_told_with_the_command_that_tries_again(hub, clie
     before = files_of(artifact)
     hub.refused = "/commit/"
     with pytest.raises(PushError) as caught:
-        execute(compose_config("stage=push", f"artifact={artifact}", "push=me/tweets"), tmp_path)
+        execute(compose_config("stage=push", f"artifact={artifact}", "push=me/texts"), tmp_path)
     line = str(caught.value)
     assert caught.value.exit_code == 1 and "\n" not in line and TOKEN not in line
-    assert line.startswith("push: me/tweets did not take it (HfHubHTTPError: 403")
-    assert line.endswith(f"python run.py stage=push artifact={artifact} push=me/tweets tries again")
-    assert files_of(artifact) == before and set(hub.files["me/tweets"]) == {".gitattributes"}
+    assert line.startswith("push: me/texts did not take it (HfHubHTTPError: 403")
+    assert line.endswith(f"python run.py stage=push artifact={artifact} push=me/texts tries again")
+    assert files_of(artifact) == before and set(hub.files["me/texts"]) == {".gitattributes"}
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_what_cannot_be_pushed_is_told_before_the_work(hub, client, base, compos
     [
         (["stage=push"], "artifact: is missing; give artifact=DIR"),
         (["stage=chain", "push=me/x"], "push: stage=chain makes no artifact of its own; give stage=push artifact=DIR"),
-        (["push=tweets"], "push: got 'tweets', should be ORG/NAME"),
+        (["push=texts"], "push: got 'texts', should be ORG/NAME"),
     ],
 )
 def test_a_mistake_is_told(hub, client, compose_config, tmp_path, overrides, line):
@@ -221,14 +221,14 @@ def test_a_file_below_is_part_of_what_an_artifact_was_made_with(hub, client, art
 
 def test_a_snapshot_of_the_hub_s_cache_opens_and_is_pushed_as_a_copy(hub, client, artifact, compose_config, tmp_path):
     """As `snapshot_download` lays it out, with links into the model's blobs."""
-    model = tmp_path / "hub" / "models--me--tweets"
+    model = tmp_path / "hub" / "models--me--texts"
     (model / "blobs").mkdir(parents=True)
     snapshot = model / "snapshots" / ("0" * 40)
     snapshot.mkdir(parents=True)
     for number, path in enumerate(sorted(artifact.iterdir())):
         shutil.copyfile(path, model / "blobs" / str(number))
         (snapshot / path.name).symlink_to(f"../../blobs/{number}")
-    assert chirplet.load(snapshot)(["a tweet"]).labels
+    assert chirplet.load(snapshot)(["a text"]).labels
     pushing = ["stage=push", f"artifact={snapshot}", "push=me/x"]
     with pytest.raises(ArtifactError, match="a link to what is no file of that folder; should be a file, as in a copy"):
         execute(compose_config(*pushing), tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Quantizing from configuration to a proven artifact, on real tweets and a small BERT."""
+"""Quantizing from configuration to a proven artifact, on real texts and a small BERT."""
 
 import json
 import os
@@ -24,14 +24,14 @@ from chirplet.runtime.threaded import PartwiseRuntime
 from chirplet.system.error import ArtifactError, ConfigError, Interrupted, ModelError
 from runs import WHOLE, small_run
 
-PLAIN = ("stage.sensitivity_tweets=0", "stage.tolerance=null")
+PLAIN = ("stage.sensitivity_texts=0", "stage.tolerance=null")
 LOADED = """
 import sys, chirplet
 predictor = chirplet.load(sys.argv[1])
 predictor(["x"])
 print(predictor.runtime.name, "torch" in sys.modules)
 """
-TWEETS = ["what a lovely day", "this is the worst", "&amp; so on", ""]
+TEXTS = ["what a lovely day", "this is the worst", "&amp; so on", ""]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def overrides(place) -> list[str]:
 
 @pytest.fixture(scope="module")
 def parent(overrides, place, compose_config) -> Artifact:
-    # Trained for long enough that hardly a tweet is so near to two labels that rounding decides.
+    # Trained for long enough that hardly a text is so near to two labels that rounding decides.
     trained = ["stage.learning_rate=3e-3", "trainer.max_epochs=6", WHOLE]
     execute(compose_config(*overrides, *trained), place / "parent")
     return Artifact.open(place / "parent" / "artifact")
@@ -59,7 +59,7 @@ def quantize(overrides, parent, compose_config, tmp_path):
     def run(*more: str) -> Artifact:
         nonlocal count
         count += 1
-        small = ["stage=quantize", f"artifact={parent.folder}", "stage.sensitivity_tweets=32", "trainer.threads=1"]
+        small = ["stage=quantize", f"artifact={parent.folder}", "stage.sensitivity_texts=32", "trainer.threads=1"]
         execute(compose_config(*overrides, *small, *more), tmp_path / f"run{count}")
         return Artifact.open(tmp_path / f"run{count}" / "artifact")
 
@@ -78,21 +78,21 @@ def test_the_default_is_small_and_as_right_and_says_so(quantize, parent, tmp_pat
     assert len(account["sensitivity"]) == 14
     divergences = [told["divergence"] for told in account["sensitivity"].values()]
     assert divergences == sorted(divergences, reverse=True) and divergences[0] > 0
-    assert account["verified"]["tweets"] == record.metrics["val"]["n"] + record.metrics["test"]["n"]
+    assert account["verified"]["texts"] == record.metrics["val"]["n"] + record.metrics["test"]["n"]
     assert account["runtime"] == record.cost["runtime"]
     assert 'chirplet.load("DIR")' in (artifact.folder / "README.md").read_text()
     assert account["verified"]["largest_difference"] <= account["verified"]["tolerance"]
     assert 0.9 <= account["batch_composition"]["same_labels"] <= 1
-    assert record.cost["runtime"] == "onnxruntime" and record.cost["beside"]["runtime"] == "pytorch"
-    assert record.cost["threads"] == record.cost["beside"]["threads"] == 1
+    assert record.cost["runtime"] == "onnxruntime" and record.cost["compared_with"]["runtime"] == "pytorch"
+    assert record.cost["threads"] == record.cost["compared_with"]["threads"] == 1
     weights = AutoModelForSequenceClassification.from_pretrained(parent.folder)
     # Token types are part of the positions, the last keys need no bias, and those of pooler and head stay.
     assert record.cost["params_packed"] == sum(value.numel() for value in weights.parameters()) - 3 * 32
     assert (tmp_path / "run1" / "sensitivity.svg").read_text().count("word_embeddings") == 1
     told = capsys.readouterr().out
     assert "Each layer quantized alone (14 layers" in told and "stage=predict artifact=" in told
-    assert f"proven    {account['verified']['tweets']:,} tweets labelled the same again, in a new process; " in told
-    assert f" ({record.cost['beside']['times_tweets_per_s']:.1f} times the parent's); " in told
+    assert f"proven    {account['verified']['texts']:,} texts labeled the same again, in a new process; " in told
+    assert f" ({record.cost['compared_with']['times_texts_per_s']:.1f} times the parent's); " in told
 
 
 @pytest.mark.usefixtures("forked_costs")
@@ -101,12 +101,12 @@ def test_the_default_is_small_and_as_right_and_says_so(quantize, parent, tmp_pat
 )
 def test_any_artifact_predicts_by_its_runtime(name, runtime, quantize, compose_config, parent, tmp_path):
     artifact = quantize(f"quantizer={name}", *PLAIN, "stage.evaluate_test=false")
-    found = chirplet.load(artifact.folder)(TWEETS)
+    found = chirplet.load(artifact.folder)(TEXTS)
     assert set(found.labels) <= set(parent.record.labels)
-    np.testing.assert_allclose(found.probabilities, chirplet.load(parent.folder)(TWEETS).probabilities, atol=0.1)
+    np.testing.assert_allclose(found.probabilities, chirplet.load(parent.folder)(TEXTS).probabilities, atol=0.1)
     told = subprocess.run([sys.executable, "-c", LOADED, artifact.folder], capture_output=True, text=True, check=True)
     assert told.stdout.split() == [runtime, str(runtime == "pytorch")]
-    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": tweet}) + "\n" for tweet in TWEETS))
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": example}) + "\n" for example in TEXTS))
     files = (f"artifact={artifact.folder}", f"input={tmp_path}/in.jsonl", f"output={tmp_path}/out.jsonl")
     execute(compose_config("stage=predict", "trainer=cpu", *files), tmp_path / "predict")
     lines = (tmp_path / "out.jsonl").read_text().splitlines()
@@ -115,12 +115,12 @@ def test_any_artifact_predicts_by_its_runtime(name, runtime, quantize, compose_c
 
 @pytest.mark.usefixtures("forked_costs")
 def test_a_trainer_for_bf16_does_not_touch_how_layers_are_judged(quantize):
-    """PyTorch's int8 layers refuse bf16; and few batches of validation would be a drop on few tweets."""
+    """PyTorch's int8 layers refuse bf16; and few batches of validation would be a drop on few texts."""
     plain = ("quantizer=torch_int8", "stage.tolerance=0.05", "stage.evaluate_test=false")
     expected = quantize(*plain)
     found = quantize(*plain, "trainer.precision=bf16-mixed", "trainer.limit_val_batches=1")
     assert found.record.id == expected.record.id
-    for name in ("kept", "sensitivity", "tried", "fp32_val_accuracy"):
+    for name in ("excluded_layers", "sensitivity", "tried", "fp32_val_accuracy"):
         assert found.record.training[name] == expected.record.training[name]
 
 
@@ -136,9 +136,9 @@ def test_the_recorded_predictions_are_those_of_the_folder(quantize, parent):
 
 
 def test_training_under_roundings_moves_the_weights(quantize, parent):
-    judged = ("stage.sensitivity_tweets=4", "stage.tolerance=0.5", "stage.evaluate_test=false")
-    plain = quantize(*judged)
-    artifact = quantize("quantizer=qat", "quantizer.learning_rate=1e-3", *judged)
+    evaluated = ("stage.sensitivity_texts=4", "stage.tolerance=0.5", "stage.evaluate_test=false")
+    plain = quantize(*evaluated)
+    artifact = quantize("quantizer=qat", "quantizer.learning_rate=1e-3", *evaluated)
     (found,), (trained,) = (one.record.training["tried"] for one in (plain, artifact))
     assert found["expected_drop"] >= 0 and trained["expected_drop"] is None, "training changes labels, not rounding"
     assert artifact.record.method == "qat" and artifact.record.training["epochs"] == 1
@@ -171,7 +171,7 @@ def test_a_folder_that_answers_otherwise_is_not_left_there(quantize, tmp_path, m
         return {split: np.zeros((len(tokens), 5), np.float32) for split, tokens in splits.items()}
 
     monkeypatch.setattr(fresh, "logits_of", zeros)
-    with pytest.raises(ArtifactError, match=r"labels \d+ of \d+ val tweets otherwise"):
+    with pytest.raises(ArtifactError, match=r"labels \d+ of \d+ val texts otherwise"):
         quantize(*PLAIN)
     assert not (tmp_path / "run1" / "artifact").exists()
 
@@ -196,14 +196,14 @@ def test_a_measurement_that_fails_costs_no_model(quantize, monkeypatch, caplog):
 def test_the_cost_is_added_to_record_and_card(quantize):
     artifact = quantize(*PLAIN, "stage.evaluate_test=false", "stage.measure_cost=true", "stage.cost_accelerator=cpu")
     assert artifact.record.cost["device"] == "cpu" and artifact.record.id == content_id(artifact.folder)
-    assert "tweets_per_s" in (artifact.folder / "README.md").read_text()
+    assert "texts_per_s" in (artifact.folder / "README.md").read_text()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("judged", [("stage.tolerance=0.1",), PLAIN])
-def test_a_gpu_that_is_asked_for_is_not_replaced_by_the_cpu(judged, quantize):
+def test_a_gpu_that_is_asked_for_is_not_replaced_by_the_cpu(evaluated, quantize):
     with pytest.raises(ConfigError, match=r"^trainer\.accelerator: got 'gpu', but torch sees no GPU here"):
-        quantize("quantizer=fp16", "trainer=gpu", *judged)
+        quantize("quantizer=fp16", "trainer=gpu", *evaluated)
 
 
 def test_what_is_written_answers_in_all_batches_and_threads(quantize, monkeypatch, tmp_path):
@@ -233,8 +233,8 @@ def test_wrong_settings_are_told_under_their_own_names(compose_config):
         parse(compose_config("stage=quantize", "quantizer=torch_int8", "quantizer.weights=per_row"))
     with pytest.raises(ConfigError, match=r"^stage\.tolerance: got -1"):
         parse(compose_config("stage=quantize", "stage.tolerance=-1"))
-    with pytest.raises(ConfigError, match=r"^stage\.sensitivity_tweets: got 0, .* or set stage\.tolerance=null$"):
-        parse(compose_config("stage=quantize", "stage.sensitivity_tweets=0"))
+    with pytest.raises(ConfigError, match=r"^stage\.sensitivity_texts: got 0, .* or set stage\.tolerance=null$"):
+        parse(compose_config("stage=quantize", "stage.sensitivity_texts=0"))
     with pytest.raises(ConfigError, match=r"^stage\.artifact: no artifact at '/nowhere': no such folder"):
         parse(compose_config("stage=quantize", "artifact=/nowhere"))
     with pytest.raises(ConfigError, match=r"^stage\.resume: got '\S+\.py', but onnx_int8 does not train"):
@@ -251,5 +251,5 @@ def test_splits_without_tweets_are_told_before_the_work(missing, remedy, overrid
     quick = ["trainer.max_steps=1", "stage.final=true", "stage.evaluate_test=false", "stage.evaluate_train=false"]
     execute(compose_config(*overrides, *quick, split), tmp_path / "parent")
     made = ["stage=quantize", f"artifact={tmp_path}/parent/artifact", split]
-    with pytest.raises(ConfigError, match=rf"data\.{missing}_fraction: leaves no tweets .* set {remedy}$"):
+    with pytest.raises(ConfigError, match=rf"data\.{missing}_fraction: leaves no texts .* set {remedy}$"):
         execute(compose_config(*overrides, *made), tmp_path / "quantized")

@@ -151,7 +151,7 @@ def test_a_sweep_ends_when_too_many_trials_have_failed(tmp_path):
     )
     assert [trial.state for trial in study(tmp_path).trials] == [FAIL, COMPLETE, FAIL]
     assert [row["state"] for row in table(tmp_path)] == ["failed", "complete", "failed"]
-    # A higher rate goes on from there.
+    # A higher rate resumes from there.
     here(tmp_path, points, "hydra.sweeper.n_trials=4", "fail_at=2", "hydra.sweeper.max_failure_rate=1")
     assert [trial.state for trial in study(tmp_path).trials] == [FAIL, COMPLETE, FAIL, FAIL]
 

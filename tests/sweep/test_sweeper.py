@@ -84,18 +84,18 @@ def test_every_sampler_draws_and_draws_the_same_again(option):
 @pytest.mark.parametrize("option", options("hydra/sweeper/pruner"))
 def test_every_pruner_judges_a_report(option):
     study = optuna.create_study(pruner=make_pruner(chosen("pruner", option)), study_name="of a name")
-    judged = []
+    evaluated = []
     for value in (1.0, 1.0, 1.0, 1.0, 1.0, 9.0, 9.0, 9.0):
         trial = study.ask()
         reports = []
         for step in (1, 2, 3):
             trial.report(value, step)
             reports.append(trial.should_prune())
-        judged.append(any(reports))
+        evaluated.append(any(reports))
         study.tell(trial, value)
     # The first has nothing to be compared with; what is nine times worse than all others is to end.
-    assert judged[0] is False
-    assert any(judged[5:]) is (option != "none")
+    assert evaluated[0] is False
+    assert any(evaluated[5:]) is (option != "none")
 
 
 @pytest.mark.parametrize("name", options("search"))

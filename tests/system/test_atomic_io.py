@@ -7,19 +7,19 @@ import shutil
 import pytest
 
 from chirplet.system.atomic_io import (
+    atomic_file,
     remove_leftovers,
     scratch_folder,
     temporary_folder,
     temporary_of,
-    whole_file,
-    write_whole_text,
+    write_text_atomically,
 )
 from chirplet.system.error import ArtifactError
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path):
     path = tmp_path / "a.bin"
-    with whole_file(path) as stream:
+    with atomic_file(path) as stream:
         stream.write(b"new")
         assert not path.exists()
     assert path.read_bytes() == b"new"
@@ -29,7 +29,7 @@ def test_the_file_appears_when_the_block_ends(tmp_path):
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")
-    with pytest.raises(KeyError), whole_file(path) as stream:
+    with pytest.raises(KeyError), atomic_file(path) as stream:
         stream.write(b"half of the n")
         raise KeyError
     assert path.read_bytes() == b"old"
@@ -37,14 +37,14 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 def test_a_place_that_cannot_be_written_is_an_os_error(tmp_path):
-    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "nowhere" / "a.bin"):
+    with pytest.raises(FileNotFoundError), atomic_file(tmp_path / "nowhere" / "a.bin"):
         pass
 
 
 def test_what_a_killed_process_was_writing_is_removed_by_the_next(tmp_path):
     (tmp_path / ".a.bin.4000000.tmp").write_bytes(b"half")
     (tmp_path / ".b.bin.4000000.tmp").write_bytes(b"another's")
-    with whole_file(tmp_path / "a.bin") as stream:
+    with atomic_file(tmp_path / "a.bin") as stream:
         stream.write(b"new")
     assert sorted(found.name for found in tmp_path.iterdir()) == [".b.bin.4000000.tmp", "a.bin"]
 
@@ -54,7 +54,7 @@ def test_leftovers_go_and_what_is_being_written_stays(tmp_path):
     (tmp_path / ".made.4000000.tmp" / "model.safetensors").write_bytes(b"half")
     for name in (".a.tmp", "a.1.tmp", ".env"):  # none of ours
         (tmp_path / name).write_text("")
-    with whole_file(tmp_path / "file"), temporary_folder(tmp_path / "folder"):
+    with atomic_file(tmp_path / "file"), temporary_folder(tmp_path / "folder"):
         # Another process asks; this one, to which the locks belong, has them all the same.
         child = os.fork()
         if not child:
@@ -72,7 +72,7 @@ def test_leftovers_of_a_folder_that_is_not_there_are_none(tmp_path):
 
 
 def test_text_is_written_as_utf_8(tmp_path):
-    write_whole_text("naïve 😀\n", tmp_path / "a.txt")
+    write_text_atomically("naïve 😀\n", tmp_path / "a.txt")
     assert (tmp_path / "a.txt").read_bytes() == "naïve 😀\n".encode()
 
 

@@ -4,20 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from chirplet.system.cache_files import locked_folder, write_whole
+from chirplet.system.cache_files import locked_folder, write_atomically
 from chirplet.system.error import DataError
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a"
-    write_whole(b"old", path)
+    write_atomically(b"old", path)
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match=r"a: cannot be written .No space left on device.; set cache_dir"):
-        write_whole(b"new", path)
+        write_atomically(b"new", path)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -44,8 +44,8 @@ def modes(folder: Path) -> dict[str, str]:
 def test_the_cache_is_its_owners_alone(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir(mode=0o755)
     with locked_folder(tmp_path / "there" / "cache" / "tokens") as folder:
-        write_whole(b"a text", folder / "a")
-    write_whole(b"another", folder / "a")
+        write_atomically(b"a text", folder / "a")
+    write_atomically(b"another", folder / "a")
     assert modes(tmp_path) == {
         "there": "755",
         "there/cache": "700",

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from chirplet.data.base import Corpus, DataReport, Tweets
+from chirplet.data.base import Corpus, DataReport, Examples
 from chirplet.data.table.stream import open_chunks
 from chirplet.model.pretrained import Pretrained
 from chirplet.stage.distillation.student import KEYS, own_start
-from chirplet.stage.distillation.unlabeled import read_unlabelled
+from chirplet.stage.distillation.unlabeled import read_unlabeled
 from chirplet.stage.predict import _format
 from chirplet.system.error import DataError, Key, ModelError, UserError
 
@@ -46,9 +46,9 @@ def test_a_file_without_labels_keeps_its_name(tmp_path):
     path = tmp_path / "data.encoding.csv"
     path.write_bytes(b"text\n\xff\n")
     with pytest.raises(DataError) as caught:
-        read_unlabelled([str(path)], "text", "utf-8", mend=True)
-    assert str(caught.value).startswith(f"transfer: {path} row 1, ")
-    assert "set stage.transfer_encoding to the file" in str(caught.value)
+        read_unlabeled([str(path)], "text", "utf-8", mend=True)
+    assert str(caught.value).startswith(f"unlabeled_files: {path} row 1, ")
+    assert "set stage.unlabeled_encoding to the file" in str(caught.value)
 
 
 def test_a_student_s_folder_keeps_its_name(tmp_path):
@@ -64,7 +64,7 @@ def test_a_student_s_folder_keeps_its_name(tmp_path):
         classifier_dropout=0.0,
         attention="sdpa",
     )
-    none = Tweets([], [], np.empty(0, np.int64), [])
+    none = Examples([], [], np.empty(0, np.int64), [])
     corpus = Corpus("csv", ("a", "b"), none, none, none, "", DataReport())
     with pytest.raises(ModelError) as caught:
         own_start(settings, corpus, SimpleNamespace(seed=1), other_data=True)

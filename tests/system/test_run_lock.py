@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from chirplet.system.error import ArtifactError, ConfigError
-from chirplet.system.run_lock import hold_output
+from chirplet.system.run_lock import lock_output
 
 HOLD = """
 import sys
@@ -34,30 +34,34 @@ def test_a_second_process_is_told_and_the_lock_dies_with_the_first(tmp_path, mon
     assert first.stdout is not None and first.stdout.readline() == "held\n"
     with (
         pytest.raises(ConfigError, match=r"^hydra\.run\.dir: another run is writing to '\S+run'; wait for it, or give"),
-        hold_output(folder),
+        lock_output(folder),
     ):
         pass
     first.kill()
     first.wait()
-    with hold_output(folder):
+    with lock_output(folder):
         pass
 
 
 def test_a_run_holds_its_own_folder_as_often_as_it_likes(tmp_path):
-    with hold_output(tmp_path):
-        with hold_output(tmp_path):
+    with lock_output(tmp_path):
+        with lock_output(tmp_path):
             pass
-        with pytest.raises(KeyError), hold_output(tmp_path):
+        with pytest.raises(KeyError), lock_output(tmp_path):
             raise KeyError
 
 
 def test_leftovers_are_removed_where_a_run_writes_and_nowhere_else(tmp_path):
-    gone = [".artifact.4000000.tmp", "checkpoints/.last.ckpt.4000000.tmp", "control/checkpoints/.x.ckpt.4000000.tmp"]
+    gone = [
+        ".artifact.4000000.tmp",
+        "checkpoints/.last.ckpt.4000000.tmp",
+        "label_only_baseline/checkpoints/.x.ckpt.4000000.tmp",
+    ]
     kept = ["other/.a.4000000.tmp", "checkpoints/last.ckpt"]
     for name in (*gone, *kept):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
-    with hold_output(tmp_path):
+    with lock_output(tmp_path):
         assert not any((tmp_path / name).exists() for name in gone)
     assert all((tmp_path / name).exists() for name in kept)
 
@@ -67,5 +71,5 @@ def test_a_place_that_cannot_be_written_is_told_at_once(tmp_path, where):
     (tmp_path / "file").write_text("")
     folder = Path(where.replace("FILE", str(tmp_path / "file")))
     told = r"^could not write to '\S+'.*; give another hydra\.run\.dir$"
-    with pytest.raises(ArtifactError, match=told), hold_output(folder):
+    with pytest.raises(ArtifactError, match=told), lock_output(folder):
         pass

@@ -2,7 +2,7 @@
 
 It holds `config.json`, `model.safetensors` and the tokenizer's files, so that
 `AutoModelForSequenceClassification.from_pretrained` opens it; `artifact.json`, the record of how it came to be
-and how good it is; `predictions.parquet`, the logits of every tweet that was evaluated; `README.md`, the model
+and how good it is; `predictions.parquet`, the logits of every text that was evaluated; `README.md`, the model
 card.
 """
 
@@ -22,18 +22,19 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 
+from chirplet.artifact.migration import BASELINE_PREDICTIONS_1, migrated
 from chirplet.artifact.record import COSTS, Config, Cost, Cpu, Labels, Metrics, StageSettings, Training, unfit
 from chirplet.config.schema import METRICS, Settings
-from chirplet.data.base import SPLITS, Tweets
+from chirplet.data.base import SPLITS, Examples
 from chirplet.data.preparation.cleaning import Cleaning
-from chirplet.system.atomic_io import temporary_folder, write_whole_text
+from chirplet.system.atomic_io import temporary_folder, write_text_atomically
 from chirplet.system.error import ArtifactError, near
 from chirplet.system.links import link_outside
 
-SCHEMA_VERSION: Literal[1] = 1
+SCHEMA_VERSION: Literal[2] = 2
 RECORD = "artifact.json"
 PREDICTIONS: Literal["predictions.parquet"] = "predictions.parquet"
-CONTROL_PREDICTIONS = "control.parquet"
+BASELINE_PREDICTIONS = "label_only_baseline.parquet"
 """Beside a distilled student's predictions: those of its control, in the same form."""
 CARD = "README.md"
 PROBE = "probe.json"
@@ -52,7 +53,7 @@ class Ancestor(Settings):
 
 
 class DataRecord(Settings):
-    """Which tweets an artifact was made from."""
+    """Which texts an artifact was made from."""
 
     source: str
     fingerprint: str
@@ -69,7 +70,7 @@ class Record(Settings):
     starts at the base model and ends at the direct parent.
     """
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     id: str
     stage: str
     method: str
@@ -118,7 +119,7 @@ class Artifact:
         path = check_folder(folder) / RECORD
         record: Record | None = None
         try:
-            content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+            content = migrated(json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number))
             fault = unfit(content)
             if fault is None:
                 record = Record.model_validate(content)
@@ -164,6 +165,8 @@ class Artifact:
         Raises:
             ArtifactError: that split was not evaluated, or there is no such file.
         """
+        if file == BASELINE_PREDICTIONS and not (self.folder / file).exists():
+            file = BASELINE_PREDICTIONS_1
         if not (self.folder / file).is_file():
             raise ArtifactError(f"{self.folder} holds no {file}")
         return read_predictions(self.folder / file, split, len(self.record.labels))
@@ -207,7 +210,7 @@ def check_free(folder: Path) -> None:
 
 
 @contextmanager
-def whole_or_absent(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """A temporary sibling to write into, which becomes `folder` when the block ends well and vanishes otherwise.
 
     Files and folders are flushed to the disk before the rename, so a crash leaves the old state or the new one.
@@ -234,12 +237,12 @@ _SCHEMA = pa.schema(list(_COLUMNS.items()))
 
 
 def write_predictions(
-    folder: Path, splits: dict[str, tuple[Tweets, NDArray[np.float32]]], file: str = PREDICTIONS
+    folder: Path, splits: dict[str, tuple[Examples, NDArray[np.float32]]], file: str = PREDICTIONS
 ) -> None:
     """Write `predictions.parquet` or another `file`: columns split, row_id, label (index), logits (list of float32)."""
     tables = [
-        pa.table([[name] * len(tweets), tweets.row_id, tweets.label, list(logits)], schema=_SCHEMA)
-        for name, (tweets, logits) in splits.items()
+        pa.table([[name] * len(examples), examples.row_id, examples.label, list(logits)], schema=_SCHEMA)
+        for name, (examples, logits) in splits.items()
     ]
     table = pa.concat_tables([_SCHEMA.empty_table(), *tables])
     pq.write_table(table, folder / file, compression="zstd")
@@ -261,7 +264,7 @@ def read_predictions(path: Path, split: str, classes: int) -> Predictions:
         raise ArtifactError(f"{path.parent} holds no predictions for the split {split!r}")
     if logits.shape != (len(labels), classes) or not np.isfinite(logits).all():
         raise ArtifactError(
-            f"{path}: the logits of {split} should be {classes} numbers a tweet, as the record has labels"
+            f"{path}: the logits of {split} should be {classes} numbers a text, as the record has labels"
         )
     if labels.min() < 0 or labels.max() >= classes:
         raise ArtifactError(f"{path}: the labels of {split} should be 0 to {classes - 1}, as the record has labels")
@@ -271,7 +274,7 @@ def read_predictions(path: Path, split: str, classes: int) -> Predictions:
 def write_record(folder: Path, record: Record) -> None:
     """Write `artifact.json`."""
     text = json.dumps(record.model_dump(), indent=2, ensure_ascii=False, allow_nan=False)
-    write_whole_text(text + "\n", folder / RECORD)
+    write_text_atomically(text + "\n", folder / RECORD)
 
 
 def content_id(folder: Path) -> str:

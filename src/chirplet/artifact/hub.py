@@ -25,7 +25,7 @@ from chirplet.system.error import ArtifactError, ConfigError, PushError
 from chirplet.system.links import link_outside
 
 WRITTEN = (
-    *("artifact.json", "README.md", "probe.json", "predictions.parquet", "control.parquet", "config.json"),
+    *("artifact.json", "README.md", "probe.json", "predictions.parquet", "label_only_baseline.parquet", "config.json"),
     *("model.safetensors", "model_int8.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json"),
     *("model.onnx", "openvino_model.xml", "openvino_model.bin"),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
@@ -46,7 +46,7 @@ Repository = Annotated[str, AfterValidator(_repository)]
 """A repository of the hub, ORG/NAME."""
 
 
-def push_again(folder: Path, repository: str, private: bool) -> None:
+def push_existing(folder: Path, repository: str, private: bool) -> None:
     """Put an artifact that is there already on the hub.
 
     Raises:
@@ -109,7 +109,7 @@ def _is_record(repository: str) -> bool:
     return isinstance(content, dict) and {"schema_version", "id", "stage", "lineage"} <= content.keys()
 
 
-def check_whole(folder: Path) -> None:
+def check_complete(folder: Path) -> None:
     """See that an artifact's files are those that its record was written for, and lie in its folder.
 
     Raises:
@@ -141,7 +141,7 @@ def push(folder: Path, repository: str, private: bool) -> None:
 
     from chirplet.system.console import console, shown_path
 
-    check_whole(folder)
+    check_complete(folder)
     record = Artifact.open(folder).record
     message = f"{record.stage} ({record.method}) on {record.data.source}, {record.id[:12]}"
     api = HfApi()

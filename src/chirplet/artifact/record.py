@@ -17,7 +17,7 @@ COSTS = (
     "mb_compressed",
     "latency_ms",
     "latency_ms_p95",
-    "tweets_per_s",
+    "texts_per_s",
     "params_total",
     "params_nonzero",
     "params_packed",
@@ -70,8 +70,8 @@ class _Percentiles(_Shape):
     p95: Positive
 
 
-class _Beside(_Shape):
-    times_tweets_per_s: Positive
+class _ComparedWith(_Shape):
+    times_texts_per_s: Positive
 
 
 class _Cost(_Shape):
@@ -79,7 +79,7 @@ class _Cost(_Shape):
     bytes_compressed: Positive = 1.0
     threads: Count = 1
     runtime: str = ""
-    beside: _Beside = _Beside(times_tweets_per_s=1.0)
+    compared_with: _ComparedWith = _ComparedWith(times_texts_per_s=1.0)
 
 
 class _Cpu(_Shape):
@@ -100,8 +100,8 @@ class _Teacher(_Shape):
     stage: str = ""
 
 
-class _Tweets(_Shape):
-    transfer_files: dict[str, str] = {}
+class _Texts(_Shape):
+    unlabeled_hashes: dict[str, str] = {}
 
 
 class _Difference(_Shape):
@@ -111,15 +111,15 @@ class _Difference(_Shape):
     mcnemar_p: float
 
 
-class _Control(_Shape):
+class _Baseline(_Shape):
     accuracy: float
     difference: _Difference
 
 
-class _Controls(_Shape):
-    train: _Control | None = None
-    val: _Control | None = None
-    test: _Control | None = None
+class _Baselines(_Shape):
+    train: _Baseline | None = None
+    val: _Baseline | None = None
+    test: _Baseline | None = None
 
 
 class _Pruning(_Shape):
@@ -131,8 +131,8 @@ class _Training(_Shape):
     runtime: str = ""
     threads: Count | None = None
     teachers: dict[str, _Teacher] = {}
-    tweets: int | _Tweets = 0
-    control: _Controls = _Controls()
+    texts: int | _Texts = 0
+    label_only_baseline: _Baselines = _Baselines()
     pruning: _Pruning = _Pruning()
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class ProgressSettings(CallbackSettings):
-    """Tweets/s, time left and the best `monitor`: a bar on a terminal, elsewhere lines, and one at each validation."""
+    """Texts/s, time left and the best `monitor`: a bar on a terminal, elsewhere lines, and one at each validation."""
 
     monitor: Monitor
     refresh_s: Positive

@@ -50,11 +50,11 @@ class Experiment(Objective):
     artifacts: str | list[str] | None
     baseline: str | None
     teacher: Pretrained | str | list[str] | None
-    transfer: str | list[str] | None
+    unlabeled_files: str | list[str] | None
     input: str | None
     output: str | None
     resume: str | None
-    repeat: str | None
+    reproduce: str | None
     push: Repository | None
     push_private: bool
 

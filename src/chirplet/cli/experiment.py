@@ -14,17 +14,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from chirplet.artifact.hub import push_again
+from chirplet.artifact.hub import push_existing
 from chirplet.cli.binding import Experiment, parse
 from chirplet.cli.overrides import inherited
 from chirplet.cli.push_result import run_and_push
-from chirplet.cli.same_inputs import reads_the_same
+from chirplet.cli.same_inputs import reads_same_inputs
 from chirplet.config.redaction import UNRECORDED, public, recorded, shown
 from chirplet.stage.run.context import Composed, Run
 from chirplet.stage.run.identity import finished
 from chirplet.system.console import console, quiet_libraries, shown_path
 from chirplet.system.error import ConfigError
-from chirplet.system.run_lock import hold_output
+from chirplet.system.run_lock import lock_output
 
 if TYPE_CHECKING:
     from chirplet.artifact.artifact import Artifact
@@ -51,7 +51,7 @@ def carry_out(experiment: Experiment, cfg: DictConfig, output_dir: Path, overrid
     if experiment.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     own = run_of(experiment, output_dir, for_record(cfg), overrides, _with_environment(cfg))
-    with hold_output(output_dir):
+    with lock_output(output_dir):
         done = _done_before(experiment, own)
         if done is None:
             if experiment.push is None:
@@ -59,7 +59,7 @@ def carry_out(experiment: Experiment, cfg: DictConfig, output_dir: Path, overrid
             return run_and_push(experiment.stage, own, experiment.push, experiment.push_private)
     console().print(f"done before: the artifact is {shown_path(done.folder)}", highlight=False)
     if experiment.push is not None:
-        push_again(done.folder, experiment.push, experiment.push_private)
+        push_existing(done.folder, experiment.push, experiment.push_private)
     return done.metric(own.objective)
 
 
@@ -68,7 +68,7 @@ def _done_before(experiment: Experiment, own: Run) -> "Artifact | None":
     done = finished(own, experiment.resume)
     if done is None:
         return None
-    return done if reads_the_same(experiment, done.record) else None
+    return done if reads_same_inputs(experiment, done.record) else None
 
 
 def run_of(
@@ -119,8 +119,8 @@ def _composed(own: Sequence[str], added: Sequence[str], start: Sequence[str]) ->
         OmegaConf.update(cfg, override.key_or_group, override.value())
     experiment = parse(cfg)
     models = [model for model in (experiment.model, experiment.student) if model is not None and model.is_folder]
-    transfer = experiment.transfer or []
-    files = [Path(file).expanduser() for file in ([transfer] if isinstance(transfer, str) else transfer)]
+    unlabeled = experiment.unlabeled_files or []
+    files = [Path(file).expanduser() for file in ([unlabeled] if isinstance(unlabeled, str) else unlabeled)]
     inputs = [*(model.folder for model in models), *files]
     carry_out = partial(execute, cfg, overrides=[*overrides, *start])
     return Composed(for_record(cfg), _with_environment(cfg), experiment.data, inputs, carry_out)

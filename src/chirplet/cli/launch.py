@@ -32,9 +32,9 @@ def run(cfg: DictConfig) -> float | None:
     key, folder = ("run", output_dir) if hydra.mode == RunMode.RUN else ("sweep", Path(hydra.sweep.dir))
     with interruptible(output_dir, f"hydra.{key}.dir={folder}"):
         if cfg.repeat is not None:
-            from chirplet.cli.reproduce.reproduce import repeat
+            from chirplet.cli.reproduce.reproduce import reproduce
 
-            return repeat(cfg, output_dir, overrides)
+            return reproduce(cfg, output_dir, overrides)
         experiment = parse(cfg)
         if hydra.mode == RunMode.RUN or hydra.job.num == 0:  # once in a multirun
             for line in ignored(experiment.stage, hydra.runtime.choices["stage"], overrides):

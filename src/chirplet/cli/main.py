@@ -53,7 +53,7 @@ def launch(cfg: DictConfig) -> float | None:
 def main() -> None:
     """Run, and turn an error of the user's into one line and an exit code."""
     try:
-        if any(argument.startswith("repeat=") for argument in sys.argv[1:]):
+        if any(argument.startswith("reproduce=") for argument in sys.argv[1:]):
             from chirplet.cli.reproduce.choices import expanded
 
             sys.argv[1:] = expanded(sys.argv[1:])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-OWN_KEYS = ("stage", "chain", "artifact", "artifacts", "teacher", "input", "output", "resume", "repeat", "push")
+OWN_KEYS = ("stage", "chain", "artifact", "artifacts", "teacher", "input", "output", "resume", "reproduce", "push")
 """What a run says of itself alone, and no further run takes over."""
 
 

@@ -16,18 +16,18 @@ from chirplet.system.error import ArtifactError, DataError, UserError
 
 
 def check_same(experiment: Experiment, record: Record, own: Collection[str]) -> None:
-    """See that parents, models, files of tweets and the data are those that the record tells of.
+    """See that parents, models, files of texts and the data are those that the record tells of.
 
     Data whose settings are among the user's `own` may be others.
 
     Raises:
         ArtifactError: a parent or a model is another one.
-        DataError: tweets are other ones.
+        DataError: texts are other ones.
     """
     stage = experiment.stage
     if isinstance(stage, Distill):
         _check_teachers(stage, record)
-        _check_transfer(stage, record)
+        _check_unlabeled(stage, record)
     elif not isinstance(stage, Finetune):
         folder: str | None = getattr(stage, "artifact", None)
         _check_parent("artifact", Path(given_artifact(folder)), record)
@@ -39,7 +39,7 @@ def check_same(experiment: Experiment, record: Record, own: Collection[str]) -> 
     _check_data(experiment, record, own)
 
 
-def reads_the_same(experiment: Experiment, record: Record) -> bool:
+def reads_same_inputs(experiment: Experiment, record: Record) -> bool:
     """Whether the run that the record tells of read what this one would read."""
     try:
         check_same(experiment, record, own=())
@@ -66,14 +66,15 @@ def _check_teachers(stage: Distill, record: Record) -> None:
         )
 
 
-def _check_transfer(stage: Distill, record: Record) -> None:
-    files = [stage.transfer] if isinstance(stage.transfer, str) else stage.transfer or []
+def _check_unlabeled(stage: Distill, record: Record) -> None:
+    files = [stage.unlabeled_files] if isinstance(stage.unlabeled_files, str) else stage.unlabeled_files or []
     paths = [Path(file).expanduser() for file in files]
     given = {name: sha256(path) for name, path in zip(row_names(paths), paths, strict=True)}
-    wanted = transfer_files(record)
+    wanted = unlabeled_hashes(record)
     if list(given.values()) != list(wanted.values()):
         raise DataError(
-            f"transfer: got {', '.join(given) or 'null'}, should be the record's file: {', '.join(wanted) or 'null'}"
+            f"unlabeled_files: got {', '.join(given) or 'null'}, should be the record's file: "
+            f"{', '.join(wanted) or 'null'}"
         )
 
 
@@ -103,7 +104,7 @@ def _check_data(experiment: Experiment, record: Record, own: Collection[str]) ->
     corpus = prepare(source, Path(experiment.cache_dir).expanduser())
     if corpus.fingerprint != record.data.fingerprint:
         raise DataError(
-            f"data: gives other tweets or splits than the record's (fingerprint {corpus.fingerprint[:12]}, should be "
+            f"data: gives other texts or splits than the record's (fingerprint {corpus.fingerprint[:12]}, should be "
             f"{record.data.fingerprint[:12]}); should be the files it was made from"
         )
 
@@ -113,7 +114,7 @@ def teachers_of(told: dict[str, Any]) -> str:
     return ", ".join(f"{identity} (of stage={teacher.get('stage')})" for identity, teacher in told.items())
 
 
-def transfer_files(record: Record) -> dict[str, str]:
-    """SHA-256 of each file without labels that a student read, by its name; other stages record a number of tweets."""
-    tweets = record.training.get("tweets")
-    return tweets.get("transfer_files", {}) if isinstance(tweets, dict) else {}
+def unlabeled_hashes(record: Record) -> dict[str, str]:
+    """SHA-256 of each file without labels that a student read, by its name; other stages record a number of texts."""
+    examples = record.training.get("texts")
+    return examples.get("unlabeled_files", {}) if isinstance(examples, dict) else {}

@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 LOCAL_KEYS = (
-    *("cache_dir", "artifact", "artifacts", "baseline", "teacher", "transfer", "input", "output", "resume"),
-    *("repeat", "push", "push_private"),
+    *("cache_dir", "artifact", "artifacts", "baseline", "teacher", "unlabeled_files", "input", "output", "resume"),
+    *("reproduce", "push", "push_private"),
 )
 """Where things lie on one machine; no part of what makes a result."""
 UNRECORDED = (*LOCAL_KEYS, "chain")

@@ -16,7 +16,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class Tweets:
+class Examples:
     """Tweets of one split, in the order of their source.
 
     `row_id[i]` tells where tweet i stands in its source (`FILE:ROW`, rows from 1), `text[i]` is repaired but not
@@ -31,19 +31,19 @@ class Tweets:
     def __len__(self) -> int:
         return len(self.text)
 
-    def take(self, rows: NDArray[np.int64]) -> "Tweets":
+    def take(self, rows: NDArray[np.int64]) -> "Examples":
         """The tweets at these positions, in this order."""
         positions = rows.tolist()
-        return Tweets(
+        return Examples(
             row_id=[self.row_id[i] for i in positions],
             text=[self.text[i] for i in positions],
             label=self.label[rows],
             date=[self.date[i] for i in positions],
         )
 
-    def joined(self, other: "Tweets") -> "Tweets":
+    def joined(self, other: "Examples") -> "Examples":
         """These tweets, then the other's."""
-        return Tweets(
+        return Examples(
             row_id=self.row_id + other.row_id,
             text=self.text + other.text,
             label=np.concatenate([self.label, other.label]),
@@ -87,13 +87,13 @@ class Corpus:
 
     name: str
     labels: tuple[str, ...]
-    train: Tweets
-    val: Tweets
-    test: Tweets
+    train: Examples
+    val: Examples
+    test: Examples
     fingerprint: str
     report: DataReport
 
-    def split(self, name: Split) -> Tweets:
+    def split(self, name: Split) -> Examples:
         """The tweets of one split."""
         return {"train": self.train, "val": self.val, "test": self.test}[name]
 
@@ -103,7 +103,7 @@ class Corpus:
 
 
 @dataclass(frozen=True)
-class RawTweet:
+class RawExample:
     """One row as its file has it: text not yet repaired, label by name, date as ISO 8601.
 
     `redecoded` tells that the reader had to find the text's encoding by itself, which the report counts as a repair.
@@ -121,7 +121,7 @@ class RawCorpus:
     """What a source read. `splits` has `train` and whichever of `val` and `test` the source itself defines."""
 
     labels: tuple[str, ...]
-    splits: dict[Split, list[RawTweet]]
+    splits: dict[Split, list[RawExample]]
 
 
 class Source(Settings, ABC):

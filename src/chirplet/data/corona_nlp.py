@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import field_validator
 
 from chirplet.config.schema import existing_file
-from chirplet.data.base import RawCorpus, RawTweet, Source, Split
+from chirplet.data.base import RawCorpus, RawExample, Source, Split
 from chirplet.data.table.reader import read_table
 from chirplet.system.error import DataError
 
@@ -50,7 +50,7 @@ class CoronaNlp(Source):
         return RawCorpus(LABELS, {split: _read(file) for split, file in zip(FILES, files, strict=True)})
 
 
-def _read(path: Path) -> list[RawTweet]:
+def _read(path: Path) -> list[RawExample]:
     tweets = []
     with read_table(path, encoding="latin-1") as table:
         table.require("OriginalTweet", "Sentiment", "TweetAt")
@@ -64,7 +64,7 @@ def _read(path: Path) -> list[RawTweet]:
                 day = datetime.strptime(date, "%d-%m-%Y").date().isoformat()
             except ValueError:
                 raise DataError(f"{path} row {row.number}: TweetAt is {date!r}, should be a date, DD-MM-YYYY") from None
-            tweets.append(RawTweet(f"{path.name}:{row.number}", row.cells["OriginalTweet"], label, day))
+            tweets.append(RawExample(f"{path.name}:{row.number}", row.cells["OriginalTweet"], label, day))
     return tweets
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 from pydantic import field_validator, model_validator
 
 from chirplet.config.schema import existing_file
-from chirplet.data.base import RawCorpus, RawTweet, Source, Split, row_names
+from chirplet.data.base import RawCorpus, RawExample, Source, Split, row_names
 from chirplet.data.table.reader import Format, Row, format_of, read_table
 from chirplet.data.table.text_io import check_encoding
 from chirplet.system.error import DataError, near
@@ -83,7 +83,7 @@ class Csv(Source):
         sets: dict[Split, str | list[str] | None] = {"train": self.train, "val": self.val, "test": self.test}
         roles = [split for split, paths in sets.items() for _ in _listed(paths)]
         listed = None if self.labels is None else [str(label) for label in self.labels]
-        splits: dict[Split, list[RawTweet]] = {}
+        splits: dict[Split, list[RawExample]] = {}
         for role, file, prefix in zip(roles, files, row_names(files), strict=True):
             splits.setdefault(role, []).extend(self._read(file, prefix, listed))
         if listed is None:
@@ -96,14 +96,14 @@ class Csv(Source):
                 )
         return RawCorpus(tuple(listed), splits)
 
-    def _read(self, file: Path, prefix: str, listed: list[str] | None) -> Iterator[RawTweet]:
+    def _read(self, file: Path, prefix: str, listed: list[str] | None) -> Iterator[RawExample]:
         with read_table(file, self.format, self.encoding, self.quoted) as table:
             table.require(self.text_column, self.label_column, *([self.date_column] if self.date_column else []))
             empty = True
             for row in table:
                 empty = False
                 place = f"{file} row {row.number}"
-                yield RawTweet(
+                yield RawExample(
                     row_id=f"{prefix}:{row.number}",
                     text=_text(row, self.text_column, place),
                     label=_label(row.cells[self.label_column], listed, self.label_column, place),

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from chirplet.data.base import SPLITS, RawCorpus, RawTweet, Source, Split, row_names
+from chirplet.data.base import SPLITS, RawCorpus, RawExample, Source, Split, row_names
 from chirplet.data.table.reader import read_table
 from chirplet.data.table.text_io import read_lines
 from chirplet.system.error import DataError
@@ -87,7 +87,7 @@ def _read_local(files: list[Path]) -> RawCorpus:
         if number != str(len(names)) or not name or name in names.values():
             raise DataError(f"{mapping} row {row}: got {line[:60]!r}, should be {len(names)}, a tab, and a new label")
         names[number] = name
-    splits: dict[Split, list[RawTweet]] = {}
+    splits: dict[Split, list[RawExample]] = {}
     for split, text_file, label_file in zip(SPLITS, parts[::2], parts[1::2], strict=True):
         texts, labels = read_lines(text_file), read_lines(label_file)
         if len(texts) != len(labels):
@@ -97,7 +97,7 @@ def _read_local(files: list[Path]) -> RawCorpus:
             got = labels[wrong - 1]
             raise DataError(f"{label_file} row {wrong}: got {got!r}, should be one of {', '.join(names)} (mapping.txt)")
         splits[split] = [
-            RawTweet(f"{text_file.name}:{row}", text, names[label.strip()])
+            RawExample(f"{text_file.name}:{row}", text, names[label.strip()])
             for row, (text, label) in enumerate(zip(texts, labels, strict=True), start=1)
         ]
     return RawCorpus(tuple(names.values()), splits)
@@ -105,7 +105,7 @@ def _read_local(files: list[Path]) -> RawCorpus:
 
 def _read_hub(files: list[Path]) -> RawCorpus:
     names = _hub_labels(files[0])
-    splits: dict[Split, list[RawTweet]] = {}
+    splits: dict[Split, list[RawExample]] = {}
     for split, file, prefix in zip(SPLITS, files, row_names(files), strict=True):
         with read_table(file) as table:
             table.require("text", "label")
@@ -114,7 +114,7 @@ def _read_hub(files: list[Path]) -> RawCorpus:
                 label = row.cells["label"]
                 if label not in range(len(names)):
                     raise DataError(f"{file} row {row.number}: label is {label!r}, should be 0 to {len(names) - 1}")
-                tweets.append(RawTweet(f"{prefix}:{row.number}", row.cells["text"], names[label]))
+                tweets.append(RawExample(f"{prefix}:{row.number}", row.cells["text"], names[label]))
         splits[split] = tweets
     return RawCorpus(names, splits)
 

@@ -11,10 +11,10 @@ from typing import ClassVar, Literal, Self
 from pydantic import field_validator, model_validator
 
 from chirplet.config.schema import existing_file
-from chirplet.data.base import RawCorpus, RawTweet, Source
+from chirplet.data.base import RawCorpus, RawExample, Source
 from chirplet.data.preparation.fetch import archive_member, check_hash, fetch_sdist
 from chirplet.data.table.text_io import read_lines
-from chirplet.system.cache_files import locked_folder, write_whole
+from chirplet.system.cache_files import locked_folder, write_atomically
 from chirplet.system.error import DataError
 
 PROJECT = "vaderSentiment"
@@ -87,7 +87,7 @@ class VaderTweets(Source):
                 with tempfile.TemporaryDirectory(dir=folder) as temporary:
                     sdist = fetch_sdist(PROJECT, VERSION, SDIST_SHA256, Path(temporary))
                     content = _tweets_of(sdist.read_bytes(), sdist.name)
-            write_whole(content, tweets)
+            write_atomically(content, tweets)
             return [tweets]
 
     def read(self, files: list[Path]) -> RawCorpus:
@@ -103,7 +103,7 @@ class VaderTweets(Source):
                 label = labels[bisect_right(cuts, float(rating))]
             except ValueError:
                 raise DataError(f"{path} row {row}: got {line[:60]!r}, should be number, rating, text") from None
-            tweets.append(RawTweet(f"{path.name}:{row}", text, label))
+            tweets.append(RawExample(f"{path.name}:{row}", text, label))
         return RawCorpus(labels, {"train": tweets})
 
 

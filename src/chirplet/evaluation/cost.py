@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from chirplet.artifact.artifact import CARD, CONTROL_PREDICTIONS, PREDICTIONS, PROBE, RECORD
+from chirplet.artifact.artifact import BASELINE_PREDICTIONS, CARD, PREDICTIONS, PROBE, RECORD
 from chirplet.data.batching.tokens import Tokens
 from chirplet.evaluation import isolated_process as fresh
 from chirplet.evaluation.parameter_count import count_parameters
 from chirplet.runtime.open import accelerator_for
 
-UNUSED = (RECORD, PREDICTIONS, CONTROL_PREDICTIONS, CARD, PROBE)
+UNUSED = (RECORD, PREDICTIONS, BASELINE_PREDICTIONS, CARD, PROBE)
 """Files of an artifact that are not needed to run its model."""
 
-SAMPLE_TWEETS = 1024
-"""Tweets timed at most; taken evenly over the split in length order, so lengths are distributed as in the split."""
+SAMPLE_TEXTS = 1024
+"""Texts timed at most; taken evenly over the split in length order, so lengths are distributed as in the split."""
 
 ROUNDS = 3
 """Turns that two models take."""
@@ -38,7 +38,7 @@ def measure(
     pad_id: int,
     threads: int | None,
     accelerator: str = "cpu",
-    beside: Path | None = None,
+    compared_with: Path | None = None,
 ) -> dict[str, Any]:
     """Every cost of the artifact at `folder`; where `beside` is another, also that one's, interleaved.
 
@@ -47,7 +47,7 @@ def measure(
     Returns:
         `params_total`, `params_nonzero`, `params_packed` (one for each stored number, also of 8 bits), `bytes_on_disk`
         and `bytes_compressed` (zstd) of what is needed to run the model, `latency_ms` (`p50`, `p95`; batch 1),
-        `tweets_per_s` (batch 32, length order), `threads`, `runtime`, `precision`, `device`, `tweets_timed`; the same
+        `texts_per_s` (batch 32, length order), `threads`, `runtime`, `precision`, `device`, `texts_timed`; the same
         of the other, and how many times as fast and as large this one is, as `beside`.
 
     Raises:
@@ -55,18 +55,20 @@ def measure(
     """
     accelerator = accelerator_for(folder, accelerator)
     itself = Timed(folder, tokens, pad_id, accelerator)
-    if beside is None:
-        (timing,) = time_by_turns([itself], threads, rounds=1)
+    if compared_with is None:
+        (timing,) = time_interleaved([itself], threads, rounds=1)
         return count_parameters(folder) | count_bytes(folder) | timing
-    timing, other = time_by_turns([itself, Timed(beside, tokens, pad_id, accelerator)], threads, rounds=ROUNDS)
+    timing, other = time_interleaved(
+        [itself, Timed(compared_with, tokens, pad_id, accelerator)], threads, rounds=ROUNDS
+    )
     own: dict[str, Any] = count_parameters(folder) | count_bytes(folder) | timing
-    other |= count_bytes(beside)
+    other |= count_bytes(compared_with)
     compared = {
-        "times_tweets_per_s": own["tweets_per_s"] / other["tweets_per_s"],
+        "times_texts_per_s": own["texts_per_s"] / other["texts_per_s"],
         "times_latency": own["latency_ms"]["p50"] / other["latency_ms"]["p50"],
         "times_bytes": own["bytes_on_disk"] / other["bytes_on_disk"],
     }
-    return own | {"beside": other | compared}
+    return own | {"compared_with": other | compared}
 
 
 def count_bytes(folder: Path) -> dict[str, int]:
@@ -79,7 +81,7 @@ def count_bytes(folder: Path) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Timed:
-    """A saved model, tweets in tokens of its own to time it on, and the accelerator that it is timed on."""
+    """A saved model, texts in tokens of its own to time it on, and the accelerator that it is timed on."""
 
     folder: Path
     tokens: Tokens
@@ -87,7 +89,7 @@ class Timed:
     accelerator: str = "cpu"
 
 
-def time_by_turns(models: Sequence[Timed], threads: int | None, rounds: int, verify: bool = True) -> list[Timing]:
+def time_interleaved(models: Sequence[Timed], threads: int | None, rounds: int, verify: bool = True) -> list[Timing]:
     """Latency and throughput of each saved model on a sample of its tokens.
 
     Each is timed in a fresh process, one after the other and over again, so that a slow moment of the machine is no
@@ -108,15 +110,15 @@ def time_by_turns(models: Sequence[Timed], threads: int | None, rounds: int, ver
 
 def _median(timings: list[Timing]) -> Timing:
     together = dict(timings[0])
-    together["tweets_per_s"] = median(timing["tweets_per_s"] for timing in timings)
+    together["texts_per_s"] = median(timing["texts_per_s"] for timing in timings)
     together["latency_ms"] = {name: median(timing["latency_ms"][name] for timing in timings) for name in ("p50", "p95")}
     return together
 
 
 def _sample(tokens: Tokens) -> Tokens:
     order = np.argsort(tokens.lengths, kind="stable")
-    if len(order) > SAMPLE_TWEETS:
-        order = order[np.linspace(0, len(order) - 1, SAMPLE_TWEETS).round().astype(int)]
+    if len(order) > SAMPLE_TEXTS:
+        order = order[np.linspace(0, len(order) - 1, SAMPLE_TEXTS).round().astype(int)]
     rows = [tokens[int(position)] for position in order]
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
     return Tokens(np.concatenate(rows), offsets.astype(np.int64))

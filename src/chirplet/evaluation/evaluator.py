@@ -16,10 +16,10 @@ from chirplet.runtime.base import Runtime, predict_logits
 
 @dataclass(frozen=True)
 class Quality:
-    """How right a model is: mean cross-entropy in nats, and the share of tweets that it labels rightly.
+    """How right a model is: mean cross-entropy in nats, and the share of texts that it labels rightly.
 
     Where it was asked how far its answers are from the fp32 model's, `divergence` is the mean KL(fp32 ‖ this) in nats,
-    and `expected_drop` the share of tweets that it will label rightly no more if fp32's probabilities are true: the
+    and `expected_drop` the share of texts that it will label rightly no more if fp32's probabilities are true: the
     mean of fp32's probability of the label that fp32 gives, less fp32's probability of the label that this gives.
     """
 
@@ -32,7 +32,7 @@ class Quality:
         """How much accuracy is lost: as counted or as expected, whichever is more.
 
         Of a few dozen labels that change about as many become right as wrong, so that the count among some thousand
-        tweets is off by as much as it measures, and by trying on the lucky choice is found. The expectation is of the
+        texts is off by as much as it measures, and by trying on the lucky choice is found. The expectation is of the
         same labels but not of that luck, and rests on fp32 being calibrated; so neither is taken alone.
         """
         counted = fp32.accuracy - self.accuracy

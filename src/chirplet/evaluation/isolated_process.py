@@ -23,12 +23,12 @@ from chirplet.system.atomic_io import scratch_folder
 from chirplet.system.error import ArtifactError
 from chirplet.system.hardware import cpu_threads
 
-LATENCY_TWEETS = 200
+LATENCY_TEXTS = 200
 WARMUP_BATCHES = 5
-"""Of single tweets and of `BATCH_SIZE` each; runtimes may prepare for large batches when the first one comes."""
+"""Of single texts and of `BATCH_SIZE` each; runtimes may prepare for large batches when the first one comes."""
 BATCH_SIZE = 32
 THROUGHPUT_S = 1.5
-"""Seconds for which tweets are computed at least, over and over again: what is fast would else be timed in one moment,
+"""Seconds for which texts are computed at least, over and over again: what is fast would else be timed in one moment,
 which may be a slow one of the machine's."""
 
 
@@ -41,7 +41,7 @@ def logits_of(
     precision: Precision,
     accelerator: str = "cpu",
 ) -> dict[str, NDArray[np.float32]]:
-    """Logits of all tweets of each split, shape (n, classes), by the model in `folder`, from one fresh process.
+    """Logits of all texts of each split, shape (n, classes), by the model in `folder`, from one fresh process.
 
     Raises:
         ArtifactError: it could not open or run the model.
@@ -77,11 +77,11 @@ def settings(pad_id: int, accelerator: str, threads: int | None, verify: bool = 
 
 
 def timed(runtime: Runtime, tokens: Tokens, pad_id: int) -> dict[str, Any]:
-    """Latency of single tweets and tweets a second of all `tokens`, each once the runtime is warm.
+    """Latency of single texts and texts a second of all `tokens`, each once the runtime is warm.
 
-    `tweets_timed` counts how many went by while the latter was taken.
+    `texts_timed` counts how many went by while the latter was taken.
     """
-    singles = np.linspace(0, len(tokens) - 1, min(LATENCY_TWEETS, len(tokens))).round().astype(int)
+    singles = np.linspace(0, len(tokens) - 1, min(LATENCY_TEXTS, len(tokens))).round().astype(int)
     milliseconds = []
     for i, position in enumerate(np.concatenate([singles[:WARMUP_BATCHES], singles])):
         single = padded(tokens, [int(position)], pad_id)
@@ -99,8 +99,8 @@ def timed(runtime: Runtime, tokens: Tokens, pad_id: int) -> dict[str, Any]:
     p50, p95 = np.percentile(milliseconds, [50, 95])
     return {
         "latency_ms": {"p50": float(p50), "p95": float(p95)},
-        "tweets_per_s": passes * len(tokens) / seconds,
-        "tweets_timed": passes * len(tokens),
+        "texts_per_s": passes * len(tokens) / seconds,
+        "texts_timed": passes * len(tokens),
         "mean_tokens": float(tokens.lengths.mean()),
         "threads": runtime.threads,
         "runtime": runtime.name,

@@ -46,12 +46,12 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class Findings:
+class Results:
     """What a stage has found, computed once for the record and all loggers.
 
     `scalars` are named `record/SPLIT/METRIC` and `record/cost/NAME`, since `SPLIT/METRIC` is what training saw on its
     way. `step` is the optimizer step they belong to. `confusions` are counts by split, rows true, columns predicted.
-    `mistakes` are the worst of each split that they are shown of, with the tweets' texts. `pages` are HTML by name.
+    `mistakes` are the worst of each split that they are shown of, with the texts' texts. `pages` are HTML by name.
     """
 
     scalars: Mapping[str, float] = field(default_factory=dict)
@@ -100,7 +100,7 @@ class LoggerSettings(Settings, ABC):
             ConfigError: the logger's library is not installed; the line names the extra that brings it.
         """
 
-    def show(self, logger: "Logger", findings: Findings) -> None:
+    def show(self, logger: "Logger", results: Results) -> None:
         """Tell all of `findings` but the scalars, which every logger is told."""
 
     def close(self, logger: "Logger", end: End) -> None:

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chirplet.logger.base import Findings, Identity, LoggerSettings
+from chirplet.logger.base import Identity, LoggerSettings, Results
 from chirplet.system.escaping import csv_cell
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class CsvSettings(LoggerSettings):
     """Writes `NAME/metrics.csv` below the run's folder, and beside it the confusions and the worst mistakes.
 
-    A run that goes on keeps the rows that were written before, up to the step that it goes on from.
+    A run that goes on keeps the rows that were written before, up to the step that it resumes from.
     """
 
     name: str
@@ -25,11 +25,11 @@ class CsvSettings(LoggerSettings):
 
         return ContinuedCsvLogger(identity.output_dir, self.name)
 
-    def show(self, logger: "Logger", findings: Findings) -> None:
+    def show(self, logger: "Logger", results: Results) -> None:
         """One file a table."""
         folder = Path(logger.log_dir)  # type: ignore[arg-type]
-        sheets = {f"confusion_matrix_{split}": sheet for split, sheet in findings.confusion_sheets().items()}
-        sheets |= {f"worst_mistakes_{split}": sheet for split, sheet in findings.mistakes.items()}
+        sheets = {f"confusion_matrix_{split}": sheet for split, sheet in results.confusion_sheets().items()}
+        sheets |= {f"worst_mistakes_{split}": sheet for split, sheet in results.mistakes.items()}
         for name, sheet in sheets.items():
             with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows(map(csv_cell, row) for row in [sheet.columns, *sheet.rows])

@@ -5,7 +5,7 @@ import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from chirplet.logger.base import End, Findings, Identity, LoggerSettings, Sheet
+from chirplet.logger.base import End, Identity, LoggerSettings, Results, Sheet
 from chirplet.system.error import ConfigError, Interrupted
 
 if TYPE_CHECKING:
@@ -58,21 +58,21 @@ class MlflowSettings(LoggerSettings):
             tags=_tags(identity, self.tags),
         )
 
-    def show(self, logger: "Logger", findings: Findings) -> None:
+    def show(self, logger: "Logger", results: Results) -> None:
         """Tables as JSON, pages as HTML; the artifact itself where it may be uploaded."""
         client, run = _client(logger)
-        sheets = {f"confusion_matrix/{split}": sheet for split, sheet in findings.confusion_sheets().items()}
-        sheets |= findings.sheets
+        sheets = {f"confusion_matrix/{split}": sheet for split, sheet in results.confusion_sheets().items()}
+        sheets |= results.sheets
         if self.mistakes:
-            sheets |= {f"worst_mistakes/{split}": sheet for split, sheet in findings.mistakes.items()}
+            sheets |= {f"worst_mistakes/{split}": sheet for split, sheet in results.mistakes.items()}
         for name, sheet in sheets.items():
             client.log_dict(run, _split(sheet), f"{name}.json")
-        for name, text in findings.pages.items():
+        for name, text in results.pages.items():
             client.log_text(run, text, f"{name}.html")
-        if findings.artifact is not None:
-            client.set_tag(run, "artifact", findings.artifact.record.id)
+        if results.artifact is not None:
+            client.set_tag(run, "artifact", results.artifact.record.id)
             if self.upload:
-                client.log_artifacts(run, str(findings.artifact.folder), "artifact")
+                client.log_artifacts(run, str(results.artifact.folder), "artifact")
 
     def close(self, logger: "Logger", end: End) -> None:
         """End the run, as killed where it was interrupted."""

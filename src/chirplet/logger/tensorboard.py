@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
-from chirplet.logger.base import Findings, Identity, LoggerSettings, Sheet
+from chirplet.logger.base import Identity, LoggerSettings, Results, Sheet
 from chirplet.system.error import ConfigError
 from chirplet.system.escaping import markdown
 
@@ -28,13 +28,13 @@ class TensorBoardSettings(LoggerSettings):
 
         return TensorBoardLogger(save_dir=identity.output_dir, name=self.name, version="")
 
-    def show(self, logger: "Logger", findings: Findings) -> None:
+    def show(self, logger: "Logger", results: Results) -> None:
         """The confusions and the worst mistakes."""
         writer = cast(Any, logger).experiment
-        for split, sheet in findings.confusion_sheets().items():
-            writer.add_text(f"confusion_matrix/{split}", _markdown(sheet), findings.step)
-        for split, sheet in findings.mistakes.items():
-            writer.add_text(f"worst_mistakes/{split}", _markdown(sheet), findings.step)
+        for split, sheet in results.confusion_sheets().items():
+            writer.add_text(f"confusion_matrix/{split}", _markdown(sheet), results.step)
+        for split, sheet in results.mistakes.items():
+            writer.add_text(f"worst_mistakes/{split}", _markdown(sheet), results.step)
 
 
 def _markdown(sheet: Sheet) -> str:

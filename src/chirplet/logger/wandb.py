@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from chirplet.config.schema import Positive
-from chirplet.logger.base import End, Findings, Identity, LoggerSettings, artifact_name
+from chirplet.logger.base import End, Identity, LoggerSettings, Results, artifact_name
 from chirplet.system.error import ConfigError
 
 if TYPE_CHECKING:
@@ -73,25 +73,25 @@ class WandbSettings(LoggerSettings):
             self._link(run, identity.parents)
         return WandbLogger(experiment=run, save_dir=str(folder))
 
-    def show(self, logger: "Logger", findings: Findings) -> None:
+    def show(self, logger: "Logger", results: Results) -> None:
         """Confusions, mistakes, tables and pages; the artifact itself where it may be uploaded."""
         import wandb
 
         run = cast(Any, logger).experiment
         shown: dict[str, Any] = {
-            f"confusion_matrix/{split}": _confusion(findings, split) for split in findings.confusions
+            f"confusion_matrix/{split}": _confusion(results, split) for split in results.confusions
         }
-        sheets = dict(findings.sheets)
+        sheets = dict(results.sheets)
         if self.mistakes:
-            sheets |= {f"worst_mistakes/{split}": sheet for split, sheet in findings.mistakes.items()}
+            sheets |= {f"worst_mistakes/{split}": sheet for split, sheet in results.mistakes.items()}
         shown |= {name: wandb.Table(columns=[*sheet.columns], data=sheet.rows) for name, sheet in sheets.items()}
-        shown |= {name: wandb.Html(text, inject=False, data_is_not_path=True) for name, text in findings.pages.items()}
+        shown |= {name: wandb.Html(text, inject=False, data_is_not_path=True) for name, text in results.pages.items()}
         if shown:
-            run.log(shown | {STEP: findings.step})
-        if findings.artifact is not None:
-            run.summary["artifact"] = findings.artifact.record.id
+            run.log(shown | {STEP: results.step})
+        if results.artifact is not None:
+            run.summary["artifact"] = results.artifact.record.id
             if self.upload:
-                run.log_artifact(_packed(findings.artifact))
+                run.log_artifact(_packed(results.artifact))
 
     def close(self, logger: "Logger", end: End) -> None:
         """End the W&B run too, which Lightning leaves open."""
@@ -169,14 +169,14 @@ def has_key() -> bool:
         return False
 
 
-def _confusion(findings: Findings, split: str) -> Any:
+def _confusion(results: Results, split: str) -> Any:
     """W&B's own figure of a confusion matrix, made from counts."""
     import wandb
 
     rows = [
         [true, predicted, count]
-        for true, counts in zip(findings.labels, findings.confusions[split], strict=True)
-        for predicted, count in zip(findings.labels, counts, strict=True)
+        for true, counts in zip(results.labels, results.confusions[split], strict=True)
+        for predicted, count in zip(results.labels, counts, strict=True)
     ]
     names = ["Actual", "Predicted", "nPredictions"]
     return wandb.plot_table(

@@ -39,7 +39,7 @@ def evaluate(
         its own scores and, as in scikit-learn, is left out of macro means.
 
     Raises:
-        ValueError: there are no tweets, or shapes do not agree.
+        ValueError: there are no texts, or shapes do not agree.
     """
     scores = torch.as_tensor(logits).float()
     truth = torch.as_tensor(target)

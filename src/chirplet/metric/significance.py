@@ -1,4 +1,4 @@
-"""How sure a difference between two classifiers is that labelled the same tweets; numpy alone."""
+"""How sure a difference between two classifiers is that labeled the same texts; numpy alone."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,10 @@ RESAMPLES = 10_000
 """What intervals are reported with."""
 
 Right = NDArray[np.bool_]
-"""Which tweets a classifier labelled rightly, shape (n,)."""
+"""Which texts a classifier labeled rightly, shape (n,)."""
 
 Share = NDArray[np.float64]
-"""How many of several classifiers, such as one of each seed, labelled a tweet rightly, as a share; shape (n,)."""
+"""How many of several classifiers, such as one of each seed, labeled a text rightly, as a share; shape (n,)."""
 
 
 class Difference(Settings):
@@ -30,7 +30,7 @@ class Difference(Settings):
 
 @dataclass(frozen=True)
 class _Discordant:
-    """Tweets that `first` alone and `second` alone labelled rightly, of `n`."""
+    """Texts that `first` alone and `second` alone labeled rightly, of `n`."""
 
     first: int
     second: int
@@ -41,10 +41,10 @@ def accuracy_difference(first: Right, second: Right, *, level: float, resamples:
     """The accuracy of `first` minus that of `second`, with its paired bootstrap interval and McNemar's p.
 
     Raises:
-        ValueError: they are not of the same tweets, or of none.
+        ValueError: they are not of the same texts, or of none.
     """
     if first.shape != second.shape or len(first) == 0:
-        raise ValueError(f"got {len(first)} and {len(second)} tweets, should be the same ones")
+        raise ValueError(f"got {len(first)} and {len(second)} texts, should be the same ones")
     low, high = paired_bootstrap(first, second, level=level, resamples=resamples, seed=seed)
     found = _discordant(first, second)
     value = (found.first - found.second) / found.n
@@ -54,9 +54,9 @@ def accuracy_difference(first: Right, second: Right, *, level: float, resamples:
 def paired_bootstrap(
     first: Right | Share, second: Right | Share, *, level: float, resamples: int, seed: int
 ) -> tuple[float, float]:
-    """The percentile interval of the accuracy difference when tweets are drawn again with replacement, pair by pair.
+    """The percentile interval of the accuracy difference when texts are drawn again with replacement, pair by pair.
 
-    Efron 1979, "Bootstrap methods: another look at the jackknife". A tweet's difference takes few values (1, 0 or -1
+    Efron 1979, "Bootstrap methods: another look at the jackknife". A text's difference takes few values (1, 0 or -1
     where there is one classifier on each side), so all that a resample amounts to is how often it draws each, and
     those counts are multinomial: they are drawn at once.
     """
@@ -67,9 +67,9 @@ def paired_bootstrap(
 
 
 def mcnemar_p(first: Right, second: Right) -> float:
-    """McNemar's exact test: how likely a split of the discordant tweets at least so uneven is by chance, two-sided.
+    """McNemar's exact test: how likely a split of the discordant texts at least so uneven is by chance, two-sided.
 
-    McNemar 1947; the binomial form: of b + c tweets that one alone labelled rightly, each would be either's with
+    McNemar 1947; the binomial form: of b + c texts that one alone labeled rightly, each would be either's with
     probability 1/2.
     """
     found = _discordant(first, second)
@@ -78,7 +78,7 @@ def mcnemar_p(first: Right, second: Right) -> float:
     for k in range(min(found.first, found.second) + 1):
         tail += term
         term = term * (total - k) // (k + 1)
-    # Whole numbers to the last: 2**total alone is beyond the range of floats at a thousand tweets.
+    # Whole numbers to the last: 2**total alone is beyond the range of floats at a thousand texts.
     return min(1.0, float(2 * tail / 2**total))
 
 

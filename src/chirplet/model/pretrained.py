@@ -20,28 +20,28 @@ HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 class Shape(Settings):
     """How large a model with random weights is; null is as the checkpoint has it.
 
-    `layers` of the encoder, `width` of its states, attention `heads` in each layer, which share the width, and
-    `feed_forward` neurons.
+    `layers` of the encoder, `hidden_size` of its states, attention `heads` in each layer, which share it, and
+    `intermediate_size` neurons.
     """
 
     layers: Count | None = None
-    width: Count | None = None
+    hidden_size: Count | None = None
     heads: Count | None = None
-    feed_forward: Count | None = None
+    intermediate_size: Count | None = None
 
     def changes(self) -> dict[str, int]:
         """What differs from the checkpoint, by the names in its `config.json`."""
         names = {
             "num_hidden_layers": self.layers,
-            "hidden_size": self.width,
+            "hidden_size": self.hidden_size,
             "num_attention_heads": self.heads,
-            "intermediate_size": self.feed_forward,
+            "intermediate_size": self.intermediate_size,
         }
         return {name: value for name, value in names.items() if value is not None}
 
 
 class Pretrained(Settings):
-    """A pretrained encoder, its tokenizer, and how tweets are prepared for it.
+    """A pretrained encoder, its tokenizer, and how texts are prepared for it.
 
     `name_or_path` is `bundled` (the all-MiniLM-L6-v2 that is installed with chirplet), a folder, or a hub id;
     an existing folder wins over a hub id of the same name. With `pretrained: false` only the architecture and

@@ -19,7 +19,7 @@ from transformers import (
     get_polynomial_decay_schedule_with_warmup,
 )
 
-from chirplet.data.batching.batches import Batch, ResumableLoader, tweet_count
+from chirplet.data.batching.batches import Batch, ResumableLoader, text_count
 from chirplet.data.batching.distributed import gathered, label_factor, several
 from chirplet.metric.classification import evaluate, scalars
 from chirplet.model.family.base import head_logits
@@ -113,16 +113,16 @@ class Classifier(pl.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Mean loss of one batch."""
         loss = self.loss(self(batch), batch)
-        self.log("train/batch_loss", loss.detach(), batch_size=tweet_count(batch), sync_dist=several())
+        self.log("train/batch_loss", loss.detach(), batch_size=text_count(batch), sync_dist=several())
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Keep the logits; metrics are of the whole split, not means over batches."""
-        if "tweets_of" not in batch or batch["tweets_of"][0] > 0:
+        if "texts_of" not in batch or batch["texts_of"][0] > 0:
             self.evaluated.append((self(batch), batch["labels"]))
 
     def on_validation_epoch_end(self) -> None:
-        """Log every scalar metric as `val/NAME`, of the tweets of all processes."""
+        """Log every scalar metric as `val/NAME`, of the texts of all processes."""
         logits = gathered([part for part, _ in self.evaluated], self._empty(len(self.class_names))).cpu()
         target = gathered([part for _, part in self.evaluated], self._empty(dtype=torch.int64)).cpu()
         self.evaluated.clear()
@@ -161,7 +161,7 @@ class Classifier(pl.LightningModule):
 def balanced_weights(target: NDArray[np.int64], classes: int) -> Tensor:
     """Class weights n / (classes * n_class), so that every class weighs the same; shape (classes,).
 
-    A class without tweets weighs nothing.
+    A class without texts weighs nothing.
     """
     counts = np.bincount(target, minlength=classes)
     weights = np.where(counts > 0, len(target) / (classes * np.maximum(counts, 1)), 0.0)

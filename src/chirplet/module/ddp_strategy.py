@@ -8,17 +8,17 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch.nn import Module
 from torch.nn.parallel import DistributedDataParallel
 
-from chirplet.data.batching.batches import Share
+from chirplet.data.batching.batches import Shard
 from chirplet.module.classifier import Classifier
 
 
-class Placed(LightningEnvironment):
+class SingleNodeEnvironment(LightningEnvironment):
     """This process's place among the others; Lightning is to start none."""
 
-    def __init__(self, share: Share) -> None:
+    def __init__(self, shard: Shard) -> None:
         super().__init__()
-        self.set_world_size(share.processes)
-        self.set_global_rank(share.rank)
+        self.set_world_size(shard.processes)
+        self.set_global_rank(shard.rank)
 
     @property
     def creates_processes_externally(self) -> bool:
@@ -34,7 +34,7 @@ class Placed(LightningEnvironment):
         return 0
 
 
-class Together(DDPStrategy):
+class SharedBatchDDP(DDPStrategy):
     """Gradients averaged over the processes, those of embeddings that have sparse ones too."""
 
     def _setup_model(self, model: Module) -> DistributedDataParallel:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from chirplet.data.batching.batches import Batch, tweet_count
+from chirplet.data.batching.batches import Batch, text_count
 from chirplet.data.batching.distributed import factor, label_factor, several
 from chirplet.distiller.loss.losses import Imitation, LogitImitation, Signals, observe
 from chirplet.model.fast_forward.encoder import Encoder
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TEACHER_LOGITS = "teacher_logits"
-"""Where a batch holds what the teacher says of its tweets, shape (batch, classes)."""
+"""Where a batch holds what the teacher says of its texts, shape (batch, classes)."""
 
 
 def blend(
@@ -26,22 +26,22 @@ def blend(
 ) -> Tensor:
     """α · cross-entropy + (1 − α) · `soft`, where a label of -100 is none.
 
-    A tweet without a label adds nothing to the cross-entropy, whose mean is over all tweets of the whole batch: so few
-    labelled ones among many weigh no more than others.
+    A text without a label adds nothing to the cross-entropy, whose mean is over all texts of the whole batch: so few
+    labeled ones among many weigh no more than others.
     """
     labels = batch["labels"]
     if alpha == 0.0 or not bool((labels >= 0).any()):
         return (1 - alpha) * soft
     hard = cross_entropy(logits, labels, weight=class_weights, label_smoothing=label_smoothing)
     hard = hard * label_factor(batch, class_weights)
-    labelled = batch.get("whole_labels", labels) >= 0
-    return alpha * labelled.float().mean() * hard + (1 - alpha) * soft
+    labeled = batch.get("whole_labels", labels) >= 0
+    return alpha * labeled.float().mean() * hard + (1 - alpha) * soft
 
 
 class Student(Classifier):
     """A classifier trained on α · cross-entropy + (1 − α) · the weighted sum of imitations.
 
-    Batches hold `teacher_logits` beside the labels. A label of -100 is none: that tweet is learnt from the teacher
+    Batches hold `teacher_logits` beside the labels. A label of -100 is none: that text is learnt from the teacher
     alone.
 
     Args:
@@ -108,6 +108,6 @@ class Student(Classifier):
         soft = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
         loss = blend(made.logits, batch, soft, self.alpha, self.class_weights, self.label_smoothing)
         logged = {"batch_loss": loss} | {f"{name}_loss": part for name, part in parts.items()}
-        told_of = {f"train/{name}": value.detach() for name, value in logged.items()}
-        self.log_dict(told_of, batch_size=tweet_count(batch), sync_dist=several())
+        logged_to = {f"train/{name}": value.detach() for name, value in logged.items()}
+        self.log_dict(logged_to, batch_size=text_count(batch), sync_dist=several())
         return loss

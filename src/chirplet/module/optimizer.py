@@ -14,7 +14,7 @@ class RowwiseAdamW(AdamW):
 
     A parameter whose gradient is sparse, as `torch.nn.Embedding(sparse=True)` makes it, has only the rows of that
     gradient moved and decayed, and their moments renewed, as in `torch.optim.SparseAdam`; bias correction counts all
-    steps. A tweet batch uses one row in fifty of a vocabulary, whose table is half of a small model. Everything
+    steps. A text batch uses one row in fifty of a vocabulary, whose table is half of a small model. Everything
     else goes torch's own way.
     """
 

@@ -52,18 +52,18 @@ class Pruner(Settings, ABC):
         return None
 
     @abstractmethod
-    def prune(self, model: "PreTrainedModel", evidence: CalibrationData) -> Pruned:
+    def prune(self, model: "PreTrainedModel", calibration: CalibrationData) -> Pruned:
         """Take away what can go before any training.
 
         Args:
             model: a trained classifier in fp32, on the CPU, in evaluation mode; it may be changed.
-            evidence: train tweets.
+            evidence: train texts.
 
         Raises:
             PruningError: the model cannot be pruned so.
         """
 
-    def masking(self, pruned: Pruned, evidence: CalibrationData, steps: int) -> "Masking":
+    def masking(self, pruned: Pruned, calibration: CalibrationData, steps: int) -> "Masking":
         """What holds the masks over so many optimizer steps of recovery."""
         from chirplet.pruner.masking.schedule import Masking
 
@@ -99,10 +99,10 @@ class ScoredPruner(Pruner, ABC):
         return sparsity_of(prunable(model, self.scope))
 
     @abstractmethod
-    def masks(self, model: "PreTrainedModel", evidence: CalibrationData, sparsity: float) -> Masks:
+    def masks(self, model: "PreTrainedModel", calibration: CalibrationData, sparsity: float) -> Masks:
         """Masks that keep what scores highest in `model` as it is now."""
 
-    def sound_masks(self, model: "PreTrainedModel", evidence: CalibrationData, sparsity: float) -> Masks:
+    def checked_masks(self, model: "PreTrainedModel", calibration: CalibrationData, sparsity: float) -> Masks:
         """The same.
 
         Raises:
@@ -110,26 +110,26 @@ class ScoredPruner(Pruner, ABC):
         """
         from chirplet.pruner.masking.masks import check_alive
 
-        masks = self.masks(model, evidence, sparsity)
+        masks = self.masks(model, calibration, sparsity)
         check_alive(masks, sparsity)
         return masks
 
-    def prune(self, model: "PreTrainedModel", evidence: CalibrationData) -> Pruned:
+    def prune(self, model: "PreTrainedModel", calibration: CalibrationData) -> Pruned:
         from chirplet.pruner.masking.masks import apply_masks, prunable
 
         weights = prunable(model, self.scope)
-        masks = self.sound_masks(model, evidence, self.sparsity)
+        masks = self.checked_masks(model, calibration, self.sparsity)
         if self.trained:
             masks = {name: weight != 0 for name, weight in weights.items()}
         apply_masks(weights, masks)
-        return Pruned(model, evidence.tokenizer, masks, {})
+        return Pruned(model, calibration.tokenizer, masks, {})
 
-    def masking(self, pruned: Pruned, evidence: CalibrationData, steps: int) -> "Masking":
+    def masking(self, pruned: Pruned, calibration: CalibrationData, steps: int) -> "Masking":
         if not self.trained:
-            return super().masking(pruned, evidence, steps)
+            return super().masking(pruned, calibration, steps)
         from chirplet.pruner.masking.masks import Ramp, prunable, sparsity_of
         from chirplet.pruner.masking.schedule import Rising
 
         initial = sparsity_of(prunable(pruned.model, self.scope))
         ramp = Ramp(initial, self.sparsity, int(self.ramp_fraction * steps), self.every_steps)
-        return Rising(pruned.model, pruned.masks, partial(self.sound_masks, pruned.model, evidence), ramp)
+        return Rising(pruned.model, pruned.masks, partial(self.checked_masks, pruned.model, calibration), ramp)

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 class Magnitude(ScoredPruner):
     """Scores a weight by its absolute value."""
 
-    def masks(self, model: "PreTrainedModel", evidence: CalibrationData, sparsity: float) -> Masks:
-        from chirplet.pruner.masking.masks import lowest_of_all, prunable
+    def masks(self, model: "PreTrainedModel", calibration: CalibrationData, sparsity: float) -> Masks:
+        from chirplet.pruner.masking.masks import global_magnitude_mask, prunable
 
         weights = prunable(model, self.scope)
-        return lowest_of_all({name: weight.detach().abs() for name, weight in weights.items()}, sparsity)
+        return global_magnitude_mask({name: weight.detach().abs() for name, weight in weights.items()}, sparsity)

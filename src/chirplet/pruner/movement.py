@@ -44,13 +44,13 @@ class Movement(Pruner):
 
         return sparsity_of(prunable(model, self.scope))
 
-    def prune(self, model: "PreTrainedModel", evidence: CalibrationData) -> Pruned:
+    def prune(self, model: "PreTrainedModel", calibration: CalibrationData) -> Pruned:
         from chirplet.pruner.masking.masks import prunable
 
         weights = prunable(model, self.scope)
-        return Pruned(model, evidence.tokenizer, {name: weight != 0 for name, weight in weights.items()}, {})
+        return Pruned(model, calibration.tokenizer, {name: weight != 0 for name, weight in weights.items()}, {})
 
-    def masking(self, pruned: Pruned, evidence: CalibrationData, steps: int) -> "Masking":
+    def masking(self, pruned: Pruned, calibration: CalibrationData, steps: int) -> "Masking":
         from chirplet.pruner.masking.masks import Ramp, prunable, sparsity_of
         from chirplet.pruner.masking.schedule import Moving
 

@@ -19,12 +19,12 @@ ARCHITECTURES = ("bert", "roberta", "xlm-roberta", "camembert")
 class Structured(Pruner):
     """What is kept; null is all.
 
-    `layers` counts the lowest, which carry over best (arXiv 2305.15032), or lists indices from 0. `feed_forward` is
-    neurons a layer, `heads` attention heads a layer; which ones is decided by their importance on train tweets.
+    `layers` counts the lowest, which carry over best (arXiv 2305.15032), or lists indices from 0. `intermediate_size`
+    counts the neurons of each layer, `heads` its attention heads; which ones is decided by their importance on train texts.
     """
 
     layers: Count | Annotated[list[Index], Field(min_length=1)] | None
-    feed_forward: Count | None
+    intermediate_size: Count | None
     heads: Count | None
 
     @field_validator("layers")
@@ -37,26 +37,26 @@ class Structured(Pruner):
     def check(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
         self.kept(model.config)
 
-    def prune(self, model: "PreTrainedModel", evidence: CalibrationData) -> Pruned:
+    def prune(self, model: "PreTrainedModel", calibration: CalibrationData) -> Pruned:
         from chirplet.model.family.narrowing import narrowed
         from chirplet.pruner.masking.importance import importances
         from chirplet.pruner.masking.masks import zeros_of
 
         config = model.config
         layers, heads, neurons = self.kept(config)
-        of_heads, of_neurons = importances(model, evidence)
+        of_heads, of_neurons = importances(model, calibration)
         keep_heads = [of_heads[layer].topk(heads).indices.sort().values for layer in layers]
         keep_neurons = [of_neurons[layer].topk(neurons).indices.sort().values for layer in layers]
         smaller = narrowed(model, layers, keep_heads, keep_neurons)
         facts: dict[str, Any] = {
             "layers": layers,
-            "feed_forward": neurons,
+            "intermediate_size": neurons,
             "heads": heads,
             "importance_kept": {
                 str(layer): _share(of_neurons[layer], kept) for layer, kept in zip(layers, keep_neurons, strict=True)
             },
         }
-        return Pruned(smaller, evidence.tokenizer, zeros_of(smaller), facts)
+        return Pruned(smaller, calibration.tokenizer, zeros_of(smaller), facts)
 
     def kept(self, config: "PretrainedConfig") -> tuple[list[int], int, int]:
         """Layers, heads a layer and neurons a layer that are kept of a model.
@@ -70,14 +70,14 @@ class Structured(Pruner):
             )
         there = {
             "layers": config.num_hidden_layers,
-            "feed_forward": config.intermediate_size,
+            "intermediate_size": config.intermediate_size,
             "heads": config.num_attention_heads,
         }
         layers = self.layers
         if layers is None or isinstance(layers, int):
             layers = list(range(layers or there["layers"]))
-        neurons, heads = self.feed_forward or there["feed_forward"], self.heads or there["heads"]
-        for name, wanted in (("layers", layers[-1] + 1), ("feed_forward", neurons), ("heads", heads)):
+        neurons, heads = self.intermediate_size or there["intermediate_size"], self.heads or there["heads"]
+        for name, wanted in (("layers", layers[-1] + 1), ("intermediate_size", neurons), ("heads", heads)):
             if wanted > there[name]:
                 raise PruningError(
                     f"pruner.{name}: got {getattr(self, name)}, but the parent has {there[name]}; should be less"
@@ -88,10 +88,11 @@ class Structured(Pruner):
                 f"pruner.heads: got {heads}, which does not divide the width {config.hidden_size}, "
                 f"and config.json knows heads that do alone; should be one of {', '.join(fitting)}"
             )
-        if (len(layers), neurons, heads) == (there["layers"], there["feed_forward"], there["heads"]):
+        if (len(layers), neurons, heads) == (there["layers"], there["intermediate_size"], there["heads"]):
             told = ", ".join(f"{name}={count}" for name, count in there.items())
             raise PruningError(
-                f"pruner: keeps all there is ({told}); give less of pruner.layers, pruner.heads or pruner.feed_forward"
+                f"pruner: keeps all there is ({told}); "
+                "give less of pruner.layers, pruner.heads or pruner.intermediate_size"
             )
         return layers, heads, neurons
 

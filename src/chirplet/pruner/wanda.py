@@ -22,20 +22,20 @@ class Wanda(ScoredPruner):
 
     scope: Literal["body", "linear"]
 
-    def masks(self, model: "PreTrainedModel", evidence: CalibrationData, sparsity: float) -> Masks:
+    def masks(self, model: "PreTrainedModel", calibration: CalibrationData, sparsity: float) -> Masks:
         from chirplet.pruner.masking.masks import lowest_of_rows, prunable, sparsity_of
 
         weights = {name: weight.detach() for name, weight in prunable(model, self.scope).items()}
         # Of a parent whose rows are not equally sparse each one gives the same share of what it has left.
         share = max(1 - (1 - sparsity) / (1 - sparsity_of(weights)), 0.0)
-        norms = input_norms(model, evidence, [name.removesuffix(".weight") for name in weights])
+        norms = input_norms(model, calibration, [name.removesuffix(".weight") for name in weights])
         return {
             name: lowest_of_rows(weight.abs() * norms[name.removesuffix(".weight")], weight != 0, share)
             for name, weight in weights.items()
         }
 
 
-def input_norms(model: "PreTrainedModel", evidence: CalibrationData, layers: list[str]) -> "dict[str, Tensor]":
+def input_norms(model: "PreTrainedModel", calibration: CalibrationData, layers: list[str]) -> "dict[str, Tensor]":
     """‖x_j‖₂ of each input j of each layer over all tokens of the sample, by the layer's name; shape (inputs,)."""
     import torch
 
@@ -46,7 +46,7 @@ def input_norms(model: "PreTrainedModel", evidence: CalibrationData, layers: lis
     def listen(name: str) -> "RemovableHandle":
         def hook(module: "nn.Module", inputs: "tuple[Tensor, ...]") -> None:
             (states,) = inputs
-            # Padding is no token: its states are left out. Pooler and head see one state a tweet.
+            # Padding is no token: its states are left out. Pooler and head see one state a text.
             states = states[real] if states.dim() == 3 and states.shape[:2] == real.shape else states.flatten(0, -2)
             squares[name] = squares.get(name, 0) + states.float().square().sum(dim=0)
 
@@ -56,8 +56,8 @@ def input_norms(model: "PreTrainedModel", evidence: CalibrationData, layers: lis
     try:
         model.eval()
         with torch.inference_mode():
-            for batch in by_length(evidence.tokens.lengths, BATCH_SIZE):
-                input_ids, mask = map(torch.from_numpy, padded(evidence.tokens, batch, evidence.pad_id))
+            for batch in by_length(calibration.tokens.lengths, BATCH_SIZE):
+                input_ids, mask = map(torch.from_numpy, padded(calibration.tokens, batch, calibration.pad_id))
                 real = mask.bool()
                 model(input_ids=input_ids.to(model.device), attention_mask=mask.to(model.device))
     finally:

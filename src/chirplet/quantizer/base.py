@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Train tweets that activations may be looked at on, and the id that pads them."""
+    """Train texts that activations may be looked at on, and the id that pads them."""
 
     tokens: "Tokens"
     pad_id: int
@@ -33,7 +33,7 @@ class Quantization(ABC):
     facts: dict[str, Any]
 
     @abstractmethod
-    def write(self, folder: Path, kept: Collection[str]) -> None:
+    def write(self, folder: Path, excluded: Collection[str]) -> None:
         """Write the model's own files into `folder`, with all of `layers` quantized but those `kept`."""
 
 
@@ -46,7 +46,7 @@ class Quantizer(Settings, ABC):
 
         Args:
             model: a trained classifier in fp32, on the CPU, in evaluation mode.
-            calibration: train tweets.
+            calibration: train texts.
             workspace: a folder for files that are needed until the last `write`.
 
         Raises:

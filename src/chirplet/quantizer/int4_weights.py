@@ -1,6 +1,6 @@
 """ONNX Runtime with int4 weights: sixteen steps for each block of them, so the files are an eighth of fp32's and a bit.
 
-What comes into a layer is rounded by blocks of one token's channels, so no tweet's answer depends on its neighbours.
+What comes into a layer is rounded by blocks of one token's channels, so no text's answer depends on its neighbours.
 """
 
 from pathlib import Path

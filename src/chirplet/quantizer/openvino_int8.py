@@ -1,4 +1,4 @@
-"""OpenVINO with int8 weights and activations, whose ranges are learnt from train tweets before it runs (static).
+"""OpenVINO with int8 weights and activations, whose ranges are learnt from train texts beforehand (static).
 
 SmoothQuant (Xiao et al. 2023, arXiv 2211.10438) moves what stands out in a channel from activations into weights.
 """
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class OpenVinoInt8(Quantizer):
-    """`tweets` of train are looked at; `smooth_quant_alpha` is how much of an outlier goes into the weights."""
+    """`calibration_texts` of train give the ranges; `smooth_quant_alpha` is the share of an outlier moved to the weights."""
 
-    tweets: Count
+    calibration_texts: Count
     smooth_quant_alpha: Probability
 
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
         from chirplet.quantizer.graph.openvino import OpenVinoStatic
 
-        return OpenVinoStatic(model, calibration, self.tweets, self.smooth_quant_alpha, workspace)
+        return OpenVinoStatic(model, calibration, self.calibration_texts, self.smooth_quant_alpha, workspace)

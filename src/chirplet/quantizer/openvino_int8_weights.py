@@ -1,6 +1,6 @@
 """OpenVINO with int8 weights, one scale an output; what comes into a layer is rounded token by token as it runs.
 
-A token's answer then depends on no other tweet of its batch, and a channel that stands out costs the others of its own
+A token's answer then depends on no other text of its batch, and a channel that stands out costs the others of its own
 token alone their steps.
 """
 

@@ -36,13 +36,13 @@ class _TorchInt8(Quantization):
         self.layers = tuple(self.linears)
         self.facts: dict[str, Any] = {"weights": "int8", "activations": "uint8, one scale a batch"}
 
-    def write(self, folder: Path, kept: Collection[str]) -> None:
+    def write(self, folder: Path, excluded: Collection[str]) -> None:
         from chirplet.runtime.pytorch_int8 import save_int8
 
         scales = {
             name: scale_of(linear.weight.detach(), self.per_channel)
             for name, linear in self.linears.items()
-            if name not in kept
+            if name not in excluded
         }
         save_int8(self.model, scales, folder)
 

@@ -1,4 +1,4 @@
-"""Artifacts that may be compared: found by their folders, and seen to be of the same tweets."""
+"""Artifacts that may be compared: found by their folders, and seen to be of the same texts."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from chirplet.system.error import ArtifactError, near
 
 @dataclass(frozen=True)
 class Candidate:
-    """One artifact with its predictions on the tweets that all are compared on."""
+    """One artifact with its predictions on the texts that all are compared on."""
 
     name: str
     artifact: Artifact
@@ -29,7 +29,7 @@ class Candidate:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Which tweets it labelled rightly, shape (n,)."""
+        """Which texts it labeled rightly, shape (n,)."""
         found: NDArray[np.bool_] = self.predictions.logits.argmax(axis=1) == self.predictions.label
         return found
 
@@ -128,7 +128,7 @@ def open_candidates(folders: Sequence[Path], split: str | None) -> tuple[list[Ca
     A copy is the same artifact; one of other settings is another, though its files may be the same to the byte.
 
     Raises:
-        ArtifactError: they are not of the same tweets and labels, or were not all judged on one split.
+        ArtifactError: they are not of the same texts and labels, or were not all judged on one split.
     """
     opened = [Artifact.open(folder) for folder in folders]
     different: dict[tuple[str, str], Artifact] = {}
@@ -138,7 +138,7 @@ def open_candidates(folders: Sequence[Path], split: str | None) -> tuple[list[Ca
     artifacts = list(different.values())
     names = names_of(artifacts)
     _check_same(names, [artifact.record for artifact in artifacts])
-    chosen = _judged_split(names, [artifact.record for artifact in artifacts], split)
+    chosen = _evaluated_split(names, [artifact.record for artifact in artifacts], split)
     for artifact in artifacts:
         known = artifact.record.metrics[chosen]["per_class"]
         lacking = next((label for label in artifact.record.labels if label not in known), None)
@@ -154,8 +154,8 @@ def open_candidates(folders: Sequence[Path], split: str | None) -> tuple[list[Ca
         same = other.predictions.row_id == first.predictions.row_id
         if not same or not np.array_equal(other.predictions.label, first.predictions.label):
             raise ArtifactError(
-                f"artifacts: {first.name!r} and {other.name!r} were judged on different {chosen} tweets or labels of "
-                f"theirs ({len(first.predictions.label):,} and {len(other.predictions.label):,} tweets)"
+                f"artifacts: {first.name!r} and {other.name!r} were judged on different {chosen} texts or labels of "
+                f"theirs ({len(first.predictions.label):,} and {len(other.predictions.label):,} texts)"
             )
     return candidates, chosen
 
@@ -171,7 +171,7 @@ def _check_same(names: Sequence[str], records: Sequence[Record]) -> None:
         if record.data.fingerprint != first.data.fingerprint:
             raise ArtifactError(
                 f"artifacts: {names[0]!r} was made from {_data(first, record)}, {name!r} from {_data(record, first)}; "
-                "only artifacts of the same tweets and splits are compared"
+                "only artifacts of the same texts and splits are compared"
             )
 
 
@@ -185,7 +185,7 @@ def _data(record: Record, other: Record) -> str:
     return " ".join(told)
 
 
-def _judged_split(names: Sequence[str], records: Sequence[Record], wanted: str | None) -> str:
+def _evaluated_split(names: Sequence[str], records: Sequence[Record], wanted: str | None) -> str:
     for split in ("test", "val") if wanted is None else (wanted,):
         if all(split in record.metrics for record in records):
             return split

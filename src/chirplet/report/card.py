@@ -8,7 +8,7 @@ from chirplet.artifact.artifact import Ancestor, Record, split_order
 from chirplet.report.page import render_markdown
 from chirplet.report.table import METRICS, PER_CLASS
 
-# What the labels of these sources mean and where their tweets are from, as the docstrings of their modules tell.
+# What the labels of these sources mean and where their texts are from, as the docstrings of their modules tell.
 _ENGLISH = frozenset({"vader_tweets", "corona_nlp", "tweet_eval"})
 _DATASETS = {"tweet_eval": "cardiffnlp/tweet_eval"}
 _METRIC_TYPES = {"accuracy": "accuracy", "f1_macro": "f1", "precision_macro": "precision", "recall_macro": "recall"}
@@ -37,7 +37,7 @@ def model_card(record: Record) -> str:
         record=record,
         base=_base(record),
         splits=split_order(record.metrics),
-        judged=_judged(record),
+        evaluated=_evaluated(record),
         metric_names=METRICS,
         per_class=PER_CLASS,
         cleaning=CLEANING[record.cleaning],
@@ -53,20 +53,20 @@ def model_card(record: Record) -> str:
 
 
 def _metadata(record: Record) -> ModelCardData:
-    judged = _judged(record)
+    evaluated = _evaluated(record)
     dataset = _DATASETS.get(record.data.source)
     results = [
         EvalResult(
             task_type="text-classification",
             dataset_type=dataset or record.data.source,
             dataset_name=record.data.source,
-            dataset_split=judged,
+            dataset_split=evaluated,
             metric_type=kind,
             metric_name=METRICS[key],
-            metric_value=round(record.metrics[judged][key], 6),
+            metric_value=round(record.metrics[evaluated][key], 6),
         )
         for key, kind in _METRIC_TYPES.items()
-        if judged is not None
+        if evaluated is not None
     ]
     base = _base(record)
     return ModelCardData(
@@ -76,7 +76,7 @@ def _metadata(record: Record) -> ModelCardData:
         language="en" if record.data.source in _ENGLISH else None,
         library_name="transformers" if _runtime(record) == "pytorch" else "chirplet",
         pipeline_tag="text-classification",
-        tags=["sentiment", "tweets", "chirplet"],
+        tags=["sentiment", "texts", "chirplet"],
         metrics=sorted(set(_METRIC_TYPES.values())) if results else None,
         model_name=f"{record.stage} ({record.method}) on {record.data.source}",
         eval_results=results or None,
@@ -93,7 +93,7 @@ def _base(record: Record) -> Ancestor:
     return record.lineage[0]
 
 
-def _judged(record: Record) -> str | None:
+def _evaluated(record: Record) -> str | None:
     """The split whose figures stand for the model: test, else validation, and never train."""
     return next((split for split in ("test", "val") if split in record.metrics), None)
 

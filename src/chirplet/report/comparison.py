@@ -1,4 +1,4 @@
-"""What sets artifacts apart that were judged on the same tweets: figures side by side, and how sure their drops are.
+"""What sets artifacts apart that were judged on the same texts: figures side by side, and how sure their drops are.
 
 Everything here comes from records and predictions on disk.
 """
@@ -16,7 +16,7 @@ from chirplet.report.candidates import Candidate
 from chirplet.report.machine import machine
 from chirplet.system.error import ArtifactError, near
 
-PLACES = ("artifact", "teacher", "transfer", "resume")
+PLACES = ("artifact", "teacher", "unlabeled_files", "resume")
 """Keys of a stage that say where things lay; what was made of what is in the lineage."""
 
 TEACHER_ID = 12
@@ -47,7 +47,7 @@ class Row:
     spread: dict[str, float]
     from_parent: Drop | None
     from_baseline: Drop
-    control: dict[str, float]
+    label_only_baseline: dict[str, float]
 
     @property
     def record(self) -> Record:
@@ -76,7 +76,7 @@ class Comparison:
     rows: list[Row]
     split: str
     base: Row
-    by_turns: bool
+    interleaved: bool
 
     @property
     def baseline(self) -> str:
@@ -99,7 +99,7 @@ class Comparison:
 
 
 def compare(
-    candidates: Sequence[Candidate], split: str, baseline: str | None, seed: int, by_turns: bool = False
+    candidates: Sequence[Candidate], split: str, baseline: str | None, seed: int, interleaved: bool = False
 ) -> Comparison:
     """Rows of every candidate, those of the same run with several seeds folded into one.
 
@@ -130,10 +130,10 @@ def compare(
                 spread=spread,
                 from_parent=_drop(known, group, seed) if len(known) == len(group) else None,
                 from_baseline=_drop(base, group, seed),
-                control=_control(group, split),
+                label_only_baseline=_label_only_baseline(group, split),
             )
         )
-    return Comparison(rows, split, rows[groups.index(base)], by_turns)
+    return Comparison(rows, split, rows[groups.index(base)], interleaved)
 
 
 def parent_id(record: Record) -> str | None:
@@ -173,8 +173,8 @@ def _kin(record: Record, by_id: Mapping[str, Candidate]) -> str:
     if isinstance(config.get("stage"), dict):
         config["stage"] = {name: value for name, value in config["stage"].items() if name not in PLACES}
     base = record.lineage[0]
-    tweets = record.training.get("tweets")  # of a student, files without labels among them
-    told = [record.stage, record.method, record.settings, config, tweets, base.name, base.weights_sha256, origins]
+    examples = record.training.get("texts")  # of a student, files without labels among them
+    told = [record.stage, record.method, record.settings, config, examples, base.name, base.weights_sha256, origins]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
@@ -250,14 +250,14 @@ def _drop(before: Sequence[Candidate], after: Sequence[Candidate], seed: int) ->
     return Drop(float((shares[0] - shares[1]).mean()), low, high, p)
 
 
-def _control(group: Sequence[Candidate], split: str) -> dict[str, float]:
+def _label_only_baseline(group: Sequence[Candidate], split: str) -> dict[str, float]:
     """The mean accuracy of the students' controls; of one student also how sure its gain over that is."""
-    told = [candidate.record.training.get("control", {}).get(split) for candidate in group]
-    known = [control for control in told if control is not None]
+    told = [candidate.record.training.get("label_only_baseline", {}).get(split) for candidate in group]
+    known = [label_only_baseline for label_only_baseline in told if label_only_baseline is not None]
     if not known or len(known) < len(group):
         return {}
-    accuracy = float(np.mean([control["accuracy"] for control in known]))
-    gain = float(np.mean([control["difference"]["value"] for control in known]))
+    accuracy = float(np.mean([label_only_baseline["accuracy"] for label_only_baseline in known]))
+    gain = float(np.mean([label_only_baseline["difference"]["value"] for label_only_baseline in known]))
     found = {"accuracy": accuracy, "gain": gain}
     if len(known) == 1:
         found |= {name: known[0]["difference"][name] for name in ("low", "high", "mcnemar_p")}
@@ -282,7 +282,7 @@ class Advice:
 
     row: Row
     acceptable: float
-    times_tweets_per_s: float
+    times_texts_per_s: float
     times_smaller: float
 
 
@@ -292,14 +292,14 @@ def advise(comparison: Comparison, acceptable: float) -> Advice | None:
     None where some were not judged on it, or where speeds are not known or are of different machines.
     """
     base, score = comparison.base, "val/accuracy"
-    known = all("cost/tweets_per_s" in row.figures and score in row.figures for row in comparison.rows)
+    known = all("cost/texts_per_s" in row.figures and score in row.figures for row in comparison.rows)
     if not known or len(comparison.machines) > 1:
         return None
     within = [row for row in comparison.rows if base.figures[score] - row.figures[score] <= acceptable + 1e-12]
-    best = max(within, key=lambda row: row.figures["cost/tweets_per_s"])
+    best = max(within, key=lambda row: row.figures["cost/texts_per_s"])
     return Advice(
         best,
         acceptable,
-        best.figures["cost/tweets_per_s"] / base.figures["cost/tweets_per_s"],
+        best.figures["cost/texts_per_s"] / base.figures["cost/texts_per_s"],
         base.figures["cost/mb"] / best.figures["cost/mb"],
     )

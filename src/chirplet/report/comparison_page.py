@@ -21,8 +21,8 @@ from chirplet.report.slices import most_divided, slices
 SCRIPT = files("chirplet.report").joinpath("sort.js").read_text(encoding="utf-8")
 COSTS = (
     ("cost/mb", "million bytes on disk", False),
-    ("cost/latency_ms", "milliseconds for one tweet (median)", False),
-    ("cost/tweets_per_s", "tweets a second", True),
+    ("cost/latency_ms", "milliseconds for one text (median)", False),
+    ("cost/texts_per_s", "texts a second", True),
 )
 """What accuracy is drawn against: figure, its name, and whether more is better."""
 
@@ -36,14 +36,14 @@ DETAILED = 8
 NAMED = 24
 """Rows up to which each has its name in a figure; of more, only those that no other beats."""
 DIVIDED = 12
-"""Tweets shown."""
+"""Texts shown."""
 BINS = 10
 """Bins of confidence in the figure of calibration."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """The tweets of the split that is compared, in the order of the predictions, and how many tokens each has."""
+    """The texts of the split that is compared, in the order of the predictions, and how many tokens each has."""
 
     texts: Sequence[str]
     tokens: NDArray[np.int64]
@@ -55,7 +55,7 @@ def page(comparison: Comparison, advice: Advice | None, texts: Texts | None) -> 
     Args:
         comparison: what is shown.
         advice: what the first line says.
-        texts: without them nothing is said of single tweets and of parts of the split.
+        texts: without them nothing is said of single texts and of parts of the split.
     """
     shown = columns(comparison)
     detailed = _detailed(comparison)
@@ -157,7 +157,7 @@ def _points(row: Row) -> tuple[float, float, float]:
 def _calibration_figure(rows: Sequence[Row], split: str) -> Markup | None:
     """How often the label is right, by how sure the model is of it: the first four of `rows`, their first seeds.
 
-    None where tweets are too few for that.
+    None where texts are too few for that.
     """
     few = rows[: len(plot.SERIES)]
     curves = {row.name: _reliability(row.candidates[0]) for row in few}
@@ -180,7 +180,7 @@ def _reliability(candidate: Candidate) -> list[tuple[float, float]]:
 
 
 def _confusion(row: Row) -> list[tuple[str, list[tuple[int, float]]]]:
-    """True label, and for each predicted one the number of tweets and their share of the row; seeds added up."""
+    """True label, and for each predicted one the number of texts and their share of the row; seeds added up."""
     labels = row.record.labels
     table = np.zeros((len(labels), len(labels)), np.int64)
     for candidate in row.candidates:
@@ -193,7 +193,7 @@ def _confusion(row: Row) -> list[tuple[str, list[tuple[int, float]]]]:
 
 
 def _by_class(rows: Sequence[Row], split: str) -> list[tuple[str, int, list[float]]]:
-    """Label, its tweets, and each row's mean F1."""
+    """Label, its texts, and each row's mean F1."""
     per_class = [[candidate.record.metrics[split]["per_class"] for candidate in row.candidates] for row in rows]
     return [
         (
@@ -206,7 +206,7 @@ def _by_class(rows: Sequence[Row], split: str) -> list[tuple[str, int, list[floa
 
 
 def _parts(rows: Sequence[Row], texts: Texts) -> list[tuple[str, list[tuple[str, int, list[float]]]]]:
-    """What tweets are told apart by; each part, its tweets, and each row's accuracy on it."""
+    """What texts are told apart by; each part, its texts, and each row's accuracy on it."""
     right = [np.mean([candidate.right for candidate in row.candidates], axis=0) for row in rows]
     return [
         (what, [(name, int(mask.sum()), [float(one[mask].mean()) for one in right]) for name, mask in parts.items()])
@@ -215,7 +215,7 @@ def _parts(rows: Sequence[Row], texts: Texts) -> list[tuple[str, list[tuple[str,
 
 
 def _divided(rows: Sequence[Row], texts: Texts, labels: Sequence[str]) -> list[tuple[str, str, list[tuple[str, bool]]]]:
-    """Tweet, its label, and what each row says and whether that is right."""
+    """Text, its label, and what each row says and whether that is right."""
     said = [row.candidates[0].predictions.logits.argmax(axis=1) for row in rows]
     true = rows[0].candidates[0].predictions.label
     return [

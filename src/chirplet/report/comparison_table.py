@@ -37,7 +37,7 @@ def columns(comparison: Comparison) -> list[Column]:
     split, baseline = comparison.split, comparison.baseline
     base = common_model(comparison)
     all_pretrained = all(row.record.pretrained for row in comparison.rows)
-    interval = "accuracy, points, 95% interval over tweets"
+    interval = "accuracy, points, 95% interval over texts"
     found = [
         Column("run", lambda row: row.name, lambda row: row.name, "the folder that tells it from the others"),
         Column("how", how, how, "stage and method"),
@@ -49,7 +49,9 @@ def columns(comparison: Comparison) -> list[Column]:
         _times("smaller", "cost/mb", comparison, f"bytes of {baseline} over its own"),
         *_speeds(comparison),
         _figure("F1", f"{split}/f1_macro", "{:.4f}", f"macro, on {split}"),
-        Column("gain over control", lambda row: row.control.get("gain"), _gain, f"of a student, {interval}"),
+        Column(
+            "gain over control", lambda row: row.label_only_baseline.get("gain"), _gain, f"of a student, {interval}"
+        ),
         *_drop("drop from its parent", lambda row: row.from_parent, interval, narrow=False),
         _figure("ECE", f"{split}/calibration_error", "{:.3f}", f"expected calibration error on {split}", narrow=False),
         *_sizes(),
@@ -66,16 +68,16 @@ def common_model(comparison: Comparison) -> str | None:
 
 def _speeds(comparison: Comparison) -> list[Column]:
     """Times; how they compare only where they were taken on one machine."""
-    when = "" if comparison.by_turns else ", taken when each was made"
+    when = "" if comparison.interleaved else ", taken when each was made"
     found = [
-        _figure("ms", "cost/latency_ms", "{:.2f}", f"one tweet, median{when}"),
-        _figure("tweets/s", "cost/tweets_per_s", "{:,.0f}", f"batches of 32 in length order{when}"),
+        _figure("ms", "cost/latency_ms", "{:.2f}", f"one text, median{when}"),
+        _figure("texts/s", "cost/texts_per_s", "{:,.0f}", f"batches of 32 in length order{when}"),
     ]
     found = [replace(column, shown=_marked(column, comparison)) for column in found]
     if len(comparison.machines) == 1:
-        how_sure = "" if comparison.by_turns else "; stage.measure=true takes all by turns, which is surer"
-        meaning = f"tweets/s over those of {comparison.baseline}{how_sure}"
-        found.append(_times("faster", "cost/tweets_per_s", comparison, meaning))
+        how_sure = "" if comparison.interleaved else "; stage.measure=true takes all interleaved, which is surer"
+        meaning = f"texts/s over those of {comparison.baseline}{how_sure}"
+        found.append(_times("faster", "cost/texts_per_s", comparison, meaning))
     return found
 
 
@@ -100,7 +102,7 @@ def _sizes() -> list[Column]:
             "weights (M)", "cost/params_packed", "{:.2f}", "million numbers stored, of any width", 1e6, narrow=False
         ),
         _figure("non-zero (M)", "cost/params_nonzero", "{:.2f}", "those of them that are not zero", 1e6, narrow=False),
-        _figure("ms, p95", "cost/latency_ms_p95", "{:.2f}", "one tweet, 95 of 100 take less", narrow=False),
+        _figure("ms, p95", "cost/latency_ms_p95", "{:.2f}", "one text, 95 of 100 take less", narrow=False),
     ]
 
 
@@ -111,7 +113,7 @@ def _figure(heading: str, name: str, form: str, meaning: str, unit: float = 1.0,
 
 
 def _drop(heading: str, of: Callable[[Row], Drop | None], meaning: str, narrow: bool) -> list[Column]:
-    """A drop and how likely so uneven a split of tweets is by chance."""
+    """A drop and how likely so uneven a split of texts is by chance."""
 
     def p(row: Row) -> float | None:
         drop = of(row)
@@ -124,7 +126,7 @@ def _drop(heading: str, of: Callable[[Row], Drop | None], meaning: str, narrow: 
 
 
 def _times(heading: str, name: str, comparison: Comparison, meaning: str) -> Column:
-    """How many times smaller, or more tweets a second, than the baseline."""
+    """How many times smaller, or more texts a second, than the baseline."""
     base = comparison.base.figures.get(name)
 
     def value(row: Row) -> float | None:
@@ -154,7 +156,7 @@ def comparison_table(comparison: Comparison) -> Table:
     """For the terminal."""
     record = comparison.record
     count = len(comparison.rows[0].candidates[0].predictions.label)
-    table = Table(title=f"{record.data.source}: {count:,} {comparison.split} tweets", title_justify="left")
+    table = Table(title=f"{record.data.source}: {count:,} {comparison.split} texts", title_justify="left")
     shown = [column for column in columns(comparison) if column.narrow]
     for column in shown:
         table.add_column(column.heading, justify="left" if column.heading in TEXTS else "right", overflow="fold")
@@ -172,9 +174,13 @@ def notes(comparison: Comparison) -> list[str]:
         told = "; ".join(comparison.machines)
         marked = f"{ELSEWHERE} is another than {comparison.baseline}'s"
         return [f"note      speeds were measured on different machines, and do not compare ({marked}): {told}"]
-    if comparison.machines and not comparison.by_turns:
-        return ["note      speeds were taken when each was made; stage.measure=true takes all again, by turns"]
-    return [] if comparison.by_turns else ["note      no speeds are on record; stage.measure=true takes them, by turns"]
+    if comparison.machines and not comparison.interleaved:
+        return ["note      speeds were taken when each was made; stage.measure=true takes all again, interleaved"]
+    return (
+        []
+        if comparison.interleaved
+        else ["note      no speeds are on record; stage.measure=true takes them, interleaved"]
+    )
 
 
 def advice_line(comparison: Comparison, advice: Advice) -> str:
@@ -184,7 +190,7 @@ def advice_line(comparison: Comparison, advice: Advice) -> str:
         return f"advice    none within {points} points of {base.name} on val is faster than it"
     return (
         f"advice    {row.name}: the fastest within {points} points of {base.name} on val; "
-        f"{advice.times_tweets_per_s:.1f} times its tweets/s, {advice.times_smaller:.1f} times smaller; "
+        f"{advice.times_texts_per_s:.1f} times its texts/s, {advice.times_smaller:.1f} times smaller; "
         f"drop on {comparison.split} {drop_text(row.from_baseline)} points"
     )
 
@@ -243,7 +249,7 @@ def _flat(row: Row, comparison: Comparison) -> dict[str, Any]:
             value = None if drop is None else getattr(drop, part)
             flat[f"drop_from_{title}_{part}"] = "" if value is None else value
     for part in ("accuracy", "gain", "low", "high", "mcnemar_p"):
-        flat[f"control_{part}"] = row.control.get(part, "")
+        flat[f"control_{part}"] = row.label_only_baseline.get(part, "")
     return flat
 
 
@@ -270,11 +276,15 @@ def drop_text(drop: Drop | None) -> str:
 
 
 def _gain(row: Row) -> str:
-    control = row.control
-    if not control:
+    label_only_baseline = row.label_only_baseline
+    if not label_only_baseline:
         return ""
-    sure = f" ({100 * control['low']:.2f} to {100 * control['high']:.2f})" if "low" in control else ""
-    return f"{100 * control['gain']:.2f}{sure}"
+    sure = (
+        f" ({100 * label_only_baseline['low']:.2f} to {100 * label_only_baseline['high']:.2f})"
+        if "low" in label_only_baseline
+        else ""
+    )
+    return f"{100 * label_only_baseline['gain']:.2f}{sure}"
 
 
 def _spread(row: Row, name: str, form: str, unit: float) -> str:

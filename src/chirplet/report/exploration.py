@@ -42,17 +42,17 @@ def tables(seen: Exploration) -> list[Table]:
     """Everything of an exploration that reads well on a terminal."""
     return [
         _class_table(seen),
-        _length_table("Characters per tweet", seen.characters, None),
-        _length_table("Tokens per tweet", seen.tokens, seen.max_length),
+        _length_table("Characters per text", seen.characters, None),
+        _length_table("Tokens per text", seen.tokens, seen.max_length),
         _finding_table(seen.report),
         count_table("Repaired cells", "repair", _repairs(seen.report)),
-        count_table("Most frequent hashtags (tweets)", "hashtag", dict(seen.hashtags[:TOP_SHOWN])),
-        count_table("Most frequent mentions (tweets)", "mention", dict(seen.mentions[:TOP_SHOWN])),
+        count_table("Most frequent hashtags (texts)", "hashtag", dict(seen.hashtags[:TOP_SHOWN])),
+        count_table("Most frequent mentions (texts)", "mention", dict(seen.mentions[:TOP_SHOWN])),
     ]
 
 
 def page(seen: Exploration, model: str, cleaning: str) -> str:
-    """A self-contained HTML page: every table, four figures, and some tweets.
+    """A self-contained HTML page: every table, four figures, and some texts.
 
     Args:
         seen: what to show; all its text is escaped.
@@ -65,7 +65,7 @@ def page(seen: Exploration, model: str, cleaning: str) -> str:
         model=model,
         cleaning=cleaning,
         classes=_class_rows(seen),
-        findings=_findings(seen.report),
+        results=_findings(seen.report),
         repairs=_repairs(seen.report),
         length_columns=LENGTH_COLUMNS,
         characters={split: _length_row(lengths) for split, lengths in seen.characters.items()},
@@ -90,17 +90,17 @@ def _figures(seen: Exploration) -> dict[str, str]:
         days, counts = seen.days.days, seen.days.counts
         total = sum(counts.values())
         alt = (
-            f"Lines: tweets per day from {days[0]} to {days[-1]}; "
-            f"most on {days[int(np.argmax(total))]}, {int(np.max(total)):,} tweets."
+            f"Lines: texts per day from {days[0]} to {days[-1]}; "
+            f"most on {days[int(np.argmax(total))]}, {int(np.max(total)):,} texts."
         )
         series: dict[str, list[int]] = {split: values.tolist() for split, values in counts.items()}
-        figures["days"] = plot.time_series(days, series, "tweets per day", alt)
+        figures["days"] = plot.time_series(days, series, "texts per day", alt)
     return figures
 
 
 def _length_figure(lengths: Mapping[Split, Lengths], unit: str, cut: int | None) -> str:
     pooled = np.concatenate([split.values for split in lengths.values()])
-    # A single tweet of 10 MB would leave nothing to see of the others: the last bin takes the longest 0.5%.
+    # A single text of 10 MB would leave nothing to see of the others: the last bin takes the longest 0.5%.
     limit = max(float(np.quantile(pooled, 0.995)), 1.25 * (cut or 0))
     step = max(1, int(np.ceil(limit / BINS)))
     edges = np.arange(0, limit + step, step, dtype=np.float64)
@@ -109,9 +109,9 @@ def _length_figure(lengths: Mapping[Split, Lengths], unit: str, cut: int | None)
     }
     medians = ", ".join(f"{split} {each.quantiles[1]:,.0f}" for split, each in lengths.items())
     longest = max(each.longest for each in lengths.values())
-    alt = f"Histogram of {unit} per tweet. Medians: {medians}. The longest tweet has {longest:,}."
+    alt = f"Histogram of {unit} per text. Medians: {medians}. The longest text has {longest:,}."
     mark = None if cut is None else (float(cut), f"max_length {cut}")
-    return plot.share_histogram(edges, series, f"{unit} per tweet", "share of the split", alt, mark)
+    return plot.share_histogram(edges, series, f"{unit} per text", "share of the split", alt, mark)
 
 
 def histogram_shares(values: NDArray[np.int64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -128,7 +128,7 @@ def _in_words(labels: tuple[str, ...], shares: Mapping[str, list[float]]) -> str
 
 
 def _class_rows(seen: Exploration) -> list[tuple[str, list[tuple[int, float]]]]:
-    """Label, and for each split the number of its tweets and their share."""
+    """Label, and for each split the number of its texts and their share."""
     return [
         (label, [(int(counts[i]), float(counts[i] / counts.sum())) for counts in seen.classes.values()])
         for i, label in enumerate(seen.labels)
@@ -141,7 +141,7 @@ def _length_row(lengths: Lengths, cut: int | None = None) -> list[str]:
 
 
 def _findings(report: DataReport) -> list[tuple[str, int, int, str]]:
-    """What was found, on how many tweets, how many of them were dropped, and where the first of them stand."""
+    """What was found, on how many texts, how many of them were dropped, and where the first of them stand."""
     kinds = dict.fromkeys([*report.found, *report.dropped])
     return [
         (
@@ -176,7 +176,7 @@ def _length_table(title: str, lengths: Mapping[Split, Lengths], cut: int | None)
 
 
 def _finding_table(report: DataReport) -> Table:
-    table = _table("What was found (tweets)", "found", "seen", "dropped from train", "for instance")
+    table = _table("What was found (texts)", "found", "seen", "dropped from train", "for instance")
     for kind, found, dropped, examples in _findings(report):
         table.add_row(kind, f"{found:,}", f"{dropped:,}", examples)
     return table

@@ -4,13 +4,13 @@ from chirplet.artifact.artifact import Record
 
 
 def gain(record: Record) -> str:
-    """How many tweets the saved folder labelled again as recorded; its size and speed where they were measured."""
-    told = [f"proven    {record.training['verified']['tweets']:,} tweets labelled the same again, in a new process"]
+    """How many texts the saved folder labeled again as recorded; its size and speed where they were measured."""
+    told = [f"proven    {record.training['verified']['texts']:,} texts labeled the same again, in a new process"]
     if record.cost:
-        beside = record.cost["beside"]
+        compared_with = record.cost["compared_with"]
         told += [
-            f"{record.cost['bytes_on_disk'] / 1e6:.1f} MB ({beside['times_bytes']:.0%} of the parent's)",
-            f"{record.cost['tweets_per_s']:,.0f} tweets/s ({beside['times_tweets_per_s']:.1f} times the parent's)",
-            f"{record.cost['latency_ms']['p50']:.1f} ms for one tweet ({beside['times_latency']:.2f} times)",
+            f"{record.cost['bytes_on_disk'] / 1e6:.1f} MB ({compared_with['times_bytes']:.0%} of the parent's)",
+            f"{record.cost['texts_per_s']:,.0f} texts/s ({compared_with['times_texts_per_s']:.1f} times the parent's)",
+            f"{record.cost['latency_ms']['p50']:.1f} ms for one text ({compared_with['times_latency']:.2f} times)",
         ]
     return "; ".join(told)

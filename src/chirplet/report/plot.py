@@ -39,7 +39,7 @@ _VARIABLES = {
 }
 
 GROUPS = (*zip(SERIES, ("o", "s", "^", "D"), strict=True), (MUTED, "P"))
-_BESIDE = (
+_NEXT_TO = (
     ((7, 0), "left", "center"),
     ((-7, 0), "right", "center"),
     ((0, 6), "center", "bottom"),
@@ -198,7 +198,7 @@ def _name_points(figure: Figure, axes: Axes, points: Sequence[Point], front: Seq
     for i, point in enumerate(points):
         if not point.shown:
             continue
-        for on_line, (offset, across, along) in product((False, True), _BESIDE):
+        for on_line, (offset, across, along) in product((False, True), _NEXT_TO):
             text = axes.annotate(
                 point.name,
                 (point.x, point.y),

@@ -75,11 +75,11 @@ def cost_line(record: Record) -> str:
     return (
         f"{cost['params_nonzero']:,} of {cost['params_total']:,} weights are not zero; "
         f"{cost['bytes_compressed'] / 1e6:.1f} MB compressed with zstd, {cost['bytes_on_disk'] / 1e6:.1f} MB as it is; "
-        f"{cost['beside']['times_tweets_per_s']:.2f} times the parent's tweets/s"
+        f"{cost['compared_with']['times_texts_per_s']:.2f} times the parent's texts/s"
     )
 
 
-def page(own: Record, parent: Record, beside: Sequence[Record]) -> str:
+def page(own: Record, parent: Record, compared_with: Sequence[Record]) -> str:
     """A self-contained HTML page.
 
     Args:
@@ -89,7 +89,7 @@ def page(own: Record, parent: Record, beside: Sequence[Record]) -> str:
     """
     pruning = own.training["pruning"]
     columns, rows = sparsity_rows(own)
-    runs = sorted([own, *beside], key=lambda record: _reached(record) or 0.0)
+    runs = sorted([own, *compared_with], key=lambda record: _reached(record) or 0.0)
     return render_page(
         "pruning.html.j2",
         own=own,
@@ -109,8 +109,8 @@ def _curve(own: Record, parent: Record, runs: Sequence[Record]) -> Markup | None
     if own.training["pruning"].get("curve"):
         points = [(point["sparsity"], point["accuracy"]) for point in own.training["pruning"]["curve"]]
         series["at once, no recovery"] = points
-    judged = [(_reached(record), record.metrics["val"]["accuracy"]) for record in runs if "val" in record.metrics]
-    after = [(reached, accuracy) for reached, accuracy in judged if reached is not None]
+    evaluated = [(_reached(record), record.metrics["val"]["accuracy"]) for record in runs if "val" in record.metrics]
+    after = [(reached, accuracy) for reached, accuracy in evaluated if reached is not None]
     if after:
         series["these runs"] = after
     if not series:
@@ -131,17 +131,17 @@ def _curve(own: Record, parent: Record, runs: Sequence[Record]) -> Markup | None
 
 
 def _run_row(name: str, record: Record) -> tuple[str, list[str]]:
-    """Accuracy on val and test, weights that are not zero, million bytes compressed, tweets a second.
+    """Accuracy on val and test, weights that are not zero, million bytes compressed, texts a second.
 
-    How many times the parent's speed that is was measured by turns. What is not known is "".
+    How many times the parent's speed that is was measured interleaved. What is not known is "".
     """
     accuracies = [record.metrics.get(split, {}).get("accuracy") for split in ("val", "test")]
     cost = record.cost
     figures = [
         f"{cost['params_nonzero']:,}" if "params_nonzero" in cost else "",
         f"{cost['bytes_compressed'] / 1e6:.1f}" if "bytes_compressed" in cost else "",
-        f"{cost['tweets_per_s']:,.0f}" if "tweets_per_s" in cost else "",
-        f"{cost['beside']['times_tweets_per_s']:.2f}" if "beside" in cost and name != "parent" else "",
+        f"{cost['texts_per_s']:,.0f}" if "texts_per_s" in cost else "",
+        f"{cost['compared_with']['times_texts_per_s']:.2f}" if "compared_with" in cost and name != "parent" else "",
     ]
     return name, ["" if accuracy is None else f"{accuracy:.4f}" for accuracy in accuracies] + figures
 

@@ -9,36 +9,43 @@ from chirplet.artifact.artifact import Record
 
 SHOWN = 12
 """Rows of the table; the figure and the record have all layers."""
-KEPT, QUANTIZED = "#b5482e", "#5b7b9a"
+EXCLUDED, QUANTIZED = "#b5482e", "#5b7b9a"
 
 
 def sensitivity_table(record: Record) -> Table:
     """The most sensitive layers: how far answers go, in nats, when each alone is quantized, and which were kept."""
     found: dict[str, dict[str, float]] = record.training["sensitivity"]
-    kept = set(record.training["kept"])
-    table = Table(title=f"Each layer quantized alone ({len(found)} layers, {len(kept)} kept)", title_justify="left")
+    excluded = set(record.training["excluded_layers"])
+    table = Table(title=f"Each layer quantized alone ({len(found)} layers, {len(excluded)} kept)", title_justify="left")
     table.add_column("layer")
     table.add_column("divergence on val", justify="right")
     table.add_column("loss on val", justify="right")
-    table.add_column("kept")
-    for layer, told in list(found.items())[: max(SHOWN, len(kept))]:
-        table.add_row(layer, f"{told['divergence']:.6f}", f"{told['loss_rise']:+.5f}", "kept" if layer in kept else "")
+    table.add_column("excluded_layers")
+    for layer, told in list(found.items())[: max(SHOWN, len(excluded))]:
+        table.add_row(
+            layer,
+            f"{told['divergence']:.6f}",
+            f"{told['loss_rise']:+.5f}",
+            "excluded_layers" if layer in excluded else "",
+        )
     return table
 
 
 def save_sensitivity(record: Record, path: Path) -> str:
     """A bar for each layer, the most sensitive on top, as an SVG file; gives its `<svg>` element."""
     found: dict[str, dict[str, float]] = record.training["sensitivity"]
-    kept = set(record.training["kept"])
+    excluded = set(record.training["excluded_layers"])
     figure = Figure(figsize=(7.5, 1.2 + 0.2 * len(found)), layout="constrained")
     axes = figure.add_subplot()
-    colours = [KEPT if layer in kept else QUANTIZED for layer in found]
+    colours = [EXCLUDED if layer in excluded else QUANTIZED for layer in found]
     axes.barh(range(len(found)), [told["divergence"] for told in found.values()], color=colours)
     axes.set_yticks(range(len(found)), list(found), fontsize=8)
     axes.set_ylim(len(found) - 0.5, -0.5)
     axes.set_xlabel("divergence from fp32 on val (nats) when this layer alone is quantized")
     axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"{record.method}: " + ("red layers are kept in higher precision" if kept else "no layer is kept"))
+    figure.suptitle(
+        f"{record.method}: " + ("red layers are kept in higher precision" if excluded else "no layer is kept")
+    )
     figure.savefig(path, metadata={"Date": None})
     text = path.read_text(encoding="utf-8")
     return text[text.index("<svg") :]

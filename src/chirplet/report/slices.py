@@ -1,4 +1,4 @@
-"""Parts of a set of tweets that are looked at on their own, and the tweets on which models part ways."""
+"""Parts of a set of texts that are looked at on their own, and the texts on which models part ways."""
 
 from collections.abc import Sequence
 
@@ -16,10 +16,10 @@ TOKENS = (0, 16, 32, 48, 64, 96)
 
 
 def slices(texts: Sequence[str], tokens: NDArray[np.int64]) -> dict[str, dict[str, Mask]]:
-    """Masks over the tweets, shape (n,), by what they are told apart by and by the part's name; none is empty.
+    """Masks over the texts, shape (n,), by what they are told apart by and by the part's name; none is empty.
 
     Args:
-        texts: repaired tweets, not cleaned.
+        texts: repaired texts, not cleaned.
         tokens: how many tokens each has, shape (n,).
     """
     characters = np.array([len(text) for text in texts])
@@ -40,12 +40,12 @@ def _ranges(values: NDArray[np.int64], starts: Sequence[int]) -> dict[str, Mask]
 
 
 def most_divided(labels: Sequence[NDArray[np.int64]], true: NDArray[np.int64], count: int) -> list[int]:
-    """Positions of the tweets on which models differ most, by how many are right and by how many labels they gave.
+    """Positions of the texts on which models differ most, by how many are right and by how many labels they gave.
 
     Args:
         labels: each model's predicted labels, shape (n,).
         true: shape (n,).
-        count: of positions, at most; tweets on which all agree are never among them.
+        count: of positions, at most; texts on which all agree are never among them.
     """
     table = np.stack(labels)
     right = (table == true).mean(axis=0)

@@ -24,24 +24,24 @@ PER_CLASS = ("f1", "precision", "recall")
 
 
 def metrics_table(record: Record) -> Table:
-    """Metrics (rows) of every split that was evaluated (columns), headed by the number of tweets."""
+    """Metrics (rows) of every split that was evaluated (columns), headed by the number of texts."""
     splits = split_order(record.metrics)
     table = Table(title=_title(record), title_justify="left")
     table.add_column("metric")
     for split in splits:
         table.add_column(split, justify="right")
-    table.add_row("tweets", *(f"{record.metrics[split]['n']:,}" for split in splits), end_section=True)
+    table.add_row("texts", *(f"{record.metrics[split]['n']:,}" for split in splits), end_section=True)
     for key, name in METRICS.items():
         table.add_row(name, *(f"{record.metrics[split][key]:.4f}" for split in splits))
     return table
 
 
 def per_class_table(record: Record, split: str) -> Table:
-    """F1, precision and recall of each class (rows) on one split, with the number of its tweets."""
+    """F1, precision and recall of each class (rows) on one split, with the number of its texts."""
     title = f"{_title(record)}: {split}"
     table = Table(title=title, title_justify="left")
     table.add_column("label", overflow="fold")
-    for heading in ("tweets", *PER_CLASS):
+    for heading in ("texts", *PER_CLASS):
         table.add_column(heading, justify="right")
     for label in record.labels:
         scores = record.metrics[split]["per_class"][label]
@@ -49,21 +49,29 @@ def per_class_table(record: Record, split: str) -> Table:
     return table
 
 
-def control_table(record: Record) -> Table:
+def baseline_table(record: Record) -> Table:
     """A distilled student's accuracy beside its teachers' and its control's, and how sure the difference is.
 
-    A teacher made from other tweets or splits has no accuracy here.
+    A teacher made from other texts or splits has no accuracy here.
     """
-    control: dict[str, Any] = record.training["control"]
+    baseline: dict[str, Any] = record.training["label_only_baseline"]
     splits = split_order(record.metrics)
-    level = control[splits[0]]["difference"]["level"] if splits else 0.0
+    level = baseline[splits[0]]["difference"]["level"] if splits else 0.0
     table = Table(title=f"{_title(record)}: beside the same student on labels alone", title_justify="left")
     teachers = record.training["teachers"]
     names = [f"teacher {place}" for place in range(1, len(teachers) + 1)] if len(teachers) > 1 else ["teacher"]
-    for heading in ("accuracy", *names, "student", "control", "difference", f"{level:.0%} interval", "McNemar's p"):
+    for heading in (
+        "accuracy",
+        *names,
+        "student",
+        "label_only_baseline",
+        "difference",
+        f"{level:.0%} interval",
+        "McNemar's p",
+    ):
         table.add_column(heading, justify="left" if heading == "accuracy" else "right")
     for split in splits:
-        own, difference = control[split], control[split]["difference"]
+        own, difference = baseline[split], baseline[split]["difference"]
         known = [teacher["accuracy"].get(split) for teacher in teachers.values()]
         table.add_row(
             split,

@@ -36,7 +36,7 @@ class Runtime(ABC):
 
     @abstractmethod
     def logits(self, input_ids: Ids, attention_mask: Ids) -> NDArray[np.float32]:
-        """Logits, shape (batch, classes), of tweets of shape (batch, tokens), padded on the right."""
+        """Logits, shape (batch, classes), of texts of shape (batch, tokens), padded on the right."""
 
     def logits_of_each(self, batches: Iterable[tuple[Ids, Ids]]) -> Iterator[NDArray[np.float32]]:
         """Logits of one batch after the other, ids and mask as above."""
@@ -50,7 +50,7 @@ def predict_logits(
     batch_size: int,
     watched: Callable[[list[list[int]]], Iterable[list[int]]] = iter,
 ) -> NDArray[np.float32]:
-    """Logits in the order of `tokens`, one tweet or more, computed from the shortest to the longest; (n, classes).
+    """Logits in the order of `tokens`, one text or more, computed from the shortest to the longest; (n, classes).
 
     `watched` goes through the batches, and may show how far it is.
     """

@@ -1,4 +1,4 @@
-"""An artifact that labels tweets: cleaning, tokens, its runtime, labels and probabilities.
+"""An artifact that labels texts: cleaning, tokens, its runtime, labels and probabilities.
 
 `chirplet.load` is what notebooks and services call. For artifacts of ONNX Runtime and OpenVINO nothing here imports
 torch.
@@ -23,7 +23,7 @@ from chirplet.system.error import ArtifactError, ConfigError, DataError, ModelEr
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of n tweets: `labels` (n) and `probabilities` (n, classes), whose rows sum to 1."""
+    """What a model says of n texts: `labels` (n) and `probabilities` (n, classes), whose rows sum to 1."""
 
     labels: list[str]
     probabilities: NDArray[np.float64]
@@ -31,7 +31,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model with the tokenizer, cleaning and labels its record tells of; `batch_size` counts tweets."""
+    """A model with the tokenizer, cleaning and labels its record tells of; `batch_size` counts texts."""
 
     runtime: Runtime
     tokenizer: Encoder
@@ -53,7 +53,7 @@ class Predictor:
         """Open an artifact's model and tokenizer; `verify` has it answer its probe first.
 
         Raises:
-            ArtifactError: the record does not tell whether tweets are repaired.
+            ArtifactError: the record does not tell whether texts are repaired.
             ModelError: weights or tokenizer are missing, damaged or incomplete, the runtime is not installed, or the
                 model answers its probe otherwise on this machine.
             ConfigError: the runtime cannot do with that accelerator or precision.
@@ -149,13 +149,13 @@ def load(
     threads: int | None = None,
     verify: bool = True,
 ) -> Predictor:
-    """Open the artifact in `folder`, whatever its runtime: `chirplet.load(DIR)(["a tweet"]).labels`.
+    """Open the artifact in `folder`, whatever its runtime: `chirplet.load(DIR)(["a text"]).labels`.
 
     The model first answers some texts of its `probe.json`, once in a process, in the fastest way that answers rightly.
 
     Args:
         folder: an artifact, as a stage prints it.
-        batch_size: tweets computed together.
+        batch_size: texts computed together.
         accelerator: auto, cpu, gpu or mps; all but PyTorch compute on the CPU.
         threads: of the CPU; None is what OMP_NUM_THREADS says, or one for each core.
         verify: whether the probe is asked; False opens a model that answers otherwise on this machine, too.

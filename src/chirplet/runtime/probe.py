@@ -164,7 +164,7 @@ def warn_unverified(folder: Path) -> None:
 
 def otherwise(folder: Path, probe: Probe, distance: float) -> ModelError:
     """The error for a model that is too far from its probe: how far, the CPUs, and what makes one that works here."""
-    again = f"python run.py repeat={shlex.quote(str(folder))}{_parents(folder)}"
+    again = f"python run.py reproduce={shlex.quote(str(folder))}{_parents(folder)}"
     return ModelError(
         f"artifact: {str(folder)!r} answers its probe otherwise here: logits are off by {distance:.3g}, "
         f"{probe.accepted:.3g} is accepted; it was made on {probe.cpu}, this is {cpu_kind()}; "

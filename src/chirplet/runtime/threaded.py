@@ -1,4 +1,4 @@
-"""How a batch is cut for threads that each compute some tweets of it alone."""
+"""How a batch is cut for threads that each compute some texts of it alone."""
 
 import logging
 from abc import abstractmethod
@@ -18,7 +18,7 @@ from chirplet.runtime.probe import OPENING, Probe
 logger = logging.getLogger(__name__)
 
 PART = 8
-"""Tweets that one thread computes at a time where there are enough for all: threads that share a product wait for each
+"""Texts that one thread computes at a time where there are enough for all: threads that share a product wait for each
 other at each, and what passes between the layers of so few stays in the cache."""
 
 OPENING_LOCK = Lock()
@@ -101,9 +101,9 @@ def _finished(begun: deque[list[Future[Logits]]], rest: int) -> Iterator[Logits]
 
 
 def parts(input_ids: Ids, attention_mask: Ids, threads: int) -> list[Feed]:
-    """The batch (batch, tokens) by parts of `PART` tweets, in order; one part where all threads compute it together.
+    """The batch (batch, tokens) by parts of `PART` texts, in order; one part where all threads compute it together.
 
-    Parts are without the columns that are padding in all of their tweets. There are several where there is more than
+    Parts are without the columns that are padding in all of their texts. There are several where there is more than
     one thread, and a part for each.
     """
     apart = threads > 1 and len(input_ids) >= threads * PART

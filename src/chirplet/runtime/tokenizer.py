@@ -36,7 +36,7 @@ class FileTokenizer:
         try:
             return {"input_ids": [encoding.ids for encoding in self.backend.encode_batch_fast(list(texts))]}
         except Exception as error:  # the library raises nothing but this, such as for a vocabulary without [UNK]
-            raise ModelError(f"artifact: its {FILE} cannot read a tweet ({error})") from error
+            raise ModelError(f"artifact: its {FILE} cannot read a text ({error})") from error
 
 
 def open_tokenizer(folder: Path, max_length: int) -> tuple[Encoder, int]:

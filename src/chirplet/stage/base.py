@@ -7,7 +7,7 @@ from chirplet.config.schema import Settings
 from chirplet.stage.run.context import Run
 
 SOURCES = (
-    *("model", "artifact", "artifacts", "baseline", "teacher", "student", "transfer", "input", "output"),
+    *("model", "artifact", "artifacts", "baseline", "teacher", "student", "unlabeled_files", "input", "output"),
     *("distiller", "pruner", "quantizer"),
 )
 """Keys of the whole configuration that some stages take and others do not."""

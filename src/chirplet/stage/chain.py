@@ -64,7 +64,7 @@ class Chain(Stage):
     """The steps, and whether their artifacts are compared at the end; `conf/stage/chain.yaml` tells of each key."""
 
     also_takes: ClassVar[tuple[str, ...]] = (
-        *("model", "student", "transfer", "distiller", "pruner", "quantizer"),  # of its steps
+        *("model", "student", "unlabeled_files", "distiller", "pruner", "quantizer"),  # of its steps
         "baseline",  # of its comparison
     )
 
@@ -240,10 +240,10 @@ def _copied(source: Path, folder: Path) -> "Artifact":
     Raises:
         ArtifactError: another one is there.
     """
-    from chirplet.artifact.artifact import Artifact, content_id, whole_or_absent
+    from chirplet.artifact.artifact import Artifact, atomic_folder, content_id
 
     if not (folder.is_dir() and content_id(folder) == content_id(source)):
-        with whole_or_absent(folder) as temporary:
+        with atomic_folder(folder) as temporary:
             shutil.copytree(source, temporary, dirs_exist_ok=True)
     return Artifact.open(folder)
 

@@ -23,7 +23,7 @@ CSV, MARKDOWN, PAGE = "comparison.csv", "comparison.md", "report.html"
 class Compare(Stage):
     """Which artifacts, and what is asked of them; `conf/stage/compare.yaml` tells of each key.
 
-    Figures, intervals and p-values come from the artifacts alone. `data=` is asked for the tweets' texts (`tweets`) and
+    Figures, intervals and p-values come from the artifacts alone. `data=` is asked for the texts' texts (`texts`) and
     for what speed is measured on (`measure`), and must be what the artifacts were made from.
     """
 
@@ -31,7 +31,7 @@ class Compare(Stage):
     baseline: str | None
     split: Literal["val", "test"] | None
     acceptable_drop: Fraction
-    tweets: bool
+    texts: bool
     measure: bool
     cost_accelerator: CostAccelerator
     rounds: Count
@@ -47,15 +47,15 @@ class Compare(Stage):
             )
         folders = find_artifacts([self.artifacts] if isinstance(self.artifacts, str) else self.artifacts)
         candidates, split = open_candidates(folders, self.split)
-        corpus = self._corpus(candidates, run) if self.tweets or self.measure else None
+        corpus = self._corpus(candidates, run) if self.texts or self.measure else None
         if self.measure and corpus is not None:
             candidates = _measured(candidates, corpus, run, self.rounds, self.cost_accelerator)
         else:
             candidates = [_with_size(candidate) for candidate in candidates]
-        comparison = compare(candidates, split, self._baseline(candidates), run.seed, by_turns=self.measure)
-        texts = _texts(comparison, corpus) if self.tweets and corpus is not None else None
+        comparison = compare(candidates, split, self._baseline(candidates), run.seed, interleaved=self.measure)
+        texts = _texts(comparison, corpus) if self.texts and corpus is not None else None
         report = self._finish(comparison, texts, run.output_dir)
-        _tell_loggers(comparison, report, run)
+        _log_results(comparison, report, run)
         return None
 
     def _baseline(self, candidates: "Sequence[Candidate]") -> str | None:
@@ -73,11 +73,11 @@ class Compare(Stage):
         from chirplet.data.preparation.prepare import prepare
         from chirplet.stage.run.compatibility import check_data
 
-        without = "" if self.measure else ", or stage.tweets=false for a report without the tweets' texts"
+        without = "" if self.measure else ", or stage.texts=false for a report without the texts' texts"
         source = candidates[0].record.data.source
         if source != run.data.name:  # before anything is fetched
             raise ArtifactError(
-                f"artifacts: {candidates[0].name!r} was made from other tweets than data={run.data.name} gives; "
+                f"artifacts: {candidates[0].name!r} was made from other texts than data={run.data.name} gives; "
                 f"should be data={source} with its settings{without}"
             )
         corpus = prepare(run.data, run.cache_dir)
@@ -92,7 +92,7 @@ class Compare(Stage):
         from chirplet.report.comparison import advise
         from chirplet.report.comparison_page import page
         from chirplet.report.comparison_table import advice_line, as_csv, comparison_table, markdown, notes
-        from chirplet.system.atomic_io import write_whole_text
+        from chirplet.system.atomic_io import write_text_atomically
         from chirplet.system.console import console, shown_path
 
         advice = advise(comparison, self.acceptable_drop)
@@ -100,7 +100,7 @@ class Compare(Stage):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, text in contents.items():
-                write_whole_text(text, folder / name)
+                write_text_atomically(text, folder / name)
         except OSError as error:
             raise ArtifactError(f"could not write to {str(folder)!r}: {error.strerror}") from error
         out = console()
@@ -112,28 +112,28 @@ class Compare(Stage):
         return contents[PAGE]
 
 
-def _tell_loggers(comparison: "Comparison", report: str, run: Run) -> None:
+def _log_results(comparison: "Comparison", report: str, run: Run) -> None:
     """What is shown side by side, for loggers that show pages."""
-    from chirplet.logger.base import Findings, Sheet, shows_pages
+    from chirplet.logger.base import Results, Sheet, shows_pages
 
     if not any(map(shows_pages, run.loggers.values())):
         return
     from chirplet.report.comparison_page import front_pages
-    from chirplet.stage.run.loggers import open_loggers, tell_findings
+    from chirplet.stage.run.loggers import log_results, open_loggers
 
     records = [candidate.record for row in comparison.rows for candidate in row.candidates]
     with open_loggers(run, "compare", teachers=records, for_pages=True) as loggers:
         names = list(dict.fromkeys(name for row in comparison.rows for name in row.figures))
         rows = [[row.name, *(row.figures.get(name) for name in names)] for row in comparison.rows]
         sheets = {"comparison": Sheet(["run", *names], rows)}
-        tell_findings(loggers, Findings(sheets=sheets, pages={"report": report, **front_pages(comparison)}))
+        log_results(loggers, Results(sheets=sheets, pages={"report": report, **front_pages(comparison)}))
 
 
 def _measured(
     candidates: "Sequence[Candidate]", corpus: "Corpus", run: Run, rounds: int, where: CostAccelerator
 ) -> "list[Candidate]":
-    """The candidates with their times taken again, by turns on this machine."""
-    from chirplet.evaluation.cost import Timed, count_bytes, time_by_turns
+    """The candidates with their times taken again, interleaved on this machine."""
+    from chirplet.evaluation.cost import Timed, count_bytes, time_interleaved
     from chirplet.evaluation.parameter_count import count_parameters
     from chirplet.runtime.open import accelerator_for
     from chirplet.stage.run.parent import prepared
@@ -145,7 +145,7 @@ def _measured(
         folder = candidate.artifact.folder
         accelerator = "cpu" if where == "cpu" else accelerator_for(folder, run.trainer.accelerator)
         models.append(Timed(folder, data.sample(), data.pad_id, accelerator))
-    timings = time_by_turns(models, run.trainer.threads, rounds, run.verify)
+    timings = time_interleaved(models, run.trainer.threads, rounds, run.verify)
     measured = []
     for candidate, timing in zip(candidates, timings, strict=True):
         cost = count_parameters(candidate.artifact.folder) | count_bytes(candidate.artifact.folder) | timing
@@ -173,10 +173,10 @@ def _texts(comparison: "Comparison", corpus: "Corpus") -> "Texts":
     from chirplet.report.comparison_page import Texts
     from chirplet.runtime.tokenizer import open_tokenizer
 
-    tweets = corpus.val if comparison.split == "val" else corpus.test
+    texts = corpus.val if comparison.split == "val" else corpus.test
     base = comparison.base.candidates[0]
-    if tweets.row_id != base.predictions.row_id:
-        raise ArtifactError(f"artifacts: {base.name!r} has other {comparison.split} tweets than data= gives")
+    if texts.row_id != base.predictions.row_id:
+        raise ArtifactError(f"artifacts: {base.name!r} has other {comparison.split} texts than data= gives")
     record = base.record
     tokenizer, _ = open_tokenizer(base.artifact.folder, record.max_length)
-    return Texts(tweets.text, tokenize(tweets.text, tokenizer, record.cleaning, record.max_length).lengths)
+    return Texts(texts.text, tokenize(texts.text, tokenizer, record.cleaning, record.max_length).lengths)

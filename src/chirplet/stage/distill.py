@@ -12,11 +12,11 @@ from chirplet.system.error import ArtifactError, ConfigError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from chirplet.stage.distillation.data import Lesson
+    from chirplet.stage.distillation.data import DistillationData
     from chirplet.stage.distillation.student import Start
 
-LOCAL_KEYS = {"resume", "teacher", "transfer", "student", "distiller"}
-"""Fields that are recorded otherwise: as the teachers, the tweets and the lineage of the artifact, or by the
+LOCAL_KEYS = {"resume", "teacher", "unlabeled_files", "student", "distiller"}
+"""Fields that are recorded otherwise: as the teachers, the texts and the lineage of the artifact, or by the
 configuration."""
 
 
@@ -28,17 +28,17 @@ class Distill(DistillSettings):
         if self.teacher is None:
             raise ConfigError("teacher: is missing; give teacher=DIR, an artifact, or teacher=[DIR,DIR]")
         from chirplet.data.preparation.prepare import prepare
-        from chirplet.stage.distillation.data import make_lesson
+        from chirplet.stage.distillation.data import make_distillation_data
         from chirplet.stage.distillation.label_only_baseline import resumed_phases
         from chirplet.stage.distillation.student import cut_start, own_start
         from chirplet.stage.distillation.teachers import check_val_unseen, open_teachers
-        from chirplet.stage.distillation.training import student_of, teach
+        from chirplet.stage.distillation.training import student_of, train_student
         from chirplet.stage.fit.seeding import seed_everything
-        from chirplet.stage.output.write_artifact import tell_opening, tell_result
-        from chirplet.stage.run.loggers import open_loggers, tell
+        from chirplet.stage.output.write_artifact import print_result, print_start
+        from chirplet.stage.run.loggers import log_artifact, open_loggers
 
         seed_everything(run)
-        resume, control_resume = resumed_phases(self.resume)
+        resume, baseline_resume = resumed_phases(self.resume)
         corpus = prepare(run.data, run.cache_dir)
         self.check_splits(corpus)
         teachers = open_teachers(listed(self.teacher), corpus, run, self.combine, self.out_of_fold, self.other_data)
@@ -48,41 +48,41 @@ class Distill(DistillSettings):
             start = cut_start(teachers.artifacts[0], self.cut, corpus, run)
         else:
             start = own_start(self.student, corpus, run, self.other_data)
-        tell_opening(corpus, start.loaded, run)
-        lesson = make_lesson(self, listed(self.transfer), corpus, teachers, run)
-        untaught = copy.deepcopy(start.loaded.model) if self.control else None
-        student = student_of(self, start, lesson, run)
-        taught_by = [teacher.record for teacher in lesson.teachers.artifacts]
+        print_start(corpus, start.loaded, run)
+        distillation_data = make_distillation_data(self, listed(self.unlabeled_files), corpus, teachers, run)
+        untrained = copy.deepcopy(start.loaded.model) if self.label_only_baseline else None
+        student = student_of(self, start, distillation_data, run)
+        taught_by = [teacher.record for teacher in distillation_data.teachers.artifacts]
         with open_loggers(run, "distill", start.lineage, taught_by) as loggers:
-            training = teach(self, student, start, lesson, run, loggers, resume)
-            training |= {"tweets": lesson.account, "teachers": teachers.account(corpus)}
-            artifact = self._finish(run, start, lesson, training, untaught, (resume, control_resume))
-            tell(loggers, artifact, corpus)
-        tell_result(artifact)
+            training = train_student(self, student, start, distillation_data, run, loggers, resume)
+            training |= {"texts": distillation_data.account, "teachers": teachers.account(corpus)}
+            artifact = self._finish(run, start, distillation_data, training, untrained, (resume, baseline_resume))
+            log_artifact(loggers, artifact, corpus)
+        print_result(artifact)
         return artifact.metric(run.objective)
 
     def _finish(
         self,
         run: Run,
         start: "Start",
-        lesson: "Lesson",
+        distillation_data: "DistillationData",
         training: dict[str, Any],
-        untaught: "PreTrainedModel | None",
+        untrained: "PreTrainedModel | None",
         resumed: tuple[str | None, str | None],
     ) -> Artifact:
         """Train the control, if there is to be one, and write the student's artifact with its figures beside."""
-        from chirplet.stage.distillation.label_only_baseline import control_account, control_run
-        from chirplet.stage.distillation.training import teach_control
+        from chirplet.stage.distillation.label_only_baseline import baseline_results, baseline_run
+        from chirplet.stage.distillation.training import train_baseline
         from chirplet.stage.fit.fit import checkpoint_folder
         from chirplet.stage.output.write_artifact import Outcome, save_trained, write_outcome
 
-        splits, account = self.judged(), None
-        resume, control_resume = resumed
+        splits, account = self.evaluated(), None
+        resume, baseline_resume = resumed
         last = checkpoint_folder(run, resume) / LAST
-        if untaught is not None:
-            told = teach_control(self, untaught, start, lesson, run, training["steps"], resumed)
-            account = control_account(run, untaught, told, start.data, splits, self.eval_batch_size)
-            last = checkpoint_folder(control_run(run, resume, training["steps"]), control_resume) / LAST
+        if untrained is not None:
+            told = train_baseline(self, untrained, start, distillation_data, run, training["steps"], resumed)
+            account = baseline_results(run, untrained, told, start.data, splits, self.eval_batch_size)
+            last = checkpoint_folder(baseline_run(run, resume, training["steps"]), baseline_resume) / LAST
         settings = self.model_dump(exclude=LOCAL_KEYS if self.student is None else {*LOCAL_KEYS, "cut"})
         settings["distiller"] = {name: distiller.model_dump() for name, distiller in self.distillers.items()}
         outcome = Outcome("distill", self.method, settings, start.lineage, training)

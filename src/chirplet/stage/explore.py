@@ -1,4 +1,4 @@
-"""Look at the tweets before anything is trained on them."""
+"""Look at the texts before anything is trained on them."""
 
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 PAGE = "explore.html"
 
 UNCUT = 2**20
-"""Tokens: more than any tweet has, so that lengths are known before the cut."""
+"""Tokens: more than any text has, so that lengths are known before the cut."""
 
 
 class Explore(Stage):
@@ -27,20 +27,20 @@ class Explore(Stage):
     def run(self, run: Run) -> None:
         """Print tables, write one page with figures, and say where it is."""
         from chirplet.data.preparation.prepare import prepare
-        from chirplet.logger.base import Findings, shows_pages
+        from chirplet.logger.base import Results, shows_pages
         from chirplet.report.exploration import page, tables
-        from chirplet.system.atomic_io import write_whole_text
+        from chirplet.system.atomic_io import write_text_atomically
         from chirplet.system.console import console
 
         seen = self.explore(run, prepare(run.data, run.cache_dir))
         target = run.output_dir / PAGE
         shown = page(seen, run.model.name_or_path, run.model.cleaning)
-        write_whole_text(shown, target)
+        write_text_atomically(shown, target)
         if any(map(shows_pages, run.loggers.values())):
-            from chirplet.stage.run.loggers import open_loggers, tell_findings
+            from chirplet.stage.run.loggers import log_results, open_loggers
 
             with open_loggers(run, "explore", for_pages=True) as loggers:
-                tell_findings(loggers, Findings(pages={"explore": shown}))
+                log_results(loggers, Results(pages={"explore": shown}))
         out = console()
         for table in tables(seen):
             if table.row_count:

@@ -1,4 +1,4 @@
-"""Fine-tune a pretrained encoder on labelled tweets."""
+"""Fine-tune a pretrained encoder on labeled texts."""
 
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
@@ -13,7 +13,7 @@ from chirplet.system.error import ArtifactError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from chirplet.data.base import Tweets
+    from chirplet.data.base import Examples
     from chirplet.module.classifier import Classifier
     from chirplet.trainer import TrainerSettings
 
@@ -22,7 +22,7 @@ class Finetune(TrainingStage):
     """Which weights are trained, beside what every stage that trains has.
 
     `layers` counts encoder layers from the top (`all` is every one) and belongs to `method: last_layers`. `final`
-    trains on train and validation tweets together for exactly `trainer.max_epochs`: nothing is then chosen by
+    trains on train and validation texts together for exactly `trainer.max_epochs`: nothing is then chosen by
     validation.
     """
 
@@ -51,13 +51,13 @@ class Finetune(TrainingStage):
         from chirplet.stage.output.write_artifact import (
             Outcome,
             lineage_of,
+            print_result,
+            print_start,
             save_trained,
-            tell_opening,
-            tell_result,
             write_outcome,
         )
         from chirplet.stage.run.compatibility import starts_from_val
-        from chirplet.stage.run.loggers import open_loggers, tell
+        from chirplet.stage.run.loggers import log_artifact, open_loggers
         from chirplet.stage.run.prepared import Prepared
 
         seed_everything(run)
@@ -79,27 +79,27 @@ class Finetune(TrainingStage):
         classifier = self._classifier(
             loaded.model, train, corpus.labels, run.trainer, run.trainer.optimizer_steps(len(train_loader))
         )
-        tell_opening(corpus, loaded, run)
+        print_start(corpus, loaded, run)
         with open_loggers(run, "finetune", lineage) as loggers:
             training = fit(run, classifier, train_loader, val_loader, loggers, self.resume)
-            training |= {"final": self.final or starts_from_val(run.model), "tweets": len(train)}
+            training |= {"final": self.final or starts_from_val(run.model), "texts": len(train)}
             outcome = Outcome("finetune", self.method, self.model_dump(exclude={"resume"}), lineage, training)
-            judged = self.judged(validated=not self.final)
+            evaluated = self.evaluated(validated=not self.final)
             try:
                 save = save_trained(run, loaded.model, data)
-                artifact = write_outcome(run, outcome, save, data, judged, self.eval_batch_size, self.cost_on(run))
+                artifact = write_outcome(run, outcome, save, data, evaluated, self.eval_batch_size, self.cost_on(run))
             except ArtifactError as error:
                 last = checkpoint_folder(run, self.resume) / LAST
                 kept = f"; the same command with resume={last} needs no new training" if last.exists() else ""
                 raise ArtifactError(f"{error}{kept}") from error
-            tell(loggers, artifact, corpus)
-        tell_result(artifact)
+            log_artifact(loggers, artifact, corpus)
+        print_result(artifact)
         return artifact.metric(run.objective)
 
     def _classifier(
         self,
         model: "PreTrainedModel",
-        train: "Tweets",
+        train: "Examples",
         labels: tuple[str, ...],
         trainer: "TrainerSettings",
         steps: int,

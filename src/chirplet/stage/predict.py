@@ -1,4 +1,4 @@
-"""Label a file of tweets with an artifact.
+"""Label a file of texts with an artifact.
 
 The columns added are `label` and, for each class, `probability_` and the label in snake case
 (`probability_extremely_negative`); labels that would fall together so keep their own spelling. `prefix` stands before
@@ -30,15 +30,15 @@ DECIMALS = 8
 
 @dataclass(frozen=True)
 class Labelled:
-    """What was done: `counts` of tweets by label, how many were `blank`, and `seconds` without loading the model."""
+    """What was done: `counts` of texts by label, how many were `blank`, and `seconds` without loading the model."""
 
     counts: dict[str, int]
     blank: int
     seconds: float
 
     @property
-    def tweets(self) -> int:
-        """How many tweets were labelled."""
+    def texts(self) -> int:
+        """How many texts were labeled."""
         return sum(self.counts.values())
 
 
@@ -69,7 +69,7 @@ class Predict(Stage):
             return path
         file = Path(path).expanduser()
         if file.is_dir() or not file.exists():
-            existing_file(path, "a file of tweets")
+            existing_file(path, "a file of texts")
         return str(file)
 
     @field_validator("output")
@@ -120,10 +120,10 @@ class Predict(Stage):
 
         done = self.label(run.trainer.accelerator, run.trainer.threads, run.verify)
         out = console(stderr=self.output == STDOUT)
-        out.print(count_table("Tweets by label", "label", done.counts))
+        out.print(count_table("Examples by label", "label", done.counts))
         blank = f", {done.blank:,} of them blank" if done.blank else ""
-        rate = done.tweets / done.seconds
-        out.print(f"labelled  {done.tweets:,} tweets{blank} in {done.seconds:.1f} s ({rate:,.0f} tweets/s)")
+        rate = done.texts / done.seconds
+        out.print(f"labeled  {done.texts:,} texts{blank} in {done.seconds:.1f} s ({rate:,.0f} texts/s)")
         if self.output != STDOUT:
             out.print(f"output    {self.output}")
 

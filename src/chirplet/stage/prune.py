@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PAGE = "pruning.html"
 
 UNCUT = 2**20
-"""Tokens: more than any tweet has."""
+"""Tokens: more than any text has."""
 
 
 class Prune(TrainingStage):
@@ -33,8 +33,8 @@ class Prune(TrainingStage):
 
     `recovery` is from `labels`, from the dense parent's logits too (`distill`: `alpha` times the cross-entropy, the
     rest from the parent at `temperature`), or `none`; its last weights are kept, nothing is chosen by validation.
-    `evidence_tweets` of train are looked at by pruners that need some. `curve` lists sparsities that are tried on
-    `curve_tweets` drawn from validation, all at once and without recovery, but for those that the parent is past; for
+    `calibration_texts` of train are looked at by pruners that need some. `curve` lists sparsities that are tried on
+    `curve_texts` drawn from validation, all at once and without recovery, but for those that the parent is past; for
     pruners of single weights by scores.
     """
 
@@ -43,9 +43,9 @@ class Prune(TrainingStage):
     recovery: Literal["none", "labels", "distill"]
     alpha: Probability
     temperature: Positive
-    evidence_tweets: Count
+    calibration_texts: Count
     curve: list[Fraction]
-    curve_tweets: Count
+    curve_texts: Count
 
     @property
     def method(self) -> str:
@@ -63,23 +63,23 @@ class Prune(TrainingStage):
             )
         from chirplet.pruner.masking.sparsity_curve import module_sparsity
         from chirplet.stage.fit.seeding import seed_everything
-        from chirplet.stage.output.write_artifact import Outcome, save_trained, tell_result, write_outcome
-        from chirplet.stage.run.loggers import open_loggers, tell
+        from chirplet.stage.output.write_artifact import Outcome, print_result, save_trained, write_outcome
+        from chirplet.stage.run.loggers import log_artifact, open_loggers
         from chirplet.stage.run.parent import open_parent
 
         seed_everything(run)
         parent = open_parent(run, self.artifact)
         self.check_splits(parent.data.corpus)
         self.pruner.check(parent.model, parent.data.tokenizer)
-        self._tell_opening(parent)
-        evidence = self._evidence(parent, run.seed)
-        seen = self._look(parent, evidence, run)
-        pruned = self.pruner.prune(parent.model, evidence)
+        self._print_start(parent)
+        calibration = self._calibration_data(parent, run.seed)
+        seen = self._look(parent, calibration, run)
+        pruned = self.pruner.prune(parent.model, calibration)
         data = replace(parent.data, tokenizer=pruned.tokenizer)
         with open_loggers(run, "prune", parent.lineage) as loggers:
             training: dict[str, Any] = {"steps": 0}
             if self.recovery != "none":
-                training = self._recover(pruned, evidence, data, parent, run, loggers)
+                training = self._recover(pruned, calibration, data, parent, run, loggers)
             reached = {"sparsity": module_sparsity(pruned.model), "reached": self.pruner.reached(pruned.model)}
             training["pruning"] = pruned.facts | seen | reached
             settings = self.model_dump(exclude={"resume", "artifact"}) | {"pruner": self.pruner.model_dump()}
@@ -88,17 +88,17 @@ class Prune(TrainingStage):
                 Outcome("prune", self.method, settings, parent.lineage, training | parent.inherited),
                 save_trained(run, pruned.model, data),
                 data,
-                self.judged(),
+                self.evaluated(),
                 self.eval_batch_size,
                 self.cost_on(run),
-                beside=parent.artifact.folder,
+                compared_with=parent.artifact.folder,
             )
-            shown = _tell_pruning(artifact.record, parent.record, run.output_dir / PAGE)
-            tell(loggers, artifact, data.corpus, {"pruning": shown})
-        tell_result(artifact)
+            shown = _report_pruning(artifact.record, parent.record, run.output_dir / PAGE)
+            log_artifact(loggers, artifact, data.corpus, {"pruning": shown})
+        print_result(artifact)
         return artifact.metric(run.objective)
 
-    def _tell_opening(self, parent: "Parent") -> None:
+    def _print_start(self, parent: "Parent") -> None:
         """One line before the work: what is pruned, how, and what it learns from afterwards."""
         from chirplet.system.console import console
 
@@ -106,37 +106,41 @@ class Prune(TrainingStage):
         after = {"none": "no recovery", "labels": "recovery from labels", "distill": "recovery from the parent"}
         console().print(f"{self.method}: {weights:,} parameters of {parent.artifact.folder}; {after[self.recovery]}")
 
-    def _evidence(self, parent: "Parent", seed: int) -> CalibrationData:
+    def _calibration_data(self, parent: "Parent", seed: int) -> CalibrationData:
         import numpy as np
 
         train, data = parent.data.corpus.train, parent.data
-        count = min(self.evidence_tweets, len(train))
+        count = min(self.calibration_texts, len(train))
         sample = train.take(np.random.default_rng(seed).choice(len(train), count, replace=False))
         uncut = partial(_uncut, data)
         return CalibrationData(data.tokens(sample), sample.label, data.pad_id, data.tokenizer, uncut)
 
-    def _look(self, parent: "Parent", evidence: CalibrationData, run: Run) -> dict[str, Any]:
-        """What pruning at once does to validation tweets, for the record; nothing is chosen by it."""
+    def _look(self, parent: "Parent", calibration: CalibrationData, run: Run) -> dict[str, Any]:
+        """What pruning at once does to validation texts, for the record; nothing is chosen by it."""
         if not (isinstance(self.pruner, ScoredPruner) and self.curve):
             return {}
         import numpy as np
 
         from chirplet.pruner.masking.masks import prunable, takes_back
-        from chirplet.pruner.masking.sparsity_curve import Judges, curve, layer_losses
+        from chirplet.pruner.masking.sparsity_curve import CurveEvaluator, curve, layer_losses
         from chirplet.stage.output.write_artifact import trained_runtime
 
         data, model = parent.data, parent.model
         # Drawn, since a file may be sorted.
-        count = min(self.curve_tweets, len(data.corpus.val))
+        count = min(self.curve_texts, len(data.corpus.val))
         drawn = np.random.default_rng(run.seed).choice(len(data.corpus.val), count, replace=False)
         val = data.corpus.val.take(np.sort(drawn))
         runtime = partial(trained_runtime, run)  # as the result is judged
-        judges = Judges(data.tokens(val), val.label, data.corpus.labels, data.pad_id, self.eval_batch_size, runtime)
-        masks_at = partial(self.pruner.masks, model, evidence)
-        rises = layer_losses(model, self.pruner.sound_masks(model, evidence, self.pruner.sparsity), judges)
+        evaluator = CurveEvaluator(
+            data.tokens(val), val.label, data.corpus.labels, data.pad_id, self.eval_batch_size, runtime
+        )
+        masks_at = partial(self.pruner.masks, model, calibration)
+        rises = layer_losses(model, self.pruner.checked_masks(model, calibration, self.pruner.sparsity), evaluator)
         weights = prunable(model, self.pruner.scope)
         return {
-            "curve": curve(model, masks_at, [share for share in self.curve if not takes_back(weights, share)], judges),
+            "curve": curve(
+                model, masks_at, [share for share in self.curve if not takes_back(weights, share)], evaluator
+            ),
             "layer_losses": rises,
             "breaks_first": int(np.argmax(rises)),
         }
@@ -144,7 +148,7 @@ class Prune(TrainingStage):
     def _recover(
         self,
         pruned: Pruned,
-        evidence: CalibrationData,
+        calibration: CalibrationData,
         data: "Prepared",
         parent: "Parent",
         run: Run,
@@ -159,10 +163,10 @@ class Prune(TrainingStage):
         train, trainer = data.corpus.train, run.trainer
         steps = trainer.optimizer_steps(-(-len(train) // self.batch_size))
         # Before the parent is asked, since it refuses what cannot be.
-        recovery = self._module(pruned, evidence, data, steps, run)
-        beside = {}
+        recovery = self._module(pruned, calibration, data, steps, run)
+        compared_with = {}
         if self.recovery == "distill":
-            beside[TEACHER_LOGITS] = teacher_logits(
+            compared_with[TEACHER_LOGITS] = teacher_logits(
                 parent.artifact,
                 train,
                 run.cache_dir,
@@ -179,14 +183,16 @@ class Prune(TrainingStage):
             run.seed,
             trainer.pool_batches,
             trainer.pad_to_multiple_of,
-            beside,
+            compared_with,
         )
         # While sparsity rises, the best epoch would be the least pruned one: the last is kept, of all pruners alike.
         account = fit(run, recovery, loader, None, loggers, self.resume)
         recovery.masking.finish()
         return account
 
-    def _module(self, pruned: Pruned, evidence: CalibrationData, data: "Prepared", steps: int, run: Run) -> "Recovery":
+    def _module(
+        self, pruned: Pruned, calibration: CalibrationData, data: "Prepared", steps: int, run: Run
+    ) -> "Recovery":
         from chirplet.model.family.base import word_embeddings
         from chirplet.module.pruning import Recovery
 
@@ -194,7 +200,7 @@ class Prune(TrainingStage):
         word_embeddings(model).sparse = run.trainer.rowwise_embeddings
         optimization = self.optimization(model, steps)
         # Groups first: what a pruner learns beside the weights is in none of the model's.
-        masking = self.pruner.masking(pruned, evidence, steps)
+        masking = self.pruner.masking(pruned, calibration, steps)
         optimization.groups.extend(masking.groups())
         labels = data.corpus.labels
         return Recovery(
@@ -211,18 +217,18 @@ class Prune(TrainingStage):
 
 
 def _uncut(data: "Prepared") -> "Tokens":
-    """The tokens of all train tweets, none of them cut."""
+    """The tokens of all train texts, none of them cut."""
     return replace(data, max_length=UNCUT).tokens(data.corpus.train)
 
 
-def _tell_pruning(own: "Record", parent: "Record", target: Path) -> str:
+def _report_pruning(own: "Record", parent: "Record", target: Path) -> str:
     """Tables of what is zero, and a page that has the other runs from this parent too; gives that page."""
     from chirplet.report.pruning import cost_line, page, tables
-    from chirplet.system.atomic_io import write_whole_text
+    from chirplet.system.atomic_io import write_text_atomically
     from chirplet.system.console import console
 
-    shown = page(own, parent, _beside(own, target.parent.parent))
-    write_whole_text(shown, target)
+    shown = page(own, parent, _other_runs(own, target.parent.parent))
+    write_text_atomically(shown, target)
     out = console()
     for table in tables(own):
         out.print(table)
@@ -232,7 +238,7 @@ def _tell_pruning(own: "Record", parent: "Record", target: Path) -> str:
     return shown
 
 
-def _beside(own: "Record", folder: Path) -> "list[Record]":
+def _other_runs(own: "Record", folder: Path) -> "list[Record]":
     """Records of other prunings of the same parent by the same method, in runs below `folder`."""
     from chirplet.artifact.artifact import RECORD, Artifact
 

@@ -21,9 +21,9 @@ class Push(Stage):
         missing = [f"{key}: is missing; give {key}={what}" for key, (value, what) in wanted.items() if value is None]
         if missing:
             raise ConfigError("\n".join(missing))
-        from chirplet.artifact.hub import check_whole, push_again
+        from chirplet.artifact.hub import check_complete, push_existing
 
         assert self.artifact is not None and self.push is not None
         folder = Path(self.artifact).expanduser()
-        check_whole(folder)
-        push_again(folder, self.push, self.push_private)
+        check_complete(folder)
+        push_existing(folder, self.push, self.push_private)

@@ -35,7 +35,7 @@ class Quantize(MeasuringStage):
     artifact: ArtifactFolder | None
     quantizer: Quantizer
     tolerance: NonNegative | None
-    sensitivity_tweets: Index
+    sensitivity_texts: Index
     batch_size: Count
     evaluate_train: bool
     evaluate_test: bool
@@ -43,9 +43,9 @@ class Quantize(MeasuringStage):
 
     @model_validator(mode="after")
     def _settings_fit(self) -> Self:
-        if self.tolerance is not None and self.sensitivity_tweets == 0:
+        if self.tolerance is not None and self.sensitivity_texts == 0:
             raise ValueError(
-                "sensitivity_tweets: got 0, which finds no layers to keep; should be more, or set stage.tolerance=null"
+                "sensitivity_texts: got 0, which finds no layers to keep; should be more, or set stage.tolerance=null"
             )
         if self.resume not in (None, AUTO) and not isinstance(self.quantizer, QAT):
             raise ValueError(
@@ -65,9 +65,9 @@ class Quantize(MeasuringStage):
         from chirplet.report.sensitivity import sensitivity_table
         from chirplet.stage.fit.seeding import seed_everything
         from chirplet.stage.output.variants import Variants
-        from chirplet.stage.output.verify import prove
-        from chirplet.stage.output.write_artifact import Outcome, tell_result, write_outcome
-        from chirplet.stage.run.loggers import open_loggers, tell
+        from chirplet.stage.output.verify import verify_saved
+        from chirplet.stage.output.write_artifact import Outcome, print_result, write_outcome
+        from chirplet.stage.run.loggers import log_artifact, open_loggers
         from chirplet.stage.run.parent import open_parent
         from chirplet.system.atomic_io import scratch_folder
         from chirplet.system.console import console
@@ -90,7 +90,7 @@ class Quantize(MeasuringStage):
                 training = train_rounded(run, self.quantizer, parent, loggers, self.resume)
                 quantization = self.quantizer.prepare(parent.model, calibration, workspace)
             variants = Variants(run, parent, quantization, workspace)
-            training |= {"arithmetic": quantization.facts} | self._kept(run, before, parent, variants)
+            training |= {"arithmetic": quantization.facts} | self._excluded(run, before, parent, variants)
 
             # pydantic would write of the quantizer what its base class declares: nothing.
             settings = self.model_dump(exclude={"artifact", "resume"}) | {"quantizer": self.quantizer.model_dump()}
@@ -99,18 +99,18 @@ class Quantize(MeasuringStage):
             artifact = write_outcome(
                 run,
                 outcome,
-                partial(variants.save, kept=training["kept"]),
+                partial(variants.save, excluded=training["excluded_layers"]),
                 parent.data,
                 splits,
                 self.batch_size,
                 self.cost_on(run),
-                account=lambda folder, judged: prove(run, folder, parent.data, judged, self.batch_size),
-                beside=parent.artifact.folder,
+                account=lambda folder, evaluated: verify_saved(run, folder, parent.data, evaluated, self.batch_size),
+                compared_with=parent.artifact.folder,
             )
-            tell(loggers, artifact, parent.data.corpus, _figures(artifact.record, run.output_dir / PLOT))
+            log_artifact(loggers, artifact, parent.data.corpus, _figures(artifact.record, run.output_dir / PLOT))
         if artifact.record.training["sensitivity"]:
             console().print(sensitivity_table(artifact.record))
-        tell_result(artifact)
+        print_result(artifact)
         console().print(gain(artifact.record), highlight=False)
         return artifact.metric(run.objective)
 
@@ -131,7 +131,7 @@ class Quantize(MeasuringStage):
             "val": len(corpus.val) > 0,
             "test": self.evaluate_test,
         }
-        return [split for split, judged in wanted.items() if judged]
+        return [split for split, evaluated in wanted.items() if evaluated]
 
     def _evaluator(self, parent: "Parent", texts: int | None = None) -> "Evaluator":
         """What evaluates models on the validation split, or on so many texts spread over it."""
@@ -145,7 +145,7 @@ class Quantize(MeasuringStage):
             val = val.take(np.linspace(0, len(val) - 1, texts).round().astype(np.int64))
         return Evaluator(data.tokens(val), val.label, data.corpus.labels, data.pad_id, self.batch_size)
 
-    def _kept(
+    def _excluded(
         self,
         run: Run,
         before: "tuple[Quality, Tensor] | None",
@@ -153,25 +153,27 @@ class Quantize(MeasuringStage):
         variants: "Variants",
     ) -> dict[str, Any]:
         """What is kept in higher precision, how sensitive each layer is, and what it rests on."""
-        from chirplet.quantizer.mixed_precision.search import fewest_kept, sensitivities
+        from chirplet.quantizer.mixed_precision.search import fewest_excluded, sensitivities
 
-        def quantized(kept: Collection[str], evaluator: "Evaluator", reference: "Tensor | None") -> "Quality":
-            with variants.opened(kept) as runtime:
+        def quantized(excluded: Collection[str], evaluator: "Evaluator", reference: "Tensor | None") -> "Quality":
+            with variants.opened(excluded) as runtime:
                 return evaluator(runtime, reference)[0]
 
         found: dict[str, dict[str, float]] = {}
-        few, layers = self.sensitivity_tweets, variants.quantization.layers
+        few, layers = self.sensitivity_texts, variants.quantization.layers
         if layers and few and len(parent.data.corpus.val):
             sample = self._evaluator(parent, few)
             quality, logits = sample(_in_fp32(run, parent))
-            found = sensitivities(layers, quality, lambda kept: quantized(kept, sample, logits))
-        account: dict[str, Any] = {"kept": [], "sensitivity": found}
+            found = sensitivities(layers, quality, lambda excluded: quantized(excluded, sample, logits))
+        account: dict[str, Any] = {"excluded_layers": [], "sensitivity": found}
         if before is not None and self.tolerance is not None:
             # What training changed under `qat` is not what rounding changed; there the count alone tells.
             quality, answers = before[0], None if isinstance(self.quantizer, QAT) else before[1]
             whole = self._evaluator(parent)
-            kept, tried = fewest_kept(found, quality, self.tolerance, lambda kept: quantized(kept, whole, answers))
-            account |= {"kept": kept, "tried": tried, "fp32_val_accuracy": quality.accuracy}
+            excluded, tried = fewest_excluded(
+                found, quality, self.tolerance, lambda excluded: quantized(excluded, whole, answers)
+            )
+            account |= {"excluded_layers": excluded, "tried": tried, "fp32_val_accuracy": quality.accuracy}
         return account
 
 

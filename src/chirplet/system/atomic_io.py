@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and folders that one process at a time writes to.
+"""Files that are written atomically, and folders that one process at a time writes to.
 
 What is being written lies beside its place under a name of its own, `.NAME.PID.tmp`, and its writer holds a lock on it
 that the system takes back when the process ends, however it ends. So whoever comes next can tell what a killed process
@@ -29,7 +29,7 @@ _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """A stream that becomes `path` when the block ends well; otherwise `path` stays as it was.
 
     It is written to a temporary sibling, flushed to the disk, and renamed, so a crash leaves the old file or the new.
@@ -40,7 +40,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     remove_leftovers(path.parent, path.name)
     temporary = temporary_of(path)
     try:
-        with _held_file(temporary) as stream:
+        with _locked_file(temporary) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -49,13 +49,13 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
 
 
-def write_whole_text(text: str, path: Path) -> None:
+def write_text_atomically(text: str, path: Path) -> None:
     """Write a file in UTF-8, whole or not at all.
 
     Raises:
         OSError: as `whole_file`.
     """
-    with whole_file(path) as stream:
+    with atomic_file(path) as stream:
         stream.write(text.encode("utf-8"))
 
 
@@ -116,10 +116,10 @@ def remove_leftovers(folder: Path, name: str | None = None) -> None:
     for path in [folder / entry.name for entry in os.scandir(folder) if pattern.fullmatch(entry.name)]:
         # It may have been renamed in the meantime; and where one may not remove it, it is in nobody's way.
         with suppress(OSError):
-            _remove_unheld(path)
+            _remove_unlocked(path)
 
 
-def _remove_unheld(path: Path) -> None:
+def _remove_unlocked(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -132,7 +132,7 @@ def _remove_unheld(path: Path) -> None:
 
 
 @contextmanager
-def _held_file(path: Path) -> Iterator[BinaryIO]:
+def _locked_file(path: Path) -> Iterator[BinaryIO]:
     while True:
         with path.open("wb") as stream:
             with suppress(OSError):  # as above

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from chirplet.system.atomic_io import LOCK, remove_leftovers, whole_file
+from chirplet.system.atomic_io import LOCK, atomic_file, remove_leftovers
 from chirplet.system.error import DataError
 
 FILE_MODE = 0o600
@@ -55,14 +55,14 @@ def locked_folder(folder: Path) -> Iterator[Path]:
         lock.release()
 
 
-def write_whole(content: Any, path: Path) -> None:
+def write_atomically(content: Any, path: Path) -> None:
     """Write a file of the cache, from anything with a buffer, whole or not at all.
 
     Raises:
         DataError: it cannot be written.
     """
     try:
-        with whole_file(path) as stream:
+        with atomic_file(path) as stream:
             os.fchmod(stream.fileno(), FILE_MODE)  # before there is anything in it
             stream.write(content)
     except OSError as error:

@@ -7,12 +7,12 @@ from pathlib import Path
 from chirplet.system.atomic_io import LOCK, remove_leftovers
 from chirplet.system.error import ArtifactError, ConfigError
 
-WITHIN = ("", "checkpoints", "control/checkpoints")
+WITHIN = ("", "checkpoints", "label_only_baseline/checkpoints")
 """Where in its folder a run writes."""
 
 
 @contextmanager
-def hold_output(folder: Path) -> Iterator[None]:
+def lock_output(folder: Path) -> Iterator[None]:
     """Keep other runs out of `folder` while the block runs, and first remove what a killed one was writing there.
 
     The lock dies with the process. A run may hold its folder several times over: a chain compares in its own. The

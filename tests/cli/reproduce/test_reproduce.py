@@ -1,4 +1,4 @@
-"""Runs made again from their records alone, on real tweets and a small BERT."""
+"""Runs made again from their records alone, on real texts and a small BERT."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from checkpoints import tiny_bert
 from chirplet.artifact.artifact import Artifact
 from chirplet.cli.experiment import execute
 from chirplet.cli.reproduce.choices import expanded
-from chirplet.cli.reproduce.reproduce import repeat
+from chirplet.cli.reproduce.reproduce import reproduce
 from chirplet.system.error import UserError
 from chirplet.system.error_messages import explain
 from forked import command
@@ -24,12 +24,12 @@ from runs import small_run
 
 @dataclass(frozen=True)
 class Place:
-    """A folder with an encoder, a fine-tuned artifact, and a copy of the tweets to learn from without labels."""
+    """A folder with an encoder, a fine-tuned artifact, and a copy of the texts to learn from without labels."""
 
     folder: Path
     encoder: Path
     tuned: Path
-    transfer: Path
+    files: Path
 
     @property
     def files(self) -> list[str]:
@@ -47,20 +47,20 @@ class Place:
             execute(compose("config", overrides=common), self.folder / name, common)
         return self.folder / name / "artifact"
 
-    def repeat(self, artifact: Path, output: Path, *own: str) -> Artifact:
-        overrides = expanded([f"repeat={artifact}", f"cache_dir={self.folder}/cache", *own])
+    def reproduce(self, artifact: Path, output: Path, *own: str) -> Artifact:
+        overrides = expanded([f"reproduce={artifact}", f"cache_dir={self.folder}/cache", *own])
         with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-            repeat(compose("config", overrides=overrides), output, overrides)
+            reproduce(compose("config", overrides=overrides), output, overrides)
         return Artifact.open(output / "artifact")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Place:
-    folder = tmp_path_factory.mktemp("repeat")
+    folder = tmp_path_factory.mktemp("reproduce")
     encoder = tiny_bert(folder / "encoder")
-    transfer = folder / "more.csv"
-    transfer.write_text("text\n" + "".join(f"what a day number {number}\n" for number in range(40)), encoding="utf-8")
-    place = Place(folder, encoder, folder / "tuned" / "artifact", transfer)
+    files = folder / "more.csv"
+    files.write_text("text\n" + "".join(f"what a day number {number}\n" for number in range(40)), encoding="utf-8")
+    place = Place(folder, encoder, folder / "tuned" / "artifact", files)
     place.run(
         "tuned",
         "stage=finetune",
@@ -93,7 +93,7 @@ def test_a_fine_tuned_run_is_repeated_to_the_bit(place, tmp_path, capsys):
     assert (again.id, again.metrics) == (original.id, original.metrics)
     assert again.config == original.config | {"logger": again.config["logger"]}
     assert original.config["logger"] != again.config["logger"], "loggers are the user's affair"
-    assert again.overrides[0] == "repeat=DIR"
+    assert again.overrides[0] == "reproduce=DIR"
     told = capsys.readouterr().out
     assert f"the same metrics to the last digit; weights and predictions too (id {original.id[:12]})" in told
     assert "changed" not in told
@@ -110,7 +110,7 @@ def test_what_is_changed_is_told_with_every_figure_that_moved(place, tmp_path, c
 
 
 def test_a_quantized_run_wants_its_own_parent(place, tmp_path):
-    plain = ["stage.sensitivity_tweets=16"]
+    plain = ["stage.sensitivity_texts=16"]
     quantized = place.run("int8", "stage=quantize", f"artifact={place.tuned}", "data.val_fraction=0.2", *plain)
     data = f"data.train={SAMPLE}"
     again = place.repeat(quantized, tmp_path / "out", data, f"artifact={place.tuned}").record
@@ -133,25 +133,25 @@ def test_a_distilled_run_wants_its_teacher_and_tweets(place, tmp_path):
         "student",
         "stage=distill",
         f"teacher={place.tuned}",
-        f"transfer={place.transfer}",
+        f"unlabeled_files={place.unlabeled_files}",
         "data.val_fraction=0.2",
         "distiller=[logits,hidden]",
         "distiller.hidden.layers=top",
-        "stage.cut.depth=1",
+        "stage.cut.num_layers=1",
     )
-    given = [f"data.train={SAMPLE}", f"teacher={place.tuned}", f"transfer={place.transfer}"]
+    given = [f"data.train={SAMPLE}", f"teacher={place.tuned}", f"unlabeled_files={place.unlabeled_files}"]
     again = place.repeat(distilled, tmp_path / "out", *given).record
     original = Artifact.open(distilled).record
     assert (again.id, again.metrics, again.config) == (original.id, original.metrics, original.config)
-    assert again.training["control"]["test"] == original.training["control"]["test"]
+    assert again.training["label_only_baseline"]["test"] == original.training["label_only_baseline"]["test"]
     with pytest.raises(UserError) as missing:
         place.repeat(distilled, tmp_path / "none", given[0])
     assert str(missing.value).splitlines() == [
         f"teacher: is missing; give teacher=DIR: {original.parent[:12]} (of stage=finetune)",
-        "transfer: is missing; give transfer=FILE: more.csv",
+        "unlabeled_files: is missing; give unlabeled_files=FILE: more.csv",
     ]
-    with pytest.raises(UserError, match=r"^transfer: got tweets\.csv, should be the record's file: more\.csv$"):
-        place.repeat(distilled, tmp_path / "wrong", *given[:2], f"transfer={SAMPLE}")
+    with pytest.raises(UserError, match=r"^unlabeled_files: got texts\.csv, should be the record's file: more\.csv$"):
+        place.repeat(distilled, tmp_path / "wrong", *given[:2], f"unlabeled_files={SAMPLE}")
     with pytest.raises(UserError, match=f"^teacher: got {original.id[:12]}, should be {original.parent[:12]}"):
         place.repeat(distilled, tmp_path / "wrong", given[0], f"teacher={distilled}", given[2])
 
@@ -164,7 +164,8 @@ def test_a_student_of_its_own_and_a_step_of_a_chain(place, tmp_path):
         "trainer.limit_train_batches=6",
         "stage=chain",
         "stage.steps={a: {stage: finetune, overrides: ['trainer.max_epochs=1', 'stage.measure_cost=false']}, "
-        "b: {stage: distill, overrides: ['stage.control=false', 'stage.measure_cost=false', 'trainer.max_epochs=1']}}",
+        "b: {stage: distill, overrides: ['stage.label_only_baseline=false', 'stage.measure_cost=false', "
+        "'trainer.max_epochs=1']}}",
         "stage.compare=false",
         "model@student=local",
         f"student.name_or_path={place.encoder}",
@@ -189,16 +190,16 @@ def test_what_must_be_given_and_is_not_the_same_is_told(place, tmp_path):
 
     data, model = place.files
     assert told().splitlines() == [
-        "data.train: the record has 'tweets.csv' by its name alone; give data.train=PATH",
+        "data.train: the record has 'texts.csv' by its name alone; give data.train=PATH",
         "model.name_or_path: the record has 'encoder' by its name alone; give model.name_or_path=DIR",
     ]
     fewer = tmp_path / "fewer.csv"
     fewer.write_text("".join(SAMPLE.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]), encoding="utf-8")
-    assert told(f"data.train={fewer}", model).startswith("data: gives other tweets or splits than the record's (finger")
+    assert told(f"data.train={fewer}", model).startswith("data: gives other texts or splits than the record's (finger")
     other = shutil.copytree(place.tuned, tmp_path / "other")
     assert "holds other weights than the record names" in told(data, f"model.name_or_path={other}")
-    assert told(data, model, "stage=quantize").startswith("stage: should be left out with repeat=")
-    assert told(data, model, "experiment=best").startswith("experiment: got 'best' with repeat=, should be left out")
+    assert told(data, model, "stage=quantize").startswith("stage: should be left out with reproduce=")
+    assert told(data, model, "experiment=best").startswith("experiment: got 'best' with reproduce=, should be left out")
     assert not (tmp_path / "out").exists()
 
 
@@ -221,7 +222,7 @@ TRACE = "chirplet_was_here"
         ),
         ("stage.class_weights", [{"_target_": "planted.Planted"}], "which names a class"),
         ("data.train", "/etc/passwd", "which leads out of the working directory; give data.train=VALUE"),
-        ("data.val", "../../tweets.csv", "which leads out of the working directory"),
+        ("data.val", "../../texts.csv", "which leads out of the working directory"),
         ("model.revision", "${oc.env:HF_TOKEN}", "which would be resolved on this machine"),
         ("artifacts", "x", "but there is no such key here"),
         ("stage.learning_rat", 1.0, "did you mean 'learning_rate'?"),
@@ -263,7 +264,7 @@ def test_what_a_record_cannot_hold_is_given_again(place, tmp_path):
 
 def test_the_command_line_repeats_a_run(place, tmp_path):
     where = [f"cache_dir={tmp_path}/cache", f"hydra.run.dir={tmp_path}/out"]
-    done = command(f"repeat={place.tuned}", *where, *place.files)
+    done = command(f"reproduce={place.tuned}", *where, *place.files)
     assert done.returncode == 0, done.stderr
     original = Artifact.open(place.tuned).record
     assert Artifact.open(tmp_path / "out" / "artifact").record.metrics == original.metrics
@@ -273,10 +274,10 @@ def test_the_command_line_repeats_a_run(place, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["repeat=nowhere"], "error: no artifact at 'nowhere': no such folder"),
-        (["-m", "repeat=a", "seed=1,2"], "error: repeat: got -m, should be one run"),
-        (["repeat=a,b"], "error: repeat: got 'a,b', should be one folder of an artifact"),
-        (["repeat=[a,b]"], "error: repeat: got '[a,b]', should be one folder of an artifact"),
+        (["reproduce=nowhere"], "error: no artifact at 'nowhere': no such folder"),
+        (["-m", "reproduce=a", "seed=1,2"], "error: reproduce: got -m, should be one run"),
+        (["reproduce=a,b"], "error: reproduce: got 'a,b', should be one folder of an artifact"),
+        (["reproduce=[a,b]"], "error: reproduce: got '[a,b]', should be one folder of an artifact"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, line):

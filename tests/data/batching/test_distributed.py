@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from chirplet.data.batching.batches import Collate, Share
+from chirplet.data.batching.batches import Collate, Shard
 from chirplet.data.batching.tokens import Tokens
 from chirplet.distiller.loss.losses import LogitImitation, RelationImitation, StateImitation
 from chirplet.model.family.base import word_embeddings
@@ -87,9 +87,9 @@ def test_the_average_over_the_shares_is_the_gradient_of_the_whole(made, labels, 
     loss, whole = learnt(module, collating(positions))
     parts, served = [], []
     for rank in range(processes):
-        collating.share = Share(rank, processes)
+        collating.shard = Shard(rank, processes)
         batch = collating(positions)
-        served += batch["position"].tolist()[: int(batch["tweets_of"][0])]
+        served += batch["position"].tolist()[: int(batch["texts_of"][0])]
         parts.append(learnt(module, batch))
     assert sorted(served) == sorted(positions)
     torch.testing.assert_close(sum(part for part, _ in parts) / processes, loss, rtol=1e-5, atol=1e-6)

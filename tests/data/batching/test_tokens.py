@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from checkpoints import TWEETS, settings_of, tiny_bert, tiny_roberta
-from chirplet.data.base import Tweets
+from chirplet.data.base import Examples
 from chirplet.data.batching.tokens import CHUNK, cached_tokens, tokenize
 from chirplet.model.loading.load import load_tokenizer
 
@@ -18,9 +18,9 @@ def tokenizer(tmp_path_factory):
 
 
 @pytest.fixture
-def tweets() -> Tweets:
+def tweets() -> Examples:
     n = len(TWEETS)
-    return Tweets([str(i) for i in range(n)], list(TWEETS), np.zeros(n, dtype=np.int64), [None] * n)
+    return Examples([str(i) for i in range(n)], list(TWEETS), np.zeros(n, dtype=np.int64), [None] * n)
 
 
 def entries(cache: Path) -> set[str]:

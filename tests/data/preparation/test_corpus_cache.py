@@ -3,15 +3,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chirplet.data.base import Corpus, DataReport, Tweets
+from chirplet.data.base import Corpus, DataReport, Examples
 from chirplet.data.preparation import corpus_cache as cache
 from chirplet.system.error import DataError
 
 
 def corpus() -> Corpus:
-    def tweets(name: str, size: int) -> Tweets:
+    def tweets(name: str, size: int) -> Examples:
         dates = [None, "2020-03-16"][:size]
-        return Tweets([f"{name}:{row}" for row in range(size)], ["é😀\n", ""][:size], np.arange(size), dates)
+        return Examples([f"{name}:{row}" for row in range(size)], ["é😀\n", ""][:size], np.arange(size), dates)
 
     splits = {"train": tweets("a", 2), "val": tweets("b", 1), "test": tweets("c", 0)}
     report = DataReport(read={"train": 3}, examples={"blank": ["a:1"]})

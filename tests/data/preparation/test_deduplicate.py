@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
 
-from chirplet.data.base import Tweets
+from chirplet.data.base import Examples
 from chirplet.data.preparation.deduplicate import flaws, leaks, text_key, texts
 
 
-def tweets(*rows: tuple[str, int]) -> Tweets:
+def tweets(*rows: tuple[str, int]) -> Examples:
     labels = np.array([label for _, label in rows], np.int64)
-    return Tweets([f"t:{place}" for place in range(len(rows))], [text for text, _ in rows], labels, [None] * len(rows))
+    return Examples(
+        [f"t:{place}" for place in range(len(rows))], [text for text, _ in rows], labels, [None] * len(rows)
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from chirplet.data.base import Corpus, DataReport, Tweets
+from chirplet.data.base import Corpus, DataReport, Examples
 from chirplet.data.preparation.exploration import Lengths, count_days, explore
 
 LABELS = ("bad", "good")
 
 
-def tweets(*rows: tuple[str, int, str | None]) -> Tweets:
+def tweets(*rows: tuple[str, int, str | None]) -> Examples:
     texts, labels, dates = zip(*rows, strict=True) if rows else ((), (), ())
     ids = [f"t:{i}" for i in range(len(rows))]
-    return Tweets(ids, list(texts), np.array(labels, dtype=np.int64), list(dates))
+    return Examples(ids, list(texts), np.array(labels, dtype=np.int64), list(dates))
 
 
 @pytest.fixture

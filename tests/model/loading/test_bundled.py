@@ -53,8 +53,8 @@ def test_the_real_model_without_importing_its_package() -> None:
     )
     assert sum(parameter.numel() for parameter in loaded.model.parameters()) == 22_713_216 + 3 * 384 + 3
 
-    tweets = ["what a lovely sunny day", "the weather is beautiful today", "oil prices fell sharply"]
-    batch = tokenizer(tweets, padding=True, return_tensors="pt")
+    examples = ["what a lovely sunny day", "the weather is beautiful today", "oil prices fell sharply"]
+    batch = tokenizer(examples, padding=True, return_tensors="pt")
     assert batch["input_ids"][0].tolist() == [101, 2054, 1037, 8403, 11559, 2154, 102]
     with torch.no_grad():
         states = loaded.model.base_model(**batch).last_hidden_state  # (3, length, 384)

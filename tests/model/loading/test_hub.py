@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub import constants
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-from checkpoints import TWEETS, settings_of
+from checkpoints import TEXTS, settings_of
 from chirplet.model.loading import hub
 from chirplet.model.loading.load import load_model, load_tokenizer
 from chirplet.system.error import ModelError
@@ -44,9 +44,7 @@ def test_cached_it_opens_offline_and_its_commit_is_recorded(cached: Path, revisi
     settings = settings_of("acme/tiny", revision=revision)
     origin = load_model(settings, LABELS, seed=0).origin
     assert (origin.name, origin.revision, origin.pretrained) == ("acme/tiny", COMMIT, True)
-    assert (
-        load_tokenizer(settings)(TWEETS[0])["input_ids"] == load_tokenizer(settings_of(cached))(TWEETS[0])["input_ids"]
-    )
+    assert load_tokenizer(settings)(TEXTS[0])["input_ids"] == load_tokenizer(settings_of(cached))(TEXTS[0])["input_ids"]
 
 
 def test_only_pickles_in_the_repository(cached: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, DistilBertConfig, PreTrainedModel
 
-from checkpoints import TWEETS, change_config, settings_of
+from checkpoints import TEXTS, change_config, settings_of
 from chirplet.model.family.base import is_head
 from chirplet.model.loading.load import load_model, load_tokenizer
 from chirplet.model.pretrained import Shape
@@ -18,7 +18,7 @@ CopyOf = Callable[[str], Path]
 
 
 def logits_of(model: PreTrainedModel, folder: Path) -> torch.Tensor:
-    batch = load_tokenizer(settings_of(folder))(TWEETS[:4], padding=True, return_tensors="pt")
+    batch = load_tokenizer(settings_of(folder))(TEXTS[:4], padding=True, return_tensors="pt")
     with torch.no_grad():
         logits: torch.Tensor = model(**batch).logits
     return logits
@@ -55,13 +55,15 @@ def test_the_encoder_is_the_checkpoint_s(checkpoint: Path) -> None:
 
 
 def test_random_weights_may_have_another_shape(checkpoint: Path) -> None:
-    shape = Shape(layers=1, width=24, heads=3, feed_forward=40)
+    shape = Shape(layers=1, width=24, heads=3, intermediate_size=40)
     model = load_model(settings_of(checkpoint, pretrained=False, shape=shape), LABELS, seed=0).model
     config = model.config
     found = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.intermediate_size)
     assert found == (1, 24, 3, 40)
     odd = settings_of(checkpoint, pretrained=False, shape=Shape(width=25, heads=3))
-    with pytest.raises(ModelError, match=r"model.shape.width: got 25, should be a multiple of its 3 model.shape.heads"):
+    with pytest.raises(
+        ModelError, match=r"model.shape.hidden_size: got 25, should be a multiple of its 3 model.shape.heads"
+    ):
         load_model(odd, LABELS, seed=0)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, BertConfig, RobertaConfig
 
-from checkpoints import TWEETS, change_config, settings_of
+from checkpoints import TEXTS, change_config, settings_of
 from chirplet.model.loading.tokenizer import load_tokenizer, longest_input
 from chirplet.system.error import ModelError
 
@@ -26,31 +26,31 @@ def test_each_architecture_has_its_own(checkpoints: dict[str, Path]) -> None:
 )
 def test_pieces(checkpoints: dict[str, Path], name: str, pieces: list[str]) -> None:
     tokenizer = load_tokenizer(settings_of(checkpoints[name]))
-    ids = tokenizer(TWEETS[0], truncation=True, max_length=9)["input_ids"]
+    ids = tokenizer(TEXTS[0], truncation=True, max_length=9)["input_ids"]
     assert tokenizer.convert_ids_to_tokens(ids) == pieces
 
 
 def test_cuts_at_max_length(checkpoint: Path) -> None:
     tokenizer = load_tokenizer(settings_of(checkpoint, max_length=8))
-    assert len(tokenizer(TWEETS[0], truncation=True)["input_ids"]) == 8
+    assert len(tokenizer(TEXTS[0], truncation=True)["input_ids"]) == 8
 
 
 def test_saved_and_reopened_it_is_the_same(checkpoint: Path, tmp_path: Path) -> None:
     tokenizer = load_tokenizer(settings_of(checkpoint))
-    expected = tokenizer(TWEETS)["input_ids"]
+    expected = tokenizer(TEXTS)["input_ids"]
     tokenizer.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_bytes((checkpoint / "config.json").read_bytes())
-    assert load_tokenizer(settings_of(tmp_path))(TWEETS)["input_ids"] == expected
-    assert AutoTokenizer.from_pretrained(tmp_path)(TWEETS)["input_ids"] == expected
+    assert load_tokenizer(settings_of(tmp_path))(TEXTS)["input_ids"] == expected
+    assert AutoTokenizer.from_pretrained(tmp_path)(TEXTS)["input_ids"] == expected
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta"])
 def test_plain_vocabularies_give_the_same_ids(copy_of: CopyOf, name: str) -> None:
     folder = copy_of(name)
-    expected = load_tokenizer(settings_of(folder))(TWEETS)["input_ids"]
+    expected = load_tokenizer(settings_of(folder))(TEXTS)["input_ids"]
     (folder / "tokenizer.json").unlink()
     (folder / "tokenizer_config.json").unlink()
-    assert load_tokenizer(settings_of(folder))(TWEETS)["input_ids"] == expected
+    assert load_tokenizer(settings_of(folder))(TEXTS)["input_ids"] == expected
 
 
 def test_bertweet_does_not_normalise(checkpoints: dict[str, Path]) -> None:
@@ -61,8 +61,8 @@ def test_bertweet_does_not_normalise(checkpoints: dict[str, Path]) -> None:
 def test_bertweet_ignores_a_fast_tokenizer_beside_its_own(copy_of: CopyOf, checkpoints: dict[str, Path]) -> None:
     folder = copy_of("bertweet")
     (folder / "tokenizer.json").write_bytes((checkpoints["bert"] / "tokenizer.json").read_bytes())
-    expected = load_tokenizer(settings_of(checkpoints["bertweet"]))(TWEETS)["input_ids"]
-    assert load_tokenizer(settings_of(folder))(TWEETS)["input_ids"] == expected
+    expected = load_tokenizer(settings_of(checkpoints["bertweet"]))(TEXTS)["input_ids"]
+    assert load_tokenizer(settings_of(folder))(TEXTS)["input_ids"] == expected
 
 
 def test_bertweet_whose_merges_transformers_spoilt(copy_of: CopyOf) -> None:

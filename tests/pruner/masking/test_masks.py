@@ -9,7 +9,7 @@ from chirplet.pruner.masking.masks import (
     Ramp,
     apply_masks,
     check_sparsity,
-    lowest_of_all,
+    global_magnitude_mask,
     lowest_of_rows,
     masked,
     prunable,
@@ -22,7 +22,7 @@ from chirplet.system.error import PruningError
 
 def test_the_lowest_of_all_by_hand():
     scores = {"a": torch.tensor([[0.1, 0.9], [0.4, 0.3]]), "b": torch.tensor([0.2, 0.8])}
-    masks = lowest_of_all(scores, 0.5)  # of six, three go: 0.1, 0.2, 0.3
+    masks = global_magnitude_mask(scores, 0.5)  # of six, three go: 0.1, 0.2, 0.3
     assert masks["a"].tolist() == [[False, True], [True, False]]
     assert masks["b"].tolist() == [False, True]
 
@@ -36,7 +36,7 @@ def test_the_lowest_of_each_row_by_hand():
 
 
 def test_of_equal_scores_the_last_go_and_no_more_than_asked():
-    assert lowest_of_all({"a": torch.zeros(4)}, 0.5)["a"].tolist() == [True, True, False, False]
+    assert global_magnitude_mask({"a": torch.zeros(4)}, 0.5)["a"].tolist() == [True, True, False, False]
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.floats(0, 0.99))
@@ -45,7 +45,7 @@ def test_as_many_go_as_the_sparsity_says_and_none_above_one_that_stays(values, s
         "a": torch.tensor(values[: len(values) // 2]).float(),
         "b": torch.tensor(values[len(values) // 2 :]).float(),
     }
-    masks = lowest_of_all(scores, sparsity)
+    masks = global_magnitude_mask(scores, sparsity)
     score, kept = torch.cat(list(scores.values())), torch.cat(list(masks.values()))
     assert int((~kept).sum()) == round(sparsity * len(values))
     if kept.any() and not kept.all():
@@ -81,7 +81,7 @@ def test_scopes(model):
 
 def test_masked_is_undone_even_where_the_block_fails(model):
     before = {name: weight.detach().clone() for name, weight in prunable(model, "body").items()}
-    masks = lowest_of_all({name: weight.abs() for name, weight in before.items()}, 0.5)
+    masks = global_magnitude_mask({name: weight.abs() for name, weight in before.items()}, 0.5)
     with pytest.raises(RuntimeError), masked(model, masks):
         assert sparsity_of(prunable(model, "body")) == pytest.approx(0.5, abs=1e-3)
         raise RuntimeError
@@ -103,7 +103,7 @@ def test_less_sparse_than_it_is_is_refused():
 
 def test_zeros_of_an_earlier_pruning_stay_while_everything_else_learns(model):
     weights = prunable(model, "body")
-    apply_masks(weights, lowest_of_all({name: weight.abs() for name, weight in weights.items()}, 0.5))
+    apply_masks(weights, global_magnitude_mask({name: weight.abs() for name, weight in weights.items()}, 0.5))
     before = {name: weight.detach().clone() for name, weight in weights.items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     with zeros_kept(model):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from artifacts import tiny_artifact
-from checkpoints import TWEETS, settings_of, tiny_bert, tiny_bertweet, tiny_roberta
+from checkpoints import TEXTS, settings_of, tiny_bert, tiny_bertweet, tiny_roberta
 from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.pruner.tokens.spelling import shifts
 from chirplet.pruner.tokens.tokenizer import keep_tokens
@@ -26,7 +26,7 @@ def answer(model, ids: list[int]) -> torch.Tensor:
 
 def test_the_shift_is_that_of_the_words_own_answer(folder):
     model, tokenizer = load_model(folder).eval(), load_tokenizer(settings_of(folder))
-    used = sorted({token for ids in tokenizer(TWEETS[:8])["input_ids"] for token in ids})
+    used = sorted({token for ids in tokenizer(TEXTS[:8])["input_ids"] for token in ids})
     smaller, kept = keep_tokens(tokenizer, used)
     lost, moved = shifts(model, tokenizer, smaller, kept)
     assert len(lost) == len(moved) > 10
@@ -40,21 +40,21 @@ def test_the_shift_is_that_of_the_words_own_answer(folder):
 
 def test_pieces_within_words_are_no_words(folder):
     tokenizer = load_tokenizer(settings_of(folder))
-    smaller, kept = keep_tokens(tokenizer, tokenizer(TWEETS[0])["input_ids"])
+    smaller, kept = keep_tokens(tokenizer, tokenizer(TEXTS[0])["input_ids"])
     lost, _ = shifts(load_model(folder).eval(), tokenizer, smaller, kept)
     assert all(token in tokenizer(tokenizer.decode([token]))["input_ids"] for token in lost.tolist())
     assert not any(token.startswith("##") for token in tokenizer.convert_ids_to_tokens(lost.tolist()))
 
 
 def test_what_tells_is_kept_and_only_that(folder, evidence_for):
-    evidence = evidence_for(folder, TWEETS[:8])
-    tokenizer = evidence.tokenizer
-    smaller, kept = keep_tokens(tokenizer, np.flatnonzero(np.bincount(evidence.uncut().values)))
+    calibration = evidence_for(folder, TEXTS[:8])
+    tokenizer = calibration.tokenizer
+    smaller, kept = keep_tokens(tokenizer, np.flatnonzero(np.bincount(calibration.uncut().values)))
     lost, moved = shifts(load_model(folder).eval(), tokenizer, smaller, kept)
     middle = float(np.median(moved))
     facts = {}
     for most in (None, 1.0, middle):
-        pruned = Vocabulary(min_count=1, max_shift=most).prune(load_model(folder).eval(), evidence)
+        pruned = Vocabulary(min_count=1, max_shift=most).prune(load_model(folder).eval(), calibration)
         facts[most] = pruned.facts
     assert facts[None]["tokens"] == facts[1.0]["tokens"] == len(kept)
     assert facts[middle]["tokens_that_tell"] == (moved > middle).sum()

@@ -1,4 +1,4 @@
-"""A smaller tokenizer reads a tweet as the larger one did, if it kept every token of it: of all three kinds."""
+"""A smaller tokenizer reads a text as the larger one did, if it kept every token of it: of all three kinds."""
 
 import json
 import string
@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from checkpoints import TWEETS, settings_of, tiny_bert, tiny_bertweet, tiny_roberta
+from checkpoints import TEXTS, settings_of, tiny_bert, tiny_bertweet, tiny_roberta
 from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.pruner.tokens.tokenizer import check_kind, closure, keep_tokens
 from chirplet.system.error import PruningError
 
 KINDS = {"wordpiece": tiny_bert, "bytes": tiny_roberta, "bertweet": tiny_bertweet}
-WORDS = sorted({word for tweet in TWEETS for word in tweet.split()})
+WORDS = sorted({word for example in TEXTS for word in example.split()})
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -33,23 +33,23 @@ def ids(tokenizer, text: str) -> list[int]:
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 def test_what_was_kept_whole_is_read_as_before(tokenizer, data):
-    train = data.draw(st.lists(st.sampled_from(TWEETS), min_size=1, max_size=6))
-    smaller, kept = keep_tokens(tokenizer, {number for tweet in train for number in ids(tokenizer, tweet)})
+    train = data.draw(st.lists(st.sampled_from(TEXTS), min_size=1, max_size=6))
+    smaller, kept = keep_tokens(tokenizer, {number for example in train for number in ids(tokenizer, example)})
     word = st.one_of(st.sampled_from(WORDS), st.text(string.ascii_lowercase + "!@#😂", min_size=1, max_size=9))
     text = " ".join(data.draw(st.lists(word, min_size=1, max_size=8)))
     before = ids(tokenizer, text)
     unknown = tokenizer.unk_token_id in before
     if set(before) <= set(kept.tolist()) and not unknown:
         assert [int(kept[number]) for number in ids(smaller, text)] == before
-    for tweet in train:
-        if tokenizer.unk_token_id not in ids(tokenizer, tweet):
-            assert [int(kept[number]) for number in ids(smaller, tweet)] == ids(tokenizer, tweet)
+    for example in train:
+        if tokenizer.unk_token_id not in ids(tokenizer, example):
+            assert [int(kept[number]) for number in ids(smaller, example)] == ids(tokenizer, example)
     # Whatever it spells now, it can still be spelt.
     assert unknown or smaller.unk_token_id not in ids(smaller, text)
 
 
 def test_it_keeps_special_tokens_and_forgets_others(tokenizer):
-    used = ids(tokenizer, TWEETS[0])
+    used = ids(tokenizer, TEXTS[0])
     smaller, kept = keep_tokens(tokenizer, used)
     assert len(smaller) == len(kept) < len(tokenizer)
     assert smaller.special_tokens_map == tokenizer.special_tokens_map
@@ -63,7 +63,7 @@ def test_it_keeps_special_tokens_and_forgets_others(tokenizer):
 def test_keeping_everything_changes_nothing(tokenizer):
     smaller, kept = keep_tokens(tokenizer, range(len(tokenizer)))
     assert np.array_equal(kept, np.arange(len(tokenizer)))
-    assert all(ids(smaller, tweet) == ids(tokenizer, tweet) for tweet in TWEETS)
+    assert all(ids(smaller, example) == ids(tokenizer, example) for example in TEXTS)
 
 
 def test_the_closure_by_hand():

@@ -83,8 +83,8 @@ def test_logits_are_far_off_where_attention_is_otherwise(model, part):
 def with_fewer_heads(model):
     """Half of the heads; the second layer is full again, as it would be where nothing was emptied."""
     layers, heads = model.config.num_hidden_layers, model.config.num_attention_heads
-    kept = [torch.arange(heads // 2)] * layers
-    smaller = narrowed(model, list(range(layers)), kept, [torch.arange(model.config.intermediate_size)] * layers)
+    excluded = [torch.arange(heads // 2)] * layers
+    smaller = narrowed(model, list(range(layers)), excluded, [torch.arange(model.config.intermediate_size)] * layers)
     random = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in encoder_layers(smaller)[1].attention.parameters():
@@ -106,8 +106,8 @@ def test_rows_of_attention_that_pruning_has_emptied_are_not_computed(model, arit
 def test_all_layers_kept_differ_by_the_rounding_of_their_weights_alone(model):
     ids, mask = rectangle(model, 4, 12)
     exact = answers(classifier_graph(model, Arithmetic(), {}), ids, mask)
-    kept = answers(classifier_graph(model, Int8(layer_names(model), 127), {}), ids, mask)
-    assert 0 < np.abs(kept - exact).max() < 0.05 * np.abs(exact).max()
+    excluded = answers(classifier_graph(model, Int8(layer_names(model), 127), {}), ids, mask)
+    assert 0 < np.abs(excluded - exact).max() < 0.05 * np.abs(exact).max()
 
 
 def test_a_column_that_stands_out_in_all_positions_takes_no_steps_of_the_others(model):

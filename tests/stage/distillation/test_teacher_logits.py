@@ -7,10 +7,10 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from artifacts import tiny_artifact
-from checkpoints import TWEETS, tiny_bert
+from checkpoints import TEXTS, tiny_bert
 from chirplet import distiller
 from chirplet.artifact.artifact import PROBE, Artifact
-from chirplet.data.base import Tweets
+from chirplet.data.base import Examples
 from chirplet.data.batching.tokens import tokenize
 from chirplet.quantizer.base import Calibration
 from chirplet.quantizer.onnx_int8 import OnnxInt8
@@ -28,29 +28,29 @@ def artifact(tmp_path_factory) -> Artifact:
     return Artifact.open(tiny_artifact(tiny_bert(folder / "base"), folder / "artifact"))
 
 
-def tweets(texts: list[str]) -> Tweets:
-    return Tweets([str(n) for n in range(len(texts))], texts, np.zeros(len(texts), np.int64), [None] * len(texts))
+def examples(texts: list[str]) -> Examples:
+    return Examples([str(n) for n in range(len(texts))], texts, np.zeros(len(texts), np.int64), [None] * len(texts))
 
 
 def test_they_are_what_the_artifact_predicts(artifact, tmp_path):
-    logits = teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)
+    logits = teacher_logits(artifact, examples(TEXTS), tmp_path, **ASK)
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(shares, load(artifact.folder, accelerator="cpu")(TWEETS).probabilities, atol=2e-2)
+    np.testing.assert_allclose(shares, load(artifact.folder, accelerator="cpu")(TEXTS).probabilities, atol=2e-2)
 
 
 def test_they_are_computed_once_and_mapped(artifact, tmp_path, monkeypatch):
-    first = teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)
+    first = teacher_logits(artifact, examples(TEXTS), tmp_path, **ASK)
     monkeypatch.setattr(distiller.teacher, "open_runtime", None)
-    again = teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)
+    again = teacher_logits(artifact, examples(TEXTS), tmp_path, **ASK)
     assert isinstance(again, np.memmap)
     np.testing.assert_array_equal(first, again)
 
 
 def test_on_a_terminal_a_bar_tells_how_far_they_are(artifact, tmp_path, monkeypatch, capsys):
-    teacher_logits(artifact, tweets(TWEETS), tmp_path / "lines", **ASK)
+    teacher_logits(artifact, examples(TEXTS), tmp_path / "lines", **ASK)
     assert capsys.readouterr().out == ""
     monkeypatch.setenv("FORCE_COLOR", "1")
-    teacher_logits(artifact, tweets(TWEETS), tmp_path / "bar", **ASK)
+    teacher_logits(artifact, examples(TEXTS), tmp_path / "bar", **ASK)
     assert "teacher's logits" in capsys.readouterr().out
 
 
@@ -63,27 +63,27 @@ def test_other_tweets_and_another_teacher_have_other_files(artifact, tmp_path):
     (folder / PROBE).unlink()  # it would not answer
     other = Artifact.open(folder)
     assert other.record.id == artifact.record.id
-    said = teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)
-    teacher_logits(artifact, tweets(TWEETS[:5]), tmp_path, **ASK)
-    assert not np.allclose(said, teacher_logits(other, tweets(TWEETS), tmp_path, **ASK))
+    said = teacher_logits(artifact, examples(TEXTS), tmp_path, **ASK)
+    teacher_logits(artifact, examples(TEXTS[:5]), tmp_path, **ASK)
+    assert not np.allclose(said, teacher_logits(other, examples(TEXTS), tmp_path, **ASK))
     assert len(list(tmp_path.glob("logits/*.npy"))) == 3
 
 
 def test_what_computes_otherwise_has_other_files(artifact, tmp_path, monkeypatch):
     """Batches of other sizes, and a machine with other numbers."""
-    teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)
-    teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK | {"batch_size": 8})
+    teacher_logits(artifact, examples(TEXTS), tmp_path, **ASK)
+    teacher_logits(artifact, examples(TEXTS), tmp_path, **ASK | {"batch_size": 8})
     native = distiller.teacher.bf16_is_native
     monkeypatch.setattr(distiller.teacher, "bf16_is_native", lambda device: not native(device))
-    teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK)
+    teacher_logits(artifact, examples(TEXTS), tmp_path, **ASK)
     assert len(list(tmp_path.glob("logits/*.npy"))) == 3
 
 
 def test_a_damaged_file_is_made_again(artifact, tmp_path, caplog):
-    first = np.array(teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK))
+    first = np.array(teacher_logits(artifact, examples(TEXTS), tmp_path, **ASK))
     (file,) = tmp_path.glob("logits/*.npy")
     file.write_bytes(file.read_bytes()[:200])
-    np.testing.assert_array_equal(first, teacher_logits(artifact, tweets(TWEETS), tmp_path, **ASK))
+    np.testing.assert_array_equal(first, teacher_logits(artifact, examples(TEXTS), tmp_path, **ASK))
     assert "is damaged" in caplog.text
 
 
@@ -93,9 +93,9 @@ def test_a_teacher_of_another_runtime_answers_on_the_cpu_whatever_the_student_tr
     for name in ("model.safetensors", PROBE):
         (folder / name).unlink()
     tokenizer, pad_id = open_tokenizer(artifact.folder, 32)
-    calibration = Calibration(tokenize(TWEETS, tokenizer, "none", 32), pad_id)
+    calibration = Calibration(tokenize(TEXTS, tokenizer, "none", 32), pad_id)
     model = load_model(artifact.folder).eval()
     OnnxInt8(reduce_range="auto").prepare(model, calibration, tmp_path).write(folder, ())
-    said = teacher_logits(Artifact.open(folder), tweets(TWEETS), tmp_path, **ASK)
+    said = teacher_logits(Artifact.open(folder), examples(TEXTS), tmp_path, **ASK)
     on_a_gpu = ASK | {"accelerator": "gpu"}
-    np.testing.assert_array_equal(teacher_logits(Artifact.open(folder), tweets(TWEETS), tmp_path, **on_a_gpu), said)
+    np.testing.assert_array_equal(teacher_logits(Artifact.open(folder), examples(TEXTS), tmp_path, **on_a_gpu), said)

@@ -18,7 +18,7 @@ from chirplet.module.classifier import Classifier
 from chirplet.system.error import ConfigError, Interrupted, ProcessError
 from runs import WHOLE, small_run
 
-# The last batch has one tweet, which one of two processes goes without, and so has the last one of validation.
+# The last batch has one text, which one of two processes goes without, and so has the last one of validation.
 UNEVEN = ["stage.batch_size=43", "stage.eval_batch_size=79", WHOLE]
 SAME = ["model.dropout=0.0", "model.classifier_dropout=0.0", "stage.learning_rate=1e-2", "stage.class_weights=balanced"]
 
@@ -71,7 +71,7 @@ def test_two_processes_fine_tune_as_one(base, overrides, alone, compose_config):
     assert len(losses(alone)) == alone.record.training["steps"] == 28
     check_same(two, alone)
     training = two.record.training
-    # What both validated together is what one judged at the end: no tweet was left out or counted twice.
+    # What both validated together is what one judged at the end: no text was left out or counted twice.
     assert training["best_score"] == pytest.approx(two.record.metrics["val"]["f1_macro"], abs=1e-7)
     assert training["best_epoch"] == alone.record.training["best_epoch"]
     assert not peers()

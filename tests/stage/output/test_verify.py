@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from artifacts import tiny_artifact
-from checkpoints import TWEETS, settings_of, tiny_bert
-from chirplet.data.base import Corpus, DataReport, Tweets
+from checkpoints import TEXTS, settings_of, tiny_bert
+from chirplet.data.base import Corpus, DataReport, Examples
 from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.stage.output.verify import tokens_as_saved
 from chirplet.stage.run.prepared import Prepared
@@ -14,13 +14,13 @@ from chirplet.system.error import ArtifactError
 
 def test_a_saved_tokenizer_that_reads_otherwise_is_told(tmp_path):
     folder = tiny_artifact(tiny_bert(tmp_path / "base"), tmp_path / "artifact")
-    tweets = Tweets([str(n) for n in range(len(TWEETS))], TWEETS, np.zeros(len(TWEETS), np.int64), [None] * len(TWEETS))
-    corpus = Corpus("csv", ("a", "b"), tweets, tweets, tweets, "", DataReport())
+    examples = Examples([str(n) for n in range(len(TEXTS))], TEXTS, np.zeros(len(TEXTS), np.int64), [None] * len(TEXTS))
+    corpus = Corpus("csv", ("a", "b"), examples, examples, examples, "", DataReport())
     data = Prepared(corpus, load_tokenizer(settings_of(folder)), "none", 32, tmp_path / "cache")
-    assert tokens_as_saved(folder, data, tweets).values.tolist() == data.tokens(tweets).values.tolist()
+    assert tokens_as_saved(folder, data, examples).values.tolist() == data.tokens(examples).values.tolist()
     saved = (folder / "tokenizer.json").read_text()
     changed = saved.replace('"lowercase":true', '"lowercase":false').replace('"lowercase": true', '"lowercase": false')
     assert changed != saved
     (folder / "tokenizer.json").write_text(changed)
-    with pytest.raises(ArtifactError, match="the saved tokenizer reads tweets as other tokens"):
-        tokens_as_saved(folder, data, tweets)
+    with pytest.raises(ArtifactError, match="the saved tokenizer reads texts as other tokens"):
+        tokens_as_saved(folder, data, examples)

@@ -21,7 +21,7 @@ from chirplet.system.error import ArtifactError, ConfigError, Interrupted
 from runs import small_run
 
 VAL_BATCHES = 5
-"""Of the sample's 80 tweets for validation."""
+"""Of the sample's 80 texts for validation."""
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_an_interruption_after_the_training_names_what_is_kept(finetune, whole, 
     with monkeypatch.context() as patched:
         patched.setattr(outcome, "judge", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         last = re.escape(f"{folder}/checkpoints/last.ckpt")
-        told = rf"^interrupted; what was trained is in {last}, and the same command with here goes on from it$"
+        told = rf"^interrupted; what was trained is in {last}, and the same command with here resumes from it$"
         with pytest.raises(Interrupted, match=told), interruptible(folder, "here"):
             finetune(folder)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -63,7 +63,7 @@ class TestDirection:
             ("val/calibration_error", "minimize"),
             ("cost/mb", "minimize"),
             ("cost/latency_ms_p50", "minimize"),
-            ("cost/tweets_per_s", "maximize"),
+            ("cost/texts_per_s", "maximize"),
             ("value", "maximize"),
         ],
     )

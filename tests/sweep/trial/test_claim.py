@@ -45,7 +45,7 @@ def join(plan, owner=None) -> Claims:
     return Claims(plan, storage, lock, open_study(plan, storage, lock), Owner.here() if owner is None else owner)
 
 
-def dead() -> Owner:
+def exited() -> Owner:
     """A worker of this machine whose process is no more."""
     return replace(Owner.here(), started=0.0)
 
@@ -223,28 +223,28 @@ class TestLeases:
     def test_a_dead_worker_s_trials_come_before_new_ones(self, any_plan):
         claims = join(any_plan)
         assert claims.next().number == 0
-        assert join(any_plan, dead()).next().number == 1
+        assert join(any_plan, exited()).next().number == 1
         assert [claims.next().number for _ in range(2)] == [1, 2]
 
     def test_reports_that_were_made_are_kept(self, any_plan):
-        trial = join(any_plan, dead()).next()
+        trial = join(any_plan, exited()).next()
         trial.report(0.5, 1)
         again = join(any_plan).next()
         assert again.study.trials[0].intermediate_values == {1: 0.5}
 
 
 class TestBury:
-    def bury(self, plan, message="killed"):
+    def fail_worker(self, plan, message="killed"):
         """A worker takes a trial and dies; whoever started it tells so."""
         worker = replace(Owner.here(), pid=4_000_000, started=0.0)
         trial = join(plan, worker).next()
-        assert isinstance(trial, Trial) and join(plan).bury(worker.pid, message)
+        assert isinstance(trial, Trial) and join(plan).fail_worker(worker.pid, message)
         return trial
 
     def test_the_first_time_a_trial_runs_again_and_the_second_it_fails(self, plan):
-        first = self.bury(plan)
+        first = self.fail_worker(plan)
         assert join(plan).trials()[0].state == TrialState.RUNNING
-        second = self.bury(plan, "killed by SIGKILL (out of memory?)")
+        second = self.fail_worker(plan, "killed by SIGKILL (out of memory?)")
         assert (second.number, second.params) == (0, first.params)
         (trial,) = join(plan).trials()
         assert trial.state == TrialState.FAIL
@@ -252,21 +252,21 @@ class TestBury:
         assert join(plan).next().number == 1
 
     def test_a_death_is_remembered_by_whoever_comes_between(self, plan):
-        self.bury(plan)
+        self.fail_worker(plan)
         claims = join(plan)
         claims.give_back(claims.next()._trial_id)
-        join(plan, dead()).next()
-        self.bury(plan)
+        join(plan, exited()).next()
+        self.fail_worker(plan)
         assert join(plan).trials()[0].state == TrialState.FAIL
 
     def test_who_has_no_trial_leaves_none(self, plan):
         claims, far = join(plan), join(plan, replace(ELSEWHERE, pid=4_000_000))
         mine, theirs = claims.next(), far.next()
         before = snapshot(claims)
-        assert not claims.bury(4_000_000, "killed"), "a number of another machine"
+        assert not claims.fail_worker(4_000_000, "killed"), "a number of another machine"
         assert snapshot(claims) == before
         assert lead(claims, mine) and lead(far, theirs)
-        assert not claims.bury(os.getpid(), "killed"), "its trial is finished"
+        assert not claims.fail_worker(os.getpid(), "killed"), "its trial is finished"
 
 
 class TestCount:
@@ -347,7 +347,7 @@ class TestWaiting:
 
     def test_a_known_point_is_kept_by_who_takes_it_over(self, plan):
         plan = replace(plan, enqueue=({"x": 0.5, "c": "b"},))
-        first = join(plan, dead()).next()
+        first = join(plan, exited()).next()
         again = join(plan).next()
         assert (again.number, again.params) == (0, first.params) and again.params["x"] == 0.5
 
@@ -374,7 +374,7 @@ class Resumed:
         for number in range(self.plan.n_trials):
             for name in names[number % 3 :: 2]:
                 self.cut_at(name)
-            trial = join(self.plan, dead()).next()
+            trial = join(self.plan, exited()).next()
             again = join(self.plan)
             assert again.next().params == trial.params and trial.number == number
             assert lead(again, trial)
@@ -390,7 +390,7 @@ class Resumed:
 
         with self.monkeypatch.context() as patch, pytest.raises(Cut):
             patch.setattr(claim, "_suggest", cut)
-            join(self.plan, dead()).next()
+            join(self.plan, exited()).next()
 
 
 SAMPLERS = {
@@ -452,7 +452,7 @@ class TestSamplers:
 def test_who_has_lost_a_trial_draws_the_next_knowing_what_others_have_told(make_plan, foreign):
     plan = make_plan(foreign("optuna.samplers.TPESampler", seed=1, n_startup_trials=1), space=FLOATS, n_trials=5)
     expected = finish(join(make_plan(plan.sampler, space=FLOATS, n_trials=5)))
-    slow, other = join(plan, dead()), join(plan)
+    slow, other = join(plan, exited()), join(plan)
     lost = slow.next()
     for _ in range(4):
         assert lead(other, other.next())
@@ -505,7 +505,7 @@ class TestResults:
         assert told.constraints == {"cost/mb <= 25": -5.0}
 
     def test_a_bound_that_was_told_before_a_worker_was_cut_off_is_told_again(self, plan):
-        first = join(plan, dead()).next()
+        first = join(plan, exited()).next()
         first.set_constraint("cost/mb <= 25", -5.0)
         claims = join(plan)
         again = claims.next()

@@ -173,7 +173,7 @@ class Reporting:
 
 def test_a_worker_that_replaces_another_has_its_gpus(tmp_path):
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    claims = SimpleNamespace(bury=lambda pid, reason: True)
+    claims = SimpleNamespace(fail_worker=lambda pid, reason: True)
     try:
         with Pool(2) as pool:
             pool.run(Reporting(tmp_path), claims, [{"CUDA_VISIBLE_DEVICES": name} for name in (UUIDS[0], "0,1")])

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, and training that can be interrupted without loss."""
+"""Checkpoints that are written atomically, and training that can be interrupted without loss."""
 
 import math
 import signal
@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, WeightAv
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from chirplet.callback.base import INTERRUPTED, LAST
-from chirplet.system.atomic_io import whole_file
+from chirplet.system.atomic_io import atomic_file
 from chirplet.system.error import ArtifactError, ConfigError, Interrupted
 
 IDENTITY = "run"
@@ -40,7 +40,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(target) as file:
+            with atomic_file(target) as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
             # torch's zip writer turns a full disk into a RuntimeError of its own, of many lines.

@@ -9,12 +9,12 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from chirplet.config.schema import monitor_mode
-from chirplet.data.batching.batches import tweet_count
+from chirplet.data.batching.batches import text_count
 from chirplet.system.console import console
 
 
 class TrainingDisplay(pl.Callback):
-    """Tells tweets/s, time left, training loss and the monitored metric so far.
+    """Tells texts/s, time left, training loss and the monitored metric so far.
 
     A bar every `refresh_s`, where there is a terminal, else a line every `line_s`. The loss is read only then, since
     reading it waits for the device.
@@ -28,7 +28,7 @@ class TrainingDisplay(pl.Callback):
         self._console = console()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._tweets = 0
+        self._examples = 0
         self._seconds = 0.0
         self._mark = 0.0
         self._shown = 0.0
@@ -52,7 +52,7 @@ class TrainingDisplay(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock of this epoch."""
-        self._tweets, self._seconds = 0, 0.0
+        self._examples, self._seconds = 0, 0.0
         self._mark = time.perf_counter()
 
     def on_train_batch_end(
@@ -67,10 +67,10 @@ class TrainingDisplay(pl.Callback):
         now = time.perf_counter()
         self._seconds += now - self._mark
         self._mark = now
-        self._tweets += tweet_count(batch)
+        self._examples += text_count(batch)
         if now - self._shown >= (self.line_s if self._bar is None else self.refresh_s):
             self._shown = now
-            self._tell_progress(trainer, now)
+            self._print_progress(trainer, now)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock: validation is not training."""
@@ -84,12 +84,12 @@ class TrainingDisplay(pl.Callback):
             return
         better = min if monitor_mode(self.monitor) == "min" else max
         self.best = float(value) if self.best is None else better(self.best, float(value))
-        self._tell_epoch(trainer, f"  {self.monitor} {float(value):.4f}")
+        self._print_epoch(trainer, f"  {self.monitor} {float(value):.4f}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Without validation, tell the epoch here."""
         if not trainer.enable_validation:
-            self._tell_epoch(trainer, "")
+            self._print_epoch(trainer, "")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Close the bar."""
@@ -97,10 +97,10 @@ class TrainingDisplay(pl.Callback):
             self._bar.stop()
             self._bar = None
 
-    def _tell_progress(self, trainer: pl.Trainer, now: float) -> None:
+    def _print_progress(self, trainer: pl.Trainer, now: float) -> None:
         loss = float(trainer.callback_metrics.get("train/batch_loss", float("nan")))
         best = "" if self.best is None else f"  best {self.monitor} {self.best:.4f}"
-        note = f"{self._tweets / self._seconds:.0f} tweets/s  loss {loss:.3f}{best}"
+        note = f"{self._examples / self._seconds:.0f} texts/s  loss {loss:.3f}{best}"
         description = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
         steps, total = pl_steps(trainer), pl_total(trainer)
         if self._bar is not None and self._task is not None:
@@ -110,12 +110,12 @@ class TrainingDisplay(pl.Callback):
         left = timedelta(seconds=round((now - begun) / (steps - before) * (total - steps)))
         self._console.print(f"{description}  {steps / total:.0%}  {left} left  {note}", highlight=False)
 
-    def _tell_epoch(self, trainer: pl.Trainer, tail: str) -> None:
-        speed = self._tweets / self._seconds if self._seconds else 0.0
+    def _print_epoch(self, trainer: pl.Trainer, tail: str) -> None:
+        speed = self._examples / self._seconds if self._seconds else 0.0
         loss = float(trainer.callback_metrics.get("train/batch_loss", float("nan")))
         self._console.print(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  batch loss {loss:.4f}{tail}"
-            f"  {speed:.0f} tweets/s  {self._seconds:.0f} s",
+            f"  {speed:.0f} texts/s  {self._seconds:.0f} s",
             highlight=False,
         )
 

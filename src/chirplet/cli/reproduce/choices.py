@@ -23,7 +23,7 @@ SEVERAL = {"distiller": None, "callback": "none"}
 
 
 def expanded(arguments: Sequence[str]) -> list[str]:
-    """The command line with the options of the artifact that `repeat=` names, below what the user gave.
+    """The command line with the options of the artifact that `reproduce=` names, below what the user gave.
 
     Without them Hydra would refuse keys that the defaults do not have.
 
@@ -31,7 +31,7 @@ def expanded(arguments: Sequence[str]) -> list[str]:
         ConfigError: it names several artifacts, or its options cannot be told.
         ArtifactError: it names no artifact.
     """
-    given = [argument for argument in arguments if argument.startswith("repeat=")]
+    given = [argument for argument in arguments if argument.startswith("reproduce=")]
     if not given:
         return list(arguments)
     folders = [override.value() for override in parsed(given)]
@@ -40,11 +40,11 @@ def expanded(arguments: Sequence[str]) -> list[str]:
     ):
         if folders == [None]:
             return list(arguments)
-        raise ConfigError(f"repeat: got {given[0].partition('=')[2]!r}, should be one folder of an artifact")
+        raise ConfigError(f"reproduce: got {given[0].partition('=')[2]!r}, should be one folder of an artifact")
     if len(given) > 1:
-        raise ConfigError(f"repeat: is given {len(given)} times, should be once")
+        raise ConfigError(f"reproduce: is given {len(given)} times, should be once")
     if {"-m", "--multirun"} & set(arguments):
-        raise ConfigError("repeat: got -m, should be one run; give seed=N and others without it")
+        raise ConfigError("reproduce: got -m, should be one run; give seed=N and others without it")
     # Hydra wants its own options apart from overrides, which stay together.
     place = next(place for place, argument in enumerate(arguments) if "=" in argument and argument[0] != "-")
     chosen = choices(Artifact.open(Path(str(folders[0])).expanduser()).record)
@@ -61,7 +61,7 @@ def choices(record: Record) -> list[str]:
     stage = _option("stage", config.get("stage"))
     if stage not in get_args(StageName):
         raise ConfigError(
-            f"repeat: the record has {stage!r} as stage._target_, should be of a stage that makes an artifact"
+            f"reproduce: the record has {stage!r} as stage._target_, should be of a stage that makes an artifact"
         )
     chosen = [f"stage={stage}"]
     chosen += [f"{group}={_option(group, config[group])}" for group in ONE if group in config]
@@ -91,7 +91,7 @@ def keys_of(overrides: Sequence[str]) -> list[str]:
         key = override.package or override.key_or_group.replace("/", ".")
         if key in {"experiment", "search"}:
             raise ConfigError(
-                f"{key}: got {override.value()!r} with repeat=, should be left out; give its keys one by one"
+                f"{key}: got {override.value()!r} with reproduce=, should be left out; give its keys one by one"
             )
         keys.append(key)
     return keys
@@ -103,7 +103,7 @@ def _option(group: str, settings: Any) -> str:
     found = re.fullmatch(rf"chirplet\.{group}\.([a-z][a-z0-9_]*)\.[A-Za-z0-9]+", str(target))
     if found is None:
         raise ConfigError(
-            f"repeat: the record's config has {target!r} as {group}._target_, should be one of chirplet's"
+            f"reproduce: the record's config has {target!r} as {group}._target_, should be one of chirplet's"
         )
     return found[1]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from chirplet.artifact.artifact import Record
-from chirplet.cli.same_inputs import teachers_of, transfer_files
+from chirplet.cli.same_inputs import teachers_of, unlabeled_hashes
 from chirplet.data.base import Source
 from chirplet.system.error import ConfigError
 from chirplet.system.hardware import set_torch_threads
@@ -91,9 +91,9 @@ def _parents(cfg: DictConfig, record: Record) -> Iterator[str]:
         if cfg.teacher is None:
             several = f"[{','.join(['DIR'] * len(told))}]" if len(told) > 1 else "DIR"
             yield f"teacher: is missing; give teacher={several}: {teachers_of(told)}"
-        files = transfer_files(record)
-        if files and cfg.transfer is None:
-            yield f"transfer: is missing; give transfer=FILE: {', '.join(files)}"
+        files = unlabeled_hashes(record)
+        if files and cfg.unlabeled_files is None:
+            yield f"unlabeled_files: is missing; give unlabeled_files=FILE: {', '.join(files)}"
     elif _trained(cfg) is None and cfg.artifact is None:
         parent = record.lineage[-1]
         yield (

@@ -12,13 +12,13 @@ from chirplet.cli.experiment import execute, for_record
 from chirplet.cli.reproduce.choices import choices, keys_of
 from chirplet.cli.reproduce.inputs import check_given, pinned
 from chirplet.cli.reproduce.settings import ABSENT, differences, restored
-from chirplet.cli.reproduce.verdict import tell_verdict
+from chirplet.cli.reproduce.verdict import print_verdict
 from chirplet.cli.same_inputs import check_same
 from chirplet.system.console import console, shown_path
 from chirplet.system.error import ArtifactError, ConfigError
 
 
-def repeat(cfg: DictConfig, output_dir: Path, overrides: Sequence[str]) -> float | None:
+def reproduce(cfg: DictConfig, output_dir: Path, overrides: Sequence[str]) -> float | None:
     """Repeat the run that made the artifact `cfg.repeat`; its objective.
 
     Args:
@@ -34,27 +34,27 @@ def repeat(cfg: DictConfig, output_dir: Path, overrides: Sequence[str]) -> float
     folder = Path(cfg.repeat).expanduser()
     record = Artifact.open(folder).record
     chosen = choices(record)
-    given = [override for override in overrides if override not in chosen and not override.startswith("repeat=")]
+    given = [override for override in overrides if override not in chosen and not override.startswith("reproduce=")]
     own = keys_of(given)
     if "stage" in own:
-        raise ConfigError(f"stage: should be left out with repeat={folder}, whose record is of stage={record.stage}")
+        raise ConfigError(f"stage: should be left out with reproduce={folder}, whose record is of stage={record.stage}")
     if set(chosen) - set(overrides):
-        raise ConfigError("repeat: is carried out by run.py alone, which composes what the record names")
+        raise ConfigError("reproduce: is carried out by run.py alone, which composes what the record names")
     again = restored(cfg, record.config, own)
     check_given(again, record, own)
     again = pinned(again, record, own)
     experiment = parse(again)
     check_same(experiment, record, own)
-    _tell_changes(for_record(again), record.config)
-    objective = execute(again, output_dir, [f"repeat={folder}", *given])
+    _print_changes(for_record(again), record.config)
+    objective = execute(again, output_dir, [f"reproduce={folder}", *given])
     made = Artifact.open(output_dir / "artifact")
     if made.record.stage != record.stage:
-        raise ArtifactError(f"repeat: made an artifact of stage={made.record.stage}, the record's is {record.stage}")
-    tell_verdict(record, made.record, shown_path(folder))
+        raise ArtifactError(f"reproduce: made an artifact of stage={made.record.stage}, the record's is {record.stage}")
+    print_verdict(record, made.record, shown_path(folder))
     return objective
 
 
-def _tell_changes(here: dict[str, Any], recorded: dict[str, Any]) -> None:
+def _print_changes(here: dict[str, Any], recorded: dict[str, Any]) -> None:
     out = console()
     for key, old, new in differences(here, recorded):
         before, now = ("absent" if value is ABSENT else repr(value) for value in (old, new))

@@ -8,7 +8,7 @@ from chirplet.artifact.artifact import Record
 from chirplet.system.console import console
 
 
-def tell_verdict(record: Record, again: Record, name: str) -> None:
+def print_verdict(record: Record, again: Record, name: str) -> None:
     """Print that the metrics are the same, or which are not and what may have moved them; `name` is the record's."""
     out = console()
     differing = metric_differences(record, again)

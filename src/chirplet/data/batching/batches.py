@@ -16,7 +16,7 @@ Batch = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Share:
+class Shard:
     """Which tweets of every batch are this process's own, where several `processes` train together: one in so many.
 
     `rank` counts from 0. Like lengths stand together in a batch, so that all processes have about as many tokens.
@@ -30,7 +30,7 @@ class Share:
         return positions[self.rank :: self.processes]
 
 
-def tweet_count(batch: Batch) -> int:
+def text_count(batch: Batch) -> int:
     """Tweets of a batch with labels, those of other processes too."""
     return len(batch.get("whole_labels", batch["labels"]))
 
@@ -93,7 +93,7 @@ class Collate:
     logits, under its name.
 
     Where it has a `share`, the batch is the process's own part, and also tells of the whole one: `whole_labels`, and
-    how many tweets and tokens are here and in all, `tweets_of` and `tokens_of`, both of shape (2,), and how many
+    how many tweets and tokens are here and in all, `texts_of` and `tokens_of`, both of shape (2,), and how many
     `processes` there are. One that has no part takes the first tweet instead, for the shapes' sake, and counts 0 here.
     """
 
@@ -103,22 +103,22 @@ class Collate:
         labels: NDArray[np.int64] | None,
         pad_id: int,
         pad_to_multiple_of: int = 1,
-        beside: Mapping[str, NDArray[Any]] | None = None,
+        extra: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
         self.tokens = tokens
         self.labels = labels
         self.pad_id = pad_id
         self.pad_to_multiple_of = pad_to_multiple_of
-        self.beside = beside or {}
-        self.share: Share | None = None
+        self.extra = extra or {}
+        self.shard: Shard | None = None
 
     def __call__(self, positions: list[int]) -> Batch:
-        if self.share is None:
+        if self.shard is None:
             return self._batch(positions)
-        own = self.share.of(positions)
+        own = self.shard.of(positions)
         batch = self._batch(own or positions[:1])
-        batch["processes"] = torch.tensor(self.share.processes)
-        batch["tweets_of"] = torch.tensor([len(own), len(positions)])
+        batch["processes"] = torch.tensor(self.shard.processes)
+        batch["texts_of"] = torch.tensor([len(own), len(positions)])
         batch["tokens_of"] = torch.tensor([self._count(own), self._count(positions)])
         if self.labels is not None:
             batch["whole_labels"] = torch.from_numpy(self.labels[positions])
@@ -138,7 +138,7 @@ class Collate:
         }
         if self.labels is not None:
             batch["labels"] = torch.from_numpy(self.labels[positions])
-        for name, rows in self.beside.items():
+        for name, rows in self.extra.items():
             batch[name] = torch.from_numpy(np.asarray(rows[positions]))
         return batch
 
@@ -152,7 +152,7 @@ class ResumableLoader(DataLoader[Any]):
             batch_sampler=sampler,
             collate_fn=collate,
             # A loader draws a seed for its workers when it starts; from the global generator, a resumed run would
-            # draw once more than the one it goes on from.
+            # draw once more than the one it resumes from.
             generator=torch.Generator(),
         )
         self.grouped = sampler
@@ -186,10 +186,10 @@ def training_loader(
     seed: int,
     pool_batches: int,
     pad_to_multiple_of: int = 1,
-    beside: Mapping[str, NDArray[Any]] | None = None,
+    extra: Mapping[str, NDArray[Any]] | None = None,
 ) -> ResumableLoader:
     """Seeded, shuffled, length-grouped batches; `pool_batches` as in `LengthGrouped`, the others as in `Collate`."""
-    collate = Collate(tokens, labels, pad_id, pad_to_multiple_of, beside)
+    collate = Collate(tokens, labels, pad_id, pad_to_multiple_of, extra)
     return ResumableLoader(LengthGrouped(tokens.lengths, batch_size, seed, pool_batches), collate)
 
 

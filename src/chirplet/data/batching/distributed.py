@@ -14,13 +14,13 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from chirplet.data.batching.batches import Batch
 
-MeanOver = Literal["tweets", "tokens"]
+MeanOver = Literal["texts", "tokens"]
 """What a mean is over."""
 
 
 def factor(batch: Batch, over: MeanOver) -> Tensor | float:
     """What a mean over this part's tweets or tokens is multiplied by; 1 in one process."""
-    if "tweets_of" not in batch:
+    if "texts_of" not in batch:
         return 1.0
     own, whole = batch[f"{over}_of"].unbind()
     return batch["processes"] * own / whole
@@ -28,9 +28,9 @@ def factor(batch: Batch, over: MeanOver) -> Tensor | float:
 
 def label_factor(batch: Batch, class_weights: Tensor | None) -> Tensor | float:
     """What a mean over this part's labels, each with its class's weight, is multiplied by; a label of -100 is none."""
-    if "tweets_of" not in batch:
+    if "texts_of" not in batch:
         return 1.0
-    own = batch["labels"][: int(batch["tweets_of"][0])]
+    own = batch["labels"][: int(batch["texts_of"][0])]
     return batch["processes"] * _weight(own, class_weights) / _weight(batch["whole_labels"], class_weights)
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from chirplet.data.base import Tweets
+from chirplet.data.base import Examples
 from chirplet.data.preparation import cleaning
-from chirplet.system.cache_files import locked_folder, write_whole
+from chirplet.system.cache_files import locked_folder, write_atomically
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -73,7 +73,7 @@ def tokenize(
 
 
 def cached_tokens(
-    tweets: Tweets,
+    tweets: Examples,
     tokenizer: "PreTrainedTokenizerBase",
     preset: cleaning.Cleaning,
     max_length: int,
@@ -186,7 +186,7 @@ def _write(path: Path, arrays: Iterable[pa.Array]) -> None:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, schema) as writer:
         writer.write_batch(pa.record_batch([column], schema=schema))
-    write_whole(sink.getvalue(), path)
+    write_atomically(sink.getvalue(), path)
 
 
 def _from_column(column: pa.ChunkedArray) -> Tokens:

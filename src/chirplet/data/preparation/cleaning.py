@@ -13,7 +13,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any, Literal
 
-Cleaning = Literal["none", "seed", "twitter_roberta", "bertweet"]
+Cleaning = Literal["none", "original_study", "twitter_roberta", "bertweet"]
 
 # A full URL ends before the punctuation that follows it; one that Twitter cut (`https:/…`) is taken whole.
 URL = re.compile(r"(?:https?://|\bwww\.)\S*[\w/…]|\bhttps?:[/…]\S*", re.IGNORECASE)
@@ -65,7 +65,7 @@ def _none(text: str) -> str:
     return text
 
 
-def _seed(text: str) -> str:
+def _original_study(text: str) -> str:
     """The eight rules of the original, in its order."""
     text = _APOSTROPHE.sub("'", text)
     if "'" in text:  # thirteen searches, which most tweets can do without
@@ -158,8 +158,8 @@ _PUNCTUATION = _Punctuation()
 
 CLEANINGS: dict[Cleaning, Callable[[str], str]] = {
     "none": _none,
-    "seed": _seed,
+    "original_study": _original_study,
     "twitter_roberta": _twitter_roberta,
     "bertweet": _bertweet,
 }
-_VERSIONS: dict[Cleaning, int] = {"none": 1, "seed": 1, "twitter_roberta": 1, "bertweet": 2}
+_VERSIONS: dict[Cleaning, int] = {"none": 1, "original_study": 1, "twitter_roberta": 1, "bertweet": 2}

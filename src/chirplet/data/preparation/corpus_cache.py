@@ -8,8 +8,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from chirplet.data.base import SPLITS, Corpus, DataReport, Split, Tweets
-from chirplet.system.cache_files import write_whole
+from chirplet.data.base import SPLITS, Corpus, DataReport, Examples, Split
+from chirplet.system.cache_files import write_atomically
 
 FORMAT = 1
 """Raised whenever the same files and settings give another corpus, or another layout of this file."""
@@ -20,7 +20,7 @@ class CorruptError(Exception):
     """A cache entry is not what was written."""
 
 
-def fingerprint(labels: Sequence[str], splits: Mapping[Split, Tweets]) -> str:
+def fingerprint(labels: Sequence[str], splits: Mapping[Split, Examples]) -> str:
     """SHA-256 over the labels and every tweet's split, row id, text and label."""
     rows = {name: [splits[name].row_id, splits[name].text, splits[name].label.tolist()] for name in SPLITS}
     return hashlib.sha256(json.dumps([list(labels), rows]).encode()).hexdigest()
@@ -53,7 +53,7 @@ def write(corpus: Corpus, path: Path) -> None:
     sink = arrow.BufferOutputStream()
     with arrow.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
-    write_whole(sink.getvalue().to_pybytes(), path)
+    write_atomically(sink.getvalue().to_pybytes(), path)
 
 
 def read(path: Path) -> Corpus:
@@ -69,11 +69,11 @@ def read(path: Path) -> Corpus:
     try:
         table = arrow.ipc.open_file(content).read_all()
         description = json.loads(table.schema.metadata[_METADATA])
-        splits: dict[Split, Tweets] = {}
+        splits: dict[Split, Examples] = {}
         start = 0
         for name in SPLITS:
             part = table.slice(start, description["sizes"][name])
-            splits[name] = Tweets(
+            splits[name] = Examples(
                 row_id=part["row_id"].to_pylist(),
                 text=part["text"].to_pylist(),
                 label=part["label"].to_numpy().copy(),

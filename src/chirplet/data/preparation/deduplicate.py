@@ -5,7 +5,7 @@ from collections import defaultdict
 import numpy as np
 from numpy.typing import NDArray
 
-from chirplet.data.base import Tweets
+from chirplet.data.base import Examples
 from chirplet.data.preparation.cleaning import URL
 
 Mask = NDArray[np.bool_]
@@ -20,7 +20,7 @@ def text_key(text: str) -> str:
     return " ".join(URL.sub(" ", text).split()).casefold() or " ".join(text.split()).casefold()
 
 
-def flaws(tweets: Tweets) -> dict[str, Mask]:
+def flaws(tweets: Examples) -> dict[str, Mask]:
     """Which tweets are flawed among themselves; shape (n,) each.
 
     `blank`: no text. `duplicate`: an earlier tweet has the same text. `conflict`: tweets with this text have several
@@ -38,12 +38,12 @@ def flaws(tweets: Tweets) -> dict[str, Mask]:
     return masks
 
 
-def texts(tweets: Tweets, mask: Mask) -> int:
+def texts(tweets: Examples, mask: Mask) -> int:
     """Number of different texts among the masked tweets."""
     return len({text_key(tweets.text[place]) for place in np.flatnonzero(mask)})
 
 
-def leaks(train: Tweets, held_out: Tweets) -> Mask:
+def leaks(train: Examples, held_out: Examples) -> Mask:
     """Which train tweets have a text that also stands, not blank, in `held_out`; shape (len(train),)."""
     known = {text_key(text) for text in held_out.text} - {""}
     return np.array([text_key(text) in known for text in train.text], np.bool_)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from chirplet.data.base import SPLITS, Corpus, DataReport, Split, Tweets
+from chirplet.data.base import SPLITS, Corpus, DataReport, Examples, Split
 
 QUANTILES = (0.05, 0.50, 0.95, 0.99)
 
@@ -56,7 +56,7 @@ class Days:
 class Exploration:
     """A corpus in numbers; only splits that have tweets appear.
 
-    `classes[split][i]` is the number of tweets labelled `labels[i]`. `tokens` are lengths before the cut at
+    `classes[split][i]` is the number of tweets labeled `labels[i]`. `tokens` are lengths before the cut at
     `max_length`, special tokens included. `days` is None where no tweet has a date. `hashtags` and `mentions` are
     folded to lower case, each with the number of tweets that have it, most frequent first. `samples` are
     (label, text) of train.
@@ -138,7 +138,7 @@ def count_names(pattern: re.Pattern[str], texts: Iterable[str], top: int) -> lis
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:top]
 
 
-def first_of_each(tweets: Tweets, labels: tuple[str, ...], count: int) -> list[tuple[str, str]]:
+def first_of_each(tweets: Examples, labels: tuple[str, ...], count: int) -> list[tuple[str, str]]:
     """The first `count` tweets of each class, as (label, text), in the order of the labels."""
     return [
         (label, tweets.text[row])

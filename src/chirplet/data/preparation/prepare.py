@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from chirplet.data.base import SPLITS, Corpus, DataReport, RawTweet, Source, Split, Tweets
+from chirplet.data.base import SPLITS, Corpus, DataReport, Examples, RawExample, Source, Split
 from chirplet.data.preparation import corpus_cache as cache
 from chirplet.data.preparation import deduplicate as audit
 from chirplet.data.preparation.repair import ENCODING_KINDS, repair
@@ -82,7 +82,7 @@ def build(source: Source, files: list[Path]) -> Corpus:
     )
 
 
-def train_and_val(corpus: Corpus, source: Source) -> Tweets:
+def train_and_val(corpus: Corpus, source: Source) -> Examples:
     """Train and validation tweets together, for a last training that chooses nothing.
 
     What the source's policies leave out of train is left out of the whole, tweets that stand in test above all.
@@ -101,7 +101,7 @@ class _Ledger:
     dropped: Counter[str] = field(default_factory=Counter)
     examples: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
-    def note(self, counts: Counter[str], reason: str, tweets: Tweets, mask: audit.Mask) -> None:
+    def note(self, counts: Counter[str], reason: str, tweets: Examples, mask: audit.Mask) -> None:
         """Count the masked tweets, and keep the first few as examples."""
         counts[reason] += int(mask.sum())
         if counts is self.found:
@@ -140,7 +140,7 @@ def _digest(file: Path) -> str:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from None
 
 
-def _repaired(rows: list[RawTweet], labels: tuple[str, ...], mend: bool, ledger: _Ledger) -> Tweets:
+def _repaired(rows: list[RawExample], labels: tuple[str, ...], mend: bool, ledger: _Ledger) -> Examples:
     index = {label: place for place, label in enumerate(labels)}
     texts = []
     for row in rows:
@@ -151,7 +151,7 @@ def _repaired(rows: list[RawTweet], labels: tuple[str, ...], mend: bool, ledger:
         ledger.repaired.update(kinds)
         ledger.repaired["encoding"] += bool(kinds & ENCODING_KINDS)
         ledger.repaired_cells += bool(kinds)
-    return Tweets(
+    return Examples(
         row_id=[row.row_id for row in rows],
         text=texts,
         label=np.array([index[row.label] for row in rows], np.int64),
@@ -159,13 +159,13 @@ def _repaired(rows: list[RawTweet], labels: tuple[str, ...], mend: bool, ledger:
     )
 
 
-def _check_classes(train: Tweets, what: str) -> None:
+def _check_classes(train: Examples, what: str) -> None:
     classes = len(np.unique(train.label))
     if classes < 2:
         raise DataError(f"{what} {len(train)} tweets of {classes} label(s), should have two labels or more")
 
 
-def _split(source: Source, sets: Mapping[Split, Tweets], names: tuple[str, ...]) -> dict[Split, Tweets]:
+def _split(source: Source, sets: Mapping[Split, Examples], names: tuple[str, ...]) -> dict[Split, Examples]:
     """Train, val and test: the source's own where it has them, else carved from train."""
     train = sets["train"]
     test = sets.get("test")
@@ -187,7 +187,7 @@ def _split(source: Source, sets: Mapping[Split, Tweets], names: tuple[str, ...])
     return {"train": train, "val": val, "test": test}
 
 
-def _without_flaws(source: Source, splits: Mapping[Split, Tweets], ledger: _Ledger) -> Tweets:
+def _without_flaws(source: Source, splits: Mapping[Split, Examples], ledger: _Ledger) -> Examples:
     """Train without what the policies drop, each tweet for the first reason that holds."""
     train = splits["train"]
     masks = audit.flaws(train)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from chirplet.data.table.reader import Format
 from chirplet.data.table.stream import Added, Chunk, ChunkedFile, first_line
-from chirplet.system.atomic_io import whole_file
+from chirplet.system.atomic_io import atomic_file
 from chirplet.system.error import DataError
 from chirplet.system.escaping import csv_cell
 
@@ -127,7 +127,7 @@ def open_writer(path: str, kind: Format, source: ChunkedFile, added: pa.Schema, 
     Raises:
         DataError: the disk is full, the place is read-only, or who read standard output went away.
     """
-    with _whole_or_absent(path, kind) as stream:
+    with _atomic_file(path, kind) as stream:
         writer: Writer
         if kind == "jsonl":
             writer = JsonLinesWriter(stream)
@@ -143,7 +143,7 @@ def open_writer(path: str, kind: Format, source: ChunkedFile, added: pa.Schema, 
 
 
 @contextmanager
-def _whole_or_absent(path: str, kind: Format) -> Iterator[BinaryIO]:
+def _atomic_file(path: str, kind: Format) -> Iterator[BinaryIO]:
     if path == STDOUT:
         with _standard_output() as output:
             if kind != "parquet":
@@ -156,7 +156,7 @@ def _whole_or_absent(path: str, kind: Format) -> Iterator[BinaryIO]:
         return
     target = Path(path)
     try:
-        with whole_file(target) as stream:
+        with atomic_file(target) as stream:
             yield stream
     except OSError as error:
         kept = "the old file is as it was" if target.exists() else "nothing was left there"

@@ -81,7 +81,7 @@ class Imitation(nn.Module, ABC):
 class LogitImitation(Imitation):
     """`soft_loss`, or without a temperature the mean squared difference of logits (Ba & Caruana 2014, 1312.6184)."""
 
-    mean_over = "tweets"
+    mean_over = "texts"
 
     def __init__(self, temperature: float | None) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class RelationImitation(Imitation):
 
 
 def _relation(projections: Projections, relation: Relation, heads: int, real: Tensor) -> Tensor:
-    """Logarithms of the shares that each real token's heads give the tokens of its tweet; shape (n, tokens)."""
+    """Logarithms of the shares that each real token's heads give the tokens of its text; shape (n, tokens)."""
     asking, asked = (projections[name].unflatten(-1, (heads, -1)).transpose(1, 2) for name in relation)
     scores = asking @ asked.transpose(-1, -2) / asking.shape[-1] ** 0.5  # (batch, heads, tokens, tokens)
     shares = scores.masked_fill(~real[:, None, None], MASKED).log_softmax(dim=-1)

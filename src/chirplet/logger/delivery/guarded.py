@@ -9,7 +9,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
 from chirplet.config.schema import Foreign
-from chirplet.logger.base import End, Findings, LoggerSettings
+from chirplet.logger.base import End, LoggerSettings, Results
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -82,13 +82,13 @@ class GuardedLogger(Logger):
         """Write out what is held; the run goes on until `close`."""
         self.save()
 
-    def tell(self, findings: Findings) -> None:
+    def log_results(self, results: Results) -> None:
         """What the stage has found."""
-        if findings.scalars:
-            self.log_metrics(findings.scalars, findings.step)
+        if results.scalars:
+            self.log_metrics(results.scalars, results.step)
         settings = self.settings
         if isinstance(settings, LoggerSettings):
-            self._guarded(lambda: settings.show(self.inner, findings), None)
+            self._guarded(lambda: settings.show(self.inner, results), None)
 
     def close(self, end: End) -> None:
         """End the logger's run."""

@@ -6,20 +6,20 @@ import numpy as np
 
 from chirplet.artifact.artifact import Artifact
 from chirplet.data.base import SPLITS, Corpus, Split
-from chirplet.logger.base import Findings, Sheet
+from chirplet.logger.base import Results, Sheet
 
 WORST = 25
 """Mistakes that are shown, the surest first."""
 
 
-def findings_of(artifact: Artifact, corpus: Corpus, pages: Mapping[str, str]) -> Findings:
+def results_of(artifact: Artifact, corpus: Corpus, pages: Mapping[str, str]) -> Results:
     """The findings of a stage that made `artifact` from `corpus`, with `pages` beside.
 
     Mistakes are shown of validation, of test only where nothing was validated: who looks at them will change something.
     """
     record = artifact.record
     shown: Split | None = next((split for split in ("val", "test") if split in record.metrics), None)
-    return Findings(
+    return Results(
         scalars=recorded(artifact),
         step=record.training.get("steps", 0),
         labels=record.labels,
@@ -32,17 +32,17 @@ def findings_of(artifact: Artifact, corpus: Corpus, pages: Mapping[str, str]) ->
 
 def recorded(artifact: Artifact) -> dict[str, float]:
     """Every figure of the record that is one number: `record/SPLIT/METRIC`, `record/cost/NAME`, those of a control."""
-    control = artifact.record.training.get("control", {})
+    baseline = artifact.record.training.get("label_only_baseline", {})
     figures = artifact.scalars() | artifact.costs()
     for split in SPLITS:
-        for name, value in control.get(split, {}).items():
+        for name, value in baseline.get(split, {}).items():
             if isinstance(value, float):
                 figures[f"control/{split}/{name}"] = value
     return {f"record/{name}": value for name, value in figures.items()}
 
 
 def worst_mistakes(artifact: Artifact, corpus: Corpus, split: Split, count: int = WORST) -> Sheet:
-    """The tweets that were labelled wrongly with the highest loss (nats), highest first."""
+    """The texts that were labeled wrongly with the highest loss (nats), highest first."""
     predictions, labels = artifact.predictions(split), artifact.record.labels
     logits = predictions.logits.astype(np.float64)
     shifted = logits - logits.max(axis=1, keepdims=True)
@@ -51,8 +51,8 @@ def worst_mistakes(artifact: Artifact, corpus: Corpus, split: Split, count: int 
     predicted = logits.argmax(axis=1)
     wrong = np.flatnonzero(predicted != predictions.label)
     worst = wrong[np.argsort(-loss[wrong], kind="stable")][:count]
-    tweets = corpus.split(split)
-    texts = dict(zip(tweets.row_id, tweets.text, strict=True))
+    examples = corpus.split(split)
+    texts = dict(zip(examples.row_id, examples.text, strict=True))
     rows = [
         [
             predictions.row_id[place],
@@ -64,4 +64,4 @@ def worst_mistakes(artifact: Artifact, corpus: Corpus, split: Split, count: int 
         ]
         for place in worst
     ]
-    return Sheet(["row", "tweet", "true", "predicted", "probability of predicted", "loss"], rows)
+    return Sheet(["row", "text", "true", "predicted", "probability of predicted", "loss"], rows)

@@ -13,30 +13,30 @@ if TYPE_CHECKING:
 
 
 class Cut(Settings):
-    """What is kept. `layers` names them, or says which `depth` of them: the lowest, or those evenly spread.
+    """What is kept. `layers` names them, or says which `num_layers` of them: the lowest, or those evenly spread.
 
-    `depth: null` is half of the layers, `feed_forward: null` the width there is. With `pretrained: false` a model of
-    that shape starts from random weights.
+    `num_layers: null` is half of the layers, `intermediate_size: null` the teacher's. With `pretrained: false` a model
+    of that shape starts from random weights.
     """
 
     layers: Literal["lower", "even"] | Annotated[list[Index], Field(min_length=1)]
-    depth: Count | None
-    feed_forward: Count | None
+    num_layers: Count | None
+    intermediate_size: Count | None
     pretrained: bool
 
     @model_validator(mode="after")
-    def _layers_agree_with_depth(self) -> Self:
+    def _layers_agree(self) -> Self:
         if isinstance(self.layers, list):
             if self.layers != sorted(set(self.layers)):
                 raise ValueError(f"layers: got {self.layers}, should be in ascending order, each once")
-            if self.depth is not None:
-                raise ValueError(f"depth: got {self.depth}, should be null where layers are named")
+            if self.num_layers is not None:
+                raise ValueError(f"num_layers: got {self.num_layers}, should be null where layers are named")
         return self
 
     @property
     def is_default(self) -> bool:
         """Whether it is the lower half of the layers, as where nothing is said."""
-        return self == Cut(layers="lower", depth=None, feed_forward=None, pretrained=True)
+        return self == Cut(layers="lower", num_layers=None, intermediate_size=None, pretrained=True)
 
     def kept(self, depth: int) -> list[int]:
         """The layers kept of so many, from 0, ascending.
@@ -50,9 +50,9 @@ class Cut(Settings):
                     f"stage.cut.layers: got {self.layers}, should be less than {depth}, the teacher's layers"
                 )
             return list(self.layers)
-        wanted = max(depth // 2, 1) if self.depth is None else self.depth
+        wanted = max(depth // 2, 1) if self.num_layers is None else self.num_layers
         if wanted > depth:
-            raise ConfigError(f"stage.cut.depth: got {wanted}, should be at most {depth}, the teacher's layers")
+            raise ConfigError(f"stage.cut.num_layers: got {wanted}, should be at most {depth}, the teacher's layers")
         if self.layers == "lower":
             return list(range(wanted))
         # First and last are among them where there are two or more; of one, the first.
@@ -74,11 +74,13 @@ def cut_down(model: "PreTrainedModel", cut: Cut, seed: int) -> "PreTrainedModel"
     from chirplet.model.family.narrowing import narrowed
 
     width: int = model.config.intermediate_size
-    if cut.feed_forward is not None and cut.feed_forward > width:
-        raise ConfigError(f"stage.cut.feed_forward: got {cut.feed_forward}, should be at most {width}, the teacher's")
+    if cut.intermediate_size is not None and cut.intermediate_size > width:
+        raise ConfigError(
+            f"stage.cut.intermediate_size: got {cut.intermediate_size}, should be at most {width}, the teacher's"
+        )
     kept = cut.kept(len(encoder_layers(model)))
     heads: int = model.config.num_attention_heads
-    units = [_strongest(encoder_layers(model)[layer], cut.feed_forward or width) for layer in kept]
+    units = [_strongest(encoder_layers(model)[layer], cut.intermediate_size or width) for layer in kept]
     student = narrowed(model, kept, [torch.arange(heads)] * len(kept), units)
     if not cut.pretrained:
         with torch.random.fork_rng(devices=[]):

@@ -32,7 +32,7 @@ POST_NORM = frozenset({"bert", "roberta", "xlm-roberta", "camembert"})
 def first_token_states(
     model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, packed: bool = True
 ) -> Tensor:
-    """The encoder's state of the first token of each tweet, shape (batch, width), in autocast's type or fp32.
+    """The encoder's state of the first token of each text, shape (batch, width), in autocast's type or fp32.
 
     Args:
         model: of an architecture in `POST_NORM`; its modules' dropout rates, training modes and attention
@@ -69,7 +69,7 @@ def _embed(model: PreTrainedModel, input_ids: Tensor, layout: Layout) -> Tensor:
 
 
 def _layer(layer: Any, states: Tensor, layout: Layout, bias: Tensor | None, attend: Any, last: bool) -> Tensor:
-    """States (tokens of all tweets, width) in and out; of the last layer the first tokens' alone, (batch, width)."""
+    """States (tokens of all texts, width) in and out; of the last layer the first tokens' alone, (batch, width)."""
     inner, heads = layer.attention.self, layer.attention.self.num_attention_heads
     asking = layout.firsts(states) if last else states
     if last:

@@ -21,11 +21,11 @@ class Layout(ABC):
 
     @abstractmethod
     def positions(self) -> Tensor:
-        """How many tokens stand before each in its tweet, shape (rows,)."""
+        """How many tokens stand before each in its text, shape (rows,)."""
 
     @abstractmethod
     def firsts(self, states: Tensor) -> Tensor:
-        """The states of each tweet's first token, shape (batch, width)."""
+        """The states of each text's first token, shape (batch, width)."""
 
     @abstractmethod
     def spread(self, states: Tensor) -> Tensor:

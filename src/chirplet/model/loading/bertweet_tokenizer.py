@@ -37,7 +37,7 @@ class BertweetTokenizer(transformers.BertweetTokenizer):
 
 
 def open_bertweet(folder: Path, max_length: int) -> BertweetTokenizer:
-    """The tokenizer of a BERTweet checkpoint; its own normalisation stays off, since tweets come cleaned.
+    """The tokenizer of a BERTweet checkpoint; its own normalisation stays off, since texts come cleaned.
 
     Raises:
         ModelError: its merges were written by transformers' own `save_pretrained`, and are useless.

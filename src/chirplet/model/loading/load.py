@@ -46,7 +46,7 @@ def load_model(settings: Pretrained, labels: Sequence[str], seed: int) -> Loaded
     width, heads = config.hidden_size, config.num_attention_heads
     if settings.shape.changes() and width % heads:
         wrong = f": got {width}, should be a multiple of its {heads} "
-        raise ModelError(Key("model.shape.width"), wrong, Key("model.shape.heads"))
+        raise ModelError(Key("model.shape.hidden_size"), wrong, Key("model.shape.heads"))
     weights = weight_files(settings, folder) if settings.pretrained else []
     check_sizes(folder, weights)
     with opening(settings), torch.random.fork_rng(devices=[]):

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CalibrationData:
-    """What a pruner may look at, train tweets all of it.
+    """What a pruner may look at, train texts all of it.
 
     `tokens` and `labels` (n,) are a sample; `pad_id` fills up its batches; `uncut()` gives the tokens of every train
-    tweet, none of them cut off.
+    text, none of them cut off.
     """
 
     tokens: Tokens

@@ -1,6 +1,6 @@
 """How much attention heads and feed-forward neurons matter, by what the loss would change without them.
 
-First-order Taylor expansion: |a · ∂L/∂a|, summed over a tweet's tokens before the absolute value is taken (Molchanov et
+First-order Taylor expansion: |a · ∂L/∂a|, summed over a text's tokens before the absolute value is taken (Molchanov et
 al. 2019, arXiv 1906.10771; of heads, Michel et al. 2019, arXiv 1905.10650, equation 2).
 """
 
@@ -19,7 +19,7 @@ from chirplet.pruner.masking.calibration import CalibrationData
 BATCH_SIZE = 32
 
 
-def importances(model: PreTrainedModel, evidence: CalibrationData) -> tuple[Tensor, Tensor]:
+def importances(model: PreTrainedModel, calibration: CalibrationData) -> tuple[Tensor, Tensor]:
     """Of each layer's heads, shape (layers, heads), and neurons, shape (layers, width), over the sample.
 
     The model is left in evaluation mode, without gradients.
@@ -35,12 +35,12 @@ def importances(model: PreTrainedModel, evidence: CalibrationData) -> tuple[Tens
             handles.append(dense.register_forward_pre_hook(_keep(seen)))
     model.eval()
     try:
-        for batch in by_length(evidence.tokens.lengths, BATCH_SIZE):
-            input_ids, mask = map(torch.from_numpy, padded(evidence.tokens, batch, evidence.pad_id))
+        for batch in by_length(calibration.tokens.lengths, BATCH_SIZE):
+            input_ids, mask = map(torch.from_numpy, padded(calibration.tokens, batch, calibration.pad_id))
             loss = cross_entropy(
                 model(input_ids=input_ids, attention_mask=mask).logits,
-                torch.from_numpy(evidence.labels[batch]),
-                reduction="sum",  # so that each tweet's gradient is its own
+                torch.from_numpy(calibration.labels[batch]),
+                reduction="sum",  # so that each text's gradient is its own
             )
             wanted = [dense for layer in layers for dense in (layer.attention.output.dense, layer.output.dense)]
             gradients = torch.autograd.grad(loss, [seen[dense] for dense in wanted])

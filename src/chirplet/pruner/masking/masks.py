@@ -33,7 +33,7 @@ def prunable(model: PreTrainedModel, scope: Scope) -> dict[str, nn.Parameter]:
     }
 
 
-def lowest_of_all(scores: Mapping[str, Tensor], sparsity: float) -> dict[str, Tensor]:
+def global_magnitude_mask(scores: Mapping[str, Tensor], sparsity: float) -> dict[str, Tensor]:
     """Masks that leave out the lowest scores of all weights together, as many as `sparsity` says, rounded.
 
     Of equal scores those that come last go first.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn.utils import parametrize
 
-from chirplet.pruner.masking.masks import Ramp, apply_masks, check_alive, lowest_of_all
+from chirplet.pruner.masking.masks import Ramp, apply_masks, check_alive, global_magnitude_mask
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -108,7 +108,7 @@ class Moving(Masking):
     def before_step(self, step: int) -> None:
         if self.ramp.is_due(step):
             scored, sparsity = self.scored(), self.ramp.sparsity(step)
-            masks = lowest_of_all({name: one.scores.detach() for name, one in scored.items()}, sparsity)
+            masks = global_magnitude_mask({name: one.scores.detach() for name, one in scored.items()}, sparsity)
             check_alive(masks, sparsity)
             for name, one in scored.items():
                 one.mask.copy_(masks[name])

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Judges:
-    """Validation tweets that models are compared on, how many at once, and what runs a model: where, in what."""
+class CurveEvaluator:
+    """Validation texts that models are compared on, how many at once, and what runs a model: where, in what."""
 
     tokens: Tokens
     target: NDArray[np.int64]
@@ -29,7 +29,7 @@ class Judges:
     batch_size: int
     runtime: "Callable[[PreTrainedModel], Runtime]"
 
-    def judge(self, model: "PreTrainedModel") -> dict[str, float]:
+    def evaluate_splits(self, model: "PreTrainedModel") -> dict[str, float]:
         """`accuracy`, and `loss` in nats; `runtime` may move the model, which is moved back."""
         before: Any = model.device
         try:
@@ -44,25 +44,25 @@ def curve(
     model: "PreTrainedModel",
     masks_at: "Callable[[float], Mapping[str, Tensor]]",
     sparsities: Sequence[float],
-    judges: Judges,
+    evaluator: CurveEvaluator,
 ) -> list[dict[str, float]]:
     """For each sparsity, pruned at once and not trained: itself, `accuracy` and `loss`."""
     points = []
     for sparsity in sparsities:
         with masked(model, masks_at(sparsity)) as pruned:
-            points.append({"sparsity": sparsity} | judges.judge(pruned))
+            points.append({"sparsity": sparsity} | evaluator.evaluate_splits(pruned))
     return points
 
 
-def layer_losses(model: "PreTrainedModel", masks: "Mapping[str, Tensor]", judges: Judges) -> list[float]:
+def layer_losses(model: "PreTrainedModel", masks: "Mapping[str, Tensor]", evaluator: CurveEvaluator) -> list[float]:
     """By how much the loss rises, in nats, where one layer alone is pruned; lowest layer first."""
-    dense = judges.judge(model)["loss"]
+    dense = evaluator.evaluate_splits(model)["loss"]
     prefix = f"{model.base_model_prefix}.encoder.layer."
     rises = []
     for layer in range(len(encoder_layers(model))):
         own = {name: mask for name, mask in masks.items() if name.startswith(f"{prefix}{layer}.")}
         with masked(model, own) as pruned:
-            rises.append(judges.judge(pruned)["loss"] - dense)
+            rises.append(evaluator.evaluate_splits(pruned)["loss"] - dense)
     return rises
 
 

@@ -123,7 +123,7 @@ def _merge(merge: str | list[str]) -> Merge:
 
 
 def _renumber(processor: Any, renumbered: dict[int, int]) -> None:
-    """Give the special tokens that stand around a tweet their new ids."""
+    """Give the special tokens that stand around a text their new ids."""
     for part in processor.get("processors", ()):
         _renumber(part, renumbered)
     for token in processor.get("special_tokens", {}).values():

@@ -23,7 +23,7 @@ class Cast(Quantization):
         self.dtype = dtype
         self.facts: dict[str, Any] = {"weights": str(dtype).removeprefix("torch.")}
 
-    def write(self, folder: Path, kept: Collection[str]) -> None:
+    def write(self, folder: Path, excluded: Collection[str]) -> None:
         model = deepcopy(self.model)
         torch.nn.Module.to(model, dtype=self.dtype)
         model.save_pretrained(folder)

@@ -47,9 +47,9 @@ class BlockQuantization(Quantization):
             "activations": activations,
         }
 
-    def write(self, folder: Path, kept: Collection[str]) -> None:
+    def write(self, folder: Path, excluded: Collection[str]) -> None:
         metadata = {"precision": f"int4/{self.activations}", "weight_bits": "4"}
-        blocks = Blocks(kept, self.block_size, LEVELS[self.activations])
+        blocks = Blocks(excluded, self.block_size, LEVELS[self.activations])
         onnx.save(classifier_graph(self.model, blocks, metadata), folder / "model.onnx")
         self.model.config.save_pretrained(folder)
 
@@ -57,15 +57,15 @@ class BlockQuantization(Quantization):
 class Blocks(Int8):
     """ONNX Runtime's operations on blocks; what is kept has 8 bits. Tables read whole stand as in int8's graph."""
 
-    def __init__(self, kept: Collection[str], block_size: int, level: int) -> None:
-        super().__init__(kept, STEPS)
+    def __init__(self, excluded: Collection[str], block_size: int, level: int) -> None:
+        super().__init__(excluded, STEPS)
         self.block_size = block_size
         self.level = level
 
     def rows(self, name: str, table: NDArray[np.float32], operation: str, *which: str) -> str:
         if operation != "Gather":
             return super().rows(name, table, operation, *which)
-        if name in self.kept:
+        if name in self.excluded:
             return self.rounded_rows(name, table, operation, *which)
         codes, scale = in_blocks(table, self.block_size, bits=4)
         codes = codes.reshape(len(table), -1)[:, : table.shape[1]]
@@ -91,7 +91,7 @@ class Blocks(Int8):
         return [self._product(states, name, layer) for name, layer in layers.items()]
 
     def _product(self, states: str, name: str, layer: nn.Linear) -> str:
-        bits = 8 if name in self.kept else 4
+        bits = 8 if name in self.excluded else 4
         codes, scale = in_blocks(array(layer.weight), self.block_size, bits)
         inputs = [
             states,

@@ -52,9 +52,9 @@ class OnnxQuantization(Quantization):
             "reduce_range": steps == REDUCED_STEPS,
         }
 
-    def write(self, folder: Path, kept: Collection[str]) -> None:
+    def write(self, folder: Path, excluded: Collection[str]) -> None:
         metadata = {"precision": "int8/fp32", "weight_bits": "7" if self.steps == REDUCED_STEPS else "8"}
-        graph = classifier_graph(self.model, Int8(kept, self.steps), metadata)
+        graph = classifier_graph(self.model, Int8(excluded, self.steps), metadata)
         onnx.save(graph, folder / "model.onnx")
         self.model.config.save_pretrained(folder)
 
@@ -62,9 +62,9 @@ class OnnxQuantization(Quantization):
 class Int8(Arithmetic):
     """ONNX Runtime's own operations, in int8 but for the layers that are `kept`."""
 
-    def __init__(self, kept: Collection[str], steps: int) -> None:
+    def __init__(self, excluded: Collection[str], steps: int) -> None:
         super().__init__()
-        self.kept = frozenset(kept)
+        self.excluded = frozenset(excluded)
         self.steps = steps
 
     def weight(self, name: str, values: NDArray[np.float32]) -> str:
@@ -78,10 +78,10 @@ class Int8(Arithmetic):
         return matrix
 
     def rows(self, name: str, table: NDArray[np.float32], operation: str, *which: str) -> str:
-        if name in self.kept:
+        if name in self.excluded:
             half = self.node(operation, self.constant(f"{name}.weight", table.astype(np.float16)), *which)
-            kept: str = self.node("Cast", half, to=TensorProto.FLOAT)
-            return kept
+            excluded: str = self.node("Cast", half, to=TensorProto.FLOAT)
+            return excluded
         return self.rounded_rows(name, table, operation, *which)
 
     def rounded_rows(self, name: str, table: NDArray[np.float32], operation: str, *which: str) -> str:
@@ -96,12 +96,12 @@ class Int8(Arithmetic):
         return found
 
     def linear(self, states: str, layers: Linears) -> list[str]:
-        if all(name in self.kept for name in layers):
+        if all(name in self.excluded for name in layers):
             return super().linear(states, layers)
         values, scale, zero_point = self.node("DynamicQuantizeLinear", states, outputs=3)
         found = []
         for name, layer in layers.items():
-            if name in self.kept:
+            if name in self.excluded:
                 found += super().linear(states, {name: layer})
                 continue
             whole, steps = rounded(array(layer.weight).T, self.steps, axis=0)
@@ -122,7 +122,7 @@ class Int8(Arithmetic):
         return found
 
     def attend_first(self, states: str, first: str, mask: str, attention: Attention) -> str:
-        """Without keys and values of tokens: q·(W x) = (Wᵀq)·x, and Σ pᵢ (W xᵢ) = W Σ pᵢ xᵢ, for one query a tweet.
+        """Without keys and values of tokens: q·(W x) = (Wᵀq)·x, and Σ pᵢ (W xᵢ) = W Σ pᵢ xᵢ, for one query a text.
 
         The keys' bias adds the same to all scores, so softmax takes it out again.
         """

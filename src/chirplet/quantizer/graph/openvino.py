@@ -33,11 +33,11 @@ class OpenVinoWeights(Quantization):
         activations = f"int8, one scale for {group_size} channels of a token" if group_size else "not quantized"
         self.facts: dict[str, Any] = {"weights": "int8, one scale an output or row", "activations": activations}
 
-    def write(self, folder: Path, kept: Collection[str]) -> None:
+    def write(self, folder: Path, excluded: Collection[str]) -> None:
         model = self.converted.clone()
         with _nncf() as (nncf, _):
             ignored = nncf.IgnoredScope(
-                names=[op.get_friendly_name() for layer in kept for op in _operations(model, layer)]
+                names=[op.get_friendly_name() for layer in excluded for op in _operations(model, layer)]
             )
             mode = nncf.CompressWeightsMode.INT8_SYM
             model = nncf.compress_weights(model, mode=mode, ignored_scope=ignored)
@@ -49,11 +49,11 @@ class OpenVinoStatic(Quantization):
     """Calibrated once; a layer that is kept has the roundings of its input and weight taken out again."""
 
     def __init__(
-        self, model: "PreTrainedModel", calibration: Calibration, tweets: int, alpha: float, workspace: Path
+        self, model: "PreTrainedModel", calibration: Calibration, texts: int, alpha: float, workspace: Path
     ) -> None:
         self.config = model.config
         tokens, order = calibration.tokens, np.argsort(calibration.tokens.lengths, kind="stable")
-        chosen = order[np.linspace(0, len(order) - 1, min(tweets, len(order))).round().astype(int)]
+        chosen = order[np.linspace(0, len(order) - 1, min(texts, len(order))).round().astype(int)]
         inputs = [padded(tokens, [int(i)], calibration.pad_id) for i in chosen]
         feeds = [{"input_ids": ids, "attention_mask": mask} for ids, mask in inputs]
         with _nncf() as (nncf, openvino):
@@ -77,12 +77,12 @@ class OpenVinoStatic(Quantization):
         self.facts: dict[str, Any] = {
             "weights": "int8, one scale an output or row",
             "activations": "int8, one scale a layer",
-            "calibration_tweets": len(feeds),
+            "calibration_texts": len(feeds),
         }
 
-    def write(self, folder: Path, kept: Collection[str]) -> None:
+    def write(self, folder: Path, excluded: Collection[str]) -> None:
         model = self.calibrated.clone()
-        for name in kept:
+        for name in excluded:
             for target, rounding in self._roundings(model, name):
                 target.replace_source_output(rounding.input_value(0))
         # Done by NNCF itself unless, as here, layers may still be taken out.

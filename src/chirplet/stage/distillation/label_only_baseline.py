@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chirplet.artifact.artifact import CONTROL_PREDICTIONS, write_predictions
+from chirplet.artifact.artifact import BASELINE_PREDICTIONS, write_predictions
 from chirplet.callback.base import LAST
 from chirplet.callback.early_stopping import EarlyStoppingSettings
-from chirplet.data.base import Split, Tweets
+from chirplet.data.base import Examples, Split
 from chirplet.metric.classification import evaluate, scalars
 from chirplet.metric.significance import LEVEL, RESAMPLES, accuracy_difference
 from chirplet.stage.fit.fit import checkpoint_folder
-from chirplet.stage.output.write_artifact import Judged, judge, trained_runtime
+from chirplet.stage.output.write_artifact import SplitLogits, evaluate_splits, trained_runtime
 from chirplet.stage.run.context import AUTO, Run
 from chirplet.stage.run.prepared import Prepared
 from chirplet.system.error import ConfigError
@@ -22,21 +22,21 @@ from chirplet.system.error import ConfigError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-FOLDER = "control"
+FOLDER = "label_only_baseline"
 """Below the run's own folder; what it says is told of both."""
 
 MOST_VALIDATIONS = 10
 """Of a control, for each of its student's."""
 
 
-def control_run(run: Run, resume: str | None, steps: int, labelled: float = 1.0) -> Run:
+def baseline_run(run: Run, resume: str | None, steps: int, labeled: float = 1.0) -> Run:
     """The run of a control that ends after the student's `steps`, wherever its own validation would have stopped it.
 
-    Where only a part of the student's tweets is `labelled`, the control reads those several times an epoch. It is
+    Where only a part of the student's texts is `labeled`, the control reads those several times an epoch. It is
     validated after each time, up to `MOST_VALIDATIONS`, so that it too may be taken from before it overfits. Its
     checkpoints are below the student's, also where that is resumed elsewhere.
     """
-    interval = run.trainer.val_check_interval * max(labelled, 1 / MOST_VALIDATIONS)
+    interval = run.trainer.val_check_interval * max(labeled, 1 / MOST_VALIDATIONS)
     return replace(
         run,
         output_dir=checkpoint_folder(run, resume).parent / FOLDER,
@@ -69,8 +69,8 @@ def resumed_phases(resume: str | None) -> tuple[str | None, str | None]:
     return str(last), resume
 
 
-def as_many(train: Tweets, count: int, seed: int) -> Tweets:
-    """The labelled tweets over and over until they are as many as the student's: epochs then have as many steps.
+def as_many(train: Examples, count: int, seed: int) -> Examples:
+    """The labeled texts over and over until they are as many as the student's: epochs then have as many steps.
 
     Those that are there once more than others are drawn, since a file may be sorted.
     """
@@ -79,28 +79,28 @@ def as_many(train: Tweets, count: int, seed: int) -> Tweets:
     return train.take(np.resize(np.random.default_rng(seed).permutation(len(train)), count))
 
 
-def control_account(
+def baseline_results(
     run: Run,
-    control: "PreTrainedModel",
+    baseline: "PreTrainedModel",
     training: dict[str, Any],
     data: Prepared,
     splits: Sequence[Split],
     batch_size: int,
-) -> Callable[[Path, Judged], dict[str, Any]]:
+) -> Callable[[Path, SplitLogits], dict[str, Any]]:
     """What `write_outcome` asks once the student was judged: the control's figures, and how sure the difference is.
 
     Its predictions are written beside the student's.
     """
 
-    def account(folder: Path, student: Judged) -> dict[str, Any]:
-        judged = judge(trained_runtime(run, control), data, splits, batch_size)
-        write_predictions(folder, {str(split): pair for split, pair in judged.items()}, CONTROL_PREDICTIONS)
+    def account(folder: Path, student: SplitLogits) -> dict[str, Any]:
+        evaluated = evaluate_splits(trained_runtime(run, baseline), data, splits, batch_size)
+        write_predictions(folder, {str(split): pair for split, pair in evaluated.items()}, BASELINE_PREDICTIONS)
         told: dict[str, Any] = {"training": training}
-        for split, (tweets, logits) in judged.items():
-            right, others = (pair.argmax(axis=1) == tweets.label for pair in (student[split][1], logits))
+        for split, (examples, logits) in evaluated.items():
+            right, others = (pair.argmax(axis=1) == examples.label for pair in (student[split][1], logits))
             difference = accuracy_difference(right, others, level=LEVEL, resamples=RESAMPLES, seed=run.seed)
-            told[split] = scalars(evaluate(logits, tweets.label, data.corpus.labels))
+            told[split] = scalars(evaluate(logits, examples.label, data.corpus.labels))
             told[split]["difference"] = difference.model_dump()
-        return {"control": told}
+        return {"label_only_baseline": told}
 
     return account

@@ -17,7 +17,7 @@ from chirplet.system.error import ArtifactError
 
 
 class DistillSettings(TrainingStage, ABC):
-    """Who teaches whom, what, and from which tweets; beside what every stage that trains has.
+    """Who teaches whom, what, and from which texts; beside what every stage that trains has.
 
     `alpha` is the labels' share of the loss. `teacher` is an artifact or several of them. `student: null` is the first
     teacher, `cut` down. With `control` the same student is trained from the same start for as many steps on labels
@@ -32,12 +32,12 @@ class DistillSettings(TrainingStage, ABC):
     cut: Cut
     distiller: dict[str, Distiller | None]
     alpha: Probability
-    transfer: str | list[str] | None
-    transfer_column: str
-    transfer_encoding: Annotated[str, AfterValidator(check_encoding)]
-    views: Index
+    unlabeled_files: str | list[str] | None
+    unlabeled_column: str
+    unlabeled_encoding: Annotated[str, AfterValidator(check_encoding)]
+    augmentations_per_text: Index
     word_drop: Fraction
-    control: bool
+    label_only_baseline: bool
 
     @field_validator("teacher", mode="before")
     @classmethod
@@ -59,12 +59,12 @@ class DistillSettings(TrainingStage, ABC):
             raise ValueError(str(error)) from None
         return teacher
 
-    @field_validator("transfer")
+    @field_validator("unlabeled_files")
     @classmethod
-    def _files_exist(cls, transfer: str | list[str] | None) -> str | list[str] | None:
-        for file in listed(transfer):
-            existing_file(file, "a file of tweets")
-        return transfer
+    def _files_exist(cls, unlabeled_files: str | list[str] | None) -> str | list[str] | None:
+        for file in listed(unlabeled_files):
+            existing_file(file, "a file of texts")
+        return unlabeled_files
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -78,9 +78,10 @@ class DistillSettings(TrainingStage, ABC):
             )
         if self.out_of_fold and len(teachers) == 1:
             raise ValueError("out_of_fold: got true with one teacher, should have one for each fold")
-        if bool(self.views) != bool(self.word_drop):
+        if bool(self.augmentations_per_text) != bool(self.word_drop):
             raise ValueError(
-                f"views and word_drop: got {self.views} and {self.word_drop:g}, should both be 0 or neither"
+                f"augmentations_per_text and word_drop: got {self.augmentations_per_text} and {self.word_drop:g}, "
+                "should both be 0 or neither"
             )
         if self.student is not None and not self.cut.is_default:
             raise ValueError(f"cut: got {self.cut}, but model@student is no cut teacher; should be one of the two")

@@ -29,7 +29,7 @@ KEYS = {"model.": "student.", "model": "model@student"}
 
 @dataclass(frozen=True)
 class Start:
-    """A student before its first step, the tweets as its own tokenizer reads them, and its lineage."""
+    """A student before its first step, the texts as its own tokenizer reads them, and its lineage."""
 
     loaded: LoadedModel
     data: Prepared
@@ -40,7 +40,7 @@ def own_start(settings: Pretrained, corpus: Corpus, run: Run, other_data: bool) 
     """A student that `model@student` names, with its own cleaning and tokenizer.
 
     Raises:
-        ArtifactError: it is an artifact that was made from other tweets, and may not be (`other_data`).
+        ArtifactError: it is an artifact that was made from other texts, and may not be (`other_data`).
         ModelError: it cannot be had, is damaged or incomplete.
     """
     if settings.pretrained and settings.is_folder and (settings.folder / RECORD).is_file() and not other_data:

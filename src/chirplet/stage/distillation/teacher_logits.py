@@ -1,4 +1,4 @@
-"""A teacher's logits: computed once for the same teacher and tweets, memory-mapped from then on."""
+"""A teacher's logits: computed once for the same teacher and texts, memory-mapped from then on."""
 
 import hashlib
 import io
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from chirplet.artifact.artifact import Artifact, content_id
-from chirplet.data.base import Tweets
+from chirplet.data.base import Examples
 from chirplet.data.batching.tokens import tokenize
 from chirplet.data.preparation import cleaning
 from chirplet.runtime.base import predict_logits
 from chirplet.runtime.open import accelerator_for, open_runtime, runtime_of
 from chirplet.runtime.tokenizer import open_tokenizer
-from chirplet.system.cache_files import locked_folder, write_whole
+from chirplet.system.cache_files import locked_folder, write_atomically
 from chirplet.system.console import console
 from chirplet.system.hardware import bf16_is_native, device_of
 
@@ -29,7 +29,7 @@ FORMAT_VERSION = 2
 
 def teacher_logits(
     artifact: Artifact,
-    tweets: Tweets,
+    examples: Examples,
     cache_dir: Path,
     *,
     batch_size: int,
@@ -37,10 +37,10 @@ def teacher_logits(
     threads: int | None,
     verify: bool = True,
 ) -> NDArray[np.float32]:
-    """What the artifact says of `tweets`, after its own cleaning and by its own tokens; shape (n, classes).
+    """What the artifact says of `texts`, after its own cleaning and by its own tokens; shape (n, classes).
 
     The file is keyed by the artifact's bytes, its cleaning and length, the texts, and what changes the last digits: the
-    runtime, what it computes on and in, how many tweets at once. Texts are taken as the corpus has them, that is
+    runtime, what it computes on and in, how many texts at once. Texts are taken as the corpus has them, that is
     repaired.
 
     Raises:
@@ -50,7 +50,7 @@ def teacher_logits(
     """
     record = artifact.record
     texts = hashlib.sha256()
-    for text in tweets.text:
+    for text in examples.text:
         texts.update(text.encode("utf-8", "surrogatepass") + b"\0")
     kind = runtime_of(artifact.folder)
     accelerator = accelerator_for(artifact.folder, accelerator)
@@ -64,18 +64,18 @@ def teacher_logits(
         path = folder / f"{key}.npy"
         if path.exists():
             try:
-                return _mapped(path, len(tweets), len(record.labels))
+                return _mapped(path, len(examples), len(record.labels))
             except ValueError as error:
                 logger.warning("the cache entry %s is damaged (%s) and is made again", path, error)
         tokenizer, pad_id = open_tokenizer(artifact.folder, record.max_length)
         runtime = open_runtime(
             artifact.folder, accelerator=accelerator, threads=threads, precision="auto", verify=verify
         )
-        tokens = tokenize(tweets.text, tokenizer, record.cleaning, record.max_length)
+        tokens = tokenize(examples.text, tokenizer, record.cleaning, record.max_length)
         stream = io.BytesIO()
         np.save(stream, predict_logits(runtime, tokens, pad_id, batch_size, _shown), allow_pickle=False)
-        write_whole(stream.getbuffer(), path)
-        return _mapped(path, len(tweets), len(record.labels))
+        write_atomically(stream.getbuffer(), path)
+        return _mapped(path, len(examples), len(record.labels))
 
 
 def _shown(batches: list[list[int]]) -> Iterable[list[int]]:
@@ -84,8 +84,8 @@ def _shown(batches: list[list[int]]) -> Iterable[list[int]]:
     return track(batches, "teacher's logits", console=out, transient=True, disable=not out.is_terminal)
 
 
-def _mapped(path: Path, tweets: int, classes: int) -> NDArray[np.float32]:
+def _mapped(path: Path, examples: int, classes: int) -> NDArray[np.float32]:
     logits: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
-    if logits.shape != (tweets, classes) or logits.dtype != np.float32:
-        raise ValueError(f"shape {logits.shape} of {logits.dtype}, should be {(tweets, classes)} of float32")
+    if logits.shape != (examples, classes) or logits.dtype != np.float32:
+        raise ValueError(f"shape {logits.shape} of {logits.dtype}, should be {(examples, classes)} of float32")
     return logits

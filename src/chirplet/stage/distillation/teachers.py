@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from chirplet.artifact.artifact import Artifact
 from chirplet.config.schema import validate
-from chirplet.data.base import Corpus, Tweets
+from chirplet.data.base import Corpus, Examples
 from chirplet.data.preparation.prepare import prepare
 from chirplet.stage.distillation.teacher_logits import teacher_logits
 from chirplet.stage.run.compatibility import check_data, check_val_untrained, trained_on_val
@@ -19,7 +19,7 @@ from chirplet.system.error import ArtifactError
 
 Combine = Literal["mean", "validation"]
 Folds = NDArray[np.int64]
-"""The number of the teacher that each tweet is learnt from, or `EVERYONE`; shape (n,)."""
+"""The number of the teacher that each text is learnt from, or `EVERYONE`; shape (n,)."""
 
 EVERYONE = -1
 """All teachers together."""
@@ -29,26 +29,26 @@ EVERYONE = -1
 class Teachers:
     """One teacher or several, whose `weights` in a mean sum to 1.
 
-    `folds` is None unless logits are out of fold: then it tells which teacher had each train tweet in validation.
+    `folds` is None unless logits are out of fold: then it tells which teacher had each train text in validation.
     """
 
     artifacts: tuple[Artifact, ...]
     weights: tuple[float, ...]
     folds: Folds | None
 
-    def logits(self, tweets: Tweets, folds: Folds | None, run: Run, batch_size: int) -> NDArray[np.float32]:
-        """What they say of the tweets, shape (n, classes): the weighted mean of logits, or those of each tweet's own.
+    def logits(self, examples: Examples, folds: Folds | None, run: Run, batch_size: int) -> NDArray[np.float32]:
+        """What they say of the texts, shape (n, classes): the weighted mean of logits, or those of each text's own.
 
         Raises:
             ModelError: a model is damaged, or its runtime is not installed.
         """
         if folds is None:
-            folds = np.full(len(tweets), EVERYONE)
-        total = np.zeros((len(tweets), len(self.artifacts[0].record.labels)), np.float32)
+            folds = np.full(len(examples), EVERYONE)
+        total = np.zeros((len(examples), len(self.artifacts[0].record.labels)), np.float32)
         for number, (artifact, weight) in enumerate(zip(self.artifacts, self.weights, strict=True)):
             rows = np.flatnonzero((folds == number) | (folds == EVERYONE))
             if len(rows):
-                asked = tweets if len(rows) == len(tweets) else tweets.take(rows)
+                asked = examples if len(rows) == len(examples) else examples.take(rows)
                 said = teacher_logits(
                     artifact,
                     asked,
@@ -70,7 +70,7 @@ class Teachers:
     def account(self, corpus: Corpus) -> dict[str, dict[str, Any]]:
         """For the record, by the beginning of their ids: who they are, their weights, and their accuracy on each split.
 
-        Those made from other tweets or splits are told without, and so is validation where they were trained on it.
+        Those made from other texts or splits are told without, and so is validation where they were trained on it.
         """
         told: dict[str, dict[str, Any]] = {}
         for artifact, weight in zip(self.artifacts, self.weights, strict=True):
@@ -95,19 +95,19 @@ class Teachers:
 def open_teachers(
     folders: Sequence[str], corpus: Corpus, run: Run, combine: Combine, out_of_fold: bool, other_data: bool
 ) -> Teachers:
-    """Open the artifacts and see that they may teach these tweets.
+    """Open the artifacts and see that they may teach these texts.
 
     Args:
         folders: of the artifacts.
-        corpus: the student's tweets.
+        corpus: the student's texts.
         run: whose `data` gave them.
         combine: `mean`, or `validation` for weights in proportion to each teacher's accuracy on validation.
-        out_of_fold: each train tweet is learnt from the teachers that had it in validation.
-        other_data: teachers may have been made from other tweets, these test tweets perhaps among them.
+        out_of_fold: each train text is learnt from the teachers that had it in validation.
+        other_data: teachers may have been made from other texts, these test texts perhaps among them.
 
     Raises:
-        ArtifactError: one is no artifact, has other labels, was made from other tweets, was never validated though that
-            is to weigh it, or the teachers' folds do not cover the train tweets.
+        ArtifactError: one is no artifact, has other labels, was made from other texts, was never validated though that
+            is to weigh it, or the teachers' folds do not cover the train texts.
     """
     artifacts = tuple(Artifact.open(Path(folder).expanduser()) for folder in folders)
     for artifact in artifacts:
@@ -119,7 +119,7 @@ def open_teachers(
 
 
 def check_val_unseen(artifact: Artifact, corpus: Corpus, run: Run) -> None:
-    """See that a teacher of a fold, of which a student is cut, learnt from no tweet that the student is chosen by.
+    """See that a teacher of a fold, of which a student is cut, learnt from no text that the student is chosen by.
 
     Raises:
         ArtifactError: it did.
@@ -128,7 +128,7 @@ def check_val_unseen(artifact: Artifact, corpus: Corpus, run: Run) -> None:
     seen = sum(row not in unseen for row in corpus.val.row_id)
     if seen:
         raise ArtifactError(
-            f"teacher: {str(artifact.folder)!r} has learnt from {seen:,} of {len(corpus.val):,} val tweets, and the "
+            f"teacher: {str(artifact.folder)!r} has learnt from {seen:,} of {len(corpus.val):,} val texts, and the "
             "student is cut from it; should be the teacher of data's own fold, or give model@student=NAME"
         )
 
@@ -149,7 +149,7 @@ def _weights(artifacts: Sequence[Artifact], combine: Combine, corpus: Corpus) ->
     strange = [artifact for artifact in artifacts if artifact.record.data.fingerprint != corpus.fingerprint]
     if strange:
         raise ArtifactError(
-            f"teacher: {str(strange[0].folder)!r} was judged on other validation tweets, so its accuracy tells "
+            f"teacher: {str(strange[0].folder)!r} was judged on other validation texts, so its accuracy tells "
             "nothing here; should be stage.combine=mean"
         )
     for artifact in artifacts:
@@ -165,11 +165,11 @@ def _weights(artifacts: Sequence[Artifact], combine: Combine, corpus: Corpus) ->
 
 
 def _folds(artifacts: Sequence[Artifact], corpus: Corpus, run: Run) -> Folds:
-    """Which teacher had each train tweet in validation.
+    """Which teacher had each train text in validation.
 
     Their folds are made again from their records' `data.folds` and `data.fold`, and must be what they were made from:
-    that proves that none has seen the tweets it speaks for, nor the student's test tweets, which are carved before
-    there are folds. The student's own validation tweets were train tweets of these teachers.
+    that proves that none has seen the texts it speaks for, nor the student's test texts, which are carved before
+    there are folds. The student's own validation texts were train texts of these teachers.
     """
     owner: dict[str, int] = {}
     for number, artifact in enumerate(artifacts):
@@ -177,14 +177,14 @@ def _folds(artifacts: Sequence[Artifact], corpus: Corpus, run: Run) -> Folds:
     missing = sum(row not in owner for row in corpus.train.row_id)
     if missing:
         raise ArtifactError(
-            f"teacher: {missing:,} of {len(corpus.train):,} train tweets were in validation of none of these; "
+            f"teacher: {missing:,} of {len(corpus.train):,} train texts were in validation of none of these; "
             "stage.out_of_fold=true needs a teacher for each fold (data.folds=K data.fold=0 to K-1)"
         )
     return np.array([owner[row] for row in corpus.train.row_id], np.int64)
 
 
 def _fold_of(artifact: Artifact, run: Run) -> Corpus:
-    """The tweets and splits that the artifact was made from, a fold of what the run's `data` gives.
+    """The texts and splits that the artifact was made from, a fold of what the run's `data` gives.
 
     Raises:
         ArtifactError: it was made otherwise.
@@ -201,7 +201,7 @@ def _fold_of(artifact: Artifact, run: Run) -> Corpus:
     own = prepare(folded, run.cache_dir)
     if artifact.record.data.fingerprint != own.fingerprint:
         raise ArtifactError(
-            f"teacher: {str(artifact.folder)!r} was made from other tweets than data={own.name} gives with "
+            f"teacher: {str(artifact.folder)!r} was made from other texts than data={own.name} gives with "
             f"data.folds={count} data.fold={index}; give the data settings that it was made with, but for these two"
         )
     return own

@@ -11,14 +11,14 @@ from pytorch_lightning.loggers import Logger
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from chirplet.data.base import Tweets
+from chirplet.data.base import Examples
 from chirplet.data.batching.batches import ResumableLoader, evaluation_loader, training_loader
 from chirplet.model.family.base import word_embeddings
 from chirplet.model.fast_forward.encoder import Encoder
 from chirplet.module.classifier import Classifier, Optimization
 from chirplet.module.distillation import TEACHER_LOGITS, Student
-from chirplet.stage.distillation.data import Lesson, check_shared_tokens
-from chirplet.stage.distillation.label_only_baseline import FOLDER, as_many, control_run
+from chirplet.stage.distillation.data import DistillationData, check_shared_tokens
+from chirplet.stage.distillation.label_only_baseline import FOLDER, as_many, baseline_run
 from chirplet.stage.distillation.student import Start, open_inside
 from chirplet.stage.fit.fit import fit
 from chirplet.stage.fit.seeding import seed_everything
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from chirplet.stage.distillation.settings import DistillSettings
 
 
-def teach(
+def train_student(
     stage: "DistillSettings",
     student: Student,
     start: Start,
-    lesson: Lesson,
+    distillation_data: DistillationData,
     run: Run,
     loggers: Sequence[Logger],
     resume: str | None,
@@ -46,19 +46,21 @@ def teach(
 
     `teacher_seconds` are those that the teachers took, hardly any where all that they say was cached.
     """
-    title = lesson.teachers.title()
-    console().print(f"student: {len(lesson.tweets):,} tweets, {stage.method} of {title}", highlight=False)
+    title = distillation_data.teachers.title()
+    console().print(f"student: {len(distillation_data.examples):,} texts, {stage.method} of {title}", highlight=False)
     started = time.perf_counter()
-    beside = {TEACHER_LOGITS: lesson.logits(run, stage.eval_batch_size)}
+    extra = {TEACHER_LOGITS: distillation_data.logits(run, stage.eval_batch_size)}
     asked = {"teacher_seconds": time.perf_counter() - started}
-    return asked | fit(run, student, *_loaders(stage, start.data, lesson.tweets, run, beside), loggers, resume)
+    return asked | fit(
+        run, student, *_loaders(stage, start.data, distillation_data.examples, run, extra), loggers, resume
+    )
 
 
-def teach_control(
+def train_baseline(
     stage: "DistillSettings",
     model: "PreTrainedModel",
     start: Start,
-    lesson: Lesson,
+    distillation_data: DistillationData,
     run: Run,
     steps: int,
     resumed: tuple[str | None, str | None],
@@ -71,18 +73,18 @@ def teach_control(
     console().print("control: the same student and steps, labels alone", highlight=False)
     seed_everything(run)
     train = start.data.corpus.train
-    tweets = as_many(train, len(lesson.tweets), run.seed)
-    loaders = _loaders(stage, start.data, tweets, run, {})
-    optimization = stage.optimization(model, _steps(stage, lesson, run))
-    control = Classifier(*_classifier_arguments(stage, model, start, run, optimization))
-    resume, control_resume = resumed
+    examples = as_many(train, len(distillation_data.examples), run.seed)
+    loaders = _loaders(stage, start.data, examples, run, {})
+    optimization = stage.optimization(model, _steps(stage, distillation_data, run))
+    baseline = Classifier(*_classifier_arguments(stage, model, start, run, optimization))
+    resume, baseline_resume = resumed
     own = replace(run, output_dir=run.output_dir / FOLDER)
-    followed = control_run(run, resume, steps, len(train) / len(tweets))
-    with open_loggers(own, "control", start.lineage) as loggers:
-        return fit(followed, control, *loaders, loggers, control_resume, reported=False)
+    followed = baseline_run(run, resume, steps, len(train) / len(examples))
+    with open_loggers(own, "label_only_baseline", start.lineage) as loggers:
+        return fit(followed, baseline, *loaders, loggers, baseline_resume, reported=False)
 
 
-def student_of(stage: "DistillSettings", start: Start, lesson: Lesson, run: Run) -> Student:
+def student_of(stage: "DistillSettings", start: Start, distillation_data: DistillationData, run: Run) -> Student:
     """The module that learns the lesson; what cannot be is refused here, before the teachers are asked.
 
     Raises:
@@ -90,14 +92,14 @@ def student_of(stage: "DistillSettings", start: Start, lesson: Lesson, run: Run)
             class weights are not one a label.
         ArtifactError: it looks inside a teacher that is for another runtime than PyTorch.
     """
-    model, teacher, teachers = start.loaded.model, None, lesson.teachers.artifacts
+    model, teacher, teachers = start.loaded.model, None, distillation_data.teachers.artifacts
     inside = [name for name, distiller in stage.distillers.items() if distiller.looks_inside]
     if inside:
-        check_shared_tokens(inside[0], lesson, start.data, teachers[0])
+        check_shared_tokens(inside[0], distillation_data, start.data, teachers[0])
         teacher = open_inside(teachers[0], f"distiller={inside[0]} looks at its layers")
     told = None if teacher is None else teacher.config
     imitations = {name: distiller.imitation(model.config, told) for name, distiller in stage.distillers.items()}
-    optimization = stage.optimization(model, _steps(stage, lesson, run))
+    optimization = stage.optimization(model, _steps(stage, distillation_data, run))
     own = [parameter for imitation in imitations.values() for parameter in imitation.parameters()]
     if own:
         optimization.groups.append({"params": own, "lr": stage.learning_rate, "weight_decay": 0.0})
@@ -121,16 +123,16 @@ def _classifier_arguments(
     return model, corpus.labels, optimization, stage.label_smoothing, weights, run.trainer.encoder
 
 
-def _steps(stage: "DistillSettings", lesson: Lesson, run: Run) -> int:
-    return run.trainer.optimizer_steps(-(-len(lesson.tweets) // stage.batch_size))
+def _steps(stage: "DistillSettings", distillation_data: DistillationData, run: Run) -> int:
+    return run.trainer.optimizer_steps(-(-len(distillation_data.examples) // stage.batch_size))
 
 
 def _loaders(
-    stage: "DistillSettings", data: Prepared, train: Tweets, run: Run, beside: Mapping[str, NDArray[np.float32]]
+    stage: "DistillSettings", data: Prepared, train: Examples, run: Run, extra: Mapping[str, NDArray[np.float32]]
 ) -> tuple[ResumableLoader, DataLoader[Any]]:
     val, multiple = data.corpus.val, run.trainer.pad_to_multiple_of
     tokens, pool = data.tokens(train), run.trainer.pool_batches
     return (
-        training_loader(tokens, train.label, data.pad_id, stage.batch_size, run.seed, pool, multiple, beside),
+        training_loader(tokens, train.label, data.pad_id, stage.batch_size, run.seed, pool, multiple, extra),
         evaluation_loader(data.tokens(val), val.label, data.pad_id, stage.eval_batch_size, multiple),
     )

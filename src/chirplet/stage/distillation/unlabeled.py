@@ -1,4 +1,4 @@
-"""More tweets than there are labels for: files without any, and views of tweets with words dropped.
+"""More texts than there are labels for: files without any, and views of texts with words dropped.
 
 All of them have the label -100, which is none: they are learnt from the teacher alone.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from chirplet.data.base import Corpus, Tweets, row_names
+from chirplet.data.base import Corpus, Examples, row_names
 from chirplet.data.preparation.deduplicate import text_key
 from chirplet.data.preparation.repair import repair
 from chirplet.data.table.reader import read_table
@@ -19,8 +19,8 @@ UNLABELLED = -100
 """The label that torch's cross-entropy passes over."""
 
 
-def read_unlabelled(files: Sequence[str], text_column: str, encoding: str, mend: bool) -> Tweets:
-    """The tweets in the files' text column, repaired where `mend` says so; blank ones are left out.
+def read_unlabeled(files: Sequence[str], text_column: str, encoding: str, mend: bool) -> Examples:
+    """The texts in the files' text column, repaired where `mend` says so; blank ones are left out.
 
     Raises:
         DataError: a file is missing, damaged, without that column, or holds something else than text there.
@@ -40,29 +40,29 @@ def read_unlabelled(files: Sequence[str], text_column: str, encoding: str, mend:
                         rows.append(f"{name}:{row.number}")
                         texts.append(repair(text)[0] if mend else text)
         except DataError as error:
-            raise error.renamed({"data.encoding": "stage.transfer_encoding"}).behind("transfer: ") from None
+            raise error.renamed({"data.encoding": "stage.unlabeled_encoding"}).behind("unlabeled_files: ") from None
     return _unlabelled(rows, texts)
 
 
-def without_known(tweets: Tweets, corpus: Corpus) -> Tweets:
-    """Those whose text stands in no split of the corpus, each text once: held-out tweets are not to be learnt from."""
+def without_known(examples: Examples, corpus: Corpus) -> Examples:
+    """Those whose text stands in no split of the corpus, each text once: held-out texts are not to be learnt from."""
     seen = {text_key(text) for split in (corpus.train, corpus.val, corpus.test) for text in split.text} | {""}
     keep = []
-    for place, text in enumerate(tweets.text):
+    for place, text in enumerate(examples.text):
         key = text_key(text)
         if key not in seen:
             seen.add(key)
             keep.append(place)
-    return tweets.take(np.array(keep, np.int64))
+    return examples.take(np.array(keep, np.int64))
 
 
-def word_drop(tweets: Tweets, share: float, views: int, seed: int) -> Tweets:
-    """`views` copies of each tweet, in which each word is dropped with probability `share`, but never all of them."""
+def word_drop(examples: Examples, share: float, copies: int, seed: int) -> Examples:
+    """`views` copies of each text, in which each word is dropped with probability `share`, but never all of them."""
     rows: list[str] = []
     texts: list[str] = []
-    for view in range(views):
+    for view in range(copies):
         random = np.random.default_rng((seed, view))
-        for row, text in zip(tweets.row_id, tweets.text, strict=True):
+        for row, text in zip(examples.row_id, examples.text, strict=True):
             words = text.split()
             kept = random.random(len(words)) >= share
             if words and not kept.any():
@@ -72,14 +72,14 @@ def word_drop(tweets: Tweets, share: float, views: int, seed: int) -> Tweets:
     return _unlabelled(rows, texts)
 
 
-def without_held_out(views: Tweets, plain: Tweets, corpus: Corpus) -> Tweets:
-    """Views whose text has become that of a validation or test tweet are what they were before words were dropped."""
+def without_held_out(copies: Examples, plain: Examples, corpus: Corpus) -> Examples:
+    """Views whose text has become that of a validation or test text are what they were before words were dropped."""
     held_out = {text_key(text) for split in (corpus.val, corpus.test) for text in split.text}
     texts = [
-        plain.text[place % len(plain)] if text_key(text) in held_out else text for place, text in enumerate(views.text)
+        plain.text[place % len(plain)] if text_key(text) in held_out else text for place, text in enumerate(copies.text)
     ]
-    return replace(views, text=texts)
+    return replace(copies, text=texts)
 
 
-def _unlabelled(rows: list[str], texts: list[str]) -> Tweets:
-    return Tweets(rows, texts, np.full(len(texts), UNLABELLED, np.int64), [None] * len(texts))
+def _unlabelled(rows: list[str], texts: list[str]) -> Examples:
+    return Examples(rows, texts, np.full(len(texts), UNLABELLED, np.int64), [None] * len(texts))

@@ -12,7 +12,7 @@ import torch
 from torch import distributed
 from torch.utils.data import DataLoader
 
-from chirplet.data.batching.batches import Collate, Share
+from chirplet.data.batching.batches import Collate, Shard
 from chirplet.stage.run.context import Run
 
 ANSWER = timedelta(minutes=30)
@@ -20,28 +20,28 @@ ANSWER = timedelta(minutes=30)
 
 
 @contextmanager
-def joined(run: Run, meeting: Path, share: Share, threads: int, loaders: Sequence[DataLoader[Any]]) -> Iterator[None]:
+def joined(run: Run, meeting: Path, shard: Shard, threads: int, loaders: Sequence[DataLoader[Any]]) -> Iterator[None]:
     """This process in a group with the others, its loaders serving its share, on so many CPU threads."""
     before = torch.get_num_threads()
     gpu = run.trainer.device().type == "cuda"
-    store = distributed.FileStore(str(meeting / "store"), share.processes)  # type: ignore[attr-defined]
+    store = distributed.FileStore(str(meeting / "store"), shard.processes)  # type: ignore[attr-defined]
     with _loopback():
         distributed.init_process_group(
             "nccl" if gpu else "gloo",
             store=store,
-            rank=share.rank,
-            world_size=share.processes,
+            rank=shard.rank,
+            world_size=shard.processes,
             timeout=ANSWER,
-            device_id=torch.device("cuda", share.rank) if gpu else None,
+            device_id=torch.device("cuda", shard.rank) if gpu else None,
         )
     torch.set_num_threads(threads)
     try:
         for loader in loaders:
-            _collate(loader).share = share
+            _collate(loader).shard = shard
         yield
     finally:
         for loader in loaders:
-            _collate(loader).share = None
+            _collate(loader).shard = None
         torch.set_num_threads(before)
         distributed.destroy_process_group()
 

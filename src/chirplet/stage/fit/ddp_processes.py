@@ -25,9 +25,9 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.data import DataLoader
 
-from chirplet.data.batching.batches import Share
+from chirplet.data.batching.batches import Shard
 from chirplet.stage.fit.ddp_group import joined
-from chirplet.stage.fit.ddp_worker import Peer
+from chirplet.stage.fit.ddp_worker import DDPTask
 from chirplet.stage.run.context import Run
 from chirplet.system.child_process import DONE, ERROR, environment, framed
 from chirplet.system.error import ProcessError
@@ -35,7 +35,7 @@ from chirplet.system.error import ProcessError
 POLL_S = 0.05
 END_S = 30.0
 """How long the others may take to end after the last step."""
-DEATH_S = 2.0
+EXIT_S = 2.0
 """How long it may take until a process whose connection was lost is known to have ended."""
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def processes(
     train_loader: DataLoader[Any],
     val_loader: DataLoader[Any] | None,
     checkpoint: str | None,
-) -> Iterator[Share | None]:
+) -> Iterator[Shard | None]:
     """The others of `trainer.devices` train along within this block; this process's share, None if it is alone.
 
     Raises:
@@ -66,16 +66,16 @@ def processes(
         meeting = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chirplet-processes-")))
         others = stack.enter_context(_Others(meeting, count - 1))
         others.give(
-            lambda share: Peer(run, module, train_loader, val_loader, checkpoint, meeting, share, threads), count
+            lambda shard: DDPTask(run, module, train_loader, val_loader, checkpoint, meeting, shard, threads), count
         )
-        stack.enter_context(joined(run, meeting, Share(0, count), threads, loaders))
+        stack.enter_context(joined(run, meeting, Shard(0, count), threads, loaders))
         try:
-            yield Share(0, count)
+            yield Shard(0, count)
         except RuntimeError as error:  # what torch raises when a connection is lost
-            found = others.first_dead(DEATH_S)
+            found = others.first_exited(EXIT_S)
             if found is None:
                 raise
-            raise others.obituary(*found) from error
+            raise others.exit_reason(*found) from error
         others.end()
 
 
@@ -108,7 +108,7 @@ class _Others:
                 with suppress(BrokenPipeError):
                     process.stdin.close()
 
-    def give(self, task: Callable[[Share], Peer], count: int) -> None:
+    def give(self, task: Callable[[Shard], DDPTask], count: int) -> None:
         """Send each of all `count` but the first its task, and wait until they have it.
 
         Raises:
@@ -118,14 +118,14 @@ class _Others:
             assert process.stdin is not None
             # One that died at once is found below.
             with suppress(BrokenPipeError):
-                process.stdin.writelines(framed(_pickled(task(Share(rank, count)))))
+                process.stdin.writelines(framed(_pickled(task(Shard(rank, count)))))
                 process.stdin.flush()
         while not all((self.meeting / f"{rank}.ready").exists() for rank in self.started):
-            found = self.first_dead(POLL_S)
+            found = self.first_exited(POLL_S)
             if found is not None:
-                raise self.obituary(*found)
+                raise self.exit_reason(*found)
 
-    def first_dead(self, patience_s: float) -> tuple[int, int] | None:
+    def first_exited(self, patience_s: float) -> tuple[int, int] | None:
         """Rank and exit code of the process that ended first, if one does within so many seconds."""
         deadline = time.monotonic() + patience_s
         while True:
@@ -137,7 +137,7 @@ class _Others:
                 return None
             time.sleep(POLL_S)
 
-    def obituary(self, rank: int, code: int) -> ProcessError:
+    def exit_reason(self, rank: int, code: int) -> ProcessError:
         """What there is to say of one that ended; its traceback as a note."""
         said = self._log(rank).read_text(encoding="utf-8", errors="replace")
         lines = [line for line in said.splitlines() if line.strip()]
@@ -158,7 +158,7 @@ class _Others:
         for rank, process in self.started.items():
             with suppress(subprocess.TimeoutExpired):
                 if process.wait(max(0.0, deadline - time.monotonic())) != DONE:
-                    logger.warning("after the last step: %s", self.obituary(rank, process.returncode))
+                    logger.warning("after the last step: %s", self.exit_reason(rank, process.returncode))
 
     def _log(self, rank: int) -> Path:
         return self.meeting / f"{rank}.log"

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from chirplet.data.batching.batches import Share
+from chirplet.data.batching.batches import Shard
 from chirplet.stage.fit.callbacks import training_callbacks
 from chirplet.stage.fit.ddp_group import joined
 from chirplet.stage.fit.seeding import seed_everything
@@ -24,7 +24,7 @@ from chirplet.system.hardware import keep_freed_memory
 class Following(pl.Callback):
     """What a process minds that follows another one.
 
-    Its random numbers depend on where it is alone, so that a run that goes on from a checkpoint, which has those of the
+    Its random numbers depend on where it is alone, so that a run that resumes from a checkpoint, which has those of the
     first process, has the same ones. It leaves signals to the first process, and goes when that does.
     """
 
@@ -46,7 +46,7 @@ class Following(pl.Callback):
 
 
 @dataclass(frozen=True)
-class Peer:
+class DDPTask:
     """One share of a training: what `chirplet.stage.fit.fit.fit` was given, and where the processes meet."""
 
     run: Run
@@ -55,15 +55,15 @@ class Peer:
     val_loader: DataLoader[Any] | None
     checkpoint: str | None
     meeting: Path
-    share: Share
+    shard: Shard
     threads: int
 
     def work(self) -> None:
         """Train to the end; the result is the first process's too."""
         seed_everything(self.run)
-        (self.meeting / f"{self.share.rank}.ready").touch()
+        (self.meeting / f"{self.shard.rank}.ready").touch()
         loaders = [loader for loader in (self.train_loader, self.val_loader) if loader is not None]
-        with joined(self.run, self.meeting, self.share, self.threads, loaders):
+        with joined(self.run, self.meeting, self.shard, self.threads, loaders):
             self._follow()
 
     def _follow(self) -> None:
@@ -73,8 +73,8 @@ class Peer:
             keep_freed_memory()
         folder = run.output_dir if checkpoint is None else Path(checkpoint).parent  # it writes nothing there
         callbacks = training_callbacks(run, folder, self.val_loader is not None)
-        following = Following(run.seed, self.share.rank)
-        trainer = run.trainer.build([*callbacks, following], [], run.deterministic, run.output_dir, self.share)
+        following = Following(run.seed, self.shard.rank)
+        trainer = run.trainer.build([*callbacks, following], [], run.deterministic, run.output_dir, self.shard)
         trainer.fit(self.module, self.train_loader, self.val_loader, ckpt_path=checkpoint, weights_only=True)
 
 

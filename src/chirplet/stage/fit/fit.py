@@ -23,7 +23,7 @@ from chirplet.sweep.trial.trial import current
 from chirplet.system.console import console, shown_path
 from chirplet.system.error import ConfigError
 from chirplet.system.hardware import keep_freed_memory
-from chirplet.system.run_lock import hold_output
+from chirplet.system.run_lock import lock_output
 
 # Lightning sets its own level when it is imported, so this must come after.
 for name in ("pytorch_lightning", "lightning_fabric"):
@@ -77,9 +77,9 @@ def fit(
     if trial is not None and val_loader is not None:
         callbacks.append(TrialReport(trial, run.objective))
     # Held already, but where `resume` lies in another run's folder.
-    with hold_output(folder.parent), interruption:  # noqa: SIM117 - the others leave before the signals are given back
-        with processes(run, module, train_loader, val_loader, start) as share:
-            trainer = run.trainer.build(callbacks, loggers, run.deterministic, run.output_dir, share)
+    with lock_output(folder.parent), interruption:  # noqa: SIM117 - the others leave before the signals are given back
+        with processes(run, module, train_loader, val_loader, start) as shard:
+            trainer = run.trainer.build(callbacks, loggers, run.deterministic, run.output_dir, shard)
             started, threads = time.perf_counter(), torch.get_num_threads()
             trainer.fit(module, train_loader, val_loader, ckpt_path=start, weights_only=True)
     account: dict[str, Any] = {
@@ -108,7 +108,7 @@ def _start(run: Run, resume: str | None, folder: Path, identity: str, module: pl
         return None
     before = _checked(start, module)["callbacks"].get(Belonging.__qualname__, {}).get(PROCESSES)
     if resume == AUTO:
-        console().print(f"goes on from {shown_path(start)}", highlight=False)
+        console().print(f"resumes from {shown_path(start)}", highlight=False)
     if before not in (None, run.trainer.devices):
         console().print(
             f"it was trained by {before} process{'es' * (before > 1)}, now by trainer.devices={run.trainer.devices}: "

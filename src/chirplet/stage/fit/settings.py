@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from chirplet.config.schema import Count, Fraction, NonNegative, Positive
-from chirplet.data.base import Corpus, Split, Tweets
+from chirplet.data.base import Corpus, Examples, Split
 from chirplet.stage.base import MeasuringStage
 from chirplet.stage.run.context import Checkpoint
 from chirplet.system.error import ConfigError
@@ -49,7 +49,7 @@ class TrainingStage(MeasuringStage, ABC):
         )
         return Optimization(groups, self.schedule, self.warmup_fraction, steps)
 
-    def loss_weights(self, train: Tweets, labels: tuple[str, ...]) -> "Tensor | None":
+    def loss_weights(self, train: Examples, labels: tuple[str, ...]) -> "Tensor | None":
         """The weight of each class in the loss, shape (classes,), where there are any.
 
         Raises:
@@ -70,13 +70,13 @@ class TrainingStage(MeasuringStage, ABC):
             )
         return torch.tensor(self.class_weights)
 
-    def judged(self, validated: bool = True) -> list[Split]:
+    def evaluated(self, validated: bool = True) -> list[Split]:
         """The splits that the result is judged on; `validated`: whether val was kept apart from what was trained on."""
         wanted: dict[Split, bool] = {"train": self.evaluate_train, "val": validated, "test": self.evaluate_test}
-        return [split for split, judged in wanted.items() if judged]
+        return [split for split, evaluated in wanted.items() if evaluated]
 
     def check_splits(self, corpus: Corpus, validated: bool = True) -> None:
-        """See that there are tweets to judge on.
+        """See that there are texts to judge on.
 
         Raises:
             ConfigError: a split that is wanted is empty.
@@ -85,14 +85,14 @@ class TrainingStage(MeasuringStage, ABC):
 
 
 def check_filled(corpus: Corpus, *, val: bool, test: bool, without_val: str) -> None:
-    """See that the splits that are wanted have tweets; `without_val` says how to do without validation.
+    """See that the splits that are wanted have texts; `without_val` says how to do without validation.
 
     Raises:
         ConfigError: one is empty.
     """
     if val and len(corpus.val) == 0:
-        raise ConfigError(f"data.val_fraction: leaves no tweets to validate on; make it more, or {without_val}")
+        raise ConfigError(f"data.val_fraction: leaves no texts to validate on; make it more, or {without_val}")
     if test and len(corpus.test) == 0:
         raise ConfigError(
-            "data.test_fraction: leaves no tweets to test on; make it more, or set stage.evaluate_test=false"
+            "data.test_fraction: leaves no texts to test on; make it more, or set stage.evaluate_test=false"
         )

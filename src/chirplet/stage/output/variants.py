@@ -26,15 +26,15 @@ class Variants:
         self.prober = Prober(parent.model, data.tokenizer, data.pad_id, data.max_length)
 
     @contextmanager
-    def opened(self, kept: Collection[str]) -> Iterator[Runtime]:
+    def opened(self, excluded: Collection[str]) -> Iterator[Runtime]:
         """A variant for the length of the block. It answers as fp32 does but for what quantizing all layers costs."""
-        with self._written(kept) as folder:
+        with self._written(excluded) as folder:
             write_probe(folder, self._near_fp32)
             yield self._open(folder)
 
-    def save(self, folder: Path, kept: Collection[str]) -> Runtime:
+    def save(self, folder: Path, excluded: Collection[str]) -> Runtime:
         """Write the variant with the probe that it is verified with from now on, and open it."""
-        self.quantization.write(folder, kept)
+        self.quantization.write(folder, excluded)
         write_probe(folder, self._own_probe(folder))
         return self._open(folder)
 
@@ -53,7 +53,7 @@ class Variants:
         return open_runtime(folder, accelerator=accelerator, threads=self.trainer.threads, precision="stored")
 
     @contextmanager
-    def _written(self, kept: Collection[str]) -> Iterator[Path]:
+    def _written(self, excluded: Collection[str]) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(dir=self.workspace) as name:
-            self.quantization.write(Path(name), kept)
+            self.quantization.write(Path(name), excluded)
             yield Path(name)

@@ -18,13 +18,13 @@ from chirplet.artifact.artifact import (
     Artifact,
     DataRecord,
     Record,
+    atomic_folder,
     check_free,
     content_id,
-    whole_or_absent,
     write_predictions,
     write_record,
 )
-from chirplet.data.base import Corpus, Split, Tweets
+from chirplet.data.base import Corpus, Examples, Split
 from chirplet.data.batching.tokens import save_tokenizer
 from chirplet.evaluation.cost import measure
 from chirplet.metric.classification import evaluate
@@ -32,7 +32,7 @@ from chirplet.model.family.freezing import count_trainable
 from chirplet.model.loading.load import LoadedModel
 from chirplet.model.loading.quiet import quiet
 from chirplet.report.card import model_card
-from chirplet.report.table import control_table, metrics_table, per_class_table
+from chirplet.report.table import baseline_table, metrics_table, per_class_table
 from chirplet.runtime.base import Runtime, predict_logits
 from chirplet.runtime.probe import write_probe
 from chirplet.runtime.pytorch import PyTorchRuntime
@@ -40,7 +40,7 @@ from chirplet.stage.output.make_probe import NOT_FINITE, Prober
 from chirplet.stage.output.versions import versions
 from chirplet.stage.run.context import Run
 from chirplet.stage.run.prepared import Prepared
-from chirplet.system.atomic_io import write_whole_text
+from chirplet.system.atomic_io import write_text_atomically
 from chirplet.system.console import console, shown_path
 from chirplet.system.error import ArtifactError, ModelError
 from chirplet.system.hardware import cpu_flags, cpu_name
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-Judged = dict[Split, tuple[Tweets, NDArray[np.float32]]]
-"""Tweets and logits (n, classes) by split."""
+SplitLogits = dict[Split, tuple[Examples, NDArray[np.float32]]]
+"""Texts and logits (n, classes) by split."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ def write_outcome(
     splits: Sequence[Split],
     batch_size: int,
     cost_on: str | None,
-    account: Callable[[Path, Judged], dict[str, Any]] | None = None,
-    beside: Path | None = None,
+    account: Callable[[Path, SplitLogits], dict[str, Any]] | None = None,
+    compared_with: Path | None = None,
 ) -> Artifact:
     """Judge a model on `splits` and write it with its record, predictions and card to `run.artifact_folder`.
 
@@ -107,48 +107,49 @@ def write_outcome(
         run: the run whose artifact it is.
         outcome: what was done.
         save: writes the model's own files and its probe into a folder, and gives the runtime that it is judged with.
-        data: the tweets, and the tokenizer that goes along.
+        data: the texts, and the tokenizer that goes along.
         splits: those to judge on.
-        batch_size: tweets computed together.
+        batch_size: texts computed together.
         cost_on: the accelerator on which size and speed are measured too, in a fresh process; None measures nothing.
         account: what is to be told of the training once the model was judged; may add files to the folder.
-        beside: the artifact whose speed is measured by turns with the new one's.
+        beside: the artifact whose speed is measured interleaved with the new one's.
 
     Raises:
         ArtifactError: the folder could not be written; nothing is left there then.
         ModelError: the model's logits are not finite.
     """
     folder = run.artifact_folder
-    with whole_or_absent(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         with quiet():
             runtime = save(temporary)
         save_tokenizer(data.tokenizer, temporary)
-        judged = judge(runtime, data, splits, batch_size)
-        write_predictions(temporary, {str(split): pair for split, pair in judged.items()})
+        evaluated = evaluate_splits(runtime, data, splits, batch_size)
+        write_predictions(temporary, {str(split): pair for split, pair in evaluated.items()})
         if account is not None:
-            outcome = replace(outcome, training=outcome.training | account(temporary, judged))
+            outcome = replace(outcome, training=outcome.training | account(temporary, evaluated))
         metrics = {
-            str(split): evaluate(logits, tweets.label, data.corpus.labels) for split, (tweets, logits) in judged.items()
+            str(split): evaluate(logits, examples.label, data.corpus.labels)
+            for split, (examples, logits) in evaluated.items()
         }
         record = _record(run, outcome, data, metrics, content_id(temporary))
         write_record(temporary, record)
-        write_whole_text(model_card(record), temporary / CARD)
+        write_text_atomically(model_card(record), temporary / CARD)
     artifact = Artifact(folder, record)
-    return artifact if cost_on is None else _with_cost(artifact, run, data, cost_on, beside)
+    return artifact if cost_on is None else _with_cost(artifact, run, data, cost_on, compared_with)
 
 
-def _with_cost(artifact: Artifact, run: Run, data: Prepared, accelerator: str, beside: Path | None) -> Artifact:
+def _with_cost(artifact: Artifact, run: Run, data: Prepared, accelerator: str, compared_with: Path | None) -> Artifact:
     """Measure the artifact's cost and add it to its record and card; where that fails, warn and leave it without."""
     folder = artifact.folder
     try:
-        cost = measure(folder, data.sample(), data.pad_id, run.trainer.threads, accelerator, beside)
+        cost = measure(folder, data.sample(), data.pad_id, run.trainer.threads, accelerator, compared_with)
     except (ArtifactError, OSError) as error:
         again = f"python run.py stage=compare artifacts={shlex.quote(str(shown_path(folder)))} stage.measure=true"
         logger.warning("cost: not measured (%s); the artifact is complete, and %s measures it", error, again)
         return artifact
     record = artifact.record.model_copy(update={"cost": cost})
     try:
-        write_whole_text(model_card(record), folder / CARD)
+        write_text_atomically(model_card(record), folder / CARD)
         write_record(folder, record)
     except OSError as error:
         raise ArtifactError(
@@ -157,20 +158,20 @@ def _with_cost(artifact: Artifact, run: Run, data: Prepared, accelerator: str, b
     return Artifact(folder, record)
 
 
-def judge(runtime: Runtime, data: Prepared, splits: Sequence[Split], batch_size: int) -> Judged:
-    """The tweets and logits of each split.
+def evaluate_splits(runtime: Runtime, data: Prepared, splits: Sequence[Split], batch_size: int) -> SplitLogits:
+    """The texts and logits of each split.
 
     Raises:
         ModelError: logits are not finite.
     """
-    judged: Judged = {}
+    evaluated: SplitLogits = {}
     for split in splits:
-        tweets = data.corpus.split(split)
-        judged[split] = tweets, predict_logits(runtime, data.tokens(tweets), data.pad_id, batch_size)
-    for split, (_, logits) in judged.items():
+        examples = data.corpus.split(split)
+        evaluated[split] = examples, predict_logits(runtime, data.tokens(examples), data.pad_id, batch_size)
+    for split, (_, logits) in evaluated.items():
         if not np.isfinite(logits).all():
             raise ModelError(NOT_FINITE.format(split))
-    return judged
+    return evaluated
 
 
 def save_trained(run: Run, model: "PreTrainedModel", data: Prepared) -> Callable[[Path], Runtime]:
@@ -191,11 +192,11 @@ def trained_runtime(run: Run, model: "PreTrainedModel") -> Runtime:
     return PyTorchRuntime(model, bf16=run.trainer.resolved_precision() == "bf16-mixed")
 
 
-def tell_opening(corpus: Corpus, loaded: LoadedModel, run: Run) -> None:
-    """One line before the work: which tweets, which model, on what."""
+def print_start(corpus: Corpus, loaded: LoadedModel, run: Run) -> None:
+    """One line before the work: which texts, which model, on what."""
     sizes = " / ".join(f"{size:,}" for size in corpus.sizes().values())
     console().print(
-        f"{corpus.name}: {sizes} tweets (train / val / test), {len(corpus.labels)} classes; "
+        f"{corpus.name}: {sizes} texts (train / val / test), {len(corpus.labels)} classes; "
         f"{loaded.origin.name}: {_millions(loaded.model)} parameters; "
         f"{run.trainer.device().type}, {run.trainer.resolved_precision()}",
         highlight=False,
@@ -207,17 +208,17 @@ def _millions(model: "PreTrainedModel") -> str:
     return f"{total / 1e6:.1f} M" if trained == total else f"{trained / 1e6:.1f} of {total / 1e6:.1f} M"
 
 
-def tell_result(artifact: Artifact) -> None:
+def print_result(artifact: Artifact) -> None:
     """The table of metrics, where the artifact is, and the command that uses it next."""
     shown = shown_path(artifact.folder)
     out = console()
     if artifact.record.metrics:
         out.print(metrics_table(artifact.record))
-    judged = next((split for split in ("test", "val") if split in artifact.record.metrics), None)
-    if judged is not None:
-        out.print(per_class_table(artifact.record, judged))
-    if artifact.record.metrics and "control" in artifact.record.training:
-        out.print(control_table(artifact.record))
+    evaluated = next((split for split in ("test", "val") if split in artifact.record.metrics), None)
+    if evaluated is not None:
+        out.print(per_class_table(artifact.record, evaluated))
+    if artifact.record.metrics and "label_only_baseline" in artifact.record.training:
+        out.print(baseline_table(artifact.record))
     out.print(f"artifact  {shown}", highlight=False)
     out.print(f"next      python run.py stage=predict artifact={shown} input=FILE output=FILE", highlight=False)
 

@@ -1,4 +1,4 @@
-"""Whether an artifact was made from the tweets at hand; without torch, since a comparison needs none."""
+"""Whether an artifact was made from the texts at hand; without torch, since a comparison needs none."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from chirplet.system.error import ArtifactError
 
 
 def check_data(artifact: Artifact, corpus: Corpus, run: Run, key: str = "artifact") -> None:
-    """See that `data=` gives the tweets, splits and labels that the artifact was made from.
+    """See that `data=` gives the texts, splits and labels that the artifact was made from.
 
-    Otherwise test tweets of one could be train tweets of the other. `key` is the one that names the artifact.
+    Otherwise test texts of one could be train texts of the other. `key` is the one that names the artifact.
 
     Raises:
         ArtifactError: it does not; names the settings that differ.
@@ -27,30 +27,30 @@ def check_data(artifact: Artifact, corpus: Corpus, run: Run, key: str = "artifac
         names = [name for name in own if own[name] != given.get(name)]
         differs = " ".join(f"data.{name}={own[name]}" for name in names) or "the files it was made from"
     raise ArtifactError(
-        f"{key}: {str(artifact.folder)!r} was made from other tweets than data={corpus.name} gives; should be {differs}"
+        f"{key}: {str(artifact.folder)!r} was made from other texts than data={corpus.name} gives; should be {differs}"
     )
 
 
 def check_val_untrained(artifact: Artifact, key: str) -> None:
-    """See that the artifact was not trained on its validation tweets, by which what is made from it would be chosen.
+    """See that the artifact was not trained on its validation texts, by which what is made from it would be chosen.
 
     Raises:
         ArtifactError: it was, or what it was made from.
     """
     if trained_on_val(artifact.record):
         raise ArtifactError(
-            f"{key}: {str(artifact.folder)!r} was trained on val tweets too (stage.final=true), by which what is made "
+            f"{key}: {str(artifact.folder)!r} was trained on val texts too (stage.final=true), by which what is made "
             "from it would be chosen; should be one that was not"
         )
 
 
 def trained_on_val(record: Record) -> bool:
-    """Whether it was trained on its validation tweets, or made from what was."""
+    """Whether it was trained on its validation texts, or made from what was."""
     return bool(record.training.get("final"))
 
 
 def starts_from_val(model: Pretrained) -> bool:
-    """Whether a model's weights are those of an artifact that was trained on its validation tweets.
+    """Whether a model's weights are those of an artifact that was trained on its validation texts.
 
     Raises:
         ArtifactError: its record is damaged.

@@ -1,7 +1,7 @@
-"""The same command again: it goes on from what the one before it has left in the folder.
+"""The same command again: it resumes from what the one before it has left in the folder.
 
 `resume=auto` takes the newest checkpoint of the run's own folder, if it is of the same run: same configuration but for
-where things lie and who is told, same parents, same tweets. What does not fit is refused, never trained over.
+where things lie and who is told, same parents, same texts. What does not fit is refused, never trained over.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 APART = ("logger",)
 """Groups that tell of a result and do not make it."""
-PLACES = ("artifact", "teacher", "transfer", "resume")
+PLACES = ("artifact", "teacher", "unlabeled_files", "resume")
 """Keys of a stage that say where things lie."""
 
 
@@ -36,7 +36,7 @@ def essentials(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def identity_of(run: Run, loader: "DataLoader[Any]") -> str:
-    """SHA-256 over what makes the result of a training: its configuration, the ids of its parents, its tweets.
+    """SHA-256 over what makes the result of a training: its configuration, the ids of its parents, its texts.
 
     Not over the number of processes, which go through the same batches: a run may resume with another one.
     """
@@ -55,7 +55,7 @@ def identity_of(run: Run, loader: "DataLoader[Any]") -> str:
 
 
 def newest(folder: Path, identity: str) -> Path | None:
-    """The checkpoint in `folder` that the run of that identity goes on from; None where there is none.
+    """The checkpoint in `folder` that the run of that identity resumes from; None where there is none.
 
     Raises:
         ConfigError: it is another run's, or none of those there can be read.
@@ -80,7 +80,7 @@ def newest(folder: Path, identity: str) -> Path | None:
     states = found[path].get("callbacks", {})
     if states.get(Belonging.__qualname__, {}).get(IDENTITY) != identity:
         raise ConfigError(
-            f"resume: {str(path)!r} is of a run with another configuration or other tweets; "
+            f"resume: {str(path)!r} is of a run with another configuration or other texts; "
             f"give another hydra.run.dir, or resume=null to start anew there, or resume={path} to go on all the same"
         )
     return path
@@ -89,7 +89,7 @@ def newest(folder: Path, identity: str) -> Path | None:
 def finished(run: Run, resume: str | None) -> Artifact | None:
     """The artifact that a run of the same configuration has made in this folder, if it is whole and is to be kept.
 
-    Whether that run read the same tweets and models, `chirplet.cli.same_inputs.reads_the_same` tells.
+    Whether that run read the same texts and models, `chirplet.cli.same_inputs.reads_the_same` tells.
     """
     folder = run.output_dir / "artifact"
     if resume != AUTO or not folder.is_dir():
@@ -103,7 +103,7 @@ def finished(run: Run, resume: str | None) -> Artifact | None:
 
 
 def _from_environment(run: Run) -> bool:
-    """Whether the environment gives what no record tells of, and so may have been another; tweets are told of."""
+    """Whether the environment gives what no record tells of, and so may have been another; texts are told of."""
     config, values = ({**essentials(told), "data": None} for told in (run.config, run.values))
     return config != values
 
@@ -133,7 +133,7 @@ def interruptible(output_dir: Path, same_folder: str) -> Iterator[None]:
             raise Interrupted("interrupted") from error
         newest_one = max(kept, key=lambda path: path.stat().st_mtime_ns)
         raise Interrupted(
-            f"interrupted; what was trained is in {newest_one}, and the same command with {same_folder} goes on from it"
+            f"interrupted; what was trained is in {newest_one}, and the same command with {same_folder} resumes from it"
         ) from error
     finally:
         if listens:

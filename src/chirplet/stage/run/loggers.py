@@ -12,7 +12,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.loggers import Logger
 
 from chirplet.config.schema import Foreign
-from chirplet.logger.base import End, Findings, Identity, LoggerSettings, artifact_name, shows_pages
+from chirplet.logger.base import End, Identity, LoggerSettings, Results, artifact_name, shows_pages
 from chirplet.logger.delivery.guarded import GuardedLogger, one_line
 from chirplet.stage.run.context import Run
 from chirplet.sweep.trial.trial import Pruned
@@ -70,21 +70,21 @@ def open_loggers(
         yield loggers
 
 
-def tell(
+def log_artifact(
     loggers: Sequence[GuardedLogger], artifact: "Artifact", corpus: "Corpus", pages: Mapping[str, str] | None = None
 ) -> None:
     """Tell every logger what the finished artifact's record and predictions hold, and the HTML `pages` beside it."""
     if not loggers:
         return
-    from chirplet.logger.delivery.results import findings_of
+    from chirplet.logger.delivery.results import results_of
 
-    tell_findings(loggers, findings_of(artifact, corpus, pages or {}))
+    log_results(loggers, results_of(artifact, corpus, pages or {}))
 
 
-def tell_findings(loggers: Sequence[GuardedLogger], findings: Findings) -> None:
+def log_results(loggers: Sequence[GuardedLogger], results: Results) -> None:
     """Tell every logger."""
     for logger in loggers:
-        logger.tell(findings)
+        logger.log_results(results)
 
 
 def identify(run: Run, job_type: str, tags: tuple[str, ...], parents: tuple[str, ...]) -> Identity:

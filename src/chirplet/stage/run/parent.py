@@ -1,4 +1,4 @@
-"""The artifact that a stage starts from, opened with the tweets that it was made from."""
+"""The artifact that a stage starts from, opened with the texts that it was made from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ ATTENTION: Literal["eager"] = "eager"
 
 @dataclass(frozen=True)
 class Parent:
-    """An artifact with its model in fp32 on the CPU, in evaluation mode, its tweets and tokenizer, and its lineage.
+    """An artifact with its model in fp32 on the CPU, in evaluation mode, its texts and tokenizer, and its lineage.
 
     `lineage` starts at the base model and ends at this artifact: it is the lineage of what is made from it.
     """
@@ -53,7 +53,7 @@ def open_parent(run: Run, folder: str | None) -> Parent:
     """Open the artifact that `artifact=` names.
 
     Raises:
-        ArtifactError: none is named, it is no artifact, it is quantized to integers, or it was made from other tweets
+        ArtifactError: none is named, it is no artifact, it is quantized to integers, or it was made from other texts
             than `data=` gives.
         ModelError: its weights or tokenizer are damaged, or it answers its probe otherwise.
     """
@@ -68,7 +68,7 @@ def open_parent(run: Run, folder: str | None) -> Parent:
     corpus = prepare(run.data, run.cache_dir)
     check_data(artifact, corpus, run)
     if trained_on_val(artifact.record):
-        console().print("note      val tweets were trained on (stage.final=true); accuracy on them is no validation")
+        console().print("note      val texts were trained on (stage.final=true); accuracy on them is no validation")
     model = trainable(artifact.folder)
     if run.verify:
         check_probe(PyTorchRuntime(model, bf16=False), artifact.folder)
@@ -96,7 +96,7 @@ def open_artifact(folder: str | None) -> Artifact:
 
 
 def prepared(artifact: Artifact, corpus: Corpus, cache_dir: Path) -> Prepared:
-    """The tweets as that artifact's own tokenizer reads them, after its own cleaning."""
+    """The texts as that artifact's own tokenizer reads them, after its own cleaning."""
     record = artifact.record
     tokenizer = load_tokenizer(settings_of(artifact))
     return Prepared(corpus, tokenizer, record.cleaning, record.max_length, cache_dir)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chirplet.data.base import Corpus, Tweets
+from chirplet.data.base import Corpus, Examples
 from chirplet.data.batching.tokens import Tokens, cached_tokens
 from chirplet.data.preparation.cleaning import Cleaning
 
@@ -29,10 +29,10 @@ class Prepared:
         assert isinstance(pad_id, int)
         return pad_id
 
-    def tokens(self, tweets: Tweets) -> Tokens:
-        """The tweets' token ids, from the cache."""
-        return cached_tokens(tweets, self.tokenizer, self.cleaning, self.max_length, self.cache_dir)
+    def tokens(self, examples: Examples) -> Tokens:
+        """The texts' token ids, from the cache."""
+        return cached_tokens(examples, self.tokenizer, self.cleaning, self.max_length, self.cache_dir)
 
     def sample(self) -> Tokens:
-        """What speed is measured on: validation tweets, or train tweets where there are none."""
+        """What speed is measured on: validation texts, or train texts where there are none."""
         return self.tokens(self.corpus.val if len(self.corpus.val) else self.corpus.train)

@@ -10,7 +10,7 @@ from pathlib import Path
 from chirplet.artifact.artifact import Artifact, content_id
 from chirplet.data.preparation.prepare import prepare
 from chirplet.stage.run.context import Composed
-from chirplet.system.cache_files import make_folder, write_whole
+from chirplet.system.cache_files import make_folder, write_atomically
 from chirplet.system.error import ArtifactError, UserError
 from chirplet.system.hardware import cpu_name
 
@@ -67,7 +67,7 @@ class Memory:
             make_folder(self.entry.parent)
         except OSError as error:
             raise ArtifactError(f"could not write {str(self.entry)!r}: {error.strerror}") from error
-        write_whole(json.dumps(told).encode("utf-8"), self.entry)
+        write_atomically(json.dumps(told).encode("utf-8"), self.entry)
 
 
 def _digest(path: Path) -> str:

@@ -16,7 +16,7 @@ from chirplet.system.error import ConfigError
 
 Direction = Literal["maximize", "minimize"]
 
-LESS_IS_BETTER = re.compile(r"/(loss|calibration_error)$|^cost/(?!tweets_per_s$)")
+LESS_IS_BETTER = re.compile(r"/(loss|calibration_error)$|^cost/(?!texts_per_s$)")
 """Metrics that are minimised where no direction is given: losses, errors, and costs but for the throughput."""
 
 CONSTRAINT = re.compile(r"\s*(?P<metric>\S+?)\s*(?P<sense><=|>=)\s*(?P<bound>[-+\d.eE]+)\s*")

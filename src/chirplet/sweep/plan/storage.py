@@ -114,7 +114,7 @@ def _open_journal(path: Path, key: str) -> tuple[BaseStorage, Lock]:
             raise ConfigError(f"{key}: {str(path)!r} is there already and is no journal of Optuna")
     backend = JournalFileBackend(str(path), lock_obj=_JournalLock(path))  # type: ignore[arg-type]
     storage = JournalStorage(backend)
-    return storage, _beside(path)
+    return storage, _lock_of(path)
 
 
 def _open_database(storage: str, key: str) -> tuple[BaseStorage, Lock]:
@@ -131,7 +131,7 @@ def _open_database(storage: str, key: str) -> tuple[BaseStorage, Lock]:
         path = Path(url.database).absolute()
         path.parent.mkdir(parents=True, exist_ok=True)
         options = {"connect_args": {"timeout": SQLITE_WAIT_S}}
-        lock = _beside(path)
+        lock = _lock_of(path)
     else:
         # Its own connection, not from a pool: the lock ends when the connection does.
         lock = _advisory(create_engine(url, poolclass=NullPool))
@@ -173,7 +173,7 @@ def _url(storage: str, key: str) -> "URL":
         raise ConfigError(f"{key}: is no URL of a database") from None
 
 
-def _beside(path: Path) -> Lock:
+def _lock_of(path: Path) -> Lock:
     @contextmanager
     def lock(name: str) -> Iterator[None]:
         with FileLock(f"{path}.{name}.lock"):

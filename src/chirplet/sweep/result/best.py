@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from chirplet.sweep.plan.plan import Plan
 from chirplet.sweep.result.standing import feasible
-from chirplet.system.atomic_io import whole_file
+from chirplet.system.atomic_io import atomic_file
 from chirplet.system.error import ConfigError
 
 GROUP = "experiment"
@@ -104,7 +104,7 @@ def write_best(folder: Path, text: str) -> Path:
     """
     path = folder / GROUP / f"{NAME}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as stream:
+    with atomic_file(path) as stream:
         stream.write(text.encode())
     return path
 

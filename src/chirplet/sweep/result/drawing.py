@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from chirplet.system.atomic_io import whole_file
+from chirplet.system.atomic_io import atomic_file
 
 DPI = 150
 INK, MUTED, GRID = "#222222", "#8a8a8a", "#e4e4e4"
@@ -72,7 +72,7 @@ def save(figure: Figure, path: Path) -> Path:
     image = io.BytesIO()
     # Without matplotlib's name and version in it, the same study makes the same file.
     figure.savefig(image, format="png", dpi=DPI, metadata={"Software": None})
-    with whole_file(path) as stream:
+    with atomic_file(path) as stream:
         stream.write(image.getvalue())
     return path
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from chirplet.sweep.plan.plan import Plan
 from chirplet.sweep.result.best import front, ranking
 from chirplet.sweep.result.standing import feasible
-from chirplet.system.atomic_io import whole_file
+from chirplet.system.atomic_io import atomic_file
 from chirplet.system.escaping import csv_cell
 
 STATES = {
@@ -146,7 +146,7 @@ def _write(rows: Sequence[dict[str, Any]], columns: Sequence[str], path: Path) -
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([_cell(row[name]) for name in columns] for row in rows)
-    with whole_file(path) as stream:
+    with atomic_file(path) as stream:
         # What a trial failed of may be told in any bytes.
         stream.write(text.getvalue().encode(errors="backslashreplace"))
 

@@ -58,8 +58,8 @@ def log_scale(low: float, high: float) -> Scale:
         ticks = [tick for tick in ticks if low <= tick <= high]
     ticks = ticks[:: math.ceil(len(ticks) / 6)] if len(ticks) > 1 else sorted({low, high})
     room = 0.5 if low == high else 0.0
-    labelled = {math.log10(tick): f"{tick:,.10g}" for tick in ticks}
-    return Scale(math.log10, math.log10(low) - room, math.log10(high) + room, labelled)
+    labeled = {math.log10(tick): f"{tick:,.10g}" for tick in ticks}
+    return Scale(math.log10, math.log10(low) - room, math.log10(high) + room, labeled)
 
 
 def cut(texts: Sequence[str], length: int = 18) -> list[str]:

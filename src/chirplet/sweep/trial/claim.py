@@ -25,7 +25,7 @@ FAILURE = "failure"
 KNOWN = "known"
 """User attribute of a trial that tries a point of the plan's: which one."""
 
-MOST_DEATHS = 2
+MOST_CRASHES = 2
 """Workers that a trial may cost, while those that started them live, before it counts as failed."""
 
 
@@ -74,7 +74,7 @@ class Claims:
             for trial in running:
                 lease = Lease.read(trial.user_attrs)
                 if self.watch.has_run_out(trial.number, lease):
-                    return self._take(trial._trial_id, 0 if lease is None else lease.deaths)
+                    return self._take(trial._trial_id, 0 if lease is None else lease.crashes)
             waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
             if len(trials) - len(waiting) >= self.plan.n_trials:
                 return Nothing.YET if running else Nothing.ANY_MORE
@@ -113,7 +113,7 @@ class Claims:
             if lease is not None:
                 self._set(trial_id, replace(lease, owner=None))
 
-    def bury(self, pid: int, message: str) -> bool:
+    def fail_worker(self, pid: int, message: str) -> bool:
         """Tell that a worker of this machine died on its own: its trial is run once more, and fails the second time.
 
         Returns:
@@ -128,14 +128,14 @@ class Claims:
                 if (lease.owner.host, lease.owner.pid) != (self.owner.host, pid):
                     continue
                 held = True
-                dead = replace(lease, owner=None, deaths=lease.deaths + 1)
-                self._set(trial._trial_id, dead)
-                if dead.deaths >= MOST_DEATHS:
+                exited = replace(lease, owner=None, crashes=lease.crashes + 1)
+                self._set(trial._trial_id, exited)
+                if exited.crashes >= MOST_CRASHES:
                     self.storage.set_trial_user_attr(trial._trial_id, FAILURE, message)
                     self.study.tell(trial.number, state=TrialState.FAIL)
         return held
 
-    def _take(self, trial_id: int, deaths: int) -> Trial:
+    def _take(self, trial_id: int, crashes: int) -> Trial:
         number = self.storage.get_trial_number_from_id(trial_id)
         trial = Trial(self._seeded(number), trial_id)
         if set(self.plan.space) - set(trial.params):
@@ -145,7 +145,7 @@ class Claims:
         for name, distribution in self.plan.space.items():
             _suggest(trial, name, distribution)
         # Last, so that a trial with a lease has all its parameters.
-        self._set(trial_id, Lease(self.owner, 0, deaths))
+        self._set(trial_id, Lease(self.owner, 0, crashes))
         return trial
 
     def _new(self, trials: Sequence[FrozenTrial]) -> int:

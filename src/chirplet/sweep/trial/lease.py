@@ -54,7 +54,7 @@ class Lease:
 
     owner: Owner | None
     beat: int
-    deaths: int
+    crashes: int
 
     @classmethod
     def read(cls, user_attrs: dict[str, Any]) -> Self | None:

@@ -95,7 +95,7 @@ class Pool:
             reason += " (out of memory?)" if code == -signal.SIGKILL else ""
         else:
             reason = next(reversed(process.said()), f"exit code {code}")
-        had_trial = claims.bury(process.popen.pid, reason)
+        had_trial = claims.fail_worker(process.popen.pid, reason)
         crashes = 0 if had_trial else process.crashes + 1
         if crashes > 1:
             raise SweepError(f"workers die before they have a trial: {reason}")

@@ -116,9 +116,9 @@ class Worker:
             lost.set()
         if error is not None:
             return claim.failed(error)
-        return self._judged(done, folder)
+        return self._evaluated(done, folder)
 
-    def _judged(self, done: JobReturn, folder: Path) -> Result:
+    def _evaluated(self, done: JobReturn, folder: Path) -> Result:
         artifact = folder / "artifact"
         attributes: dict[str, Any] = {}
         metrics: dict[str, float] = {}

@@ -1,0 +1,79 @@
+"""Records of older schemas, read with the names of today.
+
+Schema 1 (July to November 2026) had other names for keys of `cost`, `training`, `settings` and `config`, and for the
+file of a label-only baseline's predictions.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+BASELINE_PREDICTIONS_1 = "control.parquet"
+"""Schema 1's name of the predictions of a label-only baseline."""
+
+_KEYS = {
+    "beside": "compared_with",
+    "control": "label_only_baseline",
+    "curve_tweets": "curve_texts",
+    "evidence_tweets": "calibration_texts",
+    "feed_forward": "intermediate_size",
+    "kept": "excluded_layers",
+    "labelled": "labeled",
+    "repeat": "reproduce",
+    "sensitivity_tweets": "sensitivity_texts",
+    "times_tweets_per_s": "times_texts_per_s",
+    "transfer": "unlabeled_files",
+    "transfer_column": "unlabeled_column",
+    "transfer_encoding": "unlabeled_encoding",
+    "tweets": "texts",
+    "tweets_per_s": "texts_per_s",
+    "tweets_timed": "texts_timed",
+    "views": "augmentations_per_text",
+}
+_KEYS_OF = {
+    "cut": {"depth": "num_layers"},
+    "shape": {"width": "hidden_size"},
+    "quantizer": {"tweets": "calibration_texts"},
+    "texts": {
+        "transfer": "unlabeled",
+        "transfer_files": "unlabeled_files",
+        "transfer_left_out": "unlabeled_left_out",
+        "views": "augmented",
+    },
+}
+"""By the key that holds a mapping: names in it that are others than elsewhere."""
+_CLEANINGS = {"seed": "original_study"}
+
+
+def migrated(content: Any) -> Any:
+    """A record as JSON has it, with the names of the present schema; one that is not of schema 1 as it is."""
+    if not (isinstance(content, dict) and content.get("schema_version") == 1):
+        return content
+    record = content | {name: _renamed(content[name]) for name in ("cost", "training", "settings") if name in content}
+    record["schema_version"] = 2
+    if isinstance(content.get("config"), dict):
+        record["config"] = _configuration(content["config"])
+    if isinstance(content.get("cleaning"), str):
+        record["cleaning"] = _CLEANINGS.get(content["cleaning"], content["cleaning"])
+    return record
+
+
+def _configuration(config: dict[str, Any]) -> dict[str, Any]:
+    """Groups whose names users choose, and `data`, whose keys did not change, stay as they are."""
+    groups = {name: _renamed(config[name], name) for name in ("stage", "pruner", "quantizer") if name in config}
+    for name in ("model", "student", "teacher"):
+        model = config.get(name)
+        if isinstance(model, dict):
+            groups[name] = _renamed(model)
+            if isinstance(model.get("cleaning"), str):
+                groups[name]["cleaning"] = _CLEANINGS.get(model["cleaning"], model["cleaning"])
+    return {_KEYS.get(name, name): groups.get(name, value) for name, value in config.items()}
+
+
+def _renamed(value: Any, holder: str = "") -> Any:
+    if isinstance(value, list):
+        return [_renamed(item, holder) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    names = _KEYS | _KEYS_OF.get(holder, {})
+    pairs = ((names.get(key, key), item) for key, item in value.items())
+    return {name: _renamed(item, name) for name, item in pairs}
