@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from chirplet.module.quantized import distances
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
 
 from chirplet.data.batching.tokens import Tokens
-from chirplet.evaluation.evaluator import Quality
+from chirplet.evaluation.evaluator import Quality, distances
 from chirplet.model.family.base import encoder_layers
 from chirplet.quantizer.base import Calibration, Quantizer
 from chirplet.quantizer.mixed_precision.search import fewest_excluded, sensitivities
