@@ -59,8 +59,11 @@ def test_own_tweets_an_own_model_and_an_own_method(checkout):
 
 
 def test_every_option_is_named():
-    table = TEXT.partition("## What there is")[2].partition("## ")[0]
+    table = TEXT.partition("## Options")[2].partition("## ")[0]
     for group in (
+        "task",
+        "callback",
+        "logger",
         "stage",
         "chain",
         "model",
