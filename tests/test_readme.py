@@ -19,7 +19,7 @@ FEW = ["trainer=debug", "stage.measure_cost=false", "logger=none", "callback=non
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
-    """The code with the README's files added, the sample as tweets.csv, and a small checkpoint."""
+    """The code with the README's files added, the sample as texts.csv, and a small checkpoint."""
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("src/chirplet/pruner", "conf/model", "conf/pruner"):
         (folder / name).mkdir(parents=True)
@@ -27,7 +27,7 @@ def checkout(tmp_path_factory) -> Path:
         if path != "command":
             (folder / path).write_text(content, encoding="utf-8")
     tiny_bert(folder / "checkpoints" / "mine")
-    (folder / "tweets.csv").write_bytes(SAMPLE.read_bytes())
+    (folder / "texts.csv").write_bytes(SAMPLE.read_bytes())
     return folder
 
 
