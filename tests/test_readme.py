@@ -1,10 +1,11 @@
-"""The examples of the README work as they stand there."""
+"""The examples of the README work as they stand there; README and manual name only keys and files that exist."""
 
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from checkpoints import tiny_bert
 from chirplet.artifact.artifact import Artifact
@@ -39,6 +40,10 @@ def run(checkout: Path, *overrides: str) -> str:
     return done.stdout
 
 
+def test_the_readme_is_short():
+    assert len(TEXT.splitlines()) <= 250
+
+
 def test_there_are_four_of_at_most_twenty_lines():
     assert len(EXAMPLES) == 4
     assert all(len(content.splitlines()) <= 20 for content in EXAMPLES.values())
@@ -59,8 +64,11 @@ def test_own_tweets_an_own_model_and_an_own_method(checkout):
 
 
 def test_every_option_is_named():
-    table = TEXT.partition("## What there is")[2].partition("## ")[0]
+    table = TEXT.partition("## Options")[2].partition("## ")[0]
     for group in (
+        "task",
+        "callback",
+        "logger",
         "stage",
         "chain",
         "model",
@@ -75,3 +83,67 @@ def test_every_option_is_named():
         row = next(line for line in table.splitlines() if line.startswith(f"| `{group}` |"))
         for path in (CONF / group).glob("[!_]*.yaml"):
             assert f"`{path.stem}`" in row, (group, path.stem)
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name not in {"hydra", "experiment"})
+
+
+def keys_below(values: object, prefix: str) -> set[str]:
+    """Every dotted key in nested mappings, those of whole mappings too."""
+    if not isinstance(values, dict):
+        return set()
+    return {f"{prefix}{key}" for key in values}.union(
+        *(keys_below(value, f"{prefix}{key}.") for key, value in values.items())
+    )
+
+
+def known_keys() -> set[str]:
+    found = keys_below(yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8")), "")
+    for group in {*GROUPS} - {"search"}:
+        for path in (CONF / group).glob("*.yaml"):
+            found |= keys_below(yaml.safe_load(path.read_text(encoding="utf-8")), f"{group}.")
+    sweeper = CONF / "hydra" / "sweeper" / "optuna.yaml"
+    found |= keys_below(yaml.safe_load(sweeper.read_text(encoding="utf-8")), "hydra.sweeper.")
+    return found | {key.replace("model.", "student.", 1) for key in found if key.startswith("model.")}
+
+
+def code_of(page: Path) -> str:
+    """Code blocks and code spans of a page."""
+    text = page.read_text(encoding="utf-8").replace("stage.learnin_rate", "")
+    return "\n".join(re.findall(r"```.*?```|`[^`\n]+`", text, re.DOTALL))
+
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+
+
+@every_page
+def test_keys_exist(page):
+    code, sections = code_of(page), "|".join([*GROUPS, "student", r"hydra\.sweeper"])
+    files = {"model.onnx", "model.safetensors"}
+    named = set(re.findall(rf"(?<![\w./-])((?:{sections})(?:\.[a-z_0-9]+)+)(?![\w/.])", code)) - files
+    named |= set(re.findall(r"(?:run\.py |DIR |`)([a-z_]+)=", code))
+    assert sorted(named - known_keys() - {*GROUPS, "experiment"}) == []
+
+
+@every_page
+def test_options_exist(page):
+    chosen = re.findall(r"(?<![\w./@-])(\w+(?:/\w+)*)(?:@\w+)?=([a-z]\w*)(?![\w(./])", code_of(page))
+    options = {f"{group}/{name}" for group, name in chosen if group in {*GROUPS, "experiment", "hydra/sweeper/pruner"}}
+    own = {"model/mine", "pruner/chance", "experiment/tuned"}
+    assert sorted(option for option in options - own if not (CONF / f"{option}.yaml").is_file()) == []
+
+
+@every_page
+def test_links_and_paths_exist(page):
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        file, _, heading = link.partition("#")
+        if "://" not in link:
+            target = page.parent / file if file else page
+            assert target.exists(), link
+            headings = re.findall(r"^#+ (.+)$", target.read_text("utf-8"), re.MULTILINE) if heading else [""]
+            assert heading in {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}, link
+    paths = re.findall(r"`(?:python )?((?:src|tests|conf|benchmarks|docs|\.ci)/[\w./-]+)[^`\n]*`", text)
+    own = {"conf/model/mine.yaml", "conf/GROUP/NAME.yaml", "src/chirplet/GROUP/NAME.py", "conf/chain/NAME.yaml"}
+    assert [path for path in paths if path not in own and not (ROOT / path).exists()] == []
