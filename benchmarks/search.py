@@ -1,8 +1,8 @@
 """What the search of `search=finetune` is worth: how long it takes, and its best settings against the default ones.
 
 `python benchmarks/search.py` runs `python run.py -m search=finetune` on the default data, and then trains with what it
-found and with the defaults, interleaved, with seeds that the search has not seen; each seed splits the texts anew. All are
-judged on validation. `--quick` searches with two trials and compares with one seed.
+found and with the defaults, interleaved, with seeds new to the search; each seed splits the texts anew. All are
+evaluated on validation. `--quick` searches with two trials and compares with one seed.
 """
 
 import argparse

@@ -25,6 +25,7 @@ from chirplet.config.schema import bind, validate
 from chirplet.sweep.plan.composing import Job, quoted
 from chirplet.sweep.plan.settings import SweepSettings
 from chirplet.sweep.plan.storage import open_storage
+from hydra_plugins.chirplet_sweeper.sweeper import check
 from places import CONF, ROOT
 
 APP = Path(__file__).parent / "sweep" / "toy" / "app.py"
@@ -133,7 +134,7 @@ def composed(*overrides: str) -> Iterator[Job]:
         with initialize_config_dir(config_dir=str(CONF), version_base="1.3", job_name="run"):
             hydra = GlobalHydra.instance().hydra
             config = hydra.compose_config("config", list(overrides), RunMode.MULTIRUN, with_log_configuration=False)
-            yield Job(HydraContext(hydra.config_loader, Callbacks()), lambda cfg: None, config, lambda cfg: None)
+            yield Job(HydraContext(hydra.config_loader, Callbacks()), lambda cfg: None, config, check)
     finally:
         Singleton.set_state(state)
 

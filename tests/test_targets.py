@@ -10,7 +10,7 @@ from pytorch_lightning.loggers import Logger
 from chirplet.cli.binding import parse
 from chirplet.cli.experiment import run_of
 from chirplet.config.schema import ALLOWED_PACKAGES, Foreign, bind
-from chirplet.stage.fit.fit import _callbacks
+from chirplet.stage.fit.callbacks import training_callbacks
 from chirplet.stage.run.loggers import open_loggers
 from chirplet.sweep.plan.study import make_pruner
 from chirplet.system.error import ConfigError
@@ -164,14 +164,14 @@ def test_loggers_and_callbacks_of_another_kind_are_refused_where_they_are_built(
         compose_config("logger=none", f"+logger.mine._target_={right}", f"+callback.mine._target_={right}")
     )
     run = run_of(experiment, tmp_path, {})
-    assert any(isinstance(made, LearningRateMonitor) for made in _callbacks(run, tmp_path, validates=True))
+    assert any(isinstance(made, LearningRateMonitor) for made in training_callbacks(run, tmp_path, validates=True))
     told = rf"^logger\.mine\._target_: got '{right}', should name a Logger$"
     with pytest.raises(ConfigError, match=told), open_loggers(run, "finetune"):
         pass
     wrong = "pytorch_lightning.loggers.CSVLogger"
     run = run_of(parse(compose_config(f"+callback.mine._target_={wrong}")), tmp_path, {})
     with pytest.raises(ConfigError, match=rf"^callback\.mine\._target_: got '{wrong}', should name a Callback$"):
-        _callbacks(run, tmp_path, validates=True)
+        training_callbacks(run, tmp_path, validates=True)
 
 
 @pytest.mark.parametrize("target", ["optuna.samplers.TPESampler", "torch.nn.Linear", "optuna.storages.RDBStorage"])

@@ -29,7 +29,8 @@ def test_a_student(tmp_path):
     assert record.training["label_only_baseline"]["test"] == old["training"]["control"]["test"]
     assert record.training["texts"] == {"labeled": 2876, "unlabeled": 0, "augmented": 0}
     assert record.settings["label_only_baseline"] is True
-    assert record.settings["cut"] == {"layers": "lower", "num_layers": None, "intermediate_size": None, "pretrained": True}
+    cut = {"layers": "lower", "num_layers": None, "intermediate_size": None, "pretrained": True}
+    assert record.settings["cut"] == cut
     assert record.metrics == old["metrics"] and record.id == old["id"]
 
 

@@ -9,7 +9,7 @@ import pytest
 from chirplet.cli.binding import parse
 from chirplet.cli.unused_overrides import ignored
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(

@@ -12,18 +12,18 @@ from omegaconf import DictConfig
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
 INTERRUPTED = 130
-# Hydra would print reports of its own, of several lines; `fail` tells each error in one.
-WANTS_TRACEBACK = "HYDRA_FULL_ERROR" in os.environ
-os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+FULL_ERROR = "HYDRA_FULL_ERROR"
+"""Set by users who want tracebacks; set by `main` for Hydra, whose own reports have several lines."""
+_wants_traceback = False
 
 
 def fail(error: Exception) -> NoReturn:
-    """Tell an error of the user's in one line and end with its exit code; any other is raised."""
+    """Print an error of the user's on one line and end with its exit code; raise any other."""
     from chirplet.system.error_messages import explain
     from chirplet.system.escaping import terminal
 
     told = explain(error)
-    if told is None or WANTS_TRACEBACK:
+    if told is None or _wants_traceback:
         raise error
     message, exit_code = told
     sys.stderr.writelines(f"error: {line}\n" for line in terminal(message).splitlines())
@@ -52,6 +52,9 @@ def launch(cfg: DictConfig) -> float | None:
 
 def main() -> None:
     """Run, and turn an error of the user's into one line and an exit code."""
+    global _wants_traceback
+    _wants_traceback = FULL_ERROR in os.environ
+    os.environ.setdefault(FULL_ERROR, "1")
     try:
         if any(argument.startswith("reproduce=") for argument in sys.argv[1:]):
             from chirplet.cli.reproduce.choices import expanded

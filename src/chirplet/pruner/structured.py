@@ -20,7 +20,7 @@ class Structured(Pruner):
     """What is kept; null is all.
 
     `layers` counts the lowest, which carry over best (arXiv 2305.15032), or lists indices from 0. `intermediate_size`
-    counts the neurons of each layer, `heads` its attention heads; which ones is decided by their importance on train texts.
+    counts the neurons of each layer, `heads` its attention heads; the least important on train texts go.
     """
 
     layers: Count | Annotated[list[Index], Field(min_length=1)] | None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class OpenVinoInt8(Quantizer):
-    """`calibration_texts` of train give the ranges; `smooth_quant_alpha` is the share of an outlier moved to the weights."""
+    """`calibration_texts` of train give the ranges; `smooth_quant_alpha` is an outlier's share moved to the weights."""
 
     calibration_texts: Count
     smooth_quant_alpha: Probability

@@ -8,7 +8,6 @@ from safetensors.torch import load_file, save_file
 
 from artifacts import tiny_artifact
 from checkpoints import TEXTS, tiny_bert
-from chirplet import distiller
 from chirplet.artifact.artifact import PROBE, Artifact
 from chirplet.data.base import Examples
 from chirplet.data.batching.tokens import tokenize
@@ -17,6 +16,7 @@ from chirplet.quantizer.onnx_int8 import OnnxInt8
 from chirplet.runtime.predictor import load
 from chirplet.runtime.pytorch import load_model
 from chirplet.runtime.tokenizer import open_tokenizer
+from chirplet.stage.distillation import teacher_logits as module
 from chirplet.stage.distillation.teacher_logits import teacher_logits
 
 ASK = {"batch_size": 4, "accelerator": "cpu", "threads": None}
@@ -40,7 +40,7 @@ def test_they_are_what_the_artifact_predicts(artifact, tmp_path):
 
 def test_they_are_computed_once_and_mapped(artifact, tmp_path, monkeypatch):
     first = teacher_logits(artifact, examples(TEXTS), tmp_path, **ASK)
-    monkeypatch.setattr(distiller.teacher, "open_runtime", None)
+    monkeypatch.setattr(module, "open_runtime", None)
     again = teacher_logits(artifact, examples(TEXTS), tmp_path, **ASK)
     assert isinstance(again, np.memmap)
     np.testing.assert_array_equal(first, again)
@@ -73,8 +73,8 @@ def test_what_computes_otherwise_has_other_files(artifact, tmp_path, monkeypatch
     """Batches of other sizes, and a machine with other numbers."""
     teacher_logits(artifact, examples(TEXTS), tmp_path, **ASK)
     teacher_logits(artifact, examples(TEXTS), tmp_path, **ASK | {"batch_size": 8})
-    native = distiller.teacher.bf16_is_native
-    monkeypatch.setattr(distiller.teacher, "bf16_is_native", lambda device: not native(device))
+    native = module.bf16_is_native
+    monkeypatch.setattr(module, "bf16_is_native", lambda device: not native(device))
     teacher_logits(artifact, examples(TEXTS), tmp_path, **ASK)
     assert len(list(tmp_path.glob("logits/*.npy"))) == 3
 
