@@ -31,7 +31,7 @@ def run(cfg: DictConfig) -> float | None:
     output_dir = Path(hydra.runtime.output_dir)
     key, folder = ("run", output_dir) if hydra.mode == RunMode.RUN else ("sweep", Path(hydra.sweep.dir))
     with interruptible(output_dir, f"hydra.{key}.dir={folder}"):
-        if cfg.repeat is not None:
+        if cfg.reproduce is not None:
             from chirplet.cli.reproduce.reproduce import reproduce
 
             return reproduce(cfg, output_dir, overrides)

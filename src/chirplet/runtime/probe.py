@@ -173,7 +173,7 @@ def otherwise(folder: Path, probe: Probe, distance: float) -> ModelError:
 
 
 def _parents(folder: Path) -> str:
-    """What `repeat` must be given besides, by the stage in the record."""
+    """What `reproduce` must be given besides, by the stage in the record."""
     try:
         stage: Any = json.loads((folder / RECORD).read_text(encoding="utf-8")).get("stage")
     except (OSError, ValueError, AttributeError):

@@ -89,7 +89,7 @@ def test_a_fine_tuned_run_is_repeated_to_the_bit(place, tmp_path, capsys):
     """From the record alone: of the artifact there is nothing else."""
     original = Artifact.open(place.tuned).record
     alone = changed_record(place.tuned, tmp_path / "alone", lambda record: record.update(overrides=None))
-    again = place.repeat(alone, tmp_path / "out", *place.files).record
+    again = place.reproduce(alone, tmp_path / "out", *place.files).record
     assert (again.id, again.metrics) == (original.id, original.metrics)
     assert again.config == original.config | {"logger": again.config["logger"]}
     assert original.config["logger"] != again.config["logger"], "loggers are the user's affair"
@@ -100,7 +100,7 @@ def test_a_fine_tuned_run_is_repeated_to_the_bit(place, tmp_path, capsys):
 
 
 def test_what_is_changed_is_told_with_every_figure_that_moved(place, tmp_path, capsys):
-    again = place.repeat(place.tuned, tmp_path / "out", *place.files, "seed=8", "stage.evaluate_train=false").record
+    again = place.reproduce(place.tuned, tmp_path / "out", *place.files, "seed=8", "stage.evaluate_train=false").record
     original = Artifact.open(place.tuned).record
     assert again.seed == 8 and again.settings["learning_rate"] == 3e-3
     told = capsys.readouterr().out
@@ -113,17 +113,17 @@ def test_a_quantized_run_wants_its_own_parent(place, tmp_path):
     plain = ["stage.sensitivity_texts=16"]
     quantized = place.run("int8", "stage=quantize", f"artifact={place.tuned}", "data.val_fraction=0.2", *plain)
     data = f"data.train={SAMPLE}"
-    again = place.repeat(quantized, tmp_path / "out", data, f"artifact={place.tuned}").record
+    again = place.reproduce(quantized, tmp_path / "out", data, f"artifact={place.tuned}").record
     original = Artifact.open(quantized).record
     assert (again.id, again.metrics, again.config) == (original.id, original.metrics, original.config)
     with pytest.raises(UserError) as missing:
-        place.repeat(quantized, tmp_path / "none", data)
+        place.reproduce(quantized, tmp_path / "none", data)
     parent = original.parent[:12]
     assert str(missing.value) == (
         f"artifact: is missing; give artifact=DIR: 'artifact' of stage=finetune, whose id begins with {parent}"
     )
     with pytest.raises(UserError) as wrong:
-        place.repeat(quantized, tmp_path / "wrong", data, f"artifact={quantized}")
+        place.reproduce(quantized, tmp_path / "wrong", data, f"artifact={quantized}")
     assert str(wrong.value).endswith(f"has the id {original.id[:12]}, should be {parent}, as in the record")
     assert not (tmp_path / "none").exists() and not (tmp_path / "wrong").exists()
 
@@ -140,20 +140,20 @@ def test_a_distilled_run_wants_its_teacher_and_tweets(place, tmp_path):
         "stage.cut.num_layers=1",
     )
     given = [f"data.train={SAMPLE}", f"teacher={place.tuned}", f"unlabeled_files={place.unlabeled_files}"]
-    again = place.repeat(distilled, tmp_path / "out", *given).record
+    again = place.reproduce(distilled, tmp_path / "out", *given).record
     original = Artifact.open(distilled).record
     assert (again.id, again.metrics, again.config) == (original.id, original.metrics, original.config)
     assert again.training["label_only_baseline"]["test"] == original.training["label_only_baseline"]["test"]
     with pytest.raises(UserError) as missing:
-        place.repeat(distilled, tmp_path / "none", given[0])
+        place.reproduce(distilled, tmp_path / "none", given[0])
     assert str(missing.value).splitlines() == [
         f"teacher: is missing; give teacher=DIR: {original.parent[:12]} (of stage=finetune)",
         "unlabeled_files: is missing; give unlabeled_files=FILE: more.csv",
     ]
     with pytest.raises(UserError, match=r"^unlabeled_files: got texts\.csv, should be the record's file: more\.csv$"):
-        place.repeat(distilled, tmp_path / "wrong", *given[:2], f"unlabeled_files={SAMPLE}")
+        place.reproduce(distilled, tmp_path / "wrong", *given[:2], f"unlabeled_files={SAMPLE}")
     with pytest.raises(UserError, match=f"^teacher: got {original.id[:12]}, should be {original.parent[:12]}"):
-        place.repeat(distilled, tmp_path / "wrong", given[0], f"teacher={distilled}", given[2])
+        place.reproduce(distilled, tmp_path / "wrong", given[0], f"teacher={distilled}", given[2])
 
 
 def test_a_student_of_its_own_and_a_step_of_a_chain(place, tmp_path):
@@ -176,16 +176,16 @@ def test_a_student_of_its_own_and_a_step_of_a_chain(place, tmp_path):
         execute(compose("config", overrides=overrides), chain, overrides)
     student, teacher = chain / "b" / "artifact", chain / "a" / "artifact"
     given = [f"data.train={SAMPLE}", f"teacher={teacher}", f"student.name_or_path={place.encoder}"]
-    again = place.repeat(student, tmp_path / "out", *given).record
+    again = place.reproduce(student, tmp_path / "out", *given).record
     assert (again.id, again.max_length) == (Artifact.open(student).record.id, 32)
     with pytest.raises(UserError, match=r"^student\.name_or_path: the record has 'encoder' by its name alone; give"):
-        place.repeat(student, tmp_path / "none", *given[:2])
+        place.reproduce(student, tmp_path / "none", *given[:2])
 
 
 def test_what_must_be_given_and_is_not_the_same_is_told(place, tmp_path):
     def told(*own: str) -> str:
         with pytest.raises(UserError) as caught:
-            place.repeat(place.tuned, tmp_path / "out", *own)
+            place.reproduce(place.tuned, tmp_path / "out", *own)
         return str(caught.value)
 
     data, model = place.files
@@ -244,7 +244,7 @@ def test_a_record_from_a_stranger_runs_nothing_and_reads_nothing(place, tmp_path
 
     strange = changed_record(place.tuned, tmp_path / "strange", change)
     with pytest.raises(Exception) as caught:
-        place.repeat(strange, tmp_path / "out", *place.files[0 if key != "data.train" else 1 :])
+        place.reproduce(strange, tmp_path / "out", *place.files[0 if key != "data.train" else 1 :])
     told = explain(caught.value)
     assert told is not None and told[1] == 2 and "\n" not in told[0]
     assert key in told[0] and line in told[0]
@@ -257,7 +257,7 @@ def test_what_a_record_cannot_hold_is_given_again(place, tmp_path):
 
     alone = changed_record(place.tuned, tmp_path / "alone", change)
     mine = ["+callback.mine._target_=pytorch_lightning.callbacks.Timer", "+callback.mine.interval=epoch"]
-    again = place.repeat(alone, tmp_path / "out", *place.files, *mine).record
+    again = place.reproduce(alone, tmp_path / "out", *place.files, *mine).record
     assert again.config["callback"]["mine"] == {"_target_": "pytorch_lightning.callbacks.Timer", "interval": "epoch"}
     assert again.id == Artifact.open(place.tuned).record.id
 

@@ -19,7 +19,7 @@ from chirplet.system.error import ArtifactError, ConfigError
 
 
 def reproduce(cfg: DictConfig, output_dir: Path, overrides: Sequence[str]) -> float | None:
-    """Repeat the run that made the artifact `cfg.repeat`; its objective.
+    """Repeat the run that made the artifact `cfg.reproduce`; its objective.
 
     Args:
         cfg: composed of `overrides`.
@@ -31,7 +31,7 @@ def reproduce(cfg: DictConfig, output_dir: Path, overrides: Sequence[str]) -> fl
         ArtifactError: there is no such artifact, or a parent is another one.
         DataError: the data is not the record's.
     """
-    folder = Path(cfg.repeat).expanduser()
+    folder = Path(cfg.reproduce).expanduser()
     record = Artifact.open(folder).record
     chosen = choices(record)
     given = [override for override in overrides if override not in chosen and not override.startswith("reproduce=")]

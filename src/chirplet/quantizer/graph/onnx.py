@@ -244,10 +244,10 @@ def filled_attention(attention: Any, names: Names) -> Attention:
     rows = torch.stack([_is_filled(part) for part in parts] + [(output.weight != 0).any(dim=0)])
     filled = rows.any(dim=0).view(heads, size).any(dim=0)
     filled[0] = True
-    excluded = filled.repeat(heads).nonzero().flatten()
-    query, key, value = ({names[part]: _rows_of(part, excluded)} for part in parts)
-    narrow = _linear(output.weight[:, excluded], output.bias)
-    return Attention(query, key, value, {names[output]: narrow}, heads, len(excluded) // heads, size**-0.5)
+    kept = filled.repeat(heads).nonzero().flatten()
+    query, key, value = ({names[part]: _rows_of(part, kept)} for part in parts)
+    narrow = _linear(output.weight[:, kept], output.bias)
+    return Attention(query, key, value, {names[output]: narrow}, heads, len(kept) // heads, size**-0.5)
 
 
 def _is_filled(layer: nn.Linear) -> torch.Tensor:
@@ -256,8 +256,8 @@ def _is_filled(layer: nn.Linear) -> torch.Tensor:
     return filled if layer.bias is None else filled | (layer.bias != 0)
 
 
-def _rows_of(layer: nn.Linear, excluded: torch.Tensor) -> nn.Linear:
-    return _linear(layer.weight[excluded], None if layer.bias is None else layer.bias[excluded])
+def _rows_of(layer: nn.Linear, kept: torch.Tensor) -> nn.Linear:
+    return _linear(layer.weight[kept], None if layer.bias is None else layer.bias[kept])
 
 
 def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:

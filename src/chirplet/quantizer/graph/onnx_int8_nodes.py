@@ -80,8 +80,8 @@ class Int8(Arithmetic):
     def rows(self, name: str, table: NDArray[np.float32], operation: str, *which: str) -> str:
         if name in self.excluded:
             half = self.node(operation, self.constant(f"{name}.weight", table.astype(np.float16)), *which)
-            excluded: str = self.node("Cast", half, to=TensorProto.FLOAT)
-            return excluded
+            kept: str = self.node("Cast", half, to=TensorProto.FLOAT)
+            return kept
         return self.rounded_rows(name, table, operation, *which)
 
     def rounded_rows(self, name: str, table: NDArray[np.float32], operation: str, *which: str) -> str:
