@@ -145,7 +145,7 @@ class TestTrainer:
 class TestCount:
     def test_it_is_torchs_and_the_asking_process_has_not_imported_torch(self, tmp_path):
         code = (
-            "import sys; from pathlib import Path; from chirplet.sweep import gpus; gpus.DRIVERS = (Path('/'),); "
+            "import sys; from pathlib import Path; from chirplet.sweep.trial import gpus; gpus.DRIVERS = (Path('/'),); "
             "print(gpus.gpu_count(), 'torch' in sys.modules)"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

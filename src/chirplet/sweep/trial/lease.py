@@ -50,7 +50,7 @@ class Owner:
 
 @dataclass(frozen=True)
 class Lease:
-    """An owner's hold on a trial; `owner` is None where it was given back. `deaths` are workers the trial has cost."""
+    """An owner's hold on a trial; `owner` is None where it was given back. `crashes` are workers the trial has cost."""
 
     owner: Owner | None
     beat: int
@@ -63,7 +63,7 @@ class Lease:
         if plain is None:
             return None
         owner = plain["owner"]
-        return cls(None if owner is None else Owner(**owner), plain["beat"], plain["deaths"])
+        return cls(None if owner is None else Owner(**owner), plain["beat"], plain["crashes"])
 
     def plain(self) -> dict[str, Any]:
         """As it is stored."""
