@@ -20,7 +20,14 @@ from typing import Any
 
 from measuring import Kept, figure
 
-PRUNERS = ("magnitude", "wanda", "movement", "structured", "vocabulary")
+PRUNERS: dict[str, tuple[str, ...]] = {
+    "magnitude": (),
+    "wanda": (),
+    "movement": (),
+    "structured": ("pruner.layers=4", "pruner.heads=6"),
+    "vocabulary": (),
+}
+"""Each with the overrides that it needs."""
 QUANTIZERS = (
     *("onnx_int8", "openvino_int8", "openvino_int8_weights", "int4_weights"),
     *("torch_int8", "qat", "bf16", "fp16"),
@@ -49,7 +56,7 @@ def plan() -> list[Planned]:
     return [
         Planned("finetune", None, ("stage=finetune", "trainer.max_epochs=2")),
         Planned("distill", "finetune", ("stage=distill", "distiller=[logits,hidden,attention]", *once)),
-        *(Planned(name, "finetune", ("stage=prune", f"pruner={name}", *once)) for name in PRUNERS),
+        *(Planned(name, "finetune", ("stage=prune", f"pruner={name}", *more, *once)) for name, more in PRUNERS.items()),
         *(Planned(name, "finetune", ("stage=quantize", f"quantizer={name}", *once)) for name in QUANTIZERS),
         Planned("quickstart", None, ("chain.settings.epochs=1",)),
     ]

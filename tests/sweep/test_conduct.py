@@ -224,7 +224,7 @@ def searches(tmp_path_factory) -> Searches:
     interrupted = started.end()
     # The rest without workers: each would import torch anew.
     alone = "hydra.sweeper.isolate=false"
-    once = "from chirplet.metric import cost; cost.ROUNDS = 1"
+    once = "from chirplet.evaluation import cost; cost.ROUNDS = 1"
     infeasible = command(*search(encoder, folder, "bounded", alone, *bounded), before=once)
     done, refused = command(*arguments, alone), command(*arguments, "seed=43")
     return Searches(folder, (interrupted.returncode, interrupted.stderr), done, refused, infeasible)
