@@ -13,7 +13,7 @@ from records import LABELS, make_record
 N = 40
 TRUTH = np.arange(N) % 3
 TEXTS = [f"text {i} " + "#tag " * (i % 2) + "@user " * (i % 3) + "http://t.co/x " * (i % 5 == 0) for i in range(N)]
-TEXTS = Examples([f"texts.csv:{i + 1}" for i in range(N)], TEXTS, TRUTH.astype(np.int64), [None] * N)
+EXAMPLES = Examples([f"texts.csv:{i + 1}" for i in range(N)], TEXTS, TRUTH.astype(np.int64), [None] * N)
 
 
 def logits(right: int, truth: np.ndarray) -> np.ndarray:
@@ -43,7 +43,7 @@ def cost(mb: float, ms: float, texts_per_s: float) -> dict[str, Any]:
 
 
 def write_artifact(
-    folder: Path, identity: str, right: dict[str, int], examples: Examples = TEXTS, **changes: Any
+    folder: Path, identity: str, right: dict[str, int], examples: Examples = EXAMPLES, **changes: Any
 ) -> Path:
     """An artifact whose id begins with `identity`, with so many texts right on each split."""
     folder.mkdir(parents=True)

@@ -96,7 +96,7 @@ def test_a_long_text_is_repaired(name: str) -> None:
     assert isinstance(repair(HOSTILE[name](LONG))[0], str)
 
 
-@pytest.mark.parametrize("preset", ["seed", "twitter_roberta"])
+@pytest.mark.parametrize("preset", ["original_study", "twitter_roberta"])
 @pytest.mark.parametrize("name", WRITTEN)
 def test_a_long_text_is_cleaned(name: str, preset: str) -> None:
     assert isinstance(CLEANINGS[preset](WRITTEN[name](LONG)), str)  # type: ignore[index]

@@ -69,7 +69,7 @@ def test_without_test_figures_it_does_not_pretend():
     card = model_card(make_record(metrics=only_val))
     assert "The test split was not read" in card and "errs on 25 of 100 texts of the val split" in card
     nothing = model_card(make_record(metrics={}, cost={}, training={}))
-    assert "judged on no split" in nothing and "None were measured." in nothing and "## Cost" not in nothing
+    assert "evaluated on no split" in nothing and "None were measured." in nothing and "## Cost" not in nothing
     assert "errs on" not in nothing and "model-index" not in nothing
 
 

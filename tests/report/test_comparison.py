@@ -14,7 +14,7 @@ from chirplet.report.candidates import find_artifacts, names_of, open_candidates
 from chirplet.report.comparison import advise, compare, front
 from chirplet.report.comparison_table import as_csv, columns, comparison_table, markdown, notes
 from chirplet.system.error import ArtifactError
-from comparisons import TEXTS, N, ancestor, cost, family, write_artifact
+from comparisons import EXAMPLES, N, ancestor, cost, family, write_artifact
 from records import make_record
 
 
@@ -145,7 +145,7 @@ def test_what_differs_is_told_and_nothing_is_compared(tmp_path):
     write_artifact(tmp_path / "untested", "d", {"val": 30})
     with pytest.raises(ArtifactError, match="'untested' was not judged on test, and others were"):
         compared([first, tmp_path / "untested"])
-    fewer = Examples(TEXTS.row_id[:-1], TEXTS.text[:-1], TEXTS.label[:-1], TEXTS.date[:-1])
+    fewer = Examples(EXAMPLES.row_id[:-1], EXAMPLES.text[:-1], EXAMPLES.label[:-1], EXAMPLES.date[:-1])
     write_artifact(tmp_path / "fewer", "e", {"test": 30}, examples=fewer)
     with pytest.raises(ArtifactError, match=r"'first' and 'fewer' were judged on different test texts .*40 and 39"):
         compared([first, tmp_path / "fewer"])

@@ -10,7 +10,7 @@ import pytest
 from chirplet.report.candidates import open_candidates
 from chirplet.report.comparison import advise, compare
 from chirplet.report.comparison_page import SCRIPT, Texts, _cost_figures, page
-from comparisons import TEXTS, N, cost, family, write_artifact
+from comparisons import EXAMPLES, TEXTS, N, cost, family, write_artifact
 from pages import Reader, browser_dom
 from records import make_record
 
@@ -37,7 +37,7 @@ def read(html: str) -> Reader:
 
 
 def test_it_says_what_to_take_and_why(html):
-    assert "take <b>int8</b>: 4.0 times the\ntweets a second, 4.0 times smaller; its drop on test is 2.50 (" in html
+    assert "take <b>int8</b>: 4.0 times the\ntexts a second, 4.0 times smaller; its drop on test is 2.50 (" in html
 
 
 def test_an_artifact_of_an_unknown_stage_is_drawn_as_every_other(tmp_path):
@@ -114,7 +114,7 @@ def test_without_costs_there_is_no_advice_and_no_figure_of_them(tmp_path):
 
 
 def test_a_handful_of_tweets_is_too_few_for_a_figure_of_calibration(tmp_path):
-    few = TEXTS.take(np.arange(6))
+    few = EXAMPLES.take(np.arange(6))
     folders = [
         write_artifact(tmp_path / name, name, {"test": count}, examples=few) for name, count in (("a", 6), ("b", 5))
     ]

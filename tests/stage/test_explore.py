@@ -36,7 +36,7 @@ def run(compose_config: Any, encoder: Path, tmp_path: Path) -> tuple[Explore, Ru
             f"model.name_or_path={encoder}",
             "model.max_length=32",
             "data=csv",
-            f"data.train={tmp_path / 'examples.csv'}",
+            f"data.train={tmp_path / 'texts.csv'}",
             "data.label_column=label",
             "data.date_column=day",
         )

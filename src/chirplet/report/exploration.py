@@ -65,7 +65,7 @@ def page(seen: Exploration, model: str, cleaning: str) -> str:
         model=model,
         cleaning=cleaning,
         classes=_class_rows(seen),
-        results=_findings(seen.report),
+        findings=_findings(seen.report),
         repairs=_repairs(seen.report),
         length_columns=LENGTH_COLUMNS,
         characters={split: _length_row(lengths) for split, lengths in seen.characters.items()},

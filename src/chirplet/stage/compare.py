@@ -23,8 +23,8 @@ CSV, MARKDOWN, PAGE = "comparison.csv", "comparison.md", "report.html"
 class Compare(Stage):
     """Which artifacts, and what is asked of them; `conf/stage/compare.yaml` tells of each key.
 
-    Figures, intervals and p-values come from the artifacts alone. `data=` is asked for the texts' texts (`texts`) and
-    for what speed is measured on (`measure`), and must be what the artifacts were made from.
+    Figures, intervals and p-values come from the artifacts alone. `data=` gives the texts themselves (`texts`) and those
+    that speed is measured on (`measure`), and must be what the artifacts were made from.
     """
 
     artifacts: str | list[str] | None
@@ -73,7 +73,7 @@ class Compare(Stage):
         from chirplet.data.preparation.prepare import prepare
         from chirplet.stage.run.compatibility import check_data
 
-        without = "" if self.measure else ", or stage.texts=false for a report without the texts' texts"
+        without = "" if self.measure else ", or stage.texts=false for a report without the texts themselves"
         source = candidates[0].record.data.source
         if source != run.data.name:  # before anything is fetched
             raise ArtifactError(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from checkpoints import TWEETS, settings_of, tiny_bert, tiny_roberta
+from checkpoints import TEXTS, settings_of, tiny_bert, tiny_roberta
 from chirplet.data.base import Examples
 from chirplet.data.batching.tokens import CHUNK, cached_tokens, tokenize
 from chirplet.model.loading.load import load_tokenizer
@@ -19,8 +19,8 @@ def tokenizer(tmp_path_factory):
 
 @pytest.fixture
 def tweets() -> Examples:
-    n = len(TWEETS)
-    return Examples([str(i) for i in range(n)], list(TWEETS), np.zeros(n, dtype=np.int64), [None] * n)
+    n = len(TEXTS)
+    return Examples([str(i) for i in range(n)], list(TEXTS), np.zeros(n, dtype=np.int64), [None] * n)
 
 
 def entries(cache: Path) -> set[str]:
@@ -42,7 +42,7 @@ def test_tweets_are_cleaned_first_and_cut_last(tokenizer):
 
 
 def test_more_tweets_than_a_chunk_stay_in_order(tokenizer):
-    texts = [TWEETS[i % len(TWEETS)] for i in range(CHUNK + 5)]
+    texts = [TEXTS[i % len(TEXTS)] for i in range(CHUNK + 5)]
     tokens = tokenize(texts, tokenizer, "none", 32)
     assert len(tokens) == CHUNK + 5
     assert tokens[CHUNK + 4].tolist() == tokenizer(texts[-1], truncation=True, max_length=32)["input_ids"]
@@ -68,7 +68,7 @@ def test_whatever_the_ids_depend_on_makes_a_new_entry(tokenizer, tweets, tmp_pat
     other = load_tokenizer(settings_of(str(tiny_roberta(tmp_path / "roberta")), max_length=32))
     cached_tokens(tweets, tokenizer, "none", 32, tmp_path)
     for changed in (
-        lambda: cached_tokens(tweets, tokenizer, "seed", 32, tmp_path),
+        lambda: cached_tokens(tweets, tokenizer, "original_study", 32, tmp_path),
         lambda: cached_tokens(tweets, tokenizer, "none", 16, tmp_path),
         lambda: cached_tokens(tweets, other, "none", 32, tmp_path),
         lambda: cached_tokens(replace(tweets, text=["x", *tweets.text[1:]]), tokenizer, "none", 32, tmp_path),

@@ -22,8 +22,8 @@ from chirplet.data.preparation.cleaning import CLEANINGS, clean, fingerprint
         ("  a\n\tb  ", "a b"),
     ],
 )
-def test_seed(tweet: str, cleaned: str) -> None:
-    assert clean(tweet, "seed") == cleaned
+def test_original_study(tweet: str, cleaned: str) -> None:
+    assert clean(tweet, "original_study") == cleaned
 
 
 @pytest.mark.parametrize(
@@ -84,8 +84,8 @@ def test_bertweet_words() -> None:
         st.text(max_size=40), st.lists(st.sampled_from(["@", "#", "http", "://", "a", "'s", " ", "RT"])).map("".join)
     )
 )
-def test_seed_keeps_only_its_characters(text: str) -> None:
-    cleaned = clean(text, "seed")
+def test_original_study_keeps_only_its_characters(text: str) -> None:
+    cleaned = clean(text, "original_study")
     assert cleaned == cleaned.lower()
     assert cleaned == " ".join(cleaned.split())
     assert not set(cleaned) & set('#"$%&()*+-/:;<=>[]^_{|}~')
@@ -102,17 +102,17 @@ def test_fingerprints_differ_and_hold_still() -> None:
 
 
 def test_fingerprint_of_bertweet_knows_its_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = fingerprint("bertweet"), fingerprint("seed")
+    before = fingerprint("bertweet"), fingerprint("original_study")
     monkeypatch.setattr("chirplet.data.preparation.cleaning.version", lambda name: "0.0")
     assert fingerprint("bertweet") != before[0]
-    assert fingerprint("seed") == before[1]
+    assert fingerprint("original_study") == before[1]
 
 
 def test_rules_change_only_with_their_version() -> None:
     """If this fails on purpose, raise the preset's number in `cleaning._VERSIONS` and record the new result."""
     probe = "RT @Bob: I can’t… it's #so_good &amp; 100% <3 😀 https://t.co/aB1, @ www.x.y/z!"
-    assert {preset: clean(probe, preset) for preset in ("seed", "twitter_roberta")} == {
-        "seed": "@user i can not it is so good amp 100 3 😀 http , @ http !",
+    assert {preset: clean(probe, preset) for preset in ("original_study", "twitter_roberta")} == {
+        "original_study": "@user i can not it is so good amp 100 3 😀 http , @ http !",
         "twitter_roberta": "RT @user: I can’t… it's #so_good &amp; 100% <3 😀 http, @ http!",
     }
-    assert (fingerprint("seed"), fingerprint("twitter_roberta")) == ("8dd6c1357c97a0b7", "663b5423222e9efa")
+    assert (fingerprint("original_study"), fingerprint("twitter_roberta")) == ("8dd6c1357c97a0b7", "663b5423222e9efa")
