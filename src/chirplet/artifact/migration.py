@@ -59,7 +59,9 @@ def migrated(content: Any) -> Any:
 
 def _configuration(config: dict[str, Any]) -> dict[str, Any]:
     """Groups whose names users choose, and `data`, whose keys did not change, stay as they are."""
-    groups = {name: _renamed(config[name], name) for name in ("stage", "pruner", "quantizer") if name in config}
+    groups: dict[str, Any] = {
+        name: _renamed(config[name], name) for name in ("stage", "pruner", "quantizer") if name in config
+    }
     for name in ("model", "student", "teacher"):
         model = config.get(name)
         if isinstance(model, dict):
@@ -75,5 +77,5 @@ def _renamed(value: Any, holder: str = "") -> Any:
     if not isinstance(value, Mapping):
         return value
     names = _KEYS | _KEYS_OF.get(holder, {})
-    pairs = ((names.get(key, key), item) for key, item in value.items())
+    pairs = ((names.get(str(key), str(key)), item) for key, item in value.items())
     return {name: _renamed(item, name) for name, item in pairs}

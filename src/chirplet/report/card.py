@@ -15,8 +15,8 @@ _METRIC_TYPES = {"accuracy": "accuracy", "f1_macro": "f1", "precision_macro": "p
 
 CLEANING = {
     "none": "the text goes to the tokenizer as it is",
-    "original_study": "contractions written out, URLs and mentions to placeholders, `RT` and `#` dropped, punctuation but "
-    "`!?.,'@` to spaces, lower case",
+    "original_study": "contractions written out, URLs and mentions to placeholders, `RT` and `#` dropped, "
+    "punctuation but `!?.,'@` to spaces, lower case",
     "twitter_roberta": "mentions to `@user`, URLs to `http`",
     "bertweet": "mentions to `@USER`, URLs to `HTTPURL`, emoji to their names",
 }

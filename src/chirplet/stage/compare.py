@@ -23,8 +23,8 @@ CSV, MARKDOWN, PAGE = "comparison.csv", "comparison.md", "report.html"
 class Compare(Stage):
     """Which artifacts, and what is asked of them; `conf/stage/compare.yaml` tells of each key.
 
-    Figures, intervals and p-values come from the artifacts alone. `data=` gives the texts themselves (`texts`) and those
-    that speed is measured on (`measure`), and must be what the artifacts were made from.
+    Figures, intervals and p-values come from the artifacts alone. `data=`, which must be what the artifacts were made
+    from, gives the texts themselves (`texts`) and those that speed is measured on (`measure`).
     """
 
     artifacts: str | list[str] | None

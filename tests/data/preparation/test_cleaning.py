@@ -115,4 +115,4 @@ def test_rules_change_only_with_their_version() -> None:
         "original_study": "@user i can not it is so good amp 100 3 😀 http , @ http !",
         "twitter_roberta": "RT @user: I can’t… it's #so_good &amp; 100% <3 😀 http, @ http!",
     }
-    assert (fingerprint("original_study"), fingerprint("twitter_roberta")) == ("8dd6c1357c97a0b7", "663b5423222e9efa")
+    assert (fingerprint("original_study"), fingerprint("twitter_roberta")) == ("ec9b5f359fa20a81", "663b5423222e9efa")
