@@ -6,7 +6,7 @@ import torch
 from artifacts import tiny_artifact
 from checkpoints import tiny_bert
 from chirplet.distiller.loss.losses import soft_loss
-from chirplet.model.family.parameter_groups import parameter_groups
+from chirplet.model.structure.parameter_groups import parameter_groups
 from chirplet.module.classifier import Optimization
 from chirplet.module.distillation import TEACHER_LOGITS
 from chirplet.module.pruning import Recovery

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from chirplet.model.family.narrowing import narrowed
+from chirplet.model.structure.narrowing import narrowed
 from chirplet.pruner.masking.importance import importances
 from chirplet.pruner.structured import Structured
 from chirplet.system.error import PruningError

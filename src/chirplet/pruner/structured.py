@@ -38,7 +38,7 @@ class Structured(Pruner):
         self.kept(model.config)
 
     def prune(self, model: "PreTrainedModel", evidence: CalibrationData) -> Pruned:
-        from chirplet.model.family.narrowing import narrowed
+        from chirplet.model.structure.narrowing import narrowed
         from chirplet.pruner.masking.importance import importances
         from chirplet.pruner.masking.masks import zeros_of
 

@@ -105,7 +105,7 @@ class Finetune(TrainingStage):
         steps: int,
     ) -> "Classifier":
         from chirplet.model.family.base import word_embeddings
-        from chirplet.model.family.freezing import freeze
+        from chirplet.model.structure.freezing import freeze
         from chirplet.module.classifier import Classifier
 
         model.train()  # Lightning keeps the mode it finds

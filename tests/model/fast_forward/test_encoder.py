@@ -6,8 +6,8 @@ from transformers import AutoModelForSequenceClassification
 
 from checkpoints import tiny_bert, tiny_roberta
 from chirplet.model.family.base import head_logits
-from chirplet.model.family.freezing import freeze
 from chirplet.model.fast_forward.encoder import first_token_states
+from chirplet.model.structure.freezing import freeze
 
 BUILDERS = {"bert": tiny_bert, "roberta": tiny_roberta}
 

@@ -9,7 +9,7 @@ from transformers import AutoModelForSequenceClassification
 
 from checkpoints import tiny_bert, tiny_roberta
 from chirplet.model.family.base import encoder_layers
-from chirplet.model.family.narrowing import narrowed
+from chirplet.model.structure.narrowing import narrowed
 from chirplet.quantizer.graph.onnx import Arithmetic, classifier_graph, fewest_inputs, layer_names
 from chirplet.quantizer.graph.onnx_int8_nodes import Int8, column_scales, rounded
 from chirplet.system.error import QuantizationError

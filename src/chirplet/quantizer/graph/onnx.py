@@ -235,7 +235,7 @@ def filled_attention(attention: Any, names: Names) -> Attention:
     """A layer's attention without what is zero at the same place of all of its heads.
 
     Structured pruning leaves so, since `config.json` has heads that fill the width alone
-    (`chirplet.model.family.narrowing`): scores and context are the same without it.
+    (`chirplet.model.structure.narrowing`): scores and context are the same without it.
     """
     inner, output = attention.self, attention.output.dense
     heads = inner.num_attention_heads

@@ -10,8 +10,8 @@ from chirplet.artifact.artifact import check_folder
 from chirplet.config.schema import Fraction, Index, Probability, existing_file
 from chirplet.data.table.text_io import check_encoding
 from chirplet.distiller.base import Distiller
-from chirplet.model.family.cutting import Cut
 from chirplet.model.pretrained import Pretrained
+from chirplet.model.structure.cutting import Cut
 from chirplet.stage.fit.settings import TrainingStage
 from chirplet.system.error import ArtifactError
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from chirplet.artifact.artifact import RECORD, Ancestor, Artifact, check_free
 from chirplet.data.base import Corpus
-from chirplet.model.family.cutting import Cut, cut_down
 from chirplet.model.loading.checkpoint import Origin
 from chirplet.model.loading.load import LoadedModel, load_model, load_tokenizer
 from chirplet.model.pretrained import Pretrained
+from chirplet.model.structure.cutting import Cut, cut_down
 from chirplet.runtime.open import runtime_of
 from chirplet.stage.output.write_artifact import lineage_of
 from chirplet.stage.run.compatibility import check_data, check_val_untrained

@@ -7,7 +7,7 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 
 from chirplet.data.batching.batches import evaluation_loader, training_loader
-from chirplet.model.family.parameter_groups import parameter_groups
+from chirplet.model.structure.parameter_groups import parameter_groups
 from chirplet.module.classifier import Classifier, Optimization
 from chirplet.module.quantization_aware import QuantizationAware
 from chirplet.pruner.masking.masks import zeros_kept

@@ -41,7 +41,7 @@ class TrainingStage(MeasuringStage, ABC):
 
     def optimization(self, model: "PreTrainedModel", steps: int) -> "Optimization":
         """Parameter groups of what is not frozen in `model`, and the schedule over so many optimizer steps."""
-        from chirplet.model.family.parameter_groups import parameter_groups
+        from chirplet.model.structure.parameter_groups import parameter_groups
         from chirplet.module.classifier import Optimization
 
         groups = parameter_groups(

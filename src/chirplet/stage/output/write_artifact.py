@@ -28,9 +28,9 @@ from chirplet.data.base import Corpus, Split, Tweets
 from chirplet.data.batching.tokens import save_tokenizer
 from chirplet.evaluation.cost import measure
 from chirplet.metric.classification import evaluate
-from chirplet.model.family.freezing import count_trainable
 from chirplet.model.loading.load import LoadedModel
 from chirplet.model.loading.quiet import quiet
+from chirplet.model.structure.freezing import count_trainable
 from chirplet.report.card import model_card
 from chirplet.report.table import control_table, metrics_table, per_class_table
 from chirplet.runtime.base import Runtime, predict_logits

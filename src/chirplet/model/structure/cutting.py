@@ -71,7 +71,7 @@ def cut_down(model: "PreTrainedModel", cut: Cut, seed: int) -> "PreTrainedModel"
     import torch
 
     from chirplet.model.family.base import encoder_layers
-    from chirplet.model.family.narrowing import narrowed
+    from chirplet.model.structure.narrowing import narrowed
 
     width: int = model.config.intermediate_size
     if cut.feed_forward is not None and cut.feed_forward > width:
