@@ -16,7 +16,7 @@ from transformers import BertConfig, BertForSequenceClassification, PreTrainedMo
 
 from chirplet.data.batching.tokens import Tokens
 from chirplet.evaluation.evaluator import Quality
-from chirplet.model.family.base import encoder_layers
+from chirplet.model.family import family_of
 from chirplet.quantizer.base import Calibration, Quantizer
 from chirplet.quantizer.mixed_precision.search import fewest_kept, sensitivities
 from chirplet.quantizer.onnx_int8 import OnnxInt8
@@ -60,9 +60,9 @@ def trained() -> PreTrainedModel:
 @torch.no_grad()
 def plant(model: PreTrainedModel, channel: int, factor: float) -> None:
     """Make a channel large where its readers are its only ones: in attention's values, and before the pooler."""
-    for layer in encoder_layers(model):
+    for layer in family_of(model).layers(model):
         _move(layer.attention.self.value, layer.attention.output.dense, channel, factor)
-    _move(encoder_layers(model)[-1].output.LayerNorm, model.base_model.pooler.dense, channel, factor)
+    _move(family_of(model).layers(model)[-1].output.LayerNorm, model.base_model.pooler.dense, channel, factor)
 
 
 def _move(writer: torch.nn.Module, reader: torch.nn.Linear, channel: int, factor: float) -> None:

@@ -28,19 +28,21 @@ class Attention(Distiller):
 
     def imitation(self, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
         from chirplet.distiller.loss.losses import RelationImitation
+        from chirplet.model.family import family_of
 
         assert teacher is not None
-        depth = teacher.num_hidden_layers
+        taught, teaching = (family_of(config).sizes(config) for config in (student, teacher))
+        depth = teaching.layers
         layer = depth - 1 if self.teacher_layer is None else self.teacher_layer
         if layer >= depth:
             raise ConfigError(
                 f"distiller.attention.teacher_layer: got {layer}, should be less than {depth}, the teacher's layers"
             )
-        heads = teacher.num_attention_heads if self.heads is None else self.heads
-        widths = {"teacher's": teacher.hidden_size, "student's": student.hidden_size}
+        heads = teaching.heads if self.heads is None else self.heads
+        widths = {"teacher's": teaching.hidden_size, "student's": taught.hidden_size}
         for whose, width in widths.items():
             if width % heads:
                 raise ConfigError(
                     f"distiller.attention.heads: got {heads}, which the {whose} width {width} is no multiple of"
                 )
-        return RelationImitation(self.relations, student.num_hidden_layers - 1, layer, heads)
+        return RelationImitation(self.relations, taught.layers - 1, layer, heads)

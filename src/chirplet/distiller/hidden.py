@@ -22,10 +22,12 @@ class Hidden(Distiller):
 
     def imitation(self, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
         from chirplet.distiller.loss.losses import StateImitation
+        from chirplet.model.family import family_of
 
         assert teacher is not None
-        depth, teacher_depth = student.num_hidden_layers, teacher.num_hidden_layers
+        taught, teaching = (family_of(config).sizes(config) for config in (student, teacher))
+        depth, teacher_depth = taught.layers, teaching.layers
         pairs = [(depth, teacher_depth)]
         if self.layers == "uniform":
             pairs = [(layer, round(layer * teacher_depth / depth)) for layer in range(depth + 1)]
-        return StateImitation(pairs, student.hidden_size, teacher.hidden_size)
+        return StateImitation(pairs, taught.hidden_size, teaching.hidden_size)

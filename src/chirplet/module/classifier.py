@@ -22,8 +22,8 @@ from transformers import (
 from chirplet.data.batching.batches import Batch, ResumableLoader, tweet_count
 from chirplet.data.batching.distributed import gathered, label_factor, several
 from chirplet.metric.classification import evaluate, scalars
-from chirplet.model.family.base import head_logits
-from chirplet.model.fast_forward.encoder import POST_NORM, Encoder, first_token_states
+from chirplet.model.family import family_of
+from chirplet.model.fast_forward.encoder import Encoder, first_token_states
 from chirplet.module.optimizer import RowwiseAdamW, clip_gradients
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Classifier(pl.LightningModule):
         optimization: parameter groups and schedule.
         label_smoothing: mass spread over the other classes, in [0, 1) (Szegedy et al. 2016, arXiv 1512.00567).
         class_weights: weight of each class in the loss, shape (classes,), or None.
-        encoder: what computes the encoder: `chirplet.model.fast_forward.encoder` where it knows the architecture,
+        encoder: what computes the encoder: `chirplet.model.fast_forward.encoder` where the family allows,
             `transformers` for others.
     """
 
@@ -77,13 +77,14 @@ class Classifier(pl.LightningModule):
         self.label_smoothing = label_smoothing
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self.encoder: Encoder = encoder if model.config.model_type in POST_NORM else "transformers"
+        self.family = family_of(model)
+        self.encoder: Encoder = encoder if self.family.fast_forward else "transformers"
         self.evaluated: list[tuple[Tensor, Tensor]] = []
 
     @property
     def leaves_unused(self) -> bool:
         """Whether a loss may come about without some of the parameters that are trained."""
-        return self.model.config.model_type not in POST_NORM
+        return not self.family.fast_forward
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits, shape (batch, classes), float32."""
@@ -93,7 +94,7 @@ class Classifier(pl.LightningModule):
             logits = self.model(input_ids=input_ids, attention_mask=mask).logits
         else:
             states = first_token_states(self.model, input_ids, mask, packed=self.encoder == "packed")
-            logits = head_logits(self.model, states)
+            logits = self.family.head_logits(self.model, states)
         return logits.float()
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:

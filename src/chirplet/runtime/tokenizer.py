@@ -8,6 +8,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from chirplet.data.batching.tokens import Encoder
+from chirplet.model.family import family_named
 from chirplet.system.error import ModelError
 
 FILE = "tokenizer.json"
@@ -51,7 +52,7 @@ def open_tokenizer(folder: Path, max_length: int) -> tuple[Encoder, int]:
     pad_id = config.get("pad_token_id")
     if not isinstance(pad_id, int):
         raise ModelError(f"artifact: {str(folder / 'config.json')!r} has no pad_token_id")
-    positions = config.get("max_position_embeddings")
+    positions = config.get(family_named(config.get("model_type")).names.positions)
     if not isinstance(positions, int) or max_length > positions:
         raise ModelError(f"artifact: the record of {str(folder)!r} has max_length {max_length}, its model {positions}")
     if (folder / "bpe.codes").is_file():

@@ -104,13 +104,13 @@ class Finetune(TrainingStage):
         trainer: "TrainerSettings",
         steps: int,
     ) -> "Classifier":
-        from chirplet.model.family.base import word_embeddings
+        from chirplet.model.family import family_of
         from chirplet.model.structure.freezing import freeze
         from chirplet.module.classifier import Classifier
 
         model.train()  # Lightning keeps the mode it finds
         freeze(model, self.method, self.layers, self.embeddings)
-        word_embeddings(model).sparse = trainer.rowwise_embeddings
+        family_of(model).word_embeddings(model).sparse = trainer.rowwise_embeddings
         weights = self.loss_weights(train, labels)
         optimization = self.optimization(model, steps)
         return Classifier(model, labels, optimization, self.label_smoothing, weights, trainer.encoder)

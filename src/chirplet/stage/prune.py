@@ -187,11 +187,11 @@ class Prune(TrainingStage):
         return account
 
     def _module(self, pruned: Pruned, evidence: CalibrationData, data: "Prepared", steps: int, run: Run) -> "Recovery":
-        from chirplet.model.family.base import word_embeddings
+        from chirplet.model.family import family_of
         from chirplet.module.pruning import Recovery
 
         model = pruned.model.train()  # Lightning keeps the mode it finds
-        word_embeddings(model).sparse = run.trainer.rowwise_embeddings
+        family_of(model).word_embeddings(model).sparse = run.trainer.rowwise_embeddings
         optimization = self.optimization(model, steps)
         # Groups first: what a pruner learns beside the weights is in none of the model's.
         masking = self.pruner.masking(pruned, evidence, steps)

@@ -8,7 +8,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from chirplet.data.batching.batches import Collate, Share
 from chirplet.data.batching.tokens import Tokens
 from chirplet.distiller.loss.losses import LogitImitation, RelationImitation, StateImitation
-from chirplet.model.family.base import word_embeddings
+from chirplet.model.family import family_of
 from chirplet.module.classifier import Classifier, Optimization
 from chirplet.module.distillation import TEACHER_LOGITS, Student
 
@@ -37,7 +37,7 @@ def classifier():
 
 def packed():
     arguments = (model().float(), ["a", "b", "c"], Optimization([], "constant", 0.0, 1), 0.1, None)
-    word_embeddings(arguments[0]).sparse = True
+    family_of(arguments[0]).word_embeddings(arguments[0]).sparse = True
     return Classifier(*arguments, "packed")
 
 

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from checkpoints import tiny_bert, tiny_roberta
-from chirplet.model.family.base import encoder_layers
+from chirplet.model.family import family_of
 from chirplet.model.structure.narrowing import narrowed
 from chirplet.quantizer.graph.onnx import Arithmetic, classifier_graph, fewest_inputs, layer_names
 from chirplet.quantizer.graph.onnx_int8_nodes import Int8, column_scales, rounded
@@ -73,7 +73,7 @@ def test_logits_are_far_off_where_attention_is_otherwise(model, part):
     """What the comparisons here rest on."""
     ids, mask = rectangle(model, 5, 17)
     before = expected(model, ids, mask)
-    for layer in encoder_layers(model):
+    for layer in family_of(model).layers(model):
         parameter = layer.attention.self.get_parameter(part)
         parameter.data = parameter.roll(parameter.shape[0] // 2, dims=0)
         assert np.abs(expected(model, ids, mask) - before).max() > 0.01
@@ -87,7 +87,7 @@ def with_fewer_heads(model):
     smaller = narrowed(model, list(range(layers)), kept, [torch.arange(model.config.intermediate_size)] * layers)
     random = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for parameter in encoder_layers(smaller)[1].attention.parameters():
+        for parameter in family_of(smaller).layers(smaller)[1].attention.parameters():
             parameter += 0.2 * torch.randn(parameter.shape, generator=random)
     return smaller
 

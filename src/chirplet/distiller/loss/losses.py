@@ -1,16 +1,16 @@
 """What a student imitates of its teacher beside the labels, as losses on what both make of one batch."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, mse_loss
 
 from chirplet.data.batching.batches import Batch
 from chirplet.data.batching.distributed import MeanOver
-from chirplet.model.family.base import encoder_layers
+from chirplet.model.family import family_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,7 +40,8 @@ class Signals:
 
 def observe(model: "PreTrainedModel", batch: Batch) -> Signals:
     """Run the model as `transformers` does, and keep what its layers say; all in float32."""
-    layers: list[Any] = [layer.attention.self for layer in cast("Iterable[Any]", encoder_layers(model))]
+    family = family_of(model)
+    layers = [family.matrices(layer) for layer in family.layers(model)]
     kept: list[Projections] = [{} for _ in layers]
     hooks = [
         module.register_forward_hook(lambda _, __, output, kept=found, name=name: kept.update({name: output.float()}))

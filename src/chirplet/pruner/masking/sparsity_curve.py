@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from chirplet.data.batching.tokens import Tokens
 from chirplet.metric.classification import evaluate
-from chirplet.model.family.base import encoder_layers
+from chirplet.model.family import family_of
 from chirplet.pruner.masking.masks import masked, prunable
 from chirplet.runtime.base import Runtime, predict_logits
 
@@ -57,11 +57,12 @@ def curve(
 def layer_losses(model: "PreTrainedModel", masks: "Mapping[str, Tensor]", judges: Judges) -> list[float]:
     """By how much the loss rises, in nats, where one layer alone is pruned; lowest layer first."""
     dense = judges.judge(model)["loss"]
-    prefix = f"{model.base_model_prefix}.encoder.layer."
+    family = family_of(model)
+    inside = {name: family.within_layer(name) for name in masks}
     rises = []
-    for layer in range(len(encoder_layers(model))):
-        own = {name: mask for name, mask in masks.items() if name.startswith(f"{prefix}{layer}.")}
-        with masked(model, own) as pruned:
+    for index in range(len(family.layers(model))):
+        of_layer = {name: masks[name] for name, where in inside.items() if where is not None and where[0] == index}
+        with masked(model, of_layer) as pruned:
             rises.append(judges.judge(pruned)["loss"] - dense)
     return rises
 

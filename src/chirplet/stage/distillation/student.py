@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from chirplet.artifact.artifact import RECORD, Ancestor, Artifact, check_free
 from chirplet.data.base import Corpus
+from chirplet.model.family import family_of
 from chirplet.model.loading.checkpoint import Origin
 from chirplet.model.loading.load import LoadedModel, load_model, load_tokenizer
 from chirplet.model.pretrained import Pretrained
@@ -79,7 +80,7 @@ def cut_start(teacher: Artifact, cut: Cut, corpus: Corpus, run: Run) -> Start:
         name = teacher.record.lineage[0].name
         lineage = [Ancestor(name=name, revision=None, weights_sha256=None, pretrained=False, artifact=None, stage=None)]
     parent = lineage[-1]
-    layers, whole_layers = (config.num_hidden_layers for config in (model.config, whole.config))
+    layers, whole_layers = (family_of(one).sizes(one.config).layers for one in (model, whole))
     title = f"{layers} of {whole_layers} layers of {teacher.record.lineage[0].name}"
     origin = Origin(title, None, parent.weights_sha256, parent.pretrained, parent.artifact)
     return Start(LoadedModel(model, origin), prepared(teacher, corpus, run.cache_dir), lineage)

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from chirplet.data.base import Tweets
 from chirplet.data.batching.batches import ResumableLoader, evaluation_loader, training_loader
-from chirplet.model.family.base import word_embeddings
+from chirplet.model.family import family_of
 from chirplet.model.fast_forward.encoder import Encoder
 from chirplet.module.classifier import Classifier, Optimization
 from chirplet.module.distillation import TEACHER_LOGITS, Student
@@ -116,7 +116,7 @@ def _classifier_arguments(
     """The arguments that the student's module and its control's share."""
     corpus = start.data.corpus
     model.train()  # Lightning keeps the mode it finds
-    word_embeddings(model).sparse = run.trainer.rowwise_embeddings
+    family_of(model).word_embeddings(model).sparse = run.trainer.rowwise_embeddings
     weights = stage.loss_weights(corpus.train, corpus.labels)
     return model, corpus.labels, optimization, stage.label_smoothing, weights, run.trainer.encoder
 
