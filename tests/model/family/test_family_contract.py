@@ -12,6 +12,7 @@ from chirplet.model.family import FAMILIES, family_named, family_of, matrix_of
 from chirplet.model.family.base import Sizes
 from chirplet.model.fast_forward.encoder import first_token_states
 from chirplet.model.structure.narrowing import narrowed
+from chirplet.module.classifier import Classifier, Optimization
 from chirplet.quantizer.graph.onnx import Arithmetic, classifier_graph, layer_names
 from chirplet.system.error import ModelError
 
@@ -259,6 +260,17 @@ def test_the_fast_forward_computes_what_transformers_computes(model, family, pac
     with torch.no_grad():
         found = family.head_logits(model, first_token_states(model, ids, mask, packed))
     torch.testing.assert_close(found, logits(model, ids, mask), rtol=1e-4, atol=1e-4)
+
+
+def test_without_a_fast_forward_transformers_computes_it(model, family, monkeypatch):
+    optimization = Optimization([], "constant", 0.0, 1)
+
+    def module():
+        return Classifier(model, tuple("abcde"), optimization, 0.0, None, "packed")
+
+    assert (module().encoder, module().leaves_unused) == ("packed", False)
+    monkeypatch.setattr(family, "fast_forward", False, raising=False)
+    assert (module().encoder, module().leaves_unused) == ("transformers", True)
 
 
 def test_the_graph_computes_what_transformers_computes(model, family):

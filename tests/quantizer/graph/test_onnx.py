@@ -137,6 +137,12 @@ def test_an_unknown_activation_is_refused(model):
         classifier_graph(model, Arithmetic(), {})
 
 
+def test_a_family_without_a_graph_is_refused(model, monkeypatch):
+    monkeypatch.setattr(family_of(model), "writes_graph", False, raising=False)
+    with pytest.raises(QuantizationError, match="with 'gelu'; should be"):
+        classifier_graph(model, Arithmetic(), {})
+
+
 def test_rounding_by_hand():
     whole, scale = rounded(np.array([[1.0, -0.26], [0.0, 0.0]], np.float32), 4, axis=1)
     np.testing.assert_array_equal(whole, [[4, -1], [0, 0]])
