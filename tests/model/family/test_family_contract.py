@@ -157,16 +157,25 @@ def test_dropout_is_set_where_it_is_named(build, family):
     assert len(dropouts) == 3 and dropouts <= set(family.layers(model)[0].modules())
 
 
-@pytest.mark.parametrize("dropout", ["attention_dropout", "attention_output_dropout", "output_dropout"])
-def test_each_dropout_is_part_of_what_is_computed(model, family, dropout):
-    before = logits(model, *texts())
-    part = getattr(family.post_norm(family.layers(model)[1]), dropout)
-    part.p = 0.5
-    part.train()
-    # Attention's rate is read when its module is trained, as Lightning does with all of a model.
-    model.get_submodule(layer_path(model, family, 1)).train()
-    torch.manual_seed(0)
+@pytest.mark.parametrize(
+    ("dropout", "changed"),
+    [
+        ("attention_dropout", (True, True)),
+        ("attention_output_dropout", (False, True)),
+        ("output_dropout", (False, False)),
+    ],
+)
+def test_each_dropout_is_where_it_should_be(model, family, dropout, changed):
+    """Which inputs of the same layer's matrices it changes: of `attention_output` and `intermediate`."""
+    layer, seen = family.layers(model)[1], {}
+    matrices = family.matrices(layer)
+    for name in ("attention_output", "intermediate"):
+        getattr(matrices, name).register_forward_pre_hook(lambda _, inputs, name=name: seen.update({name: inputs[0]}))
+    before, inputs = logits(model, *texts()), dict(seen)
+    getattr(family.post_norm(layer), dropout).p = 0.5
+    layer.train()
     assert (logits(model, *texts()) - before).abs().max() > 1e-3
+    assert tuple(not torch.equal(seen[name], inputs[name]) for name in ("attention_output", "intermediate")) == changed
 
 
 def layer_path(model, family, index):
