@@ -31,18 +31,18 @@ class Attention(Distiller):
         from chirplet.model.family import family_of
 
         assert teacher is not None
-        taught, teaching = (family_of(config).sizes(config) for config in (student, teacher))
-        depth = teaching.layers
+        student_sizes, teacher_sizes = (family_of(config).sizes(config) for config in (student, teacher))
+        depth = teacher_sizes.layers
         layer = depth - 1 if self.teacher_layer is None else self.teacher_layer
         if layer >= depth:
             raise ConfigError(
                 f"distiller.attention.teacher_layer: got {layer}, should be less than {depth}, the teacher's layers"
             )
-        heads = teaching.heads if self.heads is None else self.heads
-        widths = {"teacher's": teaching.hidden_size, "student's": taught.hidden_size}
+        heads = teacher_sizes.heads if self.heads is None else self.heads
+        widths = {"teacher's": teacher_sizes.hidden_size, "student's": student_sizes.hidden_size}
         for whose, width in widths.items():
             if width % heads:
                 raise ConfigError(
                     f"distiller.attention.heads: got {heads}, which the {whose} width {width} is no multiple of"
                 )
-        return RelationImitation(self.relations, taught.layers - 1, layer, heads)
+        return RelationImitation(self.relations, student_sizes.layers - 1, layer, heads)

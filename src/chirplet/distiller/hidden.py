@@ -25,9 +25,9 @@ class Hidden(Distiller):
         from chirplet.model.family import family_of
 
         assert teacher is not None
-        taught, teaching = (family_of(config).sizes(config) for config in (student, teacher))
-        depth, teacher_depth = taught.layers, teaching.layers
+        student_sizes, teacher_sizes = (family_of(config).sizes(config) for config in (student, teacher))
+        depth, teacher_depth = student_sizes.layers, teacher_sizes.layers
         pairs = [(depth, teacher_depth)]
         if self.layers == "uniform":
             pairs = [(layer, round(layer * teacher_depth / depth)) for layer in range(depth + 1)]
-        return StateImitation(pairs, taught.hidden_size, teaching.hidden_size)
+        return StateImitation(pairs, student_sizes.hidden_size, teacher_sizes.hidden_size)

@@ -62,7 +62,7 @@ class Matrices:
 
 @dataclass(frozen=True)
 class PostNorm:
-    """What one encoder layer has beside its matrices, where normalisation follows the residual sum.
+    """One encoder layer without its matrices, where normalisation follows the residual sum.
 
     attended = attention_norm(attention_output_dropout(attention) + states), then
     output_norm(output_dropout(feed-forward) + attended).
@@ -167,7 +167,7 @@ class Family(ABC):
 
     @abstractmethod
     def post_norm(self, layer: "nn.Module") -> PostNorm:
-        """What one of `layers` has beside its matrices."""
+        """One of `layers` without its matrices."""
 
     @abstractmethod
     def embeddings(self, model: "PreTrainedModel") -> Embeddings:
