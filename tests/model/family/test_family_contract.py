@@ -1,5 +1,8 @@
 """What every family says of its models, against the models of transformers. A new family adds its line to `KINDS`."""
 
+import subprocess
+import sys
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -316,3 +319,8 @@ def test_an_unknown_model_type_is_refused(model_type):
     assert str(error.value) == (
         f"config.json: got model_type {model_type!r}, should be one of bert, camembert, roberta, xlm-roberta"
     )
+
+
+def test_families_are_known_without_torch():
+    code = "import sys, chirplet.model.family; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
