@@ -31,18 +31,21 @@ class LoadedModel:
     origin: Origin
 
 
-def load_model(settings: Pretrained, labels: Sequence[str], seed: int) -> LoadedModel:
+def load_model(
+    settings: Pretrained, labels: Sequence[str], seed: int, problem_type: str = "single_label_classification"
+) -> LoadedModel:
     """Open the checkpoint as a classifier of `labels`.
 
     A head that the checkpoint already has for the same labels in the same order is kept; otherwise a new one
-    is drawn from `seed`. torch's global random state is neither used nor changed.
+    is drawn from `seed`. torch's global random state is neither used nor changed. `problem_type` is what `config.json`
+    calls the task.
 
     Raises:
         ModelError: the checkpoint cannot be had, is damaged or incomplete, or holds no safetensors.
     """
     folder = checkpoint_folder(settings)
     previous = _labels_of(open_config(settings, folder))
-    config = _classifier_config(settings, folder, labels)
+    config = _classifier_config(settings, folder, labels, problem_type)
     width, heads = config.hidden_size, config.num_attention_heads
     if settings.shape.changes() and width % heads:
         wrong = f": got {width}, should be a multiple of its {heads} "
@@ -61,13 +64,15 @@ def load_model(settings: Pretrained, labels: Sequence[str], seed: int) -> Loaded
     return LoadedModel(model, origin_of(settings, folder, weights))
 
 
-def _classifier_config(settings: Pretrained, folder: Path, labels: Sequence[str]) -> PretrainedConfig:
+def _classifier_config(
+    settings: Pretrained, folder: Path, labels: Sequence[str], problem_type: str
+) -> PretrainedConfig:
     return open_config(
         settings,
         folder,
         id2label=dict(enumerate(labels)),
         label2id={label: index for index, label in enumerate(labels)},
-        problem_type="single_label_classification",
+        problem_type=problem_type,
         hidden_dropout_prob=settings.dropout,
         attention_probs_dropout_prob=settings.dropout,
         classifier_dropout=settings.classifier_dropout,
