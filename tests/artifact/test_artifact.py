@@ -97,7 +97,7 @@ def test_a_record_names_its_task_and_one_from_before_there_were_tasks_is_of_sing
 
 
 @pytest.mark.parametrize("task", ["single_label", {}, {"name": "os"}, {"name": "single_label", "colour": "red"}, None])
-def test_a_task_that_is_none_is_told(tmp_path, task):
+def test_a_record_of_an_unknown_task_is_refused(tmp_path, task):
     write_record(tmp_path, make_record())
     content = json.loads((tmp_path / "artifact.json").read_text())
     (tmp_path / "artifact.json").write_text(json.dumps(content | {"task": task}))
@@ -107,7 +107,7 @@ def test_a_task_that_is_none_is_told(tmp_path, task):
 
 
 @pytest.mark.parametrize("label", [-1, 2])
-def test_labels_that_the_record_does_not_have_are_told(tmp_path, label):
+def test_labels_that_the_record_does_not_have_are_refused(tmp_path, label):
     one = Tweets(["a:1", "a:2"], ["x", "y"], np.array([label, 1]), [None] * 2)
     write_predictions(tmp_path, {"val": (one, np.zeros((2, 2), np.float32))}, SingleLabel())
     with pytest.raises(ArtifactError, match="the labels of val should be 0 to 1, as the record has labels"):

@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
         ("finetune", "quantizer.reduce_range=auto", ""),
         ("chain", "input=tweets.csv", ""),
         ("compare", "artifact=null", ""),
-        ("predict", "task=single_label", "; artifact=DIR has a task of its own"),
-        ("compare", "task=single_label", "; artifacts have tasks of their own"),
+        ("predict", "task=single_label", "; the record of artifact=DIR names the task"),
+        ("compare", "task=single_label", "; the records of artifacts name the task"),
         ("explore", "task=single_label", ""),
     ],
 )

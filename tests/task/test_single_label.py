@@ -38,16 +38,16 @@ def test_confusions():
 def test_the_loss_with_class_weights():
     """Losses are log 4 and log 4/3 with weights 1 and 3; the mean divides by 4."""
     logits, targets = torch.tensor([[LN3, 0.0], [LN3, 0.0]]), torch.tensor([1, 0])
-    found = TASK.loss(logits, targets, torch.tensor([3.0, 1.0]))
-    assert found.item() == pytest.approx((math.log(4) + 3 * math.log(4 / 3)) / 4, rel=1e-5)
+    result = TASK.loss(logits, targets, torch.tensor([3.0, 1.0]))
+    assert result.item() == pytest.approx((math.log(4) + 3 * math.log(4 / 3)) / 4, rel=1e-5)
     assert TASK.loss_weight(targets, torch.tensor([3.0, 1.0])).item() == 4.0
     assert TASK.loss_weight(targets, None).item() == 2.0
 
 
 def test_the_loss_with_label_smoothing():
     """With 0.2 the target (1, 0) is (0.9, 0.1)."""
-    found = TASK.loss(torch.tensor([[LN3, 0.0]]), torch.tensor([0]), label_smoothing=0.2)
-    assert found.item() == pytest.approx(-0.9 * math.log(0.75) - 0.1 * math.log(0.25), rel=1e-5)
+    result = TASK.loss(torch.tensor([[LN3, 0.0]]), torch.tensor([0]), label_smoothing=0.2)
+    assert result.item() == pytest.approx(-0.9 * math.log(0.75) - 0.1 * math.log(0.25), rel=1e-5)
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([None, (0.5, 2.0, 7.0)]), st.floats(0, 0.9))
@@ -68,8 +68,8 @@ def test_a_part_of_a_batch_counts_by_the_weights_of_its_labels():
         "whole_labels": torch.tensor([1, 0, -100, 0]),
         "processes": torch.tensor(2),
     }
-    found = TASK.batch_loss(torch.zeros(1, 2), batch, torch.tensor([1.0, 2.0]), 0.0)
-    assert found.item() == pytest.approx(LN2 * 2 * 2 / 4)
+    result = TASK.batch_loss(torch.zeros(1, 2), batch, torch.tensor([1.0, 2.0]), 0.0)
+    assert result.item() == pytest.approx(LN2 * 2 * 2 / 4)
     assert TASK.batch_loss(torch.zeros(1, 2), batch, None, 0.0).item() == pytest.approx(LN2 * 2 * 1 / 3)
 
 
@@ -105,6 +105,6 @@ def test_the_gradient_keeps_its_scale_whatever_the_temperature(temperature):
 
 def test_distances():
     """fp32 is sure by 3 : 1 of the first label, the other model gives the second by 3 : 1."""
-    found = TASK.distances(torch.tensor([[0.0, LN3]]), torch.tensor([[LN3, 0.0]]))
-    assert found["expected_drop"] == pytest.approx(0.5)
-    assert found["divergence"] == pytest.approx(0.75 * LN3 - 0.25 * LN3, rel=1e-5)
+    result = TASK.distances(torch.tensor([[0.0, LN3]]), torch.tensor([[LN3, 0.0]]))
+    assert result["expected_drop"] == pytest.approx(0.5)
+    assert result["divergence"] == pytest.approx(0.75 * LN3 - 0.25 * LN3, rel=1e-5)

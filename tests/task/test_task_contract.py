@@ -115,10 +115,10 @@ def test_a_model_that_is_sure_is_decoded_to_its_labels(case):
 @given(numbers)
 def test_probabilities_are_probabilities(case, seed):
     logits = random_logits(seed, 5)
-    found = case.task.probabilities(logits)
-    assert (found.shape, found.dtype) == (logits.shape, np.float64)
-    assert ((found >= 0) & (found <= 1)).all()
-    np.testing.assert_allclose(case.task.activate(torch.from_numpy(logits)).numpy(), found, atol=1e-6)
+    result = case.task.probabilities(logits)
+    assert (result.shape, result.dtype) == (logits.shape, np.float64)
+    assert ((result >= 0) & (result <= 1)).all()
+    np.testing.assert_allclose(case.task.activate(torch.from_numpy(logits)).numpy(), result, atol=1e-6)
     confidence = case.task.confidence(logits)
     assert ((confidence > 0) & (confidence <= 1)).all()
 
@@ -151,8 +151,8 @@ def test_right_is_where_what_is_decoded_is_the_target(case, seed):
 @given(numbers, numbers)
 def test_two_models_agree_where_they_decode_to_the_same(case, seed, other):
     first, second = random_logits(seed, 6), random_logits(other, 6)
-    found = case.task.agree(first, second)
-    assert found.tolist() == case.task.right(first, case.task.decode(second)).tolist()
+    result = case.task.agree(first, second)
+    assert result.tolist() == case.task.right(first, case.task.decode(second)).tolist()
     assert case.task.agree(first, first).all()
 
 
@@ -211,9 +211,9 @@ def test_the_mean_over_processes_is_the_loss_of_the_whole_batch(case, seed, clas
 @every_task
 def test_balanced_weights_favour_what_is_rare(case):
     often = np.concatenate([case.labels[:1]] * 8 + [case.labels])
-    found = case.task.balanced_weights(case.task.targets(texts(often)), len(LABELS))
-    assert (found.shape, found.dtype) == ((len(LABELS),), torch.float32)
-    assert found.argmin() == case.labels[0]
+    result = case.task.balanced_weights(case.task.targets(texts(often)), len(LABELS))
+    assert (result.shape, result.dtype) == ((len(LABELS),), torch.float32)
+    assert result.argmin() == case.labels[0]
 
 
 @every_task
@@ -239,13 +239,13 @@ def test_distances_from_itself_are_nothing_and_from_others_are_positive(case, se
 
 @every_task
 def test_metrics_are_those_that_reports_read(case):
-    found = case.task.evaluate(random_logits(0, len(case.labels)), case.targets, LABELS)
-    assert all(isinstance(found[name], float) for name in METRICS)
-    assert found["n"] == len(case.labels)
-    assert list(found["per_class"]) == list(LABELS)
-    assert all(set(scores) == {"f1", "precision", "recall", "support"} for scores in found["per_class"].values())
+    result = case.task.evaluate(random_logits(0, len(case.labels)), case.targets, LABELS)
+    assert all(isinstance(result[name], float) for name in METRICS)
+    assert result["n"] == len(case.labels)
+    assert list(result["per_class"]) == list(LABELS)
+    assert all(set(scores) == {"f1", "precision", "recall", "support"} for scores in result["per_class"].values())
     confusion = case.task.confusion(random_logits(0, len(case.labels)), case.targets, len(LABELS))
-    assert confusion.tolist() == found["confusion_matrix"]
+    assert confusion.tolist() == result["confusion_matrix"]
 
 
 @every_task
@@ -269,9 +269,9 @@ def test_tables_have_a_column_for_each_label(case):
 
 @every_task
 def test_columns_that_would_fall_together_keep_their_spelling(case):
-    for labels, found in {
+    for labels, result in {
         ("Extremely Negative", "Ärger!"): ["probability_extremely_negative", "probability_ärger"],
         ("a b", "A-B"): ["probability_a b", "probability_A-B"],
         ("+", "-"): ["probability_+", "probability_-"],
     }.items():
-        assert list(case.task.columns(labels, ""))[1:3] == found
+        assert list(case.task.columns(labels, ""))[1:3] == result

@@ -106,7 +106,7 @@ class Task(Settings, ABC):
     ) -> "Tensor":
         """The mean loss of a batch, or what this process contributes to it.
 
-        Gradients of processes are averaged, so each multiplies the mean over its part by (processes · own weight /
+        Gradients of processes are averaged, so each multiplies the mean over its part by (processes · weight of the part /
         weight of the whole batch): the average is then the gradient of the mean over the whole batch.
         """
         mean = self.loss(logits, batch["labels"], class_weights, label_smoothing)
@@ -212,10 +212,10 @@ def open_task(recorded: Mapping[str, Any]) -> Task:
     if not isinstance(name, str) or re.fullmatch("[a-z][a-z0-9_]*", name) is None:
         raise ValueError(f"name: got {name!r}, should be a task's")
     try:
-        found = getattr(import_module(f"{__package__}.{name}"), name.title().replace("_", ""))
+        kind = getattr(import_module(f"{__package__}.{name}"), name.title().replace("_", ""))
     except (ImportError, AttributeError):
         raise ValueError(f"name: got {name!r}, which this version of chirplet does not know") from None
-    task: Task = found.model_validate({key: value for key, value in recorded.items() if key != "name"})
+    task: Task = kind.model_validate({key: value for key, value in recorded.items() if key != "name"})
     return task
 
 
