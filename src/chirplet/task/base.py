@@ -106,8 +106,8 @@ class Task(Settings, ABC):
     ) -> "Tensor":
         """The mean loss of a batch, or what this process contributes to it.
 
-        Gradients of processes are averaged, so each multiplies the mean over its part by (processes · weight of the part /
-        weight of the whole batch): the average is then the gradient of the mean over the whole batch.
+        Gradients of processes are averaged. Each multiplies the mean over its part by (processes · weight of the part /
+        weight of the batch), so that the average is the gradient of the mean over the whole batch.
         """
         mean = self.loss(logits, batch["labels"], class_weights, label_smoothing)
         return mean * self._batch_factor(batch, class_weights)
