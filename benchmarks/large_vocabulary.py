@@ -22,6 +22,7 @@ from chirplet.model.loading.bundled import bundled_folder
 from chirplet.model.loading.quiet import quiet
 from chirplet.pruner.masking.calibration import CalibrationData
 from chirplet.pruner.vocabulary import Vocabulary
+from chirplet.task.single_label import SingleLabel
 
 VOCABULARY = 64_001  # tokens, <mask> last
 SPECIAL = 4
@@ -60,7 +61,7 @@ def vocabulary_saving(corpus: Corpus, tweets: int | None) -> dict[str, Any]:
         del known[COMPARED:]
         before = [_logits(model, tokens[i]) for i in known]
         bytes_before = _bytes(model, Path(name) / "before")
-        evidence = CalibrationData(tokens, corpus.train.label[:tweets], 1, tokenizer, lambda: tokens)
+        evidence = CalibrationData(SingleLabel(), tokens, corpus.train.label[:tweets], 1, tokenizer, lambda: tokens)
         pruned = Vocabulary(min_count=1, max_shift=None).prune(model, evidence)
         again = tokenize([texts[i] for i in known], pruned.tokenizer, "bertweet", UNCUT)
         differences = [

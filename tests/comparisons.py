@@ -8,6 +8,7 @@ import numpy as np
 from chirplet.artifact.artifact import Ancestor, write_predictions, write_record
 from chirplet.data.base import Tweets
 from chirplet.metric.classification import evaluate
+from chirplet.task.single_label import SingleLabel
 from records import LABELS, make_record
 
 N = 40
@@ -46,7 +47,7 @@ def write_artifact(folder: Path, identity: str, right: dict[str, int], tweets: T
     """An artifact whose id begins with `identity`, with so many tweets right on each split."""
     folder.mkdir(parents=True)
     judged = {split: (tweets, logits(count, tweets.label)) for split, count in right.items()}
-    write_predictions(folder, judged)
+    write_predictions(folder, judged, SingleLabel())
     metrics = {split: evaluate(pair[1], tweets.label, LABELS) for split, pair in judged.items()}
     write_record(folder, make_record(id=identity.ljust(64, "0"), metrics=metrics, **({"cost": {}} | changes)))
     return folder

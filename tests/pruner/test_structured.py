@@ -64,7 +64,7 @@ def test_importance_is_what_a_finite_change_of_the_loss_says(model, evidence):
 
 def _loss(model, evidence, i: int) -> float:
     ids = torch.tensor(evidence.tokens[i][None].astype("int64"))
-    return float(model.double()(input_ids=ids, labels=torch.tensor([evidence.labels[i]])).loss)
+    return float(model.double()(input_ids=ids, labels=torch.tensor([evidence.targets[i]])).loss)
 
 
 def test_of_a_layer_that_does_nothing_all_is_kept(model, evidence):

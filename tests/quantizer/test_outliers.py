@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from chirplet.module.quantized import distances
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
 
 from chirplet.data.batching.tokens import Tokens
@@ -26,6 +25,7 @@ from chirplet.runtime.base import Runtime, predict_logits
 from chirplet.runtime.open import open_runtime
 from chirplet.runtime.pytorch import PyTorchRuntime
 from chirplet.system.hardware import cpu_has_vnni
+from chirplet.task.single_label import SingleLabel
 
 WORDS, LENGTH, CLASSES = 60, 12, 4
 
@@ -86,7 +86,7 @@ class Part:
     def quality(self, logits: np.ndarray) -> Quality:
         loss = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(self.labels))
         accuracy = float((logits.argmax(axis=1) == self.labels).mean())
-        return Quality(loss.item(), accuracy, **distances(*map(torch.from_numpy, (logits, self.fp32))))
+        return Quality(loss.item(), accuracy, **SingleLabel().distances(*map(torch.from_numpy, (logits, self.fp32))))
 
 
 class Case:

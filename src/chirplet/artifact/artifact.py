@@ -22,13 +22,26 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 
-from chirplet.artifact.record import COSTS, Config, Cost, Cpu, Labels, Metrics, StageSettings, Training, unfit
+from chirplet.artifact.record import (
+    COSTS,
+    Config,
+    Cost,
+    Cpu,
+    Labels,
+    Metrics,
+    RecordedTask,
+    StageSettings,
+    Training,
+    unfit,
+)
 from chirplet.config.schema import METRICS, Settings
 from chirplet.data.base import SPLITS, Tweets
 from chirplet.data.preparation.cleaning import Cleaning
 from chirplet.system.atomic_io import temporary_folder, write_whole_text
 from chirplet.system.error import ArtifactError, near
 from chirplet.system.links import link_outside
+from chirplet.task.base import Targets, Task
+from chirplet.task.single_label import SingleLabel
 
 SCHEMA_VERSION: Literal[1] = 1
 RECORD = "artifact.json"
@@ -64,9 +77,9 @@ class DataRecord(Settings):
 class Record(Settings):
     """What `artifact.json` holds. It names no absolute path, no user and no key.
 
-    `overrides` are those of the command line, None in records from before they were kept. `metrics[split]` is what
-    `chirplet.metric.classification.evaluate` returns; `cost` what `chirplet.evaluation.cost.measure` returns. `lineage`
-    starts at the base model and ends at the direct parent.
+    `overrides` are those of the command line, None in records from before they were kept; records from before there
+    were tasks are of single labels. `metrics[split]` is what `Task.evaluate` returns; `cost` what
+    `chirplet.evaluation.cost.measure` returns. `lineage` starts at the base model and ends at the direct parent.
     """
 
     schema_version: Literal[1]
@@ -79,6 +92,7 @@ class Record(Settings):
     pretrained: bool
     data: DataRecord
     labels: Labels
+    task: RecordedTask = SingleLabel()
     cleaning: Cleaning
     max_length: Annotated[int, Field(ge=1, le=8192)]
     config: Config
@@ -94,10 +108,10 @@ class Record(Settings):
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits of one split: row ids (n), labels (n,) int64, logits (n, classes) float32."""
+    """Logits of one split: row ids (n), labels as targets of the task, logits (n, classes) float32."""
 
     row_id: list[str]
-    label: NDArray[np.int64]
+    label: Targets
     logits: NDArray[np.float32]
 
 
@@ -166,7 +180,7 @@ class Artifact:
         """
         if not (self.folder / file).is_file():
             raise ArtifactError(f"{self.folder} holds no {file}")
-        return read_predictions(self.folder / file, split, len(self.record.labels))
+        return read_predictions(self.folder / file, split, self.record.task, len(self.record.labels))
 
 
 def _no_number(name: str) -> NoReturn:
@@ -229,43 +243,52 @@ def whole_or_absent(folder: Path) -> Iterator[Path]:
         raise ArtifactError(f"could not write {str(folder)!r}: {reason}; nothing was left there") from error
 
 
-_COLUMNS = {"split": pa.string(), "row_id": pa.string(), "label": pa.int64(), "logits": pa.list_(pa.float32())}
-_SCHEMA = pa.schema(list(_COLUMNS.items()))
+def _schema(task: Task) -> pa.Schema:
+    targets = task.no_targets(1)
+    target = pa.from_numpy_dtype(targets.dtype)
+    label = target if targets.ndim == 1 else pa.list_(target)
+    columns = {"split": pa.string(), "row_id": pa.string(), "label": label, "logits": pa.list_(pa.float32())}
+    return pa.schema(list(columns.items()))
 
 
 def write_predictions(
-    folder: Path, splits: dict[str, tuple[Tweets, NDArray[np.float32]]], file: str = PREDICTIONS
+    folder: Path, splits: dict[str, tuple[Tweets, NDArray[np.float32]]], task: Task, file: str = PREDICTIONS
 ) -> None:
-    """Write `predictions.parquet` or another `file`: columns split, row_id, label (index), logits (list of float32)."""
-    tables = [
-        pa.table([[name] * len(tweets), tweets.row_id, tweets.label, list(logits)], schema=_SCHEMA)
-        for name, (tweets, logits) in splits.items()
-    ]
-    table = pa.concat_tables([_SCHEMA.empty_table(), *tables])
+    """Write `predictions.parquet` or another `file`: columns split, row_id, label (target), logits (float32 list)."""
+    schema = _schema(task)
+    tables = [schema.empty_table()]
+    for name, (tweets, logits) in splits.items():
+        targets = task.targets(tweets)
+        column = targets if targets.ndim == 1 else list(targets)
+        tables.append(pa.table([[name] * len(tweets), tweets.row_id, column, list(logits)], schema=schema))
+    table = pa.concat_tables(tables)
     pq.write_table(table, folder / file, compression="zstd")
 
 
-def read_predictions(path: Path, split: str, classes: int) -> Predictions:
+def read_predictions(path: Path, split: str, task: Task, classes: int) -> Predictions:
     """What `write_predictions` wrote of one split.
 
     Raises:
         ArtifactError: nothing, or the file is damaged or of other columns, or what it holds does not fit `classes`.
     """
     try:
-        table = pq.read_table(path, columns=list(_COLUMNS), filters=[("split", "=", split)]).cast(_SCHEMA)
+        schema, none = _schema(task), task.no_targets(classes)
+        table = pq.read_table(path, columns=schema.names, filters=[("split", "=", split)]).cast(schema)
         logits = np.array(table.column("logits").to_pylist(), dtype=np.float32)
-        row_ids, labels = table.column("row_id").to_pylist(), table.column("label").to_numpy()
+        row_ids, column = table.column("row_id").to_pylist(), table.column("label")
+        targets = column.to_numpy() if none.ndim == 1 else np.array(column.to_pylist(), none.dtype)
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise ArtifactError(f"{path}: is damaged, or no predictions ({str(error).partition(chr(10))[0]})") from None
     if not row_ids:
         raise ArtifactError(f"{path.parent} holds no predictions for the split {split!r}")
-    if logits.shape != (len(labels), classes) or not np.isfinite(logits).all():
+    if logits.shape != (len(row_ids), classes) or not np.isfinite(logits).all():
         raise ArtifactError(
             f"{path}: the logits of {split} should be {classes} numbers a tweet, as the record has labels"
         )
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ArtifactError(f"{path}: the labels of {split} should be 0 to {classes - 1}, as the record has labels")
-    return Predictions(row_ids, labels, logits)
+    fault = task.fault(targets, classes)
+    if fault is not None:
+        raise ArtifactError(f"{path}: the labels of {split} {fault}, as the record has labels")
+    return Predictions(row_ids, targets, logits)
 
 
 def write_record(folder: Path, record: Record) -> None:

@@ -87,6 +87,7 @@ def run_of(
     return Run(
         model=experiment.model,
         data=experiment.data,
+        task=experiment.task,
         trainer=experiment.trainer,
         loggers={name: logger for name, logger in experiment.logger.items() if logger is not None},
         callbacks={name: callback for name, callback in experiment.callback.items() if callback is not None},

@@ -7,6 +7,7 @@ from pydantic import Field
 from chirplet.config.schema import Count, Index
 from chirplet.distiller.base import Distiller
 from chirplet.system.error import ConfigError
+from chirplet.task.base import Task
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -26,7 +27,7 @@ class Attention(Distiller):
     teacher_layer: Index | None
     heads: Count | None
 
-    def imitation(self, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
+    def imitation(self, task: Task, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
         from chirplet.distiller.loss.losses import RelationImitation
         from chirplet.model.family import family_of
 

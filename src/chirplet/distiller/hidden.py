@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from chirplet.distiller.base import Distiller
+from chirplet.task.base import Task
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -20,7 +21,7 @@ class Hidden(Distiller):
 
     layers: Literal["uniform", "top"]
 
-    def imitation(self, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
+    def imitation(self, task: Task, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
         from chirplet.distiller.loss.losses import StateImitation
         from chirplet.model.family import family_of
 

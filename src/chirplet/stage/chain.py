@@ -64,7 +64,7 @@ class Chain(Stage):
     """The steps, and whether their artifacts are compared at the end; `conf/stage/chain.yaml` tells of each key."""
 
     also_takes: ClassVar[tuple[str, ...]] = (
-        *("model", "student", "transfer", "distiller", "pruner", "quantizer"),  # of its steps
+        *("model", "student", "transfer", "distiller", "pruner", "quantizer", "task"),  # of its steps
         "baseline",  # of its comparison
     )
 

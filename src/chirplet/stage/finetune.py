@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from chirplet.data.base import Tweets
     from chirplet.module.classifier import Classifier
+    from chirplet.task.base import Task
     from chirplet.trainer import TrainerSettings
 
 
@@ -26,7 +27,7 @@ class Finetune(TrainingStage):
     validation.
     """
 
-    also_takes: ClassVar[tuple[str, ...]] = ("model",)
+    also_takes: ClassVar[tuple[str, ...]] = ("model", "task")
 
     method: Literal["full", "last_layers", "head"]
     layers: Index | Literal["all"] | None
@@ -61,23 +62,30 @@ class Finetune(TrainingStage):
         from chirplet.stage.run.prepared import Prepared
 
         seed_everything(run)
-        corpus = prepare(run.data, run.cache_dir)
+        task, corpus = run.task, prepare(run.data, run.cache_dir)
         self.check_splits(corpus, validated=not self.final)
-        data = Prepared(corpus, load_tokenizer(run.model), run.model.cleaning, run.model.max_length, run.cache_dir)
-        loaded = load_model(run.model, corpus.labels, run.seed)
+        tokenizer = load_tokenizer(run.model)
+        data = Prepared(corpus, task, tokenizer, run.model.cleaning, run.model.max_length, run.cache_dir)
+        loaded = load_model(run.model, corpus.labels, run.seed, task.problem_type)
         lineage = lineage_of(run, loaded)
 
         train = train_and_val(corpus, run.data) if self.final else corpus.train
         multiple = run.trainer.pad_to_multiple_of
         train_loader = training_loader(
-            data.tokens(train), train.label, data.pad_id, self.batch_size, run.seed, run.trainer.pool_batches, multiple
+            data.tokens(train),
+            task.targets(train),
+            data.pad_id,
+            self.batch_size,
+            run.seed,
+            run.trainer.pool_batches,
+            multiple,
         )
         val_loader = None
         if not self.final:
-            val = corpus.val
-            val_loader = evaluation_loader(data.tokens(val), val.label, data.pad_id, self.eval_batch_size, multiple)
+            val, targets = corpus.val, task.targets(corpus.val)
+            val_loader = evaluation_loader(data.tokens(val), targets, data.pad_id, self.eval_batch_size, multiple)
         classifier = self._classifier(
-            loaded.model, train, corpus.labels, run.trainer, run.trainer.optimizer_steps(len(train_loader))
+            loaded.model, task, train, corpus.labels, run.trainer, run.trainer.optimizer_steps(len(train_loader))
         )
         tell_opening(corpus, loaded, run)
         with open_loggers(run, "finetune", lineage) as loggers:
@@ -99,6 +107,7 @@ class Finetune(TrainingStage):
     def _classifier(
         self,
         model: "PreTrainedModel",
+        task: "Task",
         train: "Tweets",
         labels: tuple[str, ...],
         trainer: "TrainerSettings",
@@ -111,6 +120,6 @@ class Finetune(TrainingStage):
         model.train()  # Lightning keeps the mode it finds
         freeze(model, self.method, self.layers, self.embeddings)
         family_of(model).word_embeddings(model).sparse = trainer.rowwise_embeddings
-        weights = self.loss_weights(train, labels)
+        weights = self.loss_weights(task, train, labels)
         optimization = self.optimization(model, steps)
-        return Classifier(model, labels, optimization, self.label_smoothing, weights, trainer.encoder)
+        return Classifier(model, task, labels, optimization, self.label_smoothing, weights, trainer.encoder)

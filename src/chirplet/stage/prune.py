@@ -113,7 +113,9 @@ class Prune(TrainingStage):
         count = min(self.evidence_tweets, len(train))
         sample = train.take(np.random.default_rng(seed).choice(len(train), count, replace=False))
         uncut = partial(_uncut, data)
-        return CalibrationData(data.tokens(sample), sample.label, data.pad_id, data.tokenizer, uncut)
+        return CalibrationData(
+            data.task, data.tokens(sample), data.task.targets(sample), data.pad_id, data.tokenizer, uncut
+        )
 
     def _look(self, parent: "Parent", evidence: CalibrationData, run: Run) -> dict[str, Any]:
         """What pruning at once does to validation tweets, for the record; nothing is chosen by it."""
@@ -131,7 +133,8 @@ class Prune(TrainingStage):
         drawn = np.random.default_rng(run.seed).choice(len(data.corpus.val), count, replace=False)
         val = data.corpus.val.take(np.sort(drawn))
         runtime = partial(trained_runtime, run)  # as the result is judged
-        judges = Judges(data.tokens(val), val.label, data.corpus.labels, data.pad_id, self.eval_batch_size, runtime)
+        evaluator = data.evaluator(val, self.eval_batch_size)
+        judges = Judges(evaluator, runtime)
         masks_at = partial(self.pruner.masks, model, evidence)
         rises = layer_losses(model, self.pruner.sound_masks(model, evidence, self.pruner.sparsity), judges)
         weights = prunable(model, self.pruner.scope)
@@ -173,7 +176,7 @@ class Prune(TrainingStage):
             )
         loader = training_loader(
             data.tokens(train),
-            train.label,
+            data.task.targets(train),
             data.pad_id,
             self.batch_size,
             run.seed,
@@ -199,10 +202,11 @@ class Prune(TrainingStage):
         labels = data.corpus.labels
         return Recovery(
             model,
+            data.task,
             labels,
             optimization,
             self.label_smoothing,
-            self.loss_weights(data.corpus.train, labels),
+            self.loss_weights(data.task, data.corpus.train, labels),
             run.trainer.encoder,
             alpha=self.alpha,
             temperature=self.temperature,

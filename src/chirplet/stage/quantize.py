@@ -137,13 +137,11 @@ class Quantize(MeasuringStage):
         """What evaluates models on the validation split, or on so many texts spread over it."""
         import numpy as np
 
-        from chirplet.evaluation.evaluator import Evaluator
-
         data = parent.data
         val = data.corpus.val
         if texts is not None and texts < len(val):
             val = val.take(np.linspace(0, len(val) - 1, texts).round().astype(np.int64))
-        return Evaluator(data.tokens(val), val.label, data.corpus.labels, data.pad_id, self.batch_size)
+        return data.evaluator(val, self.batch_size)
 
     def _kept(
         self,

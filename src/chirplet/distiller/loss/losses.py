@@ -11,6 +11,7 @@ from torch.nn.functional import kl_div, mse_loss
 from chirplet.data.batching.batches import Batch
 from chirplet.data.batching.distributed import MeanOver
 from chirplet.model.family import family_of
+from chirplet.task.base import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -57,17 +58,6 @@ def observe(model: "PreTrainedModel", batch: Batch) -> Signals:
     return Signals(output.logits.float(), states, tuple(kept))
 
 
-def soft_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """T² · KL(teacher ‖ student) of the distributions softened by T, in nats; both of shape (batch, classes).
-
-    Hinton et al. 2015 (arXiv 1503.02531), section 2: gradients of the softened distributions shrink with 1/T², so the
-    factor keeps their share when T is changed.
-    """
-    student = (logits / temperature).log_softmax(dim=1)
-    teacher = (teacher_logits / temperature).log_softmax(dim=1)
-    return temperature**2 * kl_div(student, teacher, reduction="batchmean", log_target=True)
-
-
 class Imitation(nn.Module, ABC):
     """One loss between what student and teacher make of a batch; those with weights of their own are trained along."""
 
@@ -80,18 +70,19 @@ class Imitation(nn.Module, ABC):
 
 
 class LogitImitation(Imitation):
-    """`soft_loss`, or without a temperature the mean squared difference of logits (Ba & Caruana 2014, 1312.6184)."""
+    """`Task.soft_loss`, or without a temperature the mean squared difference (Ba & Caruana 2014, arXiv 1312.6184)."""
 
     mean_over = "tweets"
 
-    def __init__(self, temperature: float | None) -> None:
+    def __init__(self, task: Task, temperature: float | None) -> None:
         super().__init__()
+        self.task = task
         self.temperature = temperature
 
     def forward(self, student: Signals, teacher: Signals, mask: Tensor) -> Tensor:
         if self.temperature is None:
             return mse_loss(student.logits, teacher.logits)
-        return soft_loss(student.logits, teacher.logits, self.temperature)
+        return self.task.soft_loss(student.logits, teacher.logits, self.temperature)
 
 
 class StateImitation(Imitation):

@@ -31,11 +31,14 @@ class LoadedModel:
     origin: Origin
 
 
-def load_model(settings: Pretrained, labels: Sequence[str], seed: int) -> LoadedModel:
+def load_model(
+    settings: Pretrained, labels: Sequence[str], seed: int, problem_type: str = "single_label_classification"
+) -> LoadedModel:
     """Open the checkpoint as a classifier of `labels`.
 
     A head that the checkpoint already has for the same labels in the same order is kept; otherwise a new one
-    is drawn from `seed`. torch's global random state is neither used nor changed.
+    is drawn from `seed`. torch's global random state is neither used nor changed. `problem_type` is what `config.json`
+    calls the task.
 
     Raises:
         ModelError: the checkpoint cannot be had, is damaged or incomplete, or holds no safetensors.
@@ -43,7 +46,7 @@ def load_model(settings: Pretrained, labels: Sequence[str], seed: int) -> Loaded
     folder = checkpoint_folder(settings)
     stored = open_config(settings, folder)
     previous = _labels_of(stored)
-    config = _classifier_config(settings, folder, family_of(stored), labels)
+    config = _classifier_config(settings, folder, family_of(stored), labels, problem_type)
     sizes = family_of(config).sizes(config)
     if settings.shape != Shape() and sizes.hidden_size % sizes.heads:
         wrong = f": got {sizes.hidden_size}, should be a multiple of its {sizes.heads} "
@@ -62,14 +65,16 @@ def load_model(settings: Pretrained, labels: Sequence[str], seed: int) -> Loaded
     return LoadedModel(model, origin_of(settings, folder, weights))
 
 
-def _classifier_config(settings: Pretrained, folder: Path, family: Family, labels: Sequence[str]) -> PretrainedConfig:
+def _classifier_config(
+    settings: Pretrained, folder: Path, family: Family, labels: Sequence[str], problem_type: str
+) -> PretrainedConfig:
     shape = settings.shape
     return open_config(
         settings,
         folder,
         id2label=dict(enumerate(labels)),
         label2id={label: index for index, label in enumerate(labels)},
-        problem_type="single_label_classification",
+        problem_type=problem_type,
         **family.dropout_changes(settings.dropout, settings.classifier_dropout),
         **family.size_changes(shape.layers, shape.width, shape.heads, shape.feed_forward),
     )

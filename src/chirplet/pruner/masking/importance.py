@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from chirplet.data.batching.padding import by_length, padded
@@ -34,9 +33,9 @@ def importances(model: PreTrainedModel, evidence: CalibrationData) -> tuple[Tens
     try:
         for batch in by_length(evidence.tokens.lengths, BATCH_SIZE):
             input_ids, mask = map(torch.from_numpy, padded(evidence.tokens, batch, evidence.pad_id))
-            loss = cross_entropy(
+            loss = evidence.task.loss(
                 model(input_ids=input_ids, attention_mask=mask).logits,
-                torch.from_numpy(evidence.labels[batch]),
+                torch.from_numpy(evidence.targets[batch]),
                 reduction="sum",  # so that each tweet's gradient is its own
             )
             gradients = torch.autograd.grad(loss, [seen[dense] for dense in wanted])

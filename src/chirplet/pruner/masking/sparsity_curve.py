@@ -4,14 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from chirplet.data.batching.tokens import Tokens
-from chirplet.metric.classification import evaluate
+from chirplet.evaluation.evaluator import Evaluator
 from chirplet.model.family import family_of
 from chirplet.pruner.masking.masks import masked, prunable
-from chirplet.runtime.base import Runtime, predict_logits
+from chirplet.runtime.base import Runtime
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,24 +16,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Judges:
-    """Validation tweets that models are compared on, how many at once, and what runs a model: where, in what."""
+    """What evaluates models on validation texts, and what runs a model: where, in what."""
 
-    tokens: Tokens
-    target: NDArray[np.int64]
-    labels: Sequence[str]
-    pad_id: int
-    batch_size: int
+    evaluator: Evaluator
     runtime: "Callable[[PreTrainedModel], Runtime]"
 
     def judge(self, model: "PreTrainedModel") -> dict[str, float]:
         """`accuracy`, and `loss` in nats; `runtime` may move the model, which is moved back."""
         before: Any = model.device
         try:
-            logits = predict_logits(self.runtime(model), self.tokens, self.pad_id, self.batch_size)
+            quality, _ = self.evaluator(self.runtime(model))
         finally:
             model.to(before)
-        metrics = evaluate(logits, self.target, self.labels)
-        return {name: metrics[name] for name in ("accuracy", "loss")}
+        return {"accuracy": quality.accuracy, "loss": quality.loss}
 
 
 def curve(

@@ -11,7 +11,7 @@ from chirplet.artifact.artifact import CONTROL_PREDICTIONS, write_predictions
 from chirplet.callback.base import LAST
 from chirplet.callback.early_stopping import EarlyStoppingSettings
 from chirplet.data.base import Split, Tweets
-from chirplet.metric.classification import evaluate, scalars
+from chirplet.metric.classification import scalars
 from chirplet.metric.significance import LEVEL, RESAMPLES, accuracy_difference
 from chirplet.stage.fit.fit import checkpoint_folder
 from chirplet.stage.output.write_artifact import Judged, judge, trained_runtime
@@ -94,12 +94,14 @@ def control_account(
 
     def account(folder: Path, student: Judged) -> dict[str, Any]:
         judged = judge(trained_runtime(run, control), data, splits, batch_size)
-        write_predictions(folder, {str(split): pair for split, pair in judged.items()}, CONTROL_PREDICTIONS)
+        task = data.task
+        write_predictions(folder, {str(split): pair for split, pair in judged.items()}, task, CONTROL_PREDICTIONS)
         told: dict[str, Any] = {"training": training}
         for split, (tweets, logits) in judged.items():
-            right, others = (pair.argmax(axis=1) == tweets.label for pair in (student[split][1], logits))
+            targets = task.targets(tweets)
+            right, others = (task.right(each, targets) for each in (student[split][1], logits))
             difference = accuracy_difference(right, others, level=LEVEL, resamples=RESAMPLES, seed=run.seed)
-            told[split] = scalars(evaluate(logits, tweets.label, data.corpus.labels))
+            told[split] = scalars(task.evaluate(logits, targets, data.corpus.labels))
             told[split]["difference"] = difference.model_dump()
         return {"control": told}
 

@@ -49,9 +49,9 @@ def own_start(settings: Pretrained, corpus: Corpus, run: Run, other_data: bool) 
         check_data(artifact, corpus, run, key="student")
         check_val_untrained(artifact, "student")
     with _called_student():
-        loaded = load_model(settings, corpus.labels, run.seed)
+        loaded = load_model(settings, corpus.labels, run.seed, run.task.problem_type)
         tokenizer = load_tokenizer(settings)
-    data = Prepared(corpus, tokenizer, settings.cleaning, settings.max_length, run.cache_dir)
+    data = Prepared(corpus, run.task, tokenizer, settings.cleaning, settings.max_length, run.cache_dir)
     return Start(loaded, data, lineage_of(replace(run, model=settings), loaded))
 
 

@@ -26,6 +26,7 @@ from chirplet.stage.run.context import Run
 from chirplet.stage.run.loggers import open_loggers
 from chirplet.stage.run.prepared import Prepared
 from chirplet.system.console import console
+from chirplet.task.base import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -96,7 +97,9 @@ def student_of(stage: "DistillSettings", start: Start, lesson: Lesson, run: Run)
         check_shared_tokens(inside[0], lesson, start.data, teachers[0])
         teacher = open_inside(teachers[0], f"distiller={inside[0]} looks at its layers")
     told = None if teacher is None else teacher.config
-    imitations = {name: distiller.imitation(model.config, told) for name, distiller in stage.distillers.items()}
+    imitations = {
+        name: distiller.imitation(start.data.task, model.config, told) for name, distiller in stage.distillers.items()
+    }
     optimization = stage.optimization(model, _steps(stage, lesson, run))
     own = [parameter for imitation in imitations.values() for parameter in imitation.parameters()]
     if own:
@@ -112,13 +115,14 @@ def student_of(stage: "DistillSettings", start: Start, lesson: Lesson, run: Run)
 
 def _classifier_arguments(
     stage: "DistillSettings", model: "PreTrainedModel", start: Start, run: Run, optimization: Optimization
-) -> tuple["PreTrainedModel", tuple[str, ...], Optimization, float, Tensor | None, Encoder]:
+) -> tuple["PreTrainedModel", Task, tuple[str, ...], Optimization, float, Tensor | None, Encoder]:
     """The arguments that the student's module and its control's share."""
     corpus = start.data.corpus
     model.train()  # Lightning keeps the mode it finds
     family_of(model).word_embeddings(model).sparse = run.trainer.rowwise_embeddings
-    weights = stage.loss_weights(corpus.train, corpus.labels)
-    return model, corpus.labels, optimization, stage.label_smoothing, weights, run.trainer.encoder
+    task = start.data.task
+    weights = stage.loss_weights(task, corpus.train, corpus.labels)
+    return model, task, corpus.labels, optimization, stage.label_smoothing, weights, run.trainer.encoder
 
 
 def _steps(stage: "DistillSettings", lesson: Lesson, run: Run) -> int:
@@ -131,6 +135,8 @@ def _loaders(
     val, multiple = data.corpus.val, run.trainer.pad_to_multiple_of
     tokens, pool = data.tokens(train), run.trainer.pool_batches
     return (
-        training_loader(tokens, train.label, data.pad_id, stage.batch_size, run.seed, pool, multiple, beside),
-        evaluation_loader(data.tokens(val), val.label, data.pad_id, stage.eval_batch_size, multiple),
+        training_loader(
+            tokens, data.task.targets(train), data.pad_id, stage.batch_size, run.seed, pool, multiple, beside
+        ),
+        evaluation_loader(data.tokens(val), data.task.targets(val), data.pad_id, stage.eval_batch_size, multiple),
     )

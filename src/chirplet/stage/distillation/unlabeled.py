@@ -1,6 +1,6 @@
 """More tweets than there are labels for: files without any, and views of tweets with words dropped.
 
-All of them have the label -100, which is none: they are learnt from the teacher alone.
+None of them has a label: they are learnt from the teacher alone.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,7 @@ from chirplet.data.preparation.deduplicate import text_key
 from chirplet.data.preparation.repair import repair
 from chirplet.data.table.reader import read_table
 from chirplet.system.error import DataError
-
-UNLABELLED = -100
-"""The label that torch's cross-entropy passes over."""
+from chirplet.task.base import UNLABELLED
 
 
 def read_unlabelled(files: Sequence[str], text_column: str, encoding: str, mend: bool) -> Tweets:

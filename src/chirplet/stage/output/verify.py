@@ -58,7 +58,7 @@ def prove(run: Run, folder: Path, data: Prepared, judged: Judged, batch_size: in
     again = fresh.logits_of(folder, splits, data.pad_id, batch_size, threads, "stored", accelerator) if splits else {}
     for split, (tweets, logits) in judged.items():
         found = again[split]
-        changed = int((found.argmax(axis=1) != logits.argmax(axis=1)).sum())
+        changed = int((~data.task.agree(found, logits)).sum())
         largest, count = max(largest, float(np.abs(found - logits).max())), count + len(tweets)
         if changed or largest > LOGIT_TOLERANCE:
             raise ArtifactError(
@@ -82,7 +82,7 @@ def prove(run: Run, folder: Path, data: Prepared, judged: Judged, batch_size: in
         "batch_composition": {
             "tweets": len(spread),
             "batch_sizes": [1, batch_size],
-            "same_labels": float((alone.argmax(axis=1) == among.argmax(axis=1)).mean()),
+            "same_labels": float(data.task.agree(alone, among).mean()),
             "largest_difference": float(np.abs(alone - among).max()),
         },
     }

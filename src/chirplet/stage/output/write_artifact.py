@@ -27,7 +27,6 @@ from chirplet.artifact.artifact import (
 from chirplet.data.base import Corpus, Split, Tweets
 from chirplet.data.batching.tokens import save_tokenizer
 from chirplet.evaluation.cost import measure
-from chirplet.metric.classification import evaluate
 from chirplet.model.loading.load import LoadedModel
 from chirplet.model.loading.quiet import quiet
 from chirplet.model.structure.freezing import count_trainable
@@ -124,11 +123,12 @@ def write_outcome(
             runtime = save(temporary)
         save_tokenizer(data.tokenizer, temporary)
         judged = judge(runtime, data, splits, batch_size)
-        write_predictions(temporary, {str(split): pair for split, pair in judged.items()})
+        write_predictions(temporary, {str(split): pair for split, pair in judged.items()}, data.task)
         if account is not None:
             outcome = replace(outcome, training=outcome.training | account(temporary, judged))
         metrics = {
-            str(split): evaluate(logits, tweets.label, data.corpus.labels) for split, (tweets, logits) in judged.items()
+            str(split): data.task.evaluate(logits, data.task.targets(tweets), data.corpus.labels)
+            for split, (tweets, logits) in judged.items()
         }
         record = _record(run, outcome, data, metrics, content_id(temporary))
         write_record(temporary, record)
@@ -246,6 +246,7 @@ def _record(
             report=data.corpus.report.as_dict(),
         ),
         labels=list(data.corpus.labels),
+        task=data.task,
         cleaning=data.cleaning,
         max_length=data.max_length,
         config=run.config,

@@ -14,6 +14,7 @@ from chirplet.data.base import Source
 from chirplet.logger.base import LoggerSettings
 from chirplet.model.pretrained import Pretrained
 from chirplet.system.error import ArtifactError
+from chirplet.task.base import Task
 from chirplet.trainer import TrainerSettings
 
 
@@ -64,6 +65,7 @@ class Run:
 
     model: Pretrained
     data: Source
+    task: Task
     trainer: TrainerSettings
     loggers: dict[str, LoggerSettings | Foreign]
     callbacks: dict[str, CallbackSettings | Foreign]
