@@ -9,7 +9,7 @@ from pydantic import model_validator
 from chirplet.data.base import SPLITS, RawCorpus, RawTweet, Source, Split, row_names
 from chirplet.data.table.reader import read_table
 from chirplet.data.table.text_io import read_lines
-from chirplet.system.error import DataError
+from chirplet.system.error import DataError, first_line
 
 Task = Literal[
     "emoji",
@@ -138,8 +138,7 @@ def _download(name: str, revision: str) -> Path:
     try:
         return Path(hf_hub_download(HUB, name, repo_type="dataset", revision=revision))
     except Exception as error:  # from "no such file" to whatever the HTTP client raises
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
-            f"cannot fetch {name} of {HUB} from the hub ({reason}); "
+            f"cannot fetch {name} of {HUB} from the hub ({first_line(error)}); "
             "with no network, copy the TweetEval repository and set data.dir=FOLDER"
         ) from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from chirplet.config.schema import Settings
+from chirplet.config.schema import Settings, as_list
 from chirplet.model.pretrained import Pretrained
 from chirplet.stage.base import Stage
 from chirplet.stage.run.context import AUTO, ArtifactFolder, Checkpoint, Composed, Run
@@ -84,7 +84,7 @@ class Chain(Stage):
             )
         before = [] if self.artifact is None else [START]
         for name, step in self.named.items():
-            parents = _listed(step.of)
+            parents = as_list(step.of)
             if name == START:
                 raise ValueError(f"steps.{name}: should have another name; artifact=DIR is called that")
             for parent in parents:
@@ -189,7 +189,7 @@ class Walk:
         step, names = self.steps[name], [START, *self.steps]
         if step.stage == FIRST:
             return []
-        return _listed(step.of) or [names[names.index(name) - 1]]
+        return as_list(step.of) or [names[names.index(name) - 1]]
 
     def _compare(self, artifacts: "Sequence[Artifact]") -> None:
         folders = [artifact.folder for artifact in artifacts]
@@ -246,7 +246,3 @@ def _copied(source: Path, folder: Path) -> "Artifact":
         with whole_or_absent(folder) as temporary:
             shutil.copytree(source, temporary, dirs_exist_ok=True)
     return Artifact.open(folder)
-
-
-def _listed(names: str | list[str] | None) -> list[str]:
-    return [] if names is None else [names] if isinstance(names, str) else names

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from chirplet.artifact.artifact import RECORD, Artifact
-from chirplet.config.schema import Count, Fraction
+from chirplet.config.schema import Count, Fraction, as_list
 from chirplet.stage.base import CostAccelerator, Stage
 from chirplet.stage.run.context import Run
 from chirplet.system.error import ArtifactError, ConfigError
@@ -45,7 +45,7 @@ class Compare(Stage):
             raise ConfigError(
                 "artifacts: is missing; give artifacts=[DIR,DIR], or a pattern: artifacts='outputs/**/artifact'"
             )
-        folders = find_artifacts([self.artifacts] if isinstance(self.artifacts, str) else self.artifacts)
+        folders = find_artifacts(as_list(self.artifacts))
         candidates, split = open_candidates(folders, self.split)
         corpus = self._corpus(candidates, run) if self.tweets or self.measure else None
         if self.measure and corpus is not None:

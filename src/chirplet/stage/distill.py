@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from chirplet.artifact.artifact import Artifact
 from chirplet.callback.base import LAST
-from chirplet.stage.distillation.settings import DistillSettings, listed
+from chirplet.config.schema import as_list
+from chirplet.stage.distillation.settings import DistillSettings
 from chirplet.stage.run.context import Run
 from chirplet.system.error import ArtifactError, ConfigError
 
@@ -41,7 +42,7 @@ class Distill(DistillSettings):
         resume, control_resume = resumed_phases(self.resume)
         corpus = prepare(run.data, run.cache_dir)
         self.check_splits(corpus)
-        teachers = open_teachers(listed(self.teacher), corpus, run, self.combine, self.out_of_fold, self.other_data)
+        teachers = open_teachers(as_list(self.teacher), corpus, run, self.combine, self.out_of_fold, self.other_data)
         if self.student is None:
             if self.out_of_fold:
                 check_val_unseen(teachers.artifacts[0], corpus, run)
@@ -49,7 +50,7 @@ class Distill(DistillSettings):
         else:
             start = own_start(self.student, corpus, run, self.other_data)
         tell_opening(corpus, start.loaded, run)
-        lesson = make_lesson(self, listed(self.transfer), corpus, teachers, run)
+        lesson = make_lesson(self, as_list(self.transfer), corpus, teachers, run)
         untaught = copy.deepcopy(start.loaded.model) if self.control else None
         student = student_of(self, start, lesson, run)
         taught_by = [teacher.record for teacher in lesson.teachers.artifacts]

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 
 PAGE = "explore.html"
 
-UNCUT = 2**20
-"""Tokens: more than any tweet has, so that lengths are known before the cut."""
-
 
 class Explore(Stage):
     """How much of the data to show. Lengths in tokens are those of the chosen `model`, cleaned as it asks."""
@@ -51,7 +48,7 @@ class Explore(Stage):
     def explore(self, run: Run, corpus: "Corpus") -> "Exploration":
         """Tokenise every split, and count."""
         from chirplet.data.base import SPLITS
-        from chirplet.data.batching.tokens import cached_tokens
+        from chirplet.data.batching.tokens import UNCUT, cached_tokens
         from chirplet.data.preparation.exploration import explore
         from chirplet.model.loading.tokenizer import load_tokenizer
 

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 PAGE = "pruning.html"
 
-UNCUT = 2**20
-"""Tokens: more than any tweet has."""
-
 
 class Prune(TrainingStage):
     """How the pruned model recovers, and what is looked at on the way.
@@ -50,7 +47,7 @@ class Prune(TrainingStage):
     @property
     def method(self) -> str:
         """The pruner's name."""
-        return type(self.pruner).__name__.lower()
+        return self.pruner.option
 
     def run(self, run: Run) -> float | None:
         """Prune, recover, judge on test once at the end, write the artifact and a page of what was seen."""
@@ -212,6 +209,8 @@ class Prune(TrainingStage):
 
 def _uncut(data: "Prepared") -> "Tokens":
     """The tokens of all train tweets, none of them cut."""
+    from chirplet.data.batching.tokens import UNCUT
+
     return replace(data, max_length=UNCUT).tokens(data.corpus.train)
 
 

@@ -49,7 +49,7 @@ class Quantize(MeasuringStage):
             )
         if self.resume not in (None, AUTO) and not isinstance(self.quantizer, QAT):
             raise ValueError(
-                f"resume: got {self.resume!r}, but {_method(self.quantizer)} does not train; quantizer=qat does"
+                f"resume: got {self.resume!r}, but {self.quantizer.option} does not train; quantizer=qat does"
             )
         return self
 
@@ -95,7 +95,7 @@ class Quantize(MeasuringStage):
             # pydantic would write of the quantizer what its base class declares: nothing.
             settings = self.model_dump(exclude={"artifact", "resume"}) | {"quantizer": self.quantizer.model_dump()}
             training |= parent.inherited
-            outcome = Outcome("quantize", _method(self.quantizer), settings, parent.lineage, training)
+            outcome = Outcome("quantize", self.quantizer.option, settings, parent.lineage, training)
             artifact = write_outcome(
                 run,
                 outcome,
@@ -194,7 +194,3 @@ def _in_fp32(run: Run, parent: "Parent") -> "Runtime":
     device = run.trainer.device()
     model = parent.model if device.type == "cpu" else deepcopy(parent.model).to(device)  # type: ignore[arg-type]
     return PyTorchRuntime(model, bf16=False)
-
-
-def _method(quantizer: Quantizer) -> str:
-    return type(quantizer).__module__.rpartition(".")[2]

@@ -96,3 +96,8 @@ def near(word: str, candidates: Iterable[str]) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or the name of its class where it has none; Arrow's go on for many."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def kind_and_message(error: BaseException) -> str:
+    """The name of the error's class and the beginning of its message, on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from chirplet.data.base import SPLITS, Corpus, DataReport, Split, Tweets
 from chirplet.system.cache_files import write_whole
+from chirplet.system.error import first_line
 
 FORMAT = 1
 """Raised whenever the same files and settings give another corpus, or another layout of this file."""
@@ -90,7 +91,7 @@ def read(path: Path) -> Corpus:
             report=DataReport(**description["report"]),
         )
     except (arrow.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        raise CorruptError(str(error).partition("\n")[0]) from error
+        raise CorruptError(first_line(error)) from error
     if fingerprint(corpus.labels, splits) != corpus.fingerprint:
         raise CorruptError("its fingerprint does not match")
     return corpus

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from chirplet.artifact.artifact import check_folder
-from chirplet.config.schema import Fraction, Index, Probability, existing_file
+from chirplet.config.schema import Fraction, Index, Probability, as_list, existing_file
 from chirplet.data.table.text_io import check_encoding
 from chirplet.distiller.base import Distiller
 from chirplet.model.family.cutting import Cut
@@ -53,7 +53,7 @@ class DistillSettings(TrainingStage, ABC):
     @classmethod
     def _teachers_exist(cls, teacher: str | list[str] | None) -> str | list[str] | None:
         try:
-            for folder in listed(teacher):
+            for folder in as_list(teacher):
                 check_folder(Path(folder).expanduser())
         except ArtifactError as error:
             raise ValueError(str(error)) from None
@@ -62,7 +62,7 @@ class DistillSettings(TrainingStage, ABC):
     @field_validator("transfer")
     @classmethod
     def _files_exist(cls, transfer: str | list[str] | None) -> str | list[str] | None:
-        for file in listed(transfer):
+        for file in as_list(transfer):
             existing_file(file, "a file of tweets")
         return transfer
 
@@ -71,7 +71,7 @@ class DistillSettings(TrainingStage, ABC):
         if not self.distillers:
             raise ValueError("distiller: is empty, should be one or several; distiller=logits is Hinton's")
         inside = [name for name, distiller in self.distillers.items() if distiller.looks_inside]
-        teachers = listed(self.teacher)
+        teachers = as_list(self.teacher)
         if inside and len(teachers) > 1:
             raise ValueError(
                 f"distiller: got {inside[0]}, which looks at one teacher's layers, and {len(teachers)} teachers"
@@ -95,8 +95,3 @@ class DistillSettings(TrainingStage, ABC):
     def method(self) -> str:
         """Their names, for the record."""
         return " + ".join(self.distillers)
-
-
-def listed(paths: str | list[str] | None) -> list[str]:
-    """None, one path or several as a list."""
-    return [] if paths is None else [paths] if isinstance(paths, str) else paths

@@ -21,7 +21,7 @@ from chirplet.stage.run.context import AUTO, Run
 from chirplet.stage.run.identity import identity_of, newest
 from chirplet.sweep.trial.trial import current
 from chirplet.system.console import console, shown_path
-from chirplet.system.error import ConfigError
+from chirplet.system.error import ConfigError, first_line
 from chirplet.system.hardware import keep_freed_memory
 from chirplet.system.run_lock import hold_output
 
@@ -140,8 +140,7 @@ def _checked(resume: Path, module: pl.LightningModule) -> dict[str, Any]:
         found = set(state["state_dict"])
         complete = {"loops", "optimizer_states", "lr_schedulers", "callbacks"} <= set(state)
     except Exception as error:  # on a file that is no checkpoint torch raises exceptions of every kind
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ConfigError(f"resume: {str(resume)!r} is no checkpoint of a run ({reason})") from error
+        raise ConfigError(f"resume: {str(resume)!r} is no checkpoint of a run ({first_line(error)})") from error
     if not complete or found != set(module.state_dict()):
         raise ConfigError(f"resume: {str(resume)!r} does not fit this run; give the overrides it was started with")
     return state
