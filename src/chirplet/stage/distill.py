@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from chirplet.stage.distillation.data import Lesson
     from chirplet.stage.distillation.student import Start
 
-LOCAL_KEYS = {"resume", "teacher", "transfer", "student", "distiller"}
+LOCAL_KEYS = {"resume", "teacher", "transfer", "student"}
 """Fields that are recorded otherwise: as the teachers, the tweets and the lineage of the artifact, or by the
 configuration."""
 
@@ -85,7 +85,6 @@ class Distill(DistillSettings):
             account = control_account(run, untaught, told, start.data, splits, self.eval_batch_size)
             last = checkpoint_folder(control_run(run, resume, training["steps"]), control_resume) / LAST
         settings = self.model_dump(exclude=LOCAL_KEYS if self.student is None else {*LOCAL_KEYS, "cut"})
-        settings["distiller"] = {name: distiller.model_dump() for name, distiller in self.distillers.items()}
         outcome = Outcome("distill", self.method, settings, start.lineage, training)
         save = save_trained(run, start.loaded.model, start.data)
         try:

@@ -6,8 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import SerializeAsAny
+
 from chirplet.config.schema import Count, Fraction, Positive, Probability
-from chirplet.pruner.base import Pruned, Pruner, ScoredPruner
+from chirplet.pruner.base import Pruned, Pruner
 from chirplet.pruner.masking.calibration import CalibrationData
 from chirplet.stage.fit.settings import TrainingStage
 from chirplet.stage.run.context import ArtifactFolder, Run, given_artifact
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from chirplet.artifact.artifact import Record
     from chirplet.data.batching.tokens import Tokens
     from chirplet.module.pruning import Recovery
+    from chirplet.pruner.masking.sparsity_curve import Judges
     from chirplet.stage.run.parent import Parent
     from chirplet.stage.run.prepared import Prepared
 
@@ -36,7 +39,7 @@ class Prune(TrainingStage):
     """
 
     artifact: ArtifactFolder | None
-    pruner: Pruner
+    pruner: SerializeAsAny[Pruner]
     recovery: Literal["none", "labels", "distill"]
     alpha: Probability
     temperature: Positive
@@ -53,7 +56,7 @@ class Prune(TrainingStage):
         """Prune, recover, judge on test once at the end, write the artifact and a page of what was seen."""
         given_artifact(self.artifact)  # before torch is imported
         if self.pruner.trained and self.recovery == "none":
-            other = ", or pruner.schedule=one_shot" if isinstance(self.pruner, ScoredPruner) else ""
+            other = f", or {self.pruner.at_once}" if self.pruner.at_once else ""
             raise ConfigError(
                 "stage.recovery: got 'none', but this pruner prunes while it recovers; "
                 f"should be labels or distill{other}"
@@ -79,7 +82,7 @@ class Prune(TrainingStage):
                 training = self._recover(pruned, evidence, data, parent, run, loggers)
             reached = {"sparsity": module_sparsity(pruned.model), "reached": self.pruner.reached(pruned.model)}
             training["pruning"] = pruned.facts | seen | reached
-            settings = self.model_dump(exclude={"resume", "artifact"}) | {"pruner": self.pruner.model_dump()}
+            settings = self.model_dump(exclude={"resume", "artifact"})
             artifact = write_outcome(
                 run,
                 Outcome("prune", self.method, settings, parent.lineage, training | parent.inherited),
@@ -113,30 +116,23 @@ class Prune(TrainingStage):
         return CalibrationData(data.tokens(sample), sample.label, data.pad_id, data.tokenizer, uncut)
 
     def _look(self, parent: "Parent", evidence: CalibrationData, run: Run) -> dict[str, Any]:
-        """What pruning at once does to validation tweets, for the record; nothing is chosen by it."""
-        if not (isinstance(self.pruner, ScoredPruner) and self.curve):
+        """What pruning at once does to validation texts, for the record; nothing is chosen by it."""
+        if not self.curve:
             return {}
+        return self.pruner.trials(parent.model, evidence, self.curve, partial(self._judges, parent, run))
+
+    def _judges(self, parent: "Parent", run: Run) -> "Judges":
         import numpy as np
 
-        from chirplet.pruner.masking.masks import prunable, takes_back
-        from chirplet.pruner.masking.sparsity_curve import Judges, curve, layer_losses
+        from chirplet.pruner.masking.sparsity_curve import Judges
         from chirplet.stage.output.write_artifact import trained_runtime
 
-        data, model = parent.data, parent.model
+        data, val = parent.data, parent.data.corpus.val
         # Drawn, since a file may be sorted.
-        count = min(self.curve_tweets, len(data.corpus.val))
-        drawn = np.random.default_rng(run.seed).choice(len(data.corpus.val), count, replace=False)
-        val = data.corpus.val.take(np.sort(drawn))
+        drawn = np.random.default_rng(run.seed).choice(len(val), min(self.curve_tweets, len(val)), replace=False)
+        val = val.take(np.sort(drawn))
         runtime = partial(trained_runtime, run)  # as the result is judged
-        judges = Judges(data.tokens(val), val.label, data.corpus.labels, data.pad_id, self.eval_batch_size, runtime)
-        masks_at = partial(self.pruner.masks, model, evidence)
-        rises = layer_losses(model, self.pruner.sound_masks(model, evidence, self.pruner.sparsity), judges)
-        weights = prunable(model, self.pruner.scope)
-        return {
-            "curve": curve(model, masks_at, [share for share in self.curve if not takes_back(weights, share)], judges),
-            "layer_losses": rises,
-            "breaks_first": int(np.argmax(rises)),
-        }
+        return Judges(data.tokens(val), val.label, data.corpus.labels, data.pad_id, self.eval_batch_size, runtime)
 
     def _recover(
         self,

@@ -6,11 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import model_validator
+from pydantic import SerializeAsAny, model_validator
 
 from chirplet.config.schema import Count, Index, NonNegative
 from chirplet.quantizer.base import Calibration, Quantizer
-from chirplet.quantizer.qat import QAT
 from chirplet.stage.base import MeasuringStage
 from chirplet.stage.fit.settings import check_filled
 from chirplet.stage.run.context import AUTO, ArtifactFolder, Checkpoint, Run, given_artifact
@@ -33,7 +32,7 @@ class Quantize(MeasuringStage):
     """How much accuracy may be lost, and how that is found out; `conf/stage/quantize.yaml` tells of each key."""
 
     artifact: ArtifactFolder | None
-    quantizer: Quantizer
+    quantizer: SerializeAsAny[Quantizer]
     tolerance: NonNegative | None
     sensitivity_tweets: Index
     batch_size: Count
@@ -47,14 +46,14 @@ class Quantize(MeasuringStage):
             raise ValueError(
                 "sensitivity_tweets: got 0, which finds no layers to keep; should be more, or set stage.tolerance=null"
             )
-        if self.resume not in (None, AUTO) and not isinstance(self.quantizer, QAT):
+        if self.resume not in (None, AUTO) and not self.quantizer.trains:
             raise ValueError(
                 f"resume: got {self.resume!r}, but {self.quantizer.option} does not train; quantizer=qat does"
             )
         return self
 
     def ignores(self) -> set[str]:
-        """As of any stage, and the trainer's epochs: `qat` has its own."""
+        """As of any stage, and the trainer's epochs: quantizers that train have their own."""
         return super().ignores() | {"trainer.max_epochs"}
 
     def run(self, run: Run) -> float | None:
@@ -81,19 +80,18 @@ class Quantize(MeasuringStage):
             calibration = Calibration(parent.data.tokens(parent.data.corpus.train), parent.data.pad_id)
             # First, since it refuses what cannot be.
             quantization = self.quantizer.prepare(parent.model, calibration, workspace)
-            # Before `qat` trains it on: the drop is from the parent.
+            # Before it is trained on: the drop is from the parent.
             before = None if self.tolerance is None else self._evaluator(parent)(_in_fp32(run, parent))
             training: dict[str, Any] = {}
-            if isinstance(self.quantizer, QAT):
+            if self.quantizer.trains:
                 from chirplet.stage.fit.qat import train_rounded
 
-                training = train_rounded(run, self.quantizer, parent, loggers, self.resume)
+                training = train_rounded(run, self.quantizer.training(), parent, loggers, self.resume)
                 quantization = self.quantizer.prepare(parent.model, calibration, workspace)
             variants = Variants(run, parent, quantization, workspace)
             training |= {"arithmetic": quantization.facts} | self._kept(run, before, parent, variants)
 
-            # pydantic would write of the quantizer what its base class declares: nothing.
-            settings = self.model_dump(exclude={"artifact", "resume"}) | {"quantizer": self.quantizer.model_dump()}
+            settings = self.model_dump(exclude={"artifact", "resume"})
             training |= parent.inherited
             outcome = Outcome("quantize", self.quantizer.option, settings, parent.lineage, training)
             artifact = write_outcome(
@@ -115,10 +113,10 @@ class Quantize(MeasuringStage):
         return artifact.metric(run.objective)
 
     def _check_processes(self, run: Run) -> None:
-        if isinstance(self.quantizer, QAT) and run.trainer.devices > 1:
+        if self.quantizer.trains and run.trainer.devices > 1:
             raise ConfigError(
-                f"trainer.devices: got {run.trainer.devices}, but quantizer=qat rounds by the range of a whole batch, "
-                "of which each process sees a part; should be 1"
+                f"trainer.devices: got {run.trainer.devices}, but quantizer={self.quantizer.option} rounds by the "
+                "range of a whole batch, of which each process sees a part; should be 1"
             )
 
     def _splits(self, parent: "Parent") -> "list[Split]":
@@ -167,8 +165,8 @@ class Quantize(MeasuringStage):
             found = sensitivities(layers, quality, lambda kept: quantized(kept, sample, logits))
         account: dict[str, Any] = {"kept": [], "sensitivity": found}
         if before is not None and self.tolerance is not None:
-            # What training changed under `qat` is not what rounding changed; there the count alone tells.
-            quality, answers = before[0], None if isinstance(self.quantizer, QAT) else before[1]
+            # What training changed is not what rounding changed; there the count alone tells.
+            quality, answers = before[0], None if self.quantizer.trains else before[1]
             whole = self._evaluator(parent)
             kept, tried = fewest_kept(found, quality, self.tolerance, lambda kept: quantized(kept, whole, answers))
             account |= {"kept": kept, "tried": tried, "fp32_val_accuracy": quality.accuracy}
