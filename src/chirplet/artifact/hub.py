@@ -21,6 +21,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from chirplet.artifact.artifact import RECORD, Artifact, content_id
+from chirplet.system.console import console, shown_path
 from chirplet.system.error import ArtifactError, ConfigError, PushError, kind_and_message
 from chirplet.system.links import link_outside
 
@@ -138,8 +139,6 @@ def push(folder: Path, repository: str, private: bool) -> None:
     """
     from huggingface_hub import HfApi
     from huggingface_hub.utils.tqdm import disable_progress_bars
-
-    from chirplet.system.console import console, shown_path
 
     check_whole(folder)
     record = Artifact.open(folder).record

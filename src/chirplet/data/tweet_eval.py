@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
+import pyarrow as arrow
+import pyarrow.parquet as parquet
 from pydantic import model_validator
 
 from chirplet.data.base import SPLITS, RawCorpus, RawTweet, Source, Split, row_names
@@ -121,8 +123,6 @@ def _read_hub(files: list[Path]) -> RawCorpus:
 
 def _hub_labels(file: Path) -> tuple[str, ...]:
     """The labels' names, which the hub's writer keeps in the file's metadata."""
-    import pyarrow as arrow
-    import pyarrow.parquet as parquet
 
     try:
         metadata = parquet.read_schema(file).metadata or {}

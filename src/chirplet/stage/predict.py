@@ -13,14 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
+import numpy as np
+import pyarrow as pa
 from pydantic import field_validator, model_validator
 
 from chirplet.artifact.artifact import Artifact
 from chirplet.config.schema import Count, existing_file
 from chirplet.data.table.reader import Format, format_of
+from chirplet.data.table.stream import open_chunks
 from chirplet.data.table.text_io import STDIN, check_encoding
+from chirplet.data.table.writer import open_writer
 from chirplet.stage.base import Stage
 from chirplet.stage.run.context import ArtifactFolder, Run
+from chirplet.system.console import console
 from chirplet.system.error import ConfigError, DataError
 
 STDOUT = "-"
@@ -116,7 +121,6 @@ class Predict(Stage):
         if missing:
             raise ConfigError("\n".join(missing))
         from chirplet.report.table import count_table
-        from chirplet.system.console import console
 
         done = self.label(run.trainer.accelerator, run.trainer.threads, run.verify)
         out = console(stderr=self.output == STDOUT)
@@ -135,11 +139,7 @@ class Predict(Stage):
             ModelError: its weights or tokenizer are damaged, or its runtime is not installed.
             DataError: the input is damaged, or the output cannot be written; what was at `output` is still there.
         """
-        import numpy as np
-        import pyarrow as pa
 
-        from chirplet.data.table.stream import open_chunks
-        from chirplet.data.table.writer import open_writer
         from chirplet.runtime.predictor import Predictor
 
         assert self.artifact is not None and self.input is not None and self.output is not None

@@ -6,20 +6,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 from pydantic import SerializeAsAny
 
+from chirplet.artifact.artifact import RECORD, Artifact, Record
 from chirplet.config.schema import Count, Fraction, Positive, Probability
+from chirplet.data.batching.tokens import UNCUT, Tokens
 from chirplet.pruner.base import Pruned, Pruner
 from chirplet.pruner.masking.calibration import CalibrationData
 from chirplet.stage.fit.settings import TrainingStage
 from chirplet.stage.run.context import ArtifactFolder, Run, given_artifact
+from chirplet.system.atomic_io import write_whole_text
+from chirplet.system.console import console
 from chirplet.system.error import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
-    from chirplet.artifact.artifact import Record
-    from chirplet.data.batching.tokens import Tokens
     from chirplet.module.pruning import Recovery
     from chirplet.pruner.masking.sparsity_curve import Judges
     from chirplet.stage.run.parent import Parent
@@ -100,14 +103,12 @@ class Prune(TrainingStage):
 
     def _tell_opening(self, parent: "Parent") -> None:
         """One line before the work: what is pruned, how, and what it learns from afterwards."""
-        from chirplet.system.console import console
 
         weights = parent.model.num_parameters()
         after = {"none": "no recovery", "labels": "recovery from labels", "distill": "recovery from the parent"}
         console().print(f"{self.method}: {weights:,} parameters of {parent.artifact.folder}; {after[self.recovery]}")
 
     def _evidence(self, parent: "Parent", seed: int) -> CalibrationData:
-        import numpy as np
 
         train, data = parent.data.corpus.train, parent.data
         count = min(self.evidence_tweets, len(train))
@@ -122,7 +123,6 @@ class Prune(TrainingStage):
         return self.pruner.trials(parent.model, evidence, self.curve, partial(self._judges, parent, run))
 
     def _judges(self, parent: "Parent", run: Run) -> "Judges":
-        import numpy as np
 
         from chirplet.pruner.masking.sparsity_curve import Judges
         from chirplet.stage.output.write_artifact import trained_runtime
@@ -203,18 +203,15 @@ class Prune(TrainingStage):
         )
 
 
-def _uncut(data: "Prepared") -> "Tokens":
+def _uncut(data: "Prepared") -> Tokens:
     """The tokens of all train tweets, none of them cut."""
-    from chirplet.data.batching.tokens import UNCUT
 
     return replace(data, max_length=UNCUT).tokens(data.corpus.train)
 
 
-def _tell_pruning(own: "Record", parent: "Record", target: Path) -> str:
+def _tell_pruning(own: Record, parent: Record, target: Path) -> str:
     """Tables of what is zero, and a page that has the other runs from this parent too; gives that page."""
     from chirplet.report.pruning import cost_line, page, tables
-    from chirplet.system.atomic_io import write_whole_text
-    from chirplet.system.console import console
 
     shown = page(own, parent, _beside(own, target.parent.parent))
     write_whole_text(shown, target)
@@ -227,9 +224,8 @@ def _tell_pruning(own: "Record", parent: "Record", target: Path) -> str:
     return shown
 
 
-def _beside(own: "Record", folder: Path) -> "list[Record]":
+def _beside(own: Record, folder: Path) -> list[Record]:
     """Records of other prunings of the same parent by the same method, in runs below `folder`."""
-    from chirplet.artifact.artifact import RECORD, Artifact
 
     found = []
     for path in sorted(folder.glob(f"*/artifact/{RECORD}")):

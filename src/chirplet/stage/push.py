@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from chirplet.artifact.hub import Repository
+from chirplet.artifact.hub import Repository, check_whole, push_again
 from chirplet.stage.base import Stage
 from chirplet.stage.run.context import ArtifactFolder, Run
 from chirplet.system.error import ConfigError
@@ -21,7 +21,6 @@ class Push(Stage):
         missing = [f"{key}: is missing; give {key}={what}" for key, (value, what) in wanted.items() if value is None]
         if missing:
             raise ConfigError("\n".join(missing))
-        from chirplet.artifact.hub import check_whole, push_again
 
         assert self.artifact is not None and self.push is not None
         folder = Path(self.artifact).expanduser()

@@ -2,24 +2,28 @@
 
 from collections.abc import Collection
 from contextlib import ExitStack
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from pydantic import SerializeAsAny, model_validator
 
+from chirplet.artifact.artifact import Record
 from chirplet.config.schema import Count, Index, NonNegative
+from chirplet.data.base import Split
 from chirplet.quantizer.base import Calibration, Quantizer
 from chirplet.stage.base import MeasuringStage
 from chirplet.stage.fit.settings import check_filled
 from chirplet.stage.run.context import AUTO, ArtifactFolder, Checkpoint, Run, given_artifact
+from chirplet.system.atomic_io import scratch_folder
+from chirplet.system.console import console
 from chirplet.system.error import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from chirplet.artifact.artifact import Record
-    from chirplet.data.base import Split
     from chirplet.evaluation.evaluator import Evaluator, Quality
     from chirplet.runtime.base import Runtime
     from chirplet.stage.output.variants import Variants
@@ -68,8 +72,6 @@ class Quantize(MeasuringStage):
         from chirplet.stage.output.write_artifact import Outcome, tell_result, write_outcome
         from chirplet.stage.run.loggers import open_loggers, tell
         from chirplet.stage.run.parent import open_parent
-        from chirplet.system.atomic_io import scratch_folder
-        from chirplet.system.console import console
 
         seed_everything(run)
         parent = open_parent(run, self.artifact)
@@ -119,7 +121,7 @@ class Quantize(MeasuringStage):
                 "range of a whole batch, of which each process sees a part; should be 1"
             )
 
-    def _splits(self, parent: "Parent") -> "list[Split]":
+    def _splits(self, parent: "Parent") -> list[Split]:
         corpus = parent.data.corpus
         check_filled(
             corpus, val=self.tolerance is not None, test=self.evaluate_test, without_val="set stage.tolerance=null"
@@ -133,7 +135,6 @@ class Quantize(MeasuringStage):
 
     def _evaluator(self, parent: "Parent", texts: int | None = None) -> "Evaluator":
         """What evaluates models on the validation split, or on so many texts spread over it."""
-        import numpy as np
 
         from chirplet.evaluation.evaluator import Evaluator
 
@@ -173,7 +174,7 @@ class Quantize(MeasuringStage):
         return account
 
 
-def _figures(record: "Record", path: Path) -> dict[str, str]:
+def _figures(record: Record, path: Path) -> dict[str, str]:
     """The figure of sensitivities, where any was found: saved as `path`, and as a page for loggers."""
     from chirplet.report.page import figure_page
     from chirplet.report.sensitivity import save_sensitivity
@@ -185,7 +186,6 @@ def _figures(record: "Record", path: Path) -> dict[str, str]:
 
 def _in_fp32(run: Run, parent: "Parent") -> "Runtime":
     """The parent's model where the run computes; it stays on the CPU itself, for the quantizer."""
-    from copy import deepcopy
 
     from chirplet.runtime.pytorch import PyTorchRuntime
 

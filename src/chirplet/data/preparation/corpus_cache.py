@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pyarrow as arrow
+
 from chirplet.data.base import SPLITS, Corpus, DataReport, Split, Tweets
 from chirplet.system.cache_files import write_whole
 from chirplet.system.error import first_line
@@ -33,7 +35,6 @@ def write(corpus: Corpus, path: Path) -> None:
     Raises:
         DataError: it cannot be written.
     """
-    import pyarrow as arrow
 
     description = {
         "name": corpus.name,
@@ -64,7 +65,6 @@ def read(path: Path) -> Corpus:
         FileNotFoundError: none was.
         CorruptError: the file is damaged.
     """
-    import pyarrow as arrow
 
     content = path.read_bytes()
     try:

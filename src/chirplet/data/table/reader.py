@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from chirplet.data.table.json_lines import json_objects
+from chirplet.data.table.parquet import open_parquet, parquet_batches
 from chirplet.data.table.text_io import FIELD_LIMIT, STDIN, Lines, check_encoding, decode_mixed, open_bytes
 from chirplet.system.error import DataError, Key, near
 
@@ -230,8 +231,6 @@ def _open_json(stream: BufferedReader, encoding: str, name: str) -> _Opened:
 
 
 def _open_parquet(stream: BufferedReader, name: str) -> _Opened:
-    # Where a Parquet file is read, not above: Arrow takes 0.1 s to import.
-    from chirplet.data.table.parquet import open_parquet, parquet_batches
 
     file = open_parquet(stream, name)
     columns = list(file.schema_arrow.names)
