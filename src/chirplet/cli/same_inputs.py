@@ -7,9 +7,9 @@ from typing import Any
 from chirplet.artifact.artifact import RECORD, Artifact, Record
 from chirplet.cli.binding import Experiment
 from chirplet.config.schema import as_list
-from chirplet.data.base import row_names
 from chirplet.model.pretrained import Pretrained
 from chirplet.stage.distill import Distill
+from chirplet.stage.distillation.unlabeled import file_hashes
 from chirplet.stage.finetune import Finetune
 from chirplet.stage.run.context import given_artifact
 from chirplet.system.error import ArtifactError, DataError, UserError
@@ -68,9 +68,7 @@ def _check_teachers(stage: Distill, record: Record) -> None:
 
 
 def _check_transfer(stage: Distill, record: Record) -> None:
-    files = as_list(stage.transfer)
-    paths = [Path(file).expanduser() for file in files]
-    given = {name: file_hash(path) for name, path in zip(row_names(paths), paths, strict=True)}
+    given = file_hashes(as_list(stage.transfer))
     wanted = transfer_files(record)
     if list(given.values()) != list(wanted.values()):
         raise DataError(

@@ -8,7 +8,7 @@ from chirplet.callback.base import LAST
 from chirplet.config.schema import as_list
 from chirplet.stage.distillation.settings import DistillSettings
 from chirplet.stage.run.context import Run
-from chirplet.system.error import ArtifactError, ConfigError
+from chirplet.system.error import ConfigError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -74,7 +74,7 @@ class Distill(DistillSettings):
         """Train the control, if there is to be one, and write the student's artifact with its figures beside."""
         from chirplet.stage.distillation.label_only_baseline import control_account, control_run
         from chirplet.stage.distillation.training import teach_control
-        from chirplet.stage.fit.fit import checkpoint_folder
+        from chirplet.stage.fit.fit import checkpoint_folder, resumable_from
         from chirplet.stage.output.write_artifact import Outcome, save_trained, write_outcome
 
         splits, account = self.judged(), None
@@ -87,10 +87,7 @@ class Distill(DistillSettings):
         settings = self.model_dump(exclude=LOCAL_KEYS if self.student is None else {*LOCAL_KEYS, "cut"})
         outcome = Outcome("distill", self.method, settings, start.lineage, training)
         save = save_trained(run, start.loaded.model, start.data)
-        try:
+        with resumable_from(last):
             return write_outcome(
                 run, outcome, save, start.data, splits, self.eval_batch_size, self.cost_on(run), account
             )
-        except ArtifactError as error:
-            kept = f"; the same command with resume={last} needs no new training" if last.exists() else ""
-            raise ArtifactError(f"{error}{kept}") from error

@@ -24,9 +24,9 @@ from chirplet.data.table.stream import open_chunks
 from chirplet.data.table.text_io import STDIN, check_encoding
 from chirplet.data.table.writer import open_writer
 from chirplet.stage.base import Stage
-from chirplet.stage.run.context import ArtifactFolder, Run
+from chirplet.stage.run.context import ArtifactFolder, Run, check_given
 from chirplet.system.console import console
-from chirplet.system.error import ConfigError, DataError
+from chirplet.system.error import DataError
 
 STDOUT = "-"
 DECIMALS = 8
@@ -117,9 +117,7 @@ class Predict(Stage):
     def run(self, run: Run) -> None:
         """Label the file and tell how it went: on standard error where standard output is the output."""
         wanted = {"artifact": (self.artifact, "DIR"), "input": (self.input, "FILE"), "output": (self.output, "FILE")}
-        missing = [f"{key}: is missing; give {key}={what}" for key, (value, what) in wanted.items() if value is None]
-        if missing:
-            raise ConfigError("\n".join(missing))
+        check_given(wanted)
         from chirplet.report.table import count_table
 
         done = self.label(run.trainer.accelerator, run.trainer.threads, run.verify)
@@ -139,7 +137,6 @@ class Predict(Stage):
             ModelError: its weights or tokenizer are damaged, or its runtime is not installed.
             DataError: the input is damaged, or the output cannot be written; what was at `output` is still there.
         """
-
         from chirplet.runtime.predictor import Predictor
 
         assert self.artifact is not None and self.input is not None and self.output is not None

@@ -109,7 +109,6 @@ class Prune(TrainingStage):
         console().print(f"{self.method}: {weights:,} parameters of {parent.artifact.folder}; {after[self.recovery]}")
 
     def _evidence(self, parent: "Parent", seed: int) -> CalibrationData:
-
         train, data = parent.data.corpus.train, parent.data
         count = min(self.evidence_tweets, len(train))
         sample = train.take(np.random.default_rng(seed).choice(len(train), count, replace=False))
@@ -123,7 +122,6 @@ class Prune(TrainingStage):
         return self.pruner.trials(parent.model, evidence, self.curve, partial(self._judges, parent, run))
 
     def _judges(self, parent: "Parent", run: Run) -> "Judges":
-
         from chirplet.pruner.masking.sparsity_curve import Judges
         from chirplet.stage.output.write_artifact import trained_runtime
 

@@ -135,7 +135,6 @@ class Quantize(MeasuringStage):
 
     def _evaluator(self, parent: "Parent", texts: int | None = None) -> "Evaluator":
         """What evaluates models on the validation split, or on so many texts spread over it."""
-
         from chirplet.evaluation.evaluator import Evaluator
 
         data = parent.data
@@ -186,7 +185,6 @@ def _figures(record: Record, path: Path) -> dict[str, str]:
 
 def _in_fp32(run: Run, parent: "Parent") -> "Runtime":
     """The parent's model where the run computes; it stays on the CPU itself, for the quantizer."""
-
     from chirplet.runtime.pytorch import PyTorchRuntime
 
     device = run.trainer.device()
