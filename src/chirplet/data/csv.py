@@ -10,7 +10,7 @@ from pydantic import field_validator, model_validator
 from chirplet.config.schema import as_list, existing_file
 from chirplet.data.base import RawCorpus, RawTweet, Source, Split, row_names
 from chirplet.data.table.reader import Format, Row, format_of, read_table
-from chirplet.data.table.text_io import check_encoding
+from chirplet.data.table.text_io import Encoding
 from chirplet.system.error import DataError, near
 
 _MOST_LABELS = 100
@@ -36,7 +36,7 @@ class Csv(Source):
     date_format: str | None
     labels: list[str | int] | None
     format: Format | None
-    encoding: str
+    encoding: Encoding
     quoted: bool
 
     @field_validator("train", "val", "test")
@@ -47,11 +47,6 @@ class Csv(Source):
         if paths == []:
             raise ValueError("got [], should be one file or more")
         return paths
-
-    @field_validator("encoding")
-    @classmethod
-    def _encoding_is_known(cls, encoding: str) -> str:
-        return check_encoding(encoding)
 
     @field_validator("labels")
     @classmethod

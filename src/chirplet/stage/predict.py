@@ -21,7 +21,7 @@ from chirplet.artifact.artifact import Artifact
 from chirplet.config.schema import Count, existing_file
 from chirplet.data.table.reader import Format, format_of
 from chirplet.data.table.stream import open_chunks
-from chirplet.data.table.text_io import STDIN, check_encoding
+from chirplet.data.table.text_io import STDIN, Encoding
 from chirplet.data.table.writer import open_writer
 from chirplet.stage.base import Stage
 from chirplet.stage.run.context import ArtifactFolder, Run, check_given
@@ -61,7 +61,7 @@ class Predict(Stage):
     prefix: str
     input_format: Format | None
     output_format: Format | None
-    encoding: str
+    encoding: Encoding
     quoted: bool
     batch_size: Count
     chunk_rows: Count
@@ -88,11 +88,6 @@ class Predict(Stage):
         if file.exists() and not file.is_file():
             raise ValueError(f"got {path!r}, which is no regular file; should be one, or - for standard output")
         return str(file)
-
-    @field_validator("encoding")
-    @classmethod
-    def _encoding_known(cls, encoding: str) -> str:
-        return check_encoding(encoding)
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -18,7 +18,6 @@ class Push(Stage):
         """Upload the artifact, if its files are whole."""
         wanted = {"artifact": (self.artifact, "DIR"), "push": (self.push, "ORG/NAME")}
         check_given(wanted)
-
         assert self.artifact is not None and self.push is not None
         folder = Path(self.artifact).expanduser()
         check_whole(folder)

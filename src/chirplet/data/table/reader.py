@@ -138,18 +138,6 @@ def read_table(
         return Table(name, columns, rows, resources.pop_all())
 
 
-def read_rows(
-    path: str | Path,
-    format: Format | None = None,  # noqa: A002
-    encoding: str = "utf-8",
-    quoted: bool = True,
-) -> Iterator[dict[str, Any]]:
-    """Only the cells of each row; for the arguments see `read_table`."""
-    with read_table(path, format, encoding, quoted) as table:
-        for row in table:
-            yield row.cells
-
-
 _Opened = tuple[list[str], Iterator[Row]]
 
 

@@ -4,11 +4,11 @@ from abc import ABC
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from chirplet.artifact.artifact import check_folder
 from chirplet.config.schema import Fraction, Index, Probability, as_list, existing_file
-from chirplet.data.table.text_io import check_encoding
+from chirplet.data.table.text_io import Encoding
 from chirplet.distiller.base import Distiller
 from chirplet.model.family.cutting import Cut
 from chirplet.model.pretrained import Pretrained
@@ -34,7 +34,7 @@ class DistillSettings(TrainingStage, ABC):
     alpha: Probability
     transfer: str | list[str] | None
     transfer_column: str
-    transfer_encoding: Annotated[str, AfterValidator(check_encoding)]
+    transfer_encoding: Encoding
     views: Index
     word_drop: Fraction
     control: bool
