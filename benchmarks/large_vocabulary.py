@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedModel, RobertaConfig, RobertaForSequenceClassification
 
 from chirplet.data.base import Corpus
-from chirplet.data.batching.tokens import tokenize
+from chirplet.data.batching.tokens import UNCUT, tokenize
 from chirplet.data.preparation.cleaning import CLEANINGS
 from chirplet.model.loading.bertweet_tokenizer import BertweetTokenizer, open_bertweet
 from chirplet.model.loading.bundled import bundled_folder
@@ -26,7 +26,6 @@ from chirplet.task.single_label import SingleLabel
 
 VOCABULARY = 64_001  # tokens, <mask> last
 SPECIAL = 4
-UNCUT = 2**20
 COMPARED = 64
 """Tweets whose logits before and after are compared."""
 

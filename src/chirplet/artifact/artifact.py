@@ -6,7 +6,6 @@ and how good it is; `predictions.parquet`, the logits of every tweet that was ev
 card.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -39,6 +38,7 @@ from chirplet.data.base import SPLITS, Tweets
 from chirplet.data.preparation.cleaning import Cleaning
 from chirplet.system.atomic_io import temporary_folder, write_whole_text
 from chirplet.system.error import ArtifactError, near
+from chirplet.system.hashing import folder_hash
 from chirplet.system.links import link_outside
 from chirplet.task.base import Targets, Task
 from chirplet.task.single_label import SingleLabel
@@ -299,13 +299,8 @@ def write_record(folder: Path, record: Record) -> None:
 
 def content_id(folder: Path) -> str:
     """SHA-256 over the names and bytes of all files in an artifact but its own record and card."""
-    digest = hashlib.sha256()
     apart = (folder / RECORD, folder / CARD)
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path not in apart):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    return folder_hash(sorted(path for path in folder.rglob("*") if path.is_file() and path not in apart), folder)
 
 
 def split_order(metrics: dict[str, Any]) -> list[str]:

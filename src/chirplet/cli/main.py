@@ -10,6 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from chirplet.system.escaping import terminal
+
 CONF = Path(__file__).resolve().parents[3] / "conf"
 INTERRUPTED = 130
 # Hydra would print reports of its own, of several lines; `fail` tells each error in one.
@@ -20,7 +22,6 @@ os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 def fail(error: Exception) -> NoReturn:
     """Tell an error of the user's in one line and end with its exit code; any other is raised."""
     from chirplet.system.error_messages import explain
-    from chirplet.system.escaping import terminal
 
     told = explain(error)
     if told is None or WANTS_TRACEBACK:
@@ -42,7 +43,6 @@ def launch(cfg: DictConfig) -> float | None:
             fail(error)
         if getattr(error, "exit_code", None) == INTERRUPTED:
             # Hydra would go on with the next run.
-            from chirplet.system.escaping import terminal
 
             sys.stderr.write(f"error: {terminal(str(error))}\n")
             raise KeyboardInterrupt from error

@@ -8,7 +8,6 @@ from chirplet.callback.base import LAST
 from chirplet.config.schema import Index
 from chirplet.stage.fit.settings import TrainingStage
 from chirplet.stage.run.context import Run
-from chirplet.system.error import ArtifactError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,7 +46,7 @@ class Finetune(TrainingStage):
         from chirplet.data.batching.batches import evaluation_loader, training_loader
         from chirplet.data.preparation.prepare import prepare, train_and_val
         from chirplet.model.loading.load import load_model, load_tokenizer
-        from chirplet.stage.fit.fit import checkpoint_folder, fit
+        from chirplet.stage.fit.fit import checkpoint_folder, fit, resumable_from
         from chirplet.stage.fit.seeding import seed_everything
         from chirplet.stage.output.write_artifact import (
             Outcome,
@@ -93,13 +92,9 @@ class Finetune(TrainingStage):
             training |= {"final": self.final or starts_from_val(run.model), "tweets": len(train)}
             outcome = Outcome("finetune", self.method, self.model_dump(exclude={"resume"}), lineage, training)
             judged = self.judged(validated=not self.final)
-            try:
+            with resumable_from(checkpoint_folder(run, self.resume) / LAST):
                 save = save_trained(run, loaded.model, data)
                 artifact = write_outcome(run, outcome, save, data, judged, self.eval_batch_size, self.cost_on(run))
-            except ArtifactError as error:
-                last = checkpoint_folder(run, self.resume) / LAST
-                kept = f"; the same command with resume={last} needs no new training" if last.exists() else ""
-                raise ArtifactError(f"{error}{kept}") from error
             tell(loggers, artifact, corpus)
         tell_result(artifact)
         return artifact.metric(run.objective)

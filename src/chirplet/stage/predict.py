@@ -10,15 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
+import pyarrow as pa
 from pydantic import field_validator, model_validator
 
 from chirplet.artifact.artifact import Artifact
 from chirplet.config.schema import Count, existing_file
 from chirplet.data.table.reader import Format, format_of
-from chirplet.data.table.text_io import STDIN, check_encoding
+from chirplet.data.table.stream import open_chunks
+from chirplet.data.table.text_io import STDIN, Encoding
+from chirplet.data.table.writer import open_writer
 from chirplet.stage.base import Stage
-from chirplet.stage.run.context import ArtifactFolder, Run
-from chirplet.system.error import ConfigError, DataError
+from chirplet.stage.run.context import ArtifactFolder, Run, check_given
+from chirplet.system.console import console
+from chirplet.system.error import DataError
 
 STDOUT = "-"
 
@@ -51,7 +55,7 @@ class Predict(Stage):
     prefix: str
     input_format: Format | None
     output_format: Format | None
-    encoding: str
+    encoding: Encoding
     quoted: bool
     batch_size: Count
     chunk_rows: Count
@@ -79,11 +83,6 @@ class Predict(Stage):
             raise ValueError(f"got {path!r}, which is no regular file; should be one, or - for standard output")
         return str(file)
 
-    @field_validator("encoding")
-    @classmethod
-    def _encoding_known(cls, encoding: str) -> str:
-        return check_encoding(encoding)
-
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.input is not None and self.output is not None:
@@ -107,11 +106,8 @@ class Predict(Stage):
     def run(self, run: Run) -> None:
         """Label the file and tell how it went: on standard error where standard output is the output."""
         wanted = {"artifact": (self.artifact, "DIR"), "input": (self.input, "FILE"), "output": (self.output, "FILE")}
-        missing = [f"{key}: is missing; give {key}={what}" for key, (value, what) in wanted.items() if value is None]
-        if missing:
-            raise ConfigError("\n".join(missing))
+        check_given(wanted)
         from chirplet.report.table import count_table
-        from chirplet.system.console import console
 
         done = self.label(run.trainer.accelerator, run.trainer.threads, run.verify)
         out = console(stderr=self.output == STDOUT)
@@ -130,10 +126,7 @@ class Predict(Stage):
             ModelError: its weights or tokenizer are damaged, or its runtime is not installed.
             DataError: the input is damaged, or the output cannot be written; what was at `output` is still there.
         """
-        import pyarrow as pa
 
-        from chirplet.data.table.stream import open_chunks
-        from chirplet.data.table.writer import open_writer
         from chirplet.runtime.predictor import Predictor
 
         assert self.artifact is not None and self.input is not None and self.output is not None

@@ -12,7 +12,7 @@ from chirplet.model.loading.foreign_code import refuse_code
 from chirplet.model.loading.quiet import quiet
 from chirplet.model.loading.sizes import check_sizes
 from chirplet.model.pretrained import NAME, Pretrained
-from chirplet.system.error import ModelError, UserError
+from chirplet.system.error import ModelError, UserError, kind_and_message
 
 
 @contextmanager
@@ -24,8 +24,7 @@ def opening(settings: Pretrained) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # on damaged files transformers raises exceptions of every kind
-        reason = " ".join(str(error).split())[:200]
-        message = f": {settings.name_or_path} cannot be opened ({type(error).__name__}: {reason})"
+        message = f": {settings.name_or_path} cannot be opened ({kind_and_message(error)})"
         raise ModelError(NAME, message) from error
 
 

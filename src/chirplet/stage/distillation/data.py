@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chirplet.artifact.artifact import Artifact
-from chirplet.data.base import Corpus, Tweets, row_names
-from chirplet.model.loading.bundled import sha256
+from chirplet.data.base import Corpus, Tweets
 from chirplet.stage.distillation.teachers import EVERYONE, Folds, Teachers
-from chirplet.stage.distillation.unlabeled import read_unlabelled, without_held_out, without_known, word_drop
+from chirplet.stage.distillation.unlabeled import (
+    file_hashes,
+    read_unlabelled,
+    without_held_out,
+    without_known,
+    word_drop,
+)
 from chirplet.stage.run.context import Run
 from chirplet.stage.run.parent import prepared
 from chirplet.stage.run.prepared import Prepared
@@ -81,8 +85,7 @@ def make_lesson(stage: "DistillSettings", files: Sequence[str], corpus: Corpus, 
     account: dict[str, Any] = {"labelled": len(train), "transfer": len(more), "views": len(views)}
     if files:
         account["transfer_left_out"] = len(read) - len(more)
-        paths = [Path(file).expanduser() for file in files]
-        account["transfer_files"] = {name: sha256(path) for name, path in zip(row_names(paths), paths, strict=True)}
+        account["transfer_files"] = file_hashes(files)
     return Lesson(plain.joined(views), len(plain), folds, teachers, account)
 
 

@@ -92,14 +92,13 @@ def student_of(stage: "DistillSettings", start: Start, lesson: Lesson, run: Run)
         ArtifactError: it looks inside a teacher that is for another runtime than PyTorch.
     """
     model, teacher, teachers = start.loaded.model, None, lesson.teachers.artifacts
-    inside = [name for name, distiller in stage.distillers.items() if distiller.looks_inside]
+    inside = [name for name, distiller in stage.distiller.items() if distiller.looks_inside]
     if inside:
         check_shared_tokens(inside[0], lesson, start.data, teachers[0])
         teacher = open_inside(teachers[0], f"distiller={inside[0]} looks at its layers")
     told = None if teacher is None else teacher.config
-    imitations = {
-        name: distiller.imitation(start.data.task, model.config, told) for name, distiller in stage.distillers.items()
-    }
+    task = start.data.task
+    imitations = {name: distiller.imitation(task, model.config, told) for name, distiller in stage.distiller.items()}
     optimization = stage.optimization(model, _steps(stage, lesson, run))
     own = [parameter for imitation in imitations.values() for parameter in imitation.parameters()]
     if own:
@@ -108,7 +107,7 @@ def student_of(stage: "DistillSettings", start: Start, lesson: Lesson, run: Run)
         *_classifier_arguments(stage, model, start, run, optimization),
         alpha=stage.alpha,
         imitations=imitations,
-        weights={name: distiller.weight for name, distiller in stage.distillers.items()},
+        weights={name: distiller.weight for name, distiller in stage.distiller.items()},
         teacher=teacher,
     )
 

@@ -11,14 +11,14 @@ from chirplet.model.structure.parameter_groups import parameter_groups
 from chirplet.module.classifier import Classifier, Optimization
 from chirplet.module.quantization_aware import QuantizationAware
 from chirplet.pruner.masking.masks import zeros_kept
-from chirplet.quantizer.qat import QAT
+from chirplet.quantizer.base import RoundedTraining
 from chirplet.stage.fit.fit import fit
 from chirplet.stage.run.context import Run
 from chirplet.stage.run.parent import Parent
 
 
 def train_rounded(
-    run: Run, settings: QAT, parent: Parent, loggers: Sequence[Logger], resume: str | None
+    run: Run, settings: RoundedTraining, parent: Parent, loggers: Sequence[Logger], resume: str | None
 ) -> dict[str, Any]:
     """Train the parent's model in place, on the labels; the account of the training, which may go on from a checkpoint.
 
@@ -46,7 +46,7 @@ def train_rounded(
     steps = run.trainer.optimizer_steps(len(train_loader))
     optimization = Optimization(groups, "linear", settings.warmup_fraction, steps)
     model.train()
-    with zeros_kept(model), QuantizationAware(model, settings.steps()):
+    with zeros_kept(model), QuantizationAware(model, settings.weight_steps):
         module = Classifier(model, data.task, corpus.labels, optimization, 0.0, None, encoder="transformers")
         account = fit(run, module, train_loader, val_loader, loggers, resume)
     model.float().cpu().eval()

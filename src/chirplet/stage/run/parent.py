@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from chirplet.artifact.artifact import Ancestor, Artifact, Record, check_free
 from chirplet.data.base import Corpus
 from chirplet.data.preparation.prepare import prepare
-from chirplet.model.loading.bundled import sha256
 from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.model.pretrained import Pretrained
 from chirplet.runtime.open import check_probe, runtime_of
@@ -17,6 +16,7 @@ from chirplet.stage.run.context import Run, given_artifact
 from chirplet.stage.run.prepared import Prepared
 from chirplet.system.console import console
 from chirplet.system.error import ArtifactError
+from chirplet.system.hashing import file_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -124,7 +124,7 @@ def lineage_from(artifact: Artifact) -> list[Ancestor]:
     itself = Ancestor(
         name=artifact.folder.resolve().name,
         revision=None,
-        weights_sha256=sha256(weights) if weights.is_file() else None,
+        weights_sha256=file_hash(weights) if weights.is_file() else None,
         pretrained=record.pretrained,
         artifact=record.id,
         stage=record.stage,
