@@ -15,17 +15,17 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedModel, RobertaConfig, RobertaForSequenceClassification
 
 from chirplet.data.base import Corpus
-from chirplet.data.batching.tokens import tokenize
+from chirplet.data.batching.tokens import UNCUT, tokenize
 from chirplet.data.preparation.cleaning import CLEANINGS
 from chirplet.model.loading.bertweet_tokenizer import BertweetTokenizer, open_bertweet
 from chirplet.model.loading.bundled import bundled_folder
 from chirplet.model.loading.quiet import quiet
 from chirplet.pruner.masking.calibration import CalibrationData
 from chirplet.pruner.vocabulary import Vocabulary
+from chirplet.task.single_label import SingleLabel
 
 VOCABULARY = 64_001  # tokens, <mask> last
 SPECIAL = 4
-UNCUT = 2**20
 COMPARED = 64
 """Texts whose logits before and after are compared."""
 
@@ -60,7 +60,9 @@ def vocabulary_saving(corpus: Corpus, examples: int | None) -> dict[str, Any]:
         del known[COMPARED:]
         before = [_logits(model, tokens[i]) for i in known]
         bytes_before = _bytes(model, Path(name) / "before")
-        calibration = CalibrationData(tokens, corpus.train.label[:examples], 1, tokenizer, lambda: tokens)
+        calibration = CalibrationData(
+            SingleLabel(), tokens, corpus.train.label[:examples], 1, tokenizer, lambda: tokens
+        )
         pruned = Vocabulary(min_count=1, max_shift=None).prune(model, calibration)
         again = tokenize([texts[i] for i in known], pruned.tokenizer, "bertweet", UNCUT)
         differences = [

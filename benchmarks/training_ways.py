@@ -66,9 +66,8 @@ def prepared(experiment: Any) -> Any:
 
     cache_dir = Path(experiment.cache_dir).expanduser()
     model = experiment.model
-    return Prepared(
-        prepare(experiment.data, cache_dir), load_tokenizer(model), model.cleaning, model.max_length, cache_dir
-    )
+    corpus = prepare(experiment.data, cache_dir)
+    return Prepared(corpus, experiment.task, load_tokenizer(model), model.cleaning, model.max_length, cache_dir)
 
 
 def taught(experiment: Any, data: Any, evaluated: bool) -> Any:

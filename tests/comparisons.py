@@ -8,6 +8,7 @@ import numpy as np
 from chirplet.artifact.artifact import Ancestor, write_predictions, write_record
 from chirplet.data.base import Examples
 from chirplet.metric.classification import evaluate
+from chirplet.task.single_label import SingleLabel
 from records import LABELS, make_record
 
 N = 40
@@ -48,7 +49,7 @@ def write_artifact(
     """An artifact whose id begins with `identity`, with so many texts right on each split."""
     folder.mkdir(parents=True)
     evaluated = {split: (examples, logits(count, examples.label)) for split, count in right.items()}
-    write_predictions(folder, evaluated)
+    write_predictions(folder, evaluated, SingleLabel())
     metrics = {split: evaluate(pair[1], examples.label, LABELS) for split, pair in evaluated.items()}
     write_record(folder, make_record(id=identity.ljust(64, "0"), metrics=metrics, **({"cost": {}} | changes)))
     return folder

@@ -15,6 +15,7 @@ GROUPS = (
     "data",
     "distiller",
     "logger",
+    "task",
     "model",
     "stage",
     "trainer",
@@ -56,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_count_of_options():
-    assert len(option_files()) == 60
+    assert len(option_files()) == 61
     extra = {"config", "hydra/help/chirplet", "hydra/job_logging/chirplet"}
     everything = {path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml")}
     bases = {name for name in everything if name.rpartition("/")[2].startswith("_")}
@@ -75,7 +76,7 @@ def test_every_option_composes_and_binds(option, compose_config, folder):
 
 
 def test_a_target_lives_where_its_file_says():
-    for group in ("callback", "data", "distiller", "logger", "pruner", "quantizer", "stage"):
+    for group in ("callback", "data", "distiller", "logger", "pruner", "quantizer", "stage", "task"):
         for path in (CONF / group).glob("[!_]*.yaml"):
             if "_target_: chirplet." in path.read_text():
                 assert f"_target_: chirplet.{group}.{path.stem}." in path.read_text(), path

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from chirplet.cli.binding import parse
 from chirplet.data.preparation.cleaning import CLEANINGS
 from chirplet.data.preparation.repair import repair
-from chirplet.data.table.reader import read_rows
 from chirplet.system.error import DataError
 from chirplet.system.error_messages import explain
 from places import CONF
+from tables import read_rows
 
 many = settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

@@ -74,6 +74,7 @@ def test_every_option_is_named():
         "model",
         "data",
         "distiller",
+        "task",
         "pruner",
         "quantizer",
         "trainer",

@@ -1,10 +1,7 @@
 """An artifact from a stranger: nothing in it is run, and no path in it leads out of its folder."""
 
-import io
 import json
-import os
 import shutil
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +13,10 @@ import chirplet
 from artifacts import tiny_artifact
 from checkpoints import change_config, settings_of, tiny_bert
 from chirplet.artifact.artifact import RECORD, Artifact
-from chirplet.data.preparation.fetch import archive_member
 from chirplet.model.loading.load import load_model, load_tokenizer
 from chirplet.stage.run.parent import settings_of as settings_of_artifact
 from chirplet.stage.run.parent import trainable
-from chirplet.system.error import DataError, ModelError
+from chirplet.system.error import ModelError
 from records import LABELS, make_record
 
 
@@ -135,47 +131,6 @@ def test_a_record_cannot_name_another_file(folder, value):
     change_json(folder / RECORD, predictions=value)
     with pytest.raises(chirplet.system.error.ArtifactError, match="predictions: "):
         Artifact.open(folder)
-
-
-def archive(*members: tuple[str, bytes, bytes, str]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        for name, kind, content, link in members:
-            member = tarfile.TarInfo(name)
-            member.type, member.size, member.linkname = kind, len(content), link
-            tar.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def test_archives_are_read_by_member_and_nothing_is_unpacked(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    hostile = archive(
-        ("../escaped", tarfile.REGTYPE, b"x", ""),
-        (f"{tmp_path}/escaped", tarfile.REGTYPE, b"x", ""),
-        ("link", tarfile.SYMTYPE, b"", "/etc"),
-        ("link/passwd", tarfile.REGTYPE, b"x", ""),
-        ("hard", tarfile.LNKTYPE, b"", "/etc/passwd"),
-        ("pipe", tarfile.FIFOTYPE, b"", ""),
-        ("a/b.txt", tarfile.REGTYPE, b"texts", ""),
-    )
-    assert archive_member(hostile, "a/b.txt", 10, "x.tar.gz") == b"texts"
-    for name in ("link", "hard", "pipe"):
-        with pytest.raises(DataError, match=f"{name} is no file of at most 10 bytes"):
-            archive_member(hostile, name, 10, "x.tar.gz")
-    assert os.listdir(tmp_path) == []  # noqa: PTH208
-
-
-@pytest.mark.parametrize("member", ["a/b.txt", "bomb"])
-def test_a_bomb_is_refused_without_unpacking_it(member):
-    import tracemalloc
-
-    bomb = archive(("bomb", tarfile.REGTYPE, b"\0" * (64 << 20), ""), ("a/b.txt", tarfile.REGTYPE, b"texts", ""))
-    tracemalloc.start()
-    with pytest.raises(DataError, match=r"x.tar.gz: "):
-        archive_member(bomb, member, 1000, "x.tar.gz")
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 8 << 20
 
 
 def test_a_sound_record_is_no_stranger():

@@ -30,9 +30,9 @@ class TrainerSettings(Settings):
     dropout's random numbers and the order in which floating-point numbers are added. Everything else than training,
     so also what is judged, is done by the first of them alone.
 
-    The last five keys are for speed. `encoder` says what computes the layers of BERT and RoBERTa in training:
-    `chirplet.model.fast_forward.encoder`, on tokens alone or on padded batches, or `transformers`, which computes all
-    others.
+    The last five keys are for speed. `encoder` says what computes the encoder in training:
+    `chirplet.model.fast_forward.encoder`, on tokens alone or on padded batches, or `transformers`, which also computes
+    families that the first does not know.
     `pool_batches` are sorted by length together, which saves padding. `rowwise_embeddings` moves only the word
     embeddings that a batch has used (`RowwiseAdamW`).
     """

@@ -9,9 +9,17 @@ import pytest
 from transformers import AutoModelForSequenceClassification
 
 from checkpoints import tiny_bert
-from chirplet.artifact.artifact import Artifact, atomic_folder, check_folder, content_id, write_predictions
+from chirplet.artifact.artifact import (
+    Artifact,
+    atomic_folder,
+    check_folder,
+    content_id,
+    write_predictions,
+    write_record,
+)
 from chirplet.data.base import Examples
 from chirplet.system.error import ArtifactError
+from chirplet.task.single_label import SingleLabel
 from records import make_record
 
 
@@ -69,7 +77,7 @@ def test_the_id_depends_on_names_and_bytes_but_not_on_record_and_card(tmp_path):
 
 def test_predictions_are_read_back_by_split(tmp_path):
     logits = np.arange(6, dtype=np.float32).reshape(3, 2)
-    write_predictions(tmp_path, {"val": (examples(2), logits[:2]), "test": (examples(3), logits)})
+    write_predictions(tmp_path, {"val": (examples(2), logits[:2]), "test": (examples(3), logits)}, SingleLabel())
     artifact = Artifact(tmp_path, make_record(labels=["a", "b"]))
     found = artifact.predictions("test")
     assert found.row_id == ["a:0", "a:1", "a:2"]
@@ -77,6 +85,33 @@ def test_predictions_are_read_back_by_split(tmp_path):
     np.testing.assert_array_equal(found.logits, logits)
     with pytest.raises(ArtifactError, match="no predictions for the split 'train'"):
         artifact.predictions("train")
+
+
+def test_a_record_names_its_task_and_one_from_before_there_were_tasks_is_of_single_labels(tmp_path):
+    write_record(tmp_path, make_record())
+    content = json.loads((tmp_path / "artifact.json").read_text())
+    assert content["task"] == {"name": "single_label"}
+    del content["task"]
+    (tmp_path / "artifact.json").write_text(json.dumps(content))
+    assert Artifact.open(tmp_path).record.task == SingleLabel()
+
+
+@pytest.mark.parametrize("task", ["single_label", {}, {"name": "os"}, {"name": "single_label", "colour": "red"}, None])
+def test_a_record_of_an_unknown_task_is_refused(tmp_path, task):
+    write_record(tmp_path, make_record())
+    content = json.loads((tmp_path / "artifact.json").read_text())
+    (tmp_path / "artifact.json").write_text(json.dumps(content | {"task": task}))
+    with pytest.raises(ArtifactError, match=r"not a valid record: task(\.colour)?: ") as caught:
+        Artifact.open(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("label", [-1, 2])
+def test_labels_that_the_record_does_not_have_are_refused(tmp_path, label):
+    one = Examples(["a:1", "a:2"], ["x", "y"], np.array([label, 1]), [None] * 2)
+    write_predictions(tmp_path, {"val": (one, np.zeros((2, 2), np.float32))}, SingleLabel())
+    with pytest.raises(ArtifactError, match="the labels of val should be 0 to 1, as the record has labels"):
+        Artifact(tmp_path, make_record(labels=["a", "b"])).predictions("val")
 
 
 def test_a_folder_that_is_no_artifact_is_named_with_what_is_near(tmp_path):

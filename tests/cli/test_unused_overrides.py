@@ -27,6 +27,9 @@ ROOT = Path(__file__).resolve().parents[2]
         ("finetune", "quantizer.reduce_range=auto", ""),
         ("chain", "input=texts.csv", ""),
         ("compare", "artifact=null", ""),
+        ("predict", "task=single_label", "; the record of artifact=DIR names the task"),
+        ("compare", "task=single_label", "; the records of artifacts name the task"),
+        ("explore", "task=single_label", ""),
     ],
 )
 def test_what_a_stage_makes_nothing_of_is_told(stage, override, told, compose_config):
@@ -39,11 +42,33 @@ def test_what_a_stage_makes_nothing_of_is_told(stage, override, told, compose_co
 @pytest.mark.parametrize(
     ("stage", "overrides"),
     [
-        ("finetune", ["model=bertweet", "model.max_length=32", "data=csv", "trainer.max_epochs=2", "seed=1"]),
-        ("distill", ["teacher=null", "model@student=minilm", "student.max_length=32", "distiller=hidden"]),
-        ("quantize", ["artifact=null", "quantizer=qat", "quantizer.epochs=2"]),
-        ("prune", ["artifact=null", "pruner=structured", "~logger"]),
-        ("chain", ["model@teacher=minilm", "teacher.max_length=32", "pruner=structured", "unlabeled_files=null"]),
+        (
+            "finetune",
+            [
+                "model=bertweet",
+                "model.max_length=32",
+                "data=csv",
+                "task=single_label",
+                "trainer.max_epochs=2",
+                "seed=1",
+            ],
+        ),
+        (
+            "distill",
+            ["teacher=null", "task=single_label", "model@student=minilm", "student.max_length=32", "distiller=hidden"],
+        ),
+        ("quantize", ["artifact=null", "task=single_label", "quantizer=qat", "quantizer.epochs=2"]),
+        ("prune", ["artifact=null", "task=single_label", "pruner=structured", "~logger"]),
+        (
+            "chain",
+            [
+                "model@teacher=minilm",
+                "task=single_label",
+                "teacher.max_length=32",
+                "pruner=structured",
+                "unlabeled_files=null",
+            ],
+        ),
         ("compare", ["artifacts=null", "baseline=null"]),
         ("predict", ["artifact=null", "input=-", "output=-"]),
         ("explore", ["model=bertweet"]),

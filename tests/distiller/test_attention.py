@@ -5,6 +5,7 @@ from transformers import BertConfig
 
 from chirplet.distiller.attention import Attention
 from chirplet.system.error import ConfigError
+from chirplet.task.single_label import SingleLabel
 
 
 def attention(**changes) -> Attention:
@@ -23,5 +24,5 @@ def test_what_cannot_be_is_told(changes, line):
     teacher = BertConfig(hidden_size=48, num_hidden_layers=2, num_attention_heads=4)
     student = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=4)
     with pytest.raises(ConfigError) as caught:
-        attention(**changes).imitation(student, teacher)
+        attention(**changes).imitation(SingleLabel(), student, teacher)
     assert str(caught.value).startswith(line)

@@ -10,6 +10,7 @@ from chirplet.config.schema import bind
 from chirplet.distiller.base import Distiller
 from chirplet.distiller.loss.losses import observe
 from chirplet.system.error import ConfigError
+from chirplet.task.single_label import SingleLabel
 from places import CONF
 
 NAMES = ("logits", "hidden", "attention")
@@ -45,7 +46,7 @@ def batch(padding: int = 0) -> dict[str, torch.Tensor]:
 
 def value(distiller: Distiller, student, teacher, examples) -> torch.Tensor:
     torch.manual_seed(0)  # of a projection
-    loss = distiller.imitation(student.config, teacher.config)
+    loss = distiller.imitation(SingleLabel(), student.config, teacher.config)
     with torch.no_grad():
         told = observe(teacher, examples)
     return loss(observe(student, examples), told, examples["attention_mask"])

@@ -7,6 +7,7 @@ import torch
 from chirplet.data.batching.tokens import Tokens
 from chirplet.evaluation.evaluator import Evaluator
 from chirplet.runtime.base import Runtime
+from chirplet.task.single_label import SingleLabel
 
 TEXTS = 200
 LENGTHS = np.random.default_rng(0).permutation(np.arange(TEXTS) % 9 + 1)
@@ -26,7 +27,7 @@ class ByFirstToken(Runtime):
 def evaluated(reference, labels=LABELS):
     ids = np.concatenate([[number] * length for number, length in enumerate(LENGTHS)]).astype(np.int32)
     tokens = Tokens(ids, np.concatenate([[0], np.cumsum(LENGTHS)]))
-    return Evaluator(tokens, labels, ("a", "b", "c"), 0, 16)(ByFirstToken(), reference)
+    return Evaluator(SingleLabel(), tokens, labels, ("a", "b", "c"), 0, 16)(ByFirstToken(), reference)
 
 
 def test_what_was_said_is_in_the_order_of_the_tweets():

@@ -1,10 +1,9 @@
 """The pieces of training that can be worked out by hand."""
 
-import numpy as np
 import pytest
 import torch
 
-from chirplet.module.classifier import SCHEDULES, balanced_weights
+from chirplet.module.classifier import SCHEDULES
 
 
 def rates(name: str, warmup: int, steps: int) -> list[float]:
@@ -33,12 +32,3 @@ def test_constant_stays():
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_every_schedule_reaches_the_peak_after_the_warm_up(name):
     assert rates(name, 3, 10)[3] == pytest.approx(1.0)
-
-
-def test_balanced_weights_by_hand():
-    # 6 texts of 3 classes with 3, 2, 1: 6 / (3 * count)
-    assert balanced_weights(np.array([0, 0, 0, 1, 1, 2]), 3).tolist() == pytest.approx([2 / 3, 1.0, 2.0])
-
-
-def test_a_class_without_tweets_weighs_nothing():
-    assert balanced_weights(np.array([0, 0, 2]), 3).tolist() == pytest.approx([0.5, 0.0, 1.0])

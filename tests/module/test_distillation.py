@@ -7,38 +7,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chirplet.distiller.loss.losses import Imitation, LogitImitation, soft_loss
+from chirplet.distiller.loss.losses import Imitation, LogitImitation
 from chirplet.module.classifier import Optimization
 from chirplet.module.distillation import TEACHER_LOGITS, Student, blend
+from chirplet.task.single_label import SingleLabel
 
-LN2, LN3 = math.log(2), math.log(3)
-
-
-def test_soft_loss_by_hand():
-    """At T = 2 the teacher's logits (4 ln 3, 0) are the odds 9 : 1, and the student's (2 ln 3, 0) are 3 : 1."""
-    loss = soft_loss(torch.tensor([[2 * LN3, 0.0]]), torch.tensor([[4 * LN3, 0.0]]), 2.0)
-    divergence = 0.9 * math.log(0.9 / 0.75) + 0.1 * math.log(0.1 / 0.25)
-    assert loss.item() == pytest.approx(4 * divergence, rel=1e-5)
-
-
-def test_soft_loss_is_a_mean_over_tweets():
-    student, teacher = torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([[0.0, 1.0], [0.0, 0.0]])
-    both, first = soft_loss(student, teacher, 1.0), soft_loss(student[:1], teacher[:1], 1.0)
-    assert both.item() == pytest.approx(first.item() / 2)
-
-
-@pytest.mark.parametrize("temperature", [1.0, 2.0, 8.0, 32.0])
-def test_the_gradient_keeps_its_scale_whatever_the_temperature(temperature):
-    """For high T it is (z - v) / N for logits that sum to 0 (Hinton et al. 2015, Eq. 4), N classes."""
-    student, teacher = torch.tensor([[0.3, -0.1, -0.2]], requires_grad=True), torch.tensor([[-0.2, 0.1, 0.1]])
-    soft_loss(student, teacher, temperature).backward()
-    torch.testing.assert_close(student.grad, (student.detach() - teacher) / 3, rtol=0.3, atol=0.01)
+LN2, TASK = math.log(2), SingleLabel()
 
 
 def test_blend_by_hand():
     """Even logits of two classes cost ln 2 a label."""
     logits, soft = torch.zeros(2, 2), torch.tensor(3.0)
-    loss = blend(logits, {"labels": torch.tensor([0, 1])}, soft, 0.25, None, 0.0)
+    loss = blend(TASK, logits, {"labels": torch.tensor([0, 1])}, soft, 0.25, None, 0.0)
     assert loss.item() == pytest.approx(0.25 * LN2 + 0.75 * 3)
 
 
@@ -48,7 +28,7 @@ def test_a_tweet_without_label_adds_nothing_to_the_labels_share(labeled, unlabel
     if count == 0:
         return
     labels = torch.tensor([1] * labeled + [-100] * unlabelled)
-    loss = blend(torch.zeros(count, 2), {"labels": labels}, torch.tensor(0.0), 1.0, None, 0.0)
+    loss = blend(TASK, torch.zeros(count, 2), {"labels": labels}, torch.tensor(0.0), 1.0, None, 0.0)
     assert loss.item() == pytest.approx(LN2 * labeled / count)
 
 
@@ -57,30 +37,31 @@ def test_the_loss_of_a_student_by_its_parts(student_batch):
     weights = torch.tensor([1.0, 2.0, 3.0])
     student = Student(
         model,
+        TASK,
         ["a", "b", "c"],
         Optimization([], "constant", 0.0, 1),
         0.1,
         weights,
         "transformers",
         alpha=0.3,
-        imitations={"logits": LogitImitation(2.0)},
+        imitations={"logits": LogitImitation(TASK, 2.0)},
         weights={"logits": 1.0},
         teacher=None,
     )
     student.log_dict = lambda *_, **__: None
     logits = student(batch)
     hard = torch.nn.functional.cross_entropy(logits, batch["labels"], weight=weights, label_smoothing=0.1)
-    soft = soft_loss(logits, batch[TEACHER_LOGITS], 2.0)
+    soft = TASK.soft_loss(logits, batch[TEACHER_LOGITS], 2.0)
     # Three of the four texts have a label.
     torch.testing.assert_close(student.training_step(batch, 0), 0.3 * 0.75 * hard + 0.7 * soft)
 
 
 def test_weights_multiply_what_they_are_of(student_batch):
     model, batch = student_batch
-    arguments = (model, ["a", "b", "c"], Optimization([], "constant", 0.0, 1), 0.0, None, True)
+    arguments = (model, TASK, ["a", "b", "c"], Optimization([], "constant", 0.0, 1), 0.0, None, True)
     found = {}
     for name, weights in {"one": (1.0, 0.0), "other": (0.0, 1.0), "both": (2.0, 0.5)}.items():
-        imitations = {"kl": LogitImitation(2.0), "mse": LogitImitation(None)}
+        imitations = {"kl": LogitImitation(TASK, 2.0), "mse": LogitImitation(TASK, None)}
         weighted = dict(zip(imitations, weights, strict=True))
         module = Student(*arguments, alpha=0.0, imitations=imitations, weights=weighted, teacher=None)
         module.log_dict = lambda *_, **__: None
@@ -98,7 +79,7 @@ def test_under_autocast_what_is_imitated_is_compared_in_fp32(student_batch):
             found["product"] = student.logits @ teacher.logits.T
             return found["product"].sum()
 
-    arguments = (model, ["a", "b", "c"], Optimization([], "constant", 0.0, 1), 0.0, None, "transformers")
+    arguments = (model, TASK, ["a", "b", "c"], Optimization([], "constant", 0.0, 1), 0.0, None, "transformers")
     module = Student(*arguments, alpha=0.0, imitations={"own": Product()}, weights={"own": 1.0}, teacher=None)
     module.log_dict = lambda *_, **__: None
     with torch.autocast("cpu", torch.bfloat16):
@@ -110,13 +91,14 @@ def test_a_watched_teacher_is_neither_trained_nor_saved(student_batch):
     model, _ = student_batch
     module = Student(
         model,
+        TASK,
         ["a", "b", "c"],
         Optimization([], "constant", 0.0, 1),
         0.0,
         None,
         True,
         alpha=0.0,
-        imitations={"logits": LogitImitation(2.0)},
+        imitations={"logits": LogitImitation(TASK, 2.0)},
         weights={"logits": 1.0},
         teacher=model,
     )

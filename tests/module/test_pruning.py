@@ -5,14 +5,14 @@ import torch
 
 from artifacts import tiny_artifact
 from checkpoints import tiny_bert
-from chirplet.distiller.loss.losses import soft_loss
-from chirplet.model.family.parameter_groups import parameter_groups
+from chirplet.model.structure.parameter_groups import parameter_groups
 from chirplet.module.classifier import Optimization
 from chirplet.module.distillation import TEACHER_LOGITS
 from chirplet.module.pruning import Recovery
 from chirplet.pruner.masking.masks import Ramp, global_magnitude_mask, prunable, sparsity_of
 from chirplet.pruner.masking.schedule import Masking, Moving, Rising, ScoredWeight
 from chirplet.runtime.pytorch import load_model
+from chirplet.task.single_label import SingleLabel
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,16 @@ def batch():
 def recovery(model, masking, alpha=1.0) -> Recovery:
     optimization = Optimization(parameter_groups(model, 1e-3, 0.01, 1.0, None), "constant", 0.0, 10)
     return Recovery(
-        model, ("a", "b", "c"), optimization, 0.0, None, True, alpha=alpha, temperature=2.0, masking=masking
+        model,
+        SingleLabel(),
+        ("a", "b", "c"),
+        optimization,
+        0.0,
+        None,
+        True,
+        alpha=alpha,
+        temperature=2.0,
+        masking=masking,
     )
 
 
@@ -62,7 +71,7 @@ def test_the_loss_is_the_labels_alone_where_there_is_no_teacher(model, batch):
     torch.testing.assert_close(taught, 0.25 * hard)
     other = torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
     taught = module.training_step(batch | {TEACHER_LOGITS: other}, 0)
-    torch.testing.assert_close(taught, 0.25 * hard + 0.75 * soft_loss(logits, other, 2.0))
+    torch.testing.assert_close(taught, 0.25 * hard + 0.75 * SingleLabel().soft_loss(logits, other, 2.0))
 
 
 def test_masks_are_saved_with_a_checkpoint(model, folder):

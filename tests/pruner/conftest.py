@@ -12,6 +12,7 @@ from chirplet.data.batching.tokens import tokenize
 from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.pruner.masking.calibration import CalibrationData
 from chirplet.runtime.pytorch import load_model
+from chirplet.task.single_label import SingleLabel
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +35,7 @@ def evidence_for() -> Callable[[Path, list[str]], CalibrationData]:
         tokenizer = load_tokenizer(settings_of(folder))
         tokens = tokenize(examples, tokenizer, "none", 64)
         labels = np.arange(len(examples), dtype=np.int64) % 3
-        return CalibrationData(tokens, labels, int(tokenizer.pad_token_id), tokenizer, lambda: tokens)
+        return CalibrationData(SingleLabel(), tokens, labels, int(tokenizer.pad_token_id), tokenizer, lambda: tokens)
 
     return made
 

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from chirplet.model.family.narrowing import narrowed
+from chirplet.model.family import FAMILIES
+from chirplet.model.structure.narrowing import narrowed
 from chirplet.pruner.masking.importance import importances
 from chirplet.pruner.structured import Structured
-from chirplet.system.error import PruningError
+from chirplet.system.error import ModelError, PruningError
 
 IDS = torch.tensor([[2, 40, 50, 60, 70, 3], [2, 41, 51, 61, 71, 3]])
 
@@ -63,7 +64,7 @@ def test_importance_is_what_a_finite_change_of_the_loss_says(model, calibration)
 
 def _loss(model, calibration, i: int) -> float:
     ids = torch.tensor(calibration.tokens[i][None].astype("int64"))
-    return float(model.double()(input_ids=ids, labels=torch.tensor([calibration.labels[i]])).loss)
+    return float(model.double()(input_ids=ids, labels=torch.tensor([calibration.targets[i]])).loss)
 
 
 def test_of_a_layer_that_does_nothing_all_is_kept(model, calibration):
@@ -84,5 +85,11 @@ def test_heads_that_do_not_divide_the_width_are_refused(model):
 
 def test_another_architecture_is_refused(model):
     model.config.model_type = "gpt2"
-    with pytest.raises(PruningError, match="structured knows bert"):
+    with pytest.raises(ModelError, match="got model_type 'gpt2', should be one of bert"):
+        Structured(layers=1, intermediate_size=None, heads=None).kept(model.config)
+
+
+def test_a_family_whose_heads_cannot_be_pruned_is_refused(model, monkeypatch):
+    monkeypatch.setattr(FAMILIES["bert"], "prunes_heads", False, raising=False)
+    with pytest.raises(PruningError, match="structured knows camembert, roberta, xlm-roberta, but the model is a bert"):
         Structured(layers=1, intermediate_size=None, heads=None).kept(model.config)

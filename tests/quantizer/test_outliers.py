@@ -14,8 +14,8 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
 
 from chirplet.data.batching.tokens import Tokens
-from chirplet.evaluation.evaluator import Quality, distances
-from chirplet.model.family.base import encoder_layers
+from chirplet.evaluation.evaluator import Quality
+from chirplet.model.family import family_of
 from chirplet.quantizer.base import Calibration, Quantizer
 from chirplet.quantizer.mixed_precision.search import fewest_excluded, sensitivities
 from chirplet.quantizer.onnx_int8 import OnnxInt8
@@ -25,6 +25,7 @@ from chirplet.runtime.base import Runtime, predict_logits
 from chirplet.runtime.open import open_runtime
 from chirplet.runtime.pytorch import PyTorchRuntime
 from chirplet.system.hardware import cpu_has_vnni
+from chirplet.task.single_label import SingleLabel
 
 WORDS, LENGTH, CLASSES = 60, 12, 4
 
@@ -59,9 +60,9 @@ def trained() -> PreTrainedModel:
 @torch.no_grad()
 def plant(model: PreTrainedModel, channel: int, factor: float) -> None:
     """Make a channel large where its readers are its only ones: in attention's values, and before the pooler."""
-    for layer in encoder_layers(model):
+    for layer in family_of(model).layers(model):
         _move(layer.attention.self.value, layer.attention.output.dense, channel, factor)
-    _move(encoder_layers(model)[-1].output.LayerNorm, model.base_model.pooler.dense, channel, factor)
+    _move(family_of(model).layers(model)[-1].output.LayerNorm, model.base_model.pooler.dense, channel, factor)
 
 
 def _move(writer: torch.nn.Module, reader: torch.nn.Linear, channel: int, factor: float) -> None:
@@ -85,7 +86,7 @@ class Part:
     def quality(self, logits: np.ndarray) -> Quality:
         loss = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(self.labels))
         accuracy = float((logits.argmax(axis=1) == self.labels).mean())
-        return Quality(loss.item(), accuracy, **distances(*map(torch.from_numpy, (logits, self.fp32))))
+        return Quality(loss.item(), accuracy, **SingleLabel().distances(*map(torch.from_numpy, (logits, self.fp32))))
 
 
 class Case:

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from checkpoints import tiny_bert
 from chirplet.artifact.artifact import PROBE
-from chirplet.model.family.base import encoder_layers
+from chirplet.model.family import family_of
 from chirplet.runtime.open import open_runtime
 from chirplet.runtime.probe import write_probe
 from chirplet.runtime.tokenizer import open_tokenizer
@@ -53,7 +53,7 @@ def swapped(model: PreTrainedModel) -> None:
 
 
 def damaged(model: PreTrainedModel) -> None:
-    encoder_layers(model)[1].output.LayerNorm.weight.neg_()
+    family_of(model).layers(model)[1].output.LayerNorm.weight.neg_()
 
 
 def _head(model: PreTrainedModel) -> torch.nn.Linear:

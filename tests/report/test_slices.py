@@ -26,11 +26,6 @@ def test_every_tweet_is_in_one_part_of_each_kind():
 
 
 def test_the_tweets_that_divide_most_come_first():
-    true = np.array([0, 0, 0, 0])
-    one, two, three, four = (
-        np.array([0, 0, 0, 1]),
-        np.array([0, 1, 0, 1]),
-        np.array([0, 2, 0, 1]),
-        np.array([0, 0, 1, 1]),
-    )
-    assert most_divided([one, two, three, four], true, 5) == [1, 2]  # 0 and 3 are all alike
+    labels = ["aaab", "abab", "acab", "aabb"]  # of four models, a character a text
+    right = [np.array([label == "a" for label in one]) for one in labels]
+    assert most_divided(labels, right, 5) == [1, 2]  # models agree on 0 and 3

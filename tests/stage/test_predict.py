@@ -26,7 +26,7 @@ from chirplet.cli.binding import parse
 from chirplet.config.schema import validate
 from chirplet.data.preparation.cleaning import clean
 from chirplet.data.preparation.repair import repair
-from chirplet.stage.predict import Labelled, Predict, added_columns
+from chirplet.stage.predict import Labelled, Predict
 from chirplet.system.error import ConfigError, DataError, ModelError
 from places import CONF
 from records import LABELS, make_record
@@ -116,10 +116,10 @@ def test_every_cell_comes_back(artifact_folder, tmp_path, monkeypatch, rows, suf
 class Constant:
     """A predictor that says Neutral."""
 
-    def probabilities(self, texts: list[str]) -> Any:
+    def logits(self, texts: list[str]) -> Any:
         import numpy as np
 
-        return np.tile([0.25, 0.5, 0.25], (len(texts), 1))
+        return np.log(np.tile(np.float32([0.25, 0.5, 0.25]), (len(texts), 1)))
 
 
 @pytest.fixture
@@ -256,16 +256,6 @@ def test_a_prefix_makes_room_beside_a_label_column(artifact_folder, tmp_path, co
     (tmp_path / "in.csv").write_text("text,label\na,b\n")
     predict_file(artifact_folder, tmp_path / "in.csv", tmp_path / "out.csv", prefix="predicted_")
     assert read_csv(tmp_path / "out.csv")[0] == ["text", "label", *(f"predicted_{name}" for name in ADDED)]
-
-
-def test_names_of_the_added_columns():
-    assert added_columns(["Extremely Negative", "Ärger!"], "") == [
-        "label",
-        "probability_extremely_negative",
-        "probability_ärger",
-    ]
-    assert added_columns(["a b", "A-B"], "") == ["label", "probability_a b", "probability_A-B"]
-    assert added_columns(["+", "-"], "my_") == ["my_label", "my_probability_+", "my_probability_-"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from chirplet.model.pretrained import Pretrained
 from chirplet.stage.distillation.student import KEYS, own_start
 from chirplet.stage.distillation.unlabeled import read_unlabeled
 from chirplet.stage.predict import _format
-from chirplet.system.error import DataError, Key, ModelError, UserError
+from chirplet.system.error import DataError, Key, ModelError, UserError, first_line, kind_and_message
 
 
 def test_keys_alone_are_renamed():
@@ -69,3 +69,9 @@ def test_a_student_s_folder_keeps_its_name(tmp_path):
     with pytest.raises(ModelError) as caught:
         own_start(settings, corpus, SimpleNamespace(seed=1), other_data=True)
     assert str(caught.value) == f"student.name_or_path: {folder} has no config.json"
+
+
+def test_messages_of_other_libraries_become_one_line():
+    error = ValueError("\n first of\nmany\n")
+    assert (first_line(error), kind_and_message(error)) == ("first of", "ValueError: first of many")
+    assert first_line(ValueError()) == "ValueError"

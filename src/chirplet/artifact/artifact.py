@@ -6,7 +6,6 @@ and how good it is; `predictions.parquet`, the logits of every text that was eva
 card.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -23,13 +22,27 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 
 from chirplet.artifact.migration import BASELINE_PREDICTIONS_1, migrated
-from chirplet.artifact.record import COSTS, Config, Cost, Cpu, Labels, Metrics, StageSettings, Training, unfit
+from chirplet.artifact.record import (
+    COSTS,
+    Config,
+    Cost,
+    Cpu,
+    Labels,
+    Metrics,
+    RecordedTask,
+    StageSettings,
+    Training,
+    unfit,
+)
 from chirplet.config.schema import METRICS, Settings
 from chirplet.data.base import SPLITS, Examples
 from chirplet.data.preparation.cleaning import Cleaning
 from chirplet.system.atomic_io import temporary_folder, write_text_atomically
 from chirplet.system.error import ArtifactError, near
+from chirplet.system.hashing import folder_hash
 from chirplet.system.links import link_outside
+from chirplet.task.base import Targets, Task
+from chirplet.task.single_label import SingleLabel
 
 SCHEMA_VERSION: Literal[2] = 2
 RECORD = "artifact.json"
@@ -65,9 +78,9 @@ class DataRecord(Settings):
 class Record(Settings):
     """What `artifact.json` holds. It names no absolute path, no user and no key.
 
-    `overrides` are those of the command line, None in records from before they were kept. `metrics[split]` is what
-    `chirplet.metric.classification.evaluate` returns; `cost` what `chirplet.evaluation.cost.measure` returns. `lineage`
-    starts at the base model and ends at the direct parent.
+    `overrides` are those of the command line, None in records from before they were kept; records from before there
+    were tasks are of single labels. `metrics[split]` is what `Task.evaluate` returns; `cost` what
+    `chirplet.evaluation.cost.measure` returns. `lineage` starts at the base model and ends at the direct parent.
     """
 
     schema_version: Literal[2]
@@ -80,6 +93,7 @@ class Record(Settings):
     pretrained: bool
     data: DataRecord
     labels: Labels
+    task: RecordedTask = SingleLabel()
     cleaning: Cleaning
     max_length: Annotated[int, Field(ge=1, le=8192)]
     config: Config
@@ -95,10 +109,10 @@ class Record(Settings):
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits of one split: row ids (n), labels (n,) int64, logits (n, classes) float32."""
+    """Logits of one split: row ids (n), labels as targets of the task, logits (n, classes) float32."""
 
     row_id: list[str]
-    label: NDArray[np.int64]
+    label: Targets
     logits: NDArray[np.float32]
 
 
@@ -169,7 +183,7 @@ class Artifact:
             file = BASELINE_PREDICTIONS_1
         if not (self.folder / file).is_file():
             raise ArtifactError(f"{self.folder} holds no {file}")
-        return read_predictions(self.folder / file, split, len(self.record.labels))
+        return read_predictions(self.folder / file, split, self.record.task, len(self.record.labels))
 
 
 def _no_number(name: str) -> NoReturn:
@@ -232,43 +246,52 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         raise ArtifactError(f"could not write {str(folder)!r}: {reason}; nothing was left there") from error
 
 
-_COLUMNS = {"split": pa.string(), "row_id": pa.string(), "label": pa.int64(), "logits": pa.list_(pa.float32())}
-_SCHEMA = pa.schema(list(_COLUMNS.items()))
+def _schema(task: Task) -> pa.Schema:
+    targets = task.no_targets(1)
+    target = pa.from_numpy_dtype(targets.dtype)
+    label = target if targets.ndim == 1 else pa.list_(target)
+    columns = {"split": pa.string(), "row_id": pa.string(), "label": label, "logits": pa.list_(pa.float32())}
+    return pa.schema(list(columns.items()))
 
 
 def write_predictions(
-    folder: Path, splits: dict[str, tuple[Examples, NDArray[np.float32]]], file: str = PREDICTIONS
+    folder: Path, splits: dict[str, tuple[Examples, NDArray[np.float32]]], task: Task, file: str = PREDICTIONS
 ) -> None:
-    """Write `predictions.parquet` or another `file`: columns split, row_id, label (index), logits (list of float32)."""
-    tables = [
-        pa.table([[name] * len(examples), examples.row_id, examples.label, list(logits)], schema=_SCHEMA)
-        for name, (examples, logits) in splits.items()
-    ]
-    table = pa.concat_tables([_SCHEMA.empty_table(), *tables])
+    """Write `predictions.parquet` or another `file`: columns split, row_id, label (target), logits (float32 list)."""
+    schema = _schema(task)
+    tables = [schema.empty_table()]
+    for name, (examples, logits) in splits.items():
+        targets = task.targets(examples)
+        column = targets if targets.ndim == 1 else list(targets)
+        tables.append(pa.table([[name] * len(examples), examples.row_id, column, list(logits)], schema=schema))
+    table = pa.concat_tables(tables)
     pq.write_table(table, folder / file, compression="zstd")
 
 
-def read_predictions(path: Path, split: str, classes: int) -> Predictions:
+def read_predictions(path: Path, split: str, task: Task, classes: int) -> Predictions:
     """What `write_predictions` wrote of one split.
 
     Raises:
         ArtifactError: nothing, or the file is damaged or of other columns, or what it holds does not fit `classes`.
     """
     try:
-        table = pq.read_table(path, columns=list(_COLUMNS), filters=[("split", "=", split)]).cast(_SCHEMA)
+        schema, none = _schema(task), task.no_targets(classes)
+        table = pq.read_table(path, columns=schema.names, filters=[("split", "=", split)]).cast(schema)
         logits = np.array(table.column("logits").to_pylist(), dtype=np.float32)
-        row_ids, labels = table.column("row_id").to_pylist(), table.column("label").to_numpy()
+        row_ids, column = table.column("row_id").to_pylist(), table.column("label")
+        targets = column.to_numpy() if none.ndim == 1 else np.array(column.to_pylist(), none.dtype)
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise ArtifactError(f"{path}: is damaged, or no predictions ({str(error).partition(chr(10))[0]})") from None
     if not row_ids:
         raise ArtifactError(f"{path.parent} holds no predictions for the split {split!r}")
-    if logits.shape != (len(labels), classes) or not np.isfinite(logits).all():
+    if logits.shape != (len(row_ids), classes) or not np.isfinite(logits).all():
         raise ArtifactError(
             f"{path}: the logits of {split} should be {classes} numbers a text, as the record has labels"
         )
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ArtifactError(f"{path}: the labels of {split} should be 0 to {classes - 1}, as the record has labels")
-    return Predictions(row_ids, labels, logits)
+    fault = task.fault(targets, classes)
+    if fault is not None:
+        raise ArtifactError(f"{path}: the labels of {split} {fault}, as the record has labels")
+    return Predictions(row_ids, targets, logits)
 
 
 def write_record(folder: Path, record: Record) -> None:
@@ -279,13 +302,8 @@ def write_record(folder: Path, record: Record) -> None:
 
 def content_id(folder: Path) -> str:
     """SHA-256 over the names and bytes of all files in an artifact but its own record and card."""
-    digest = hashlib.sha256()
     apart = (folder / RECORD, folder / CARD)
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path not in apart):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    return folder_hash(sorted(path for path in folder.rglob("*") if path.is_file() and path not in apart), folder)
 
 
 def split_order(metrics: dict[str, Any]) -> list[str]:

@@ -21,7 +21,8 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from chirplet.artifact.artifact import RECORD, Artifact, content_id
-from chirplet.system.error import ArtifactError, ConfigError, PushError
+from chirplet.system.console import console, shown_path
+from chirplet.system.error import ArtifactError, ConfigError, PushError, kind_and_message
 from chirplet.system.links import link_outside
 
 WRITTEN = (
@@ -75,7 +76,7 @@ def open_repository(repository: str, private: bool) -> None:
     except ConfigError:
         raise
     except Exception as error:  # the hub's HTTP library, and so its exceptions, changes between versions
-        raise ConfigError(f"push: {repository} cannot be pushed to ({_reason(error)})") from error
+        raise ConfigError(f"push: {repository} cannot be pushed to ({kind_and_message(error)})") from error
 
 
 def _files_there(repository: str) -> list[str]:
@@ -139,8 +140,6 @@ def push(folder: Path, repository: str, private: bool) -> None:
     from huggingface_hub import HfApi
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    from chirplet.system.console import console, shown_path
-
     check_complete(folder)
     record = Artifact.open(folder).record
     message = f"{record.stage} ({record.method}) on {record.data.source}, {record.id[:12]}"
@@ -164,7 +163,7 @@ def push(folder: Path, repository: str, private: bool) -> None:
     except Exception as error:  # as above
         public = "" if private else " push_private=false"
         raise PushError(
-            f"push: {repository} did not take it ({_reason(error)}); the artifact is whole, and "
+            f"push: {repository} did not take it ({kind_and_message(error)}); the artifact is whole, and "
             f"python run.py stage=push artifact={shown_path(folder)} push={repository}{public} tries again"
         ) from error
     console().print(f"pushed    {api.endpoint}/{repository}", highlight=False)
@@ -173,8 +172,3 @@ def push(folder: Path, repository: str, private: bool) -> None:
 def is_written(name: str) -> bool:
     """Whether a file of a repository is called as one of an artifact's."""
     return any(fnmatchcase(name, pattern) for pattern in WRITTEN) and "/" not in name
-
-
-def _reason(error: Exception) -> str:
-    """The kind of error and the beginning of its message, on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -8,9 +8,18 @@ import math
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    ValidationError,
+    create_model,
+)
 
 from chirplet.config.schema import METRICS, Count, Index, Positive
+from chirplet.task.base import Task, open_task
 
 COSTS = (
     "mb",
@@ -175,10 +184,16 @@ def _measured(metrics: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return metrics
 
 
+def _opened(task: Any) -> Any:
+    return open_task(task) if isinstance(task, dict) else task
+
+
+RecordedTask = Annotated[Task, BeforeValidator(_opened), PlainSerializer(Task.recorded)]
+"""In the file, its name and settings."""
 Labels = Annotated[list[str], AfterValidator(_differ)]
 """Names of the classes, in the order of the logits."""
 Metrics = Annotated[dict[str, dict[str, Any]], AfterValidator(_measured)]
-"""By split, as `chirplet.metric.classification.evaluate` gives them: every one of `METRICS`, and each label's own."""
+"""By split, as `Task.evaluate` gives them: every one of `METRICS`, and each label's own."""
 Cost = Annotated[dict[str, Any], _shaped(_COUNTED)]
 """As `chirplet.evaluation.cost.measure` gives it; empty where nothing was measured."""
 Cpu = Annotated[dict[str, Any], _shaped(_Cpu)]

@@ -19,6 +19,7 @@ from chirplet.quantizer.base import Quantizer
 from chirplet.stage.base import Stage
 from chirplet.stage.chain import ChainSettings
 from chirplet.system.error import ConfigError
+from chirplet.task.base import Task
 from chirplet.trainer import TrainerSettings
 
 
@@ -33,6 +34,7 @@ class Experiment(Objective):
 
     model: Pretrained
     data: Source
+    task: Task
     stage: Stage
     trainer: TrainerSettings
     distiller: dict[str, Distiller | None]

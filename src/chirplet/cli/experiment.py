@@ -20,6 +20,7 @@ from chirplet.cli.overrides import inherited
 from chirplet.cli.push_result import run_and_push
 from chirplet.cli.same_inputs import reads_same_inputs
 from chirplet.config.redaction import UNRECORDED, public, recorded, shown
+from chirplet.config.schema import as_list
 from chirplet.stage.run.context import Composed, Run
 from chirplet.stage.run.identity import finished
 from chirplet.system.console import console, quiet_libraries, shown_path
@@ -87,6 +88,7 @@ def run_of(
     return Run(
         model=experiment.model,
         data=experiment.data,
+        task=experiment.task,
         trainer=experiment.trainer,
         loggers={name: logger for name, logger in experiment.logger.items() if logger is not None},
         callbacks={name: callback for name, callback in experiment.callback.items() if callback is not None},
@@ -119,8 +121,7 @@ def _composed(own: Sequence[str], added: Sequence[str], start: Sequence[str]) ->
         OmegaConf.update(cfg, override.key_or_group, override.value())
     experiment = parse(cfg)
     models = [model for model in (experiment.model, experiment.student) if model is not None and model.is_folder]
-    unlabeled = experiment.unlabeled_files or []
-    files = [Path(file).expanduser() for file in ([unlabeled] if isinstance(unlabeled, str) else unlabeled)]
+    files = [Path(file).expanduser() for file in as_list(experiment.unlabeled_files)]
     inputs = [*(model.folder for model in models), *files]
     carry_out = partial(execute, cfg, overrides=[*overrides, *start])
     return Composed(for_record(cfg), _with_environment(cfg), experiment.data, inputs, carry_out)

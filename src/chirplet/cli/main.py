@@ -10,6 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from chirplet.system.escaping import terminal
+
 CONF = Path(__file__).resolve().parents[3] / "conf"
 INTERRUPTED = 130
 FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -20,7 +22,6 @@ _wants_traceback = False
 def fail(error: Exception) -> NoReturn:
     """Print an error of the user's on one line and end with its exit code; raise any other."""
     from chirplet.system.error_messages import explain
-    from chirplet.system.escaping import terminal
 
     told = explain(error)
     if told is None or _wants_traceback:
@@ -42,7 +43,6 @@ def launch(cfg: DictConfig) -> float | None:
             fail(error)
         if getattr(error, "exit_code", None) == INTERRUPTED:
             # Hydra would go on with the next run.
-            from chirplet.system.escaping import terminal
 
             sys.stderr.write(f"error: {terminal(str(error))}\n")
             raise KeyboardInterrupt from error

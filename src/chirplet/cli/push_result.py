@@ -16,7 +16,7 @@ def run_and_push(stage: Stage, run: Run, repository: str, private: bool) -> floa
         ConfigError: the stage makes no artifact or several, or the hub will not take it.
         PushError: the hub did not take it after all.
     """
-    name = type(stage).__module__.rpartition(".")[2]
+    name = stage.option
     if name == "push":
         return stage.run(run)
     if not stage.makes_artifact:

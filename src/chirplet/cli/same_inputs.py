@@ -6,13 +6,14 @@ from typing import Any
 
 from chirplet.artifact.artifact import RECORD, Artifact, Record
 from chirplet.cli.binding import Experiment
-from chirplet.data.base import row_names
-from chirplet.model.loading.bundled import sha256
+from chirplet.config.schema import as_list
 from chirplet.model.pretrained import Pretrained
 from chirplet.stage.distill import Distill
+from chirplet.stage.distillation.unlabeled import file_hashes
 from chirplet.stage.finetune import Finetune
 from chirplet.stage.run.context import given_artifact
 from chirplet.system.error import ArtifactError, DataError, UserError
+from chirplet.system.hashing import file_hash
 
 
 def check_same(experiment: Experiment, record: Record, own: Collection[str]) -> None:
@@ -57,7 +58,7 @@ def _check_parent(key: str, folder: Path, record: Record) -> None:
 
 
 def _check_teachers(stage: Distill, record: Record) -> None:
-    folders = [stage.teacher] if isinstance(stage.teacher, str) else stage.teacher or []
+    folders = as_list(stage.teacher)
     given = list(dict.fromkeys(Artifact.open(Path(folder).expanduser()).record.id[:12] for folder in folders))
     wanted = record.training.get("teachers", {})
     if given != list(wanted):
@@ -67,9 +68,7 @@ def _check_teachers(stage: Distill, record: Record) -> None:
 
 
 def _check_unlabeled(stage: Distill, record: Record) -> None:
-    files = [stage.unlabeled_files] if isinstance(stage.unlabeled_files, str) else stage.unlabeled_files or []
-    paths = [Path(file).expanduser() for file in files]
-    given = {name: sha256(path) for name, path in zip(row_names(paths), paths, strict=True)}
+    given = file_hashes(as_list(stage.unlabeled_files))
     wanted = unlabeled_hashes(record)
     if list(given.values()) != list(wanted.values()):
         raise DataError(
@@ -86,7 +85,7 @@ def _check_model(key: str, model: Pretrained, record: Record) -> None:
     digest = record.lineage[-1].weights_sha256
     if digest is None:
         return
-    given = sha256(*weight_files(model, model.folder))
+    given = file_hash(*weight_files(model, model.folder))
     if given != digest:
         raise ArtifactError(
             f"{key}: {str(model.folder)!r} holds other weights than the record names (SHA-256 {given[:12]}, "

@@ -7,6 +7,10 @@ from chirplet.stage.base import Stage
 INSTEAD = {
     "model": {"student": "model@student=NAME names the student", "artifact": "artifact=DIR has a model of its own"},
     "artifact": {"teacher": "teacher=DIR names the teacher"},
+    "task": {
+        "artifact": "the record of artifact=DIR names the task",
+        "artifacts": "the records of artifacts name the task",
+    },
     "teacher": {"artifact": "artifact=DIR is what it starts from"},
     "trainer.max_epochs": {"quantizer": "quantizer=qat trains for quantizer.epochs"},
 }

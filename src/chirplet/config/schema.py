@@ -61,6 +61,11 @@ class Settings(BaseModel):
         extra="forbid", strict=True, frozen=True, protected_namespaces=(), arbitrary_types_allowed=True
     )
 
+    @property
+    def option(self) -> str:
+        """The name of its option in its group, which is that of its module."""
+        return type(self).__module__.rpartition(".")[2]
+
 
 class Foreign(Settings):
     """A class of an allowed library with its arguments, checked against its signature when it is built."""
@@ -97,6 +102,11 @@ class Foreign(Settings):
             hint = near(unknown[0], known) if unknown else ""
             raise ConfigError(f"{self.key}: {self.target} {error}{hint}") from None
         return built(**self.arguments)
+
+
+def as_list(value: str | list[str] | None) -> list[str]:
+    """One text, several or none, as a list."""
+    return [value] if isinstance(value, str) else value or []
 
 
 def existing_file(path: str, what: str) -> str:

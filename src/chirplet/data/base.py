@@ -163,7 +163,7 @@ class Source(Settings, ABC):
     @property
     def name(self) -> str:
         """The name the record and the cache know this source by."""
-        return type(self).__module__.rpartition(".")[2]
+        return self.option
 
     @abstractmethod
     def files(self, cache_dir: Path) -> list[Path]:

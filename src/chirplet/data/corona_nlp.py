@@ -9,7 +9,7 @@ from pydantic import field_validator
 from chirplet.config.schema import existing_file
 from chirplet.data.base import RawCorpus, RawExample, Source, Split
 from chirplet.data.table.reader import read_table
-from chirplet.system.error import DataError
+from chirplet.system.error import DataError, first_line
 
 DATASET = "datatattle/covid-19-nlp-text-classification"
 FILES: dict[Split, str] = {"train": "Corona_NLP_train.csv", "test": "Corona_NLP_test.csv"}
@@ -79,5 +79,4 @@ def _download() -> Path:
     try:
         return Path(kagglehub.dataset_download(DATASET))
     except Exception as error:  # kagglehub lets through whatever its HTTP client raises
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"kagglehub cannot fetch {DATASET} ({reason}); {remedy}") from None
+        raise DataError(f"kagglehub cannot fetch {DATASET} ({first_line(error)}); {remedy}") from None

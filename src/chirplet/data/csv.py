@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Self
 
 from pydantic import field_validator, model_validator
 
-from chirplet.config.schema import existing_file
+from chirplet.config.schema import as_list, existing_file
 from chirplet.data.base import RawCorpus, RawExample, Source, Split, row_names
 from chirplet.data.table.reader import Format, Row, format_of, read_table
-from chirplet.data.table.text_io import check_encoding
+from chirplet.data.table.text_io import Encoding
 from chirplet.system.error import DataError, near
 
 _MOST_LABELS = 100
@@ -36,22 +36,17 @@ class Csv(Source):
     date_format: str | None
     labels: list[str | int] | None
     format: Format | None
-    encoding: str
+    encoding: Encoding
     quoted: bool
 
     @field_validator("train", "val", "test")
     @classmethod
     def _files_exist(cls, paths: str | list[str] | None) -> str | list[str] | None:
-        for path in _listed(paths):
+        for path in as_list(paths):
             existing_file(path, "a table of tweets")
         if paths == []:
             raise ValueError("got [], should be one file or more")
         return paths
-
-    @field_validator("encoding")
-    @classmethod
-    def _encoding_is_known(cls, encoding: str) -> str:
-        return check_encoding(encoding)
 
     @field_validator("labels")
     @classmethod
@@ -76,12 +71,12 @@ class Csv(Source):
 
     def files(self, cache_dir: Path) -> list[Path]:
         """Those of train, then val, then test."""
-        return [Path(path).expanduser() for paths in (self.train, self.val, self.test) for path in _listed(paths)]
+        return [Path(path).expanduser() for paths in (self.train, self.val, self.test) for path in as_list(paths)]
 
     def read(self, files: list[Path]) -> RawCorpus:
         """Every row of every file."""
         sets: dict[Split, str | list[str] | None] = {"train": self.train, "val": self.val, "test": self.test}
-        roles = [split for split, paths in sets.items() for _ in _listed(paths)]
+        roles = [split for split, paths in sets.items() for _ in as_list(paths)]
         listed = None if self.labels is None else [str(label) for label in self.labels]
         splits: dict[Split, list[RawExample]] = {}
         for role, file, prefix in zip(roles, files, row_names(files), strict=True):
@@ -112,10 +107,6 @@ class Csv(Source):
                 )
             if empty:
                 raise DataError(f"{file}: has a header but no rows")
-
-
-def _listed(paths: str | list[str] | None) -> list[str]:
-    return [] if paths is None else [paths] if isinstance(paths, str) else paths
 
 
 def _text(row: Row, column: str, place: str) -> str:

@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
+import pyarrow as arrow
+import pyarrow.parquet as parquet
 from pydantic import model_validator
 
 from chirplet.data.base import SPLITS, RawCorpus, RawExample, Source, Split, row_names
 from chirplet.data.table.reader import read_table
 from chirplet.data.table.text_io import read_lines
-from chirplet.system.error import DataError
+from chirplet.system.error import DataError, first_line
 
 Task = Literal[
     "emoji",
@@ -121,8 +123,6 @@ def _read_hub(files: list[Path]) -> RawCorpus:
 
 def _hub_labels(file: Path) -> tuple[str, ...]:
     """The labels' names, which the hub's writer keeps in the file's metadata."""
-    import pyarrow as arrow
-    import pyarrow.parquet as parquet
 
     try:
         metadata = parquet.read_schema(file).metadata or {}
@@ -138,8 +138,7 @@ def _download(name: str, revision: str) -> Path:
     try:
         return Path(hf_hub_download(HUB, name, repo_type="dataset", revision=revision))
     except Exception as error:  # from "no such file" to whatever the HTTP client raises
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
-            f"cannot fetch {name} of {HUB} from the hub ({reason}); "
+            f"cannot fetch {name} of {HUB} from the hub ({first_line(error)}); "
             "with no network, copy the TweetEval repository and set data.dir=FOLDER"
         ) from None

@@ -24,8 +24,6 @@ NESTED = f"{PROJECT}-{VERSION}/additional_resources/hutto_ICWSM_2014.tar.gz"
 NESTED_SHA256 = "d5bb07d87474b3eb8d30b4deccbc23f19d742a6c5718fbacc65485b70b95c5fa"
 TWEETS = "hutto_ICWSM_2014/tweets_GroundTruth.txt"
 TWEETS_SHA256 = "dfbe7102e2f92579ed8b19df9a3822491880697c67adf712fb66e520cc05102f"
-_NESTED_LIMIT = 4_000_000
-_TWEETS_LIMIT = 1_000_000
 
 LABELS: dict[int, tuple[str, ...]] = {
     3: ("Negative", "Neutral", "Positive"),
@@ -108,6 +106,5 @@ class VaderTweets(Source):
 
 
 def _tweets_of(sdist: bytes, name: str) -> bytes:
-    check_hash(sdist, SDIST_SHA256, name)
-    nested = check_hash(archive_member(sdist, NESTED, _NESTED_LIMIT, name), NESTED_SHA256, NESTED)
-    return check_hash(archive_member(nested, TWEETS, _TWEETS_LIMIT, NESTED), TWEETS_SHA256, TWEETS)
+    nested = archive_member(sdist, SDIST_SHA256, NESTED, name)
+    return check_hash(archive_member(nested, NESTED_SHA256, TWEETS, NESTED), TWEETS_SHA256, TWEETS)

@@ -7,6 +7,7 @@ from pydantic import Field
 from chirplet.config.schema import Count, Index
 from chirplet.distiller.base import Distiller
 from chirplet.system.error import ConfigError
+from chirplet.task.base import Task
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -26,21 +27,23 @@ class Attention(Distiller):
     teacher_layer: Index | None
     heads: Count | None
 
-    def imitation(self, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
+    def imitation(self, task: Task, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
         from chirplet.distiller.loss.losses import RelationImitation
+        from chirplet.model.family import family_of
 
         assert teacher is not None
-        depth = teacher.num_hidden_layers
+        student_sizes, teacher_sizes = (family_of(config).sizes(config) for config in (student, teacher))
+        depth = teacher_sizes.layers
         layer = depth - 1 if self.teacher_layer is None else self.teacher_layer
         if layer >= depth:
             raise ConfigError(
                 f"distiller.attention.teacher_layer: got {layer}, should be less than {depth}, the teacher's layers"
             )
-        heads = teacher.num_attention_heads if self.heads is None else self.heads
-        widths = {"teacher's": teacher.hidden_size, "student's": student.hidden_size}
+        heads = teacher_sizes.heads if self.heads is None else self.heads
+        widths = {"teacher's": teacher_sizes.hidden_size, "student's": student_sizes.hidden_size}
         for whose, width in widths.items():
             if width % heads:
                 raise ConfigError(
                     f"distiller.attention.heads: got {heads}, which the {whose} width {width} is no multiple of"
                 )
-        return RelationImitation(self.relations, student.num_hidden_layers - 1, layer, heads)
+        return RelationImitation(self.relations, student_sizes.layers - 1, layer, heads)

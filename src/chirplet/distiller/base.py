@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from chirplet.config.schema import Positive, Settings
+from chirplet.task.base import Task
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -20,7 +21,7 @@ class Distiller(Settings, ABC):
     weight: Positive
 
     @abstractmethod
-    def imitation(self, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
+    def imitation(self, task: Task, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
         """The loss between two models of these configurations; a teacher's is given where `looks_inside`.
 
         Raises:

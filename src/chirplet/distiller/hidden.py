@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from chirplet.distiller.base import Distiller
+from chirplet.task.base import Task
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -20,12 +21,14 @@ class Hidden(Distiller):
 
     layers: Literal["uniform", "top"]
 
-    def imitation(self, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
+    def imitation(self, task: Task, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
         from chirplet.distiller.loss.losses import StateImitation
+        from chirplet.model.family import family_of
 
         assert teacher is not None
-        depth, teacher_depth = student.num_hidden_layers, teacher.num_hidden_layers
+        student_sizes, teacher_sizes = (family_of(config).sizes(config) for config in (student, teacher))
+        depth, teacher_depth = student_sizes.layers, teacher_sizes.layers
         pairs = [(depth, teacher_depth)]
         if self.layers == "uniform":
             pairs = [(layer, round(layer * teacher_depth / depth)) for layer in range(depth + 1)]
-        return StateImitation(pairs, student.hidden_size, teacher.hidden_size)
+        return StateImitation(pairs, student_sizes.hidden_size, teacher_sizes.hidden_size)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Literal
 
 from chirplet.config.schema import Positive
 from chirplet.distiller.base import Distiller
+from chirplet.task.base import Task
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -17,7 +18,7 @@ class Logits(Distiller):
     loss: Literal["kl", "mse"]
     temperature: Positive
 
-    def imitation(self, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
+    def imitation(self, task: Task, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
         from chirplet.distiller.loss.losses import LogitImitation
 
-        return LogitImitation(self.temperature if self.loss == "kl" else None)
+        return LogitImitation(task, self.temperature if self.loss == "kl" else None)

@@ -3,24 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import kl_div
 
 from chirplet.data.batching.tokens import Tokens
-from chirplet.metric.classification import evaluate
 from chirplet.runtime.base import Runtime, predict_logits
+from chirplet.task.base import Targets, Task
 
 
 @dataclass(frozen=True)
 class Quality:
-    """How right a model is: mean cross-entropy in nats, and the share of texts that it labels rightly.
+    """How right a model is: the task's mean loss in nats, and the share of texts that it labels rightly.
 
-    Where it was asked how far its answers are from the fp32 model's, `divergence` is the mean KL(fp32 ‖ this) in nats,
-    and `expected_drop` the share of texts that it will label rightly no more if fp32's probabilities are true: the
-    mean of fp32's probability of the label that fp32 gives, less fp32's probability of the label that this gives.
+    Where it was asked how far its answers are from the fp32 model's, `divergence` and `expected_drop` are those of
+    `Task.distances`.
     """
 
     loss: float
@@ -43,12 +39,13 @@ class Quality:
 class Evaluator:
     """Evaluates models on one split.
 
-    `tokens` are its texts, `target` their labels, shape (n,), `labels` the names of the classes in order; `batch_size`
-    texts are computed together, padded with `pad_id`.
+    `tokens` are its texts, `targets` those of the task, `labels` the names of the classes in order; `batch_size` texts
+    are computed together, padded with `pad_id`.
     """
 
+    task: Task
     tokens: Tokens
-    target: NDArray[np.int64]
+    targets: Targets
     labels: Sequence[str]
     pad_id: int
     batch_size: int
@@ -59,18 +56,7 @@ class Evaluator:
         `reference`: the fp32 model's logits of the same texts, from which divergence and expected drop are measured.
         """
         logits = predict_logits(runtime, self.tokens, self.pad_id, self.batch_size)
-        metrics = evaluate(logits, self.target, self.labels)
+        metrics = self.task.evaluate(logits, self.targets, self.labels)
         found = torch.from_numpy(logits)
-        far = {} if reference is None else distances(found, reference)
+        far = {} if reference is None else self.task.distances(found, reference)
         return Quality(loss=metrics["loss"], accuracy=metrics["accuracy"], **far), found
-
-
-def distances(logits: Tensor, reference: Tensor) -> dict[str, float]:
-    """`divergence` and `expected_drop` (see `Quality`) of logits from the fp32 model's, both of shape (n, classes)."""
-    said, before = (scores.log_softmax(dim=1) for scores in (logits, reference))
-    believed = before.exp()
-    given = believed.gather(1, logits.argmax(dim=1, keepdim=True)).squeeze(1)
-    return {
-        "divergence": kl_div(said, before, reduction="batchmean", log_target=True).item(),
-        "expected_drop": (believed.amax(dim=1) - given).mean().item(),
-    }

@@ -20,6 +20,7 @@ from chirplet.data.batching.tokens import Tokens
 from chirplet.runtime.base import Precision, Runtime, predict_logits
 from chirplet.runtime.open import open_runtime
 from chirplet.system.atomic_io import scratch_folder
+from chirplet.system.child_process import exit_reason
 from chirplet.system.error import ArtifactError
 from chirplet.system.hardware import cpu_threads
 
@@ -65,8 +66,7 @@ def run(folder: Path, splits: Mapping[str, Tokens], *arguments: str) -> str:
         command = [sys.executable, "-m", "chirplet.evaluation.isolated_process", str(folder), str(scratch), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        reason = next(reversed(done.stderr.strip().splitlines()), f"exit code {done.returncode}")
-        raise ArtifactError(f"could not run the saved model in a new process: {reason}")
+        raise ArtifactError(f"could not run the saved model in a new process: {exit_reason(done)}")
     return done.stdout.splitlines()[-1] if done.stdout else ""
 
 

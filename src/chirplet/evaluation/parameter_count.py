@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 
 from chirplet.runtime.base import RuntimeName
 from chirplet.runtime.open import runtime_of
@@ -36,7 +37,6 @@ Weights = Iterator[NDArray[Any]]
 
 def _safetensors(folder: Path) -> Weights:
     import torch
-    from safetensors import safe_open
 
     (path,) = folder.glob("model*.safetensors")
     with safe_open(path, framework="pt") as file:

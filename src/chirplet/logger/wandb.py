@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from chirplet.config.schema import Positive
 from chirplet.logger.base import End, Identity, LoggerSettings, Results, artifact_name
-from chirplet.system.error import ConfigError
+from chirplet.system.error import ConfigError, first_line
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
@@ -62,10 +62,10 @@ class WandbSettings(LoggerSettings):
             run = self._started(identity, mode)
         except AuthenticationError as error:
             raise ConfigError(
-                f"logger.wandb: the key is refused ({_first_line(error)}); WANDB_MODE=offline needs none"
+                f"logger.wandb: the key is refused ({first_line(error)}); WANDB_MODE=offline needs none"
             ) from error
         except CommError as error:
-            log.warning("W&B cannot be reached (%s): the run is kept in %s/wandb", _first_line(error), folder)
+            log.warning("W&B cannot be reached (%s): the run is kept in %s/wandb", first_line(error), folder)
             run = self._started(identity, "offline")
         run.define_metric(STEP)
         run.define_metric("*", step_metric=STEP, step_sync=True)
@@ -154,7 +154,7 @@ class WandbSettings(LoggerSettings):
             try:
                 run.use_artifact(f"{parent}:latest")
             except (CommError, ValueError) as error:
-                log.warning("W&B has no artifact %s to link with (%s)", parent, _first_line(error))
+                log.warning("W&B has no artifact %s to link with (%s)", parent, first_line(error))
 
 
 def has_key() -> bool:
@@ -198,7 +198,3 @@ def _packed(artifact: "Artifact") -> Any:
     )
     packed.add_dir(str(artifact.folder), policy="immutable")
     return packed
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -29,16 +29,6 @@ class Shape(Settings):
     heads: Count | None = None
     intermediate_size: Count | None = None
 
-    def changes(self) -> dict[str, int]:
-        """What differs from the checkpoint, by the names in its `config.json`."""
-        names = {
-            "num_hidden_layers": self.layers,
-            "hidden_size": self.hidden_size,
-            "num_attention_heads": self.heads,
-            "intermediate_size": self.intermediate_size,
-        }
-        return {name: value for name, value in names.items() if value is not None}
-
 
 class Pretrained(Settings):
     """A pretrained encoder, its tokenizer, and how texts are prepared for it.
@@ -79,7 +69,7 @@ class Pretrained(Settings):
 
     @model_validator(mode="after")
     def _shape_is_of_random_weights(self) -> Self:
-        if self.pretrained and self.shape.changes():
+        if self.pretrained and self.shape != Shape():
             raise ValueError(
                 "shape: got another shape than the pretrained weights have; should go with pretrained=false"
             )

@@ -4,12 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
@@ -20,11 +17,12 @@ from transformers import (
 )
 
 from chirplet.data.batching.batches import Batch, ResumableLoader, text_count
-from chirplet.data.batching.distributed import gathered, label_factor, several
-from chirplet.metric.classification import evaluate, scalars
-from chirplet.model.family.base import head_logits
-from chirplet.model.fast_forward.encoder import POST_NORM, Encoder, first_token_states
+from chirplet.data.batching.distributed import gathered, several
+from chirplet.metric.classification import scalars
+from chirplet.model.family import family_of
+from chirplet.model.fast_forward.encoder import Encoder, first_token_states
 from chirplet.module.optimizer import RowwiseAdamW, clip_gradients
+from chirplet.task.base import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -49,21 +47,23 @@ class Optimization:
 
 
 class Classifier(pl.LightningModule):
-    """Cross-entropy training of a sequence classifier, validated by all metrics at once.
+    """Training of a sequence classifier on labels, validated by all metrics at once.
 
     Args:
         model: gives `logits` of shape (batch, classes) for `input_ids` and `attention_mask` of shape (batch, tokens).
+        task: what labels and logits mean.
         labels: class names in order.
         optimization: parameter groups and schedule.
-        label_smoothing: mass spread over the other classes, in [0, 1) (Szegedy et al. 2016, arXiv 1512.00567).
+        label_smoothing: mass spread over the other classes, in [0, 1).
         class_weights: weight of each class in the loss, shape (classes,), or None.
-        encoder: what computes the encoder: `chirplet.model.fast_forward.encoder` where it knows the architecture,
+        encoder: what computes the encoder: `chirplet.model.fast_forward.encoder` where the family allows,
             `transformers` for others.
     """
 
     def __init__(
         self,
         model: "PreTrainedModel",
+        task: Task,
         labels: Sequence[str],
         optimization: Optimization,
         label_smoothing: float,
@@ -72,18 +72,20 @@ class Classifier(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.model = model
+        self.task = task
         self.class_names = tuple(labels)
         self.optimization = optimization
         self.label_smoothing = label_smoothing
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self.encoder: Encoder = encoder if model.config.model_type in POST_NORM else "transformers"
+        self.family = family_of(model)
+        self.encoder: Encoder = encoder if self.family.fast_forward else "transformers"
         self.evaluated: list[tuple[Tensor, Tensor]] = []
 
     @property
     def leaves_unused(self) -> bool:
         """Whether a loss may come about without some of the parameters that are trained."""
-        return self.model.config.model_type not in POST_NORM
+        return not self.family.fast_forward
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits, shape (batch, classes), float32."""
@@ -93,16 +95,15 @@ class Classifier(pl.LightningModule):
             logits = self.model(input_ids=input_ids, attention_mask=mask).logits
         else:
             states = first_token_states(self.model, input_ids, mask, packed=self.encoder == "packed")
-            logits = head_logits(self.model, states)
+            logits = self.family.head_logits(self.model, states)
         return logits.float()
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Mean cross-entropy with the labels, in nats, or this process's share of it.
+        """The task's mean loss, in nats, or this process's share of it.
 
         Modules that learn from more than labels have another one.
         """
-        mean = cross_entropy(logits, batch["labels"], weight=self.class_weights, label_smoothing=self.label_smoothing)
-        return mean * label_factor(batch, self.class_weights)
+        return self.task.batch_loss(logits, batch, self.class_weights, self.label_smoothing)
 
     def on_train_epoch_start(self) -> None:
         """Shuffle anew."""
@@ -123,16 +124,15 @@ class Classifier(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log every scalar metric as `val/NAME`, of the texts of all processes."""
-        logits = gathered([part for part, _ in self.evaluated], self._empty(len(self.class_names))).cpu()
-        target = gathered([part for _, part in self.evaluated], self._empty(dtype=torch.int64)).cpu()
+        classes = len(self.class_names)
+        no_logits = torch.empty((0, classes), device=self.device)
+        no_targets = torch.from_numpy(self.task.no_targets(classes)).to(self.device)
+        logits = gathered([part for part, _ in self.evaluated], no_logits).cpu()
+        target = gathered([part for _, part in self.evaluated], no_targets).cpu()
         self.evaluated.clear()
-        metrics = scalars(evaluate(logits, target, self.class_names))
+        metrics = scalars(self.task.evaluate(logits, target, self.class_names))
         logged = {f"val/{name}": value for name, value in metrics.items()}
         self.log_dict(logged, batch_size=len(target), sync_dist=several())
-
-    def _empty(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """No rows of this shape."""
-        return torch.empty((0, *shape), dtype=dtype, device=self.device)
 
     def configure_optimizers(self) -> Any:
         """AdamW, fused where it can be; warm-up and decay per step."""
@@ -156,13 +156,3 @@ class Classifier(pl.LightningModule):
         """
         if gradient_clip_val is not None:
             clip_gradients(self.parameters(), gradient_clip_val)
-
-
-def balanced_weights(target: NDArray[np.int64], classes: int) -> Tensor:
-    """Class weights n / (classes * n_class), so that every class weighs the same; shape (classes,).
-
-    A class without texts weighs nothing.
-    """
-    counts = np.bincount(target, minlength=classes)
-    weights = np.where(counts > 0, len(target) / (classes * np.maximum(counts, 1)), 0.0)
-    return torch.tensor(weights, dtype=torch.float32)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from chirplet.data.batching.batches import Batch, text_count
-from chirplet.data.batching.distributed import factor, label_factor, several
+from chirplet.data.batching.distributed import factor, several
 from chirplet.distiller.loss.losses import Imitation, LogitImitation, Signals, observe
 from chirplet.model.fast_forward.encoder import Encoder
 from chirplet.module.classifier import Classifier, Optimization
+from chirplet.task.base import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,30 +22,35 @@ TEACHER_LOGITS = "teacher_logits"
 
 
 def blend(
-    logits: Tensor, batch: Batch, soft: Tensor, alpha: float, class_weights: Tensor | None, label_smoothing: float
+    task: Task,
+    logits: Tensor,
+    batch: Batch,
+    soft: Tensor,
+    alpha: float,
+    class_weights: Tensor | None,
+    label_smoothing: float,
 ) -> Tensor:
-    """α · cross-entropy + (1 − α) · `soft`, where a label of -100 is none.
+    """α · the task's loss + (1 − α) · `soft`.
 
-    A text without a label adds nothing to the cross-entropy, whose mean is over all texts of the whole batch: so few
+    A text without a label adds nothing to the task's loss, whose mean is over all texts of the whole batch: so few
     labeled ones among many weigh no more than others.
     """
     labels = batch["labels"]
-    if alpha == 0.0 or not bool((labels >= 0).any()):
+    if alpha == 0.0 or not bool(task.labeled(labels).any()):
         return (1 - alpha) * soft
-    hard = cross_entropy(logits, labels, weight=class_weights, label_smoothing=label_smoothing)
-    hard = hard * label_factor(batch, class_weights)
-    labeled = batch.get("whole_labels", labels) >= 0
+    hard = task.batch_loss(logits, batch, class_weights, label_smoothing)
+    labeled = task.labeled(batch.get("whole_labels", labels))
     return alpha * labeled.float().mean() * hard + (1 - alpha) * soft
 
 
 class Student(Classifier):
-    """A classifier trained on α · cross-entropy + (1 − α) · the weighted sum of imitations.
+    """A classifier trained on α · the task's loss + (1 − α) · the weighted sum of imitations.
 
-    Batches hold `teacher_logits` beside the labels. A label of -100 is none: that text is learnt from the teacher
-    alone.
+    Batches hold `teacher_logits` and labels. A text without a label is learnt from the teacher alone.
 
     Args:
         model: as `Classifier`, and the arguments after it.
+        task: see there.
         labels: see there.
         optimization: see there; the imitations' own weights are in its groups too.
         label_smoothing: see there.
@@ -60,6 +65,7 @@ class Student(Classifier):
     def __init__(
         self,
         model: "PreTrainedModel",
+        task: Task,
         labels: Sequence[str],
         optimization: Optimization,
         label_smoothing: float,
@@ -71,7 +77,7 @@ class Student(Classifier):
         weights: Mapping[str, float],
         teacher: "PreTrainedModel | None",
     ) -> None:
-        super().__init__(model, labels, optimization, label_smoothing, class_weights, encoder)
+        super().__init__(model, task, labels, optimization, label_smoothing, class_weights, encoder)
         self.alpha = alpha
         self.imitations = nn.ModuleDict(imitations)
         self.mean_over = {name: imitation.mean_over for name, imitation in imitations.items()}
@@ -106,7 +112,7 @@ class Student(Classifier):
                 for name, loss in self.imitations.items()
             }
         soft = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
-        loss = blend(made.logits, batch, soft, self.alpha, self.class_weights, self.label_smoothing)
+        loss = blend(self.task, made.logits, batch, soft, self.alpha, self.class_weights, self.label_smoothing)
         logged = {"batch_loss": loss} | {f"{name}_loss": part for name, part in parts.items()}
         logged_to = {f"train/{name}": value.detach() for name, value in logged.items()}
         self.log_dict(logged_to, batch_size=text_count(batch), sync_dist=several())

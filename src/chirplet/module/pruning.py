@@ -13,6 +13,7 @@ from chirplet.model.fast_forward.encoder import Encoder
 from chirplet.module.classifier import Classifier, Optimization
 from chirplet.module.distillation import TEACHER_LOGITS, Student
 from chirplet.pruner.masking.schedule import Masking
+from chirplet.task.base import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,6 +28,7 @@ class Recovery(Student):
     def __init__(
         self,
         model: "PreTrainedModel",
+        task: Task,
         labels: Sequence[str],
         optimization: Optimization,
         label_smoothing: float,
@@ -39,13 +41,14 @@ class Recovery(Student):
     ) -> None:
         super().__init__(
             model,
+            task,
             labels,
             optimization,
             label_smoothing,
             class_weights,
             encoder,
             alpha=alpha,
-            imitations={"logits": LogitImitation(temperature)},
+            imitations={"logits": LogitImitation(task, temperature)},
             weights={"logits": 1.0},
             teacher=None,
         )

@@ -1,10 +1,10 @@
 """What a pruner is: settings that find out what a model can do without, and take it away."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from chirplet.config.schema import Count, Fraction, Settings
 from chirplet.pruner.masking.calibration import CalibrationData
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from chirplet.pruner.masking.schedule import Masking
+    from chirplet.pruner.masking.sparsity_curve import CurveEvaluator
 
 Masks = Mapping[str, "Tensor"]
 """By the name of a parameter, which of its numbers are kept: boolean, of the parameter's shape."""
@@ -35,6 +36,9 @@ class Pruned:
 class Pruner(Settings, ABC):
     """Settings of one way to prune."""
 
+    at_once: ClassVar[str] = ""
+    """The override for `trained` to be false, where there is one."""
+
     @property
     def trained(self) -> bool:
         """Whether pruning goes on during the recovery, which there has to be then."""
@@ -50,6 +54,20 @@ class Pruner(Settings, ABC):
     def reached(self, model: "PreTrainedModel") -> float | None:
         """The share of zeros among the weights in scope, where single ones are pruned."""
         return None
+
+    def trials(
+        self,
+        model: "PreTrainedModel",
+        calibration: CalibrationData,
+        sparsities: Sequence[float],
+        evaluator: "Callable[[], CurveEvaluator]",
+    ) -> dict[str, Any]:
+        """What pruning to these sparsities, without any training, does to validation texts; the model stays as it is.
+
+        Returns:
+            `curve`, `layer_losses` and `breaks_first`, for the record; nothing for a pruner without such trials.
+        """
+        return {}
 
     @abstractmethod
     def prune(self, model: "PreTrainedModel", calibration: CalibrationData) -> Pruned:
@@ -83,6 +101,8 @@ class ScoredPruner(Pruner, ABC):
     ramp_fraction: Fraction
     every_steps: Count
 
+    at_once = "pruner.schedule=one_shot"
+
     @property
     def trained(self) -> bool:
         """With a schedule."""
@@ -113,6 +133,27 @@ class ScoredPruner(Pruner, ABC):
         masks = self.masks(model, calibration, sparsity)
         check_alive(masks, sparsity)
         return masks
+
+    def trials(
+        self,
+        model: "PreTrainedModel",
+        calibration: CalibrationData,
+        sparsities: Sequence[float],
+        evaluator: "Callable[[], CurveEvaluator]",
+    ) -> dict[str, Any]:
+        """Each sparsity that is not below the model's, and each layer alone at `sparsity`."""
+        from chirplet.pruner.masking.masks import prunable, takes_back
+        from chirplet.pruner.masking.sparsity_curve import curve, layer_losses
+
+        evaluated = evaluator()
+        losses = layer_losses(model, self.checked_masks(model, calibration, self.sparsity), evaluated)
+        weights = prunable(model, self.scope)
+        possible = [sparsity for sparsity in sparsities if not takes_back(weights, sparsity)]
+        return {
+            "curve": curve(model, partial(self.masks, model, calibration), possible, evaluated),
+            "layer_losses": losses,
+            "breaks_first": losses.index(max(losses)),
+        }
 
     def prune(self, model: "PreTrainedModel", calibration: CalibrationData) -> Pruned:
         from chirplet.pruner.masking.masks import apply_masks, prunable

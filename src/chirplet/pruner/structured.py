@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-ARCHITECTURES = ("bert", "roberta", "xlm-roberta", "camembert")
-
 
 class Structured(Pruner):
     """What is kept; null is all.
@@ -38,7 +36,7 @@ class Structured(Pruner):
         self.kept(model.config)
 
     def prune(self, model: "PreTrainedModel", calibration: CalibrationData) -> Pruned:
-        from chirplet.model.family.narrowing import narrowed
+        from chirplet.model.structure.narrowing import narrowed
         from chirplet.pruner.masking.importance import importances
         from chirplet.pruner.masking.masks import zeros_of
 
@@ -64,15 +62,14 @@ class Structured(Pruner):
         Raises:
             PruningError: it has less, cannot express it, or nothing would be pruned.
         """
-        if config.model_type not in ARCHITECTURES:
-            raise PruningError(
-                f"pruner: structured knows {', '.join(ARCHITECTURES)}, but the model is a {config.model_type}"
-            )
-        there = {
-            "layers": config.num_hidden_layers,
-            "intermediate_size": config.intermediate_size,
-            "heads": config.num_attention_heads,
-        }
+        from chirplet.model.family import FAMILIES, family_of
+
+        family = family_of(config)
+        if not family.prunes_heads:
+            known = ", ".join(name for name, one in FAMILIES.items() if one.prunes_heads)
+            raise PruningError(f"pruner: structured knows {known}, but the model is a {config.model_type}")
+        sizes = family.sizes(config)
+        there = {"layers": sizes.layers, "intermediate_size": sizes.intermediate_size, "heads": sizes.heads}
         layers = self.layers
         if layers is None or isinstance(layers, int):
             layers = list(range(layers or there["layers"]))
@@ -82,10 +79,10 @@ class Structured(Pruner):
                 raise PruningError(
                     f"pruner.{name}: got {getattr(self, name)}, but the parent has {there[name]}; should be less"
                 )
-        if config.hidden_size % heads:
-            fitting = [str(count) for count in range(1, there["heads"] + 1) if config.hidden_size % count == 0]
+        if sizes.hidden_size % heads:
+            fitting = [str(count) for count in range(1, there["heads"] + 1) if sizes.hidden_size % count == 0]
             raise PruningError(
-                f"pruner.heads: got {heads}, which does not divide the width {config.hidden_size}, "
+                f"pruner.heads: got {heads}, which does not divide the width {sizes.hidden_size}, "
                 f"and config.json knows heads that do alone; should be one of {', '.join(fitting)}"
             )
         if (len(layers), neurons, heads) == (there["layers"], there["intermediate_size"], there["heads"]):

@@ -41,7 +41,7 @@ class Vocabulary(Pruner):
         tokenizer, kept = keep_tokens(calibration.tokenizer, used)
         facts = {"tokens_before": before, "tokens_used": len(used)}
         if self.max_shift is not None:
-            lost, moved = shifts(model, calibration.tokenizer, tokenizer, kept)
+            lost, moved = shifts(calibration.task, model, calibration.tokenizer, tokenizer, kept)
             telling = lost[moved > self.max_shift]
             tokenizer, kept = keep_tokens(calibration.tokenizer, [*used, *telling])
             facts["tokens_that_tell"] = len(telling)

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from chirplet.config.schema import Settings
 
@@ -37,8 +37,31 @@ class Quantization(ABC):
         """Write the model's own files into `folder`, with all of `layers` quantized but those `kept`."""
 
 
+@dataclass(frozen=True)
+class RoundedTraining:
+    """How a model is trained on while its linear layers compute with rounded weights and inputs.
+
+    `learning_rate` is the peak, `warmup_fraction` a share of all steps, `batch_size` texts, and `weight_steps` are
+    from zero to the largest weight of an output.
+    """
+
+    epochs: int
+    learning_rate: float
+    weight_decay: float
+    warmup_fraction: float
+    batch_size: int
+    weight_steps: int
+
+
 class Quantizer(Settings, ABC):
     """Settings of one way to quantize."""
+
+    trains: ClassVar[bool] = False
+    """Whether the model is trained on before it is quantized."""
+
+    def training(self) -> RoundedTraining:
+        """How it is trained on, where `trains`."""
+        raise NotImplementedError
 
     @abstractmethod
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:

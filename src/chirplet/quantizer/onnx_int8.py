@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from chirplet.quantizer.base import Calibration, Quantization, Quantizer
+from chirplet.system.hardware import cpu_has_vnni
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,7 +24,6 @@ class OnnxInt8(Quantizer):
     def steps(self) -> int:
         """Steps from zero to the largest weight."""
         from chirplet.quantizer.graph.onnx_int8_nodes import REDUCED_STEPS, STEPS
-        from chirplet.system.hardware import cpu_has_vnni
 
         reduced = not cpu_has_vnni() if self.reduce_range == "auto" else self.reduce_range
         return REDUCED_STEPS if reduced else STEPS

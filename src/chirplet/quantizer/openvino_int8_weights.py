@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from chirplet.config.schema import Index
 from chirplet.quantizer.base import Calibration, Quantization, Quantizer
 from chirplet.system.error import QuantizationError
+from chirplet.system.hardware import cpu_flags
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -46,7 +47,6 @@ class OpenVinoInt8Weights(Quantizer):
 
 def _largest_group(model: "PreTrainedModel") -> int:
     from chirplet.quantizer.graph.onnx import fewest_inputs
-    from chirplet.system.hardware import cpu_flags
 
     if cpu_flags().isdisjoint({"avx512_vnni", "avx_vnni"}):
         return 0

@@ -30,8 +30,7 @@ class Candidate:
     @property
     def right(self) -> NDArray[np.bool_]:
         """Which texts it labeled rightly, shape (n,)."""
-        found: NDArray[np.bool_] = self.predictions.logits.argmax(axis=1) == self.predictions.label
-        return found
+        return self.record.task.right(self.predictions.logits, self.predictions.label)
 
 
 def find_artifacts(patterns: Sequence[str]) -> list[Path]:
@@ -167,6 +166,11 @@ def _check_same(names: Sequence[str], records: Sequence[Record]) -> None:
             raise ArtifactError(
                 f"artifacts: {names[0]!r} has the labels {', '.join(first.labels)}, {name!r} has "
                 f"{', '.join(record.labels)}; only artifacts of the same labels are compared"
+            )
+        if record.task != first.task:
+            raise ArtifactError(
+                f"artifacts: {names[0]!r} is for task={first.task.name}, {name!r} for task={record.task.name}; "
+                "only artifacts of the same task and its settings are compared"
             )
         if record.data.fingerprint != first.data.fingerprint:
             raise ArtifactError(

@@ -3,8 +3,6 @@
 Everything here comes from records and predictions on disk.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +13,7 @@ from chirplet.metric.significance import LEVEL, RESAMPLES, mcnemar_p, paired_boo
 from chirplet.report.candidates import Candidate
 from chirplet.report.machine import machine
 from chirplet.system.error import ArtifactError, near
+from chirplet.system.hashing import json_hash
 
 PLACES = ("artifact", "teacher", "unlabeled_files", "resume")
 """Keys of a stage that say where things lay; what was made of what is in the lineage."""
@@ -175,7 +174,7 @@ def _kin(record: Record, by_id: Mapping[str, Candidate]) -> str:
     base = record.lineage[0]
     examples = record.training.get("texts")  # of a student, files without labels among them
     told = [record.stage, record.method, record.settings, config, examples, base.name, base.weights_sha256, origins]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return json_hash(told)
 
 
 def _baseline(groups: Sequence[list[Candidate]], names: Sequence[str], wanted: str | None) -> int:

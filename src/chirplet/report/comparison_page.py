@@ -170,9 +170,7 @@ def _calibration_figure(rows: Sequence[Row], split: str) -> Markup | None:
 
 
 def _reliability(candidate: Candidate) -> list[tuple[float, float]]:
-    logits = candidate.predictions.logits.astype(np.float64)
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    confidence = (raised / raised.sum(axis=1, keepdims=True)).max(axis=1)
+    confidence = candidate.record.task.confidence(candidate.predictions.logits)
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     right = candidate.right
     filled = [bins == i for i in range(BINS) if (bins == i).sum() >= BINS]
@@ -184,7 +182,8 @@ def _confusion(row: Row) -> list[tuple[str, list[tuple[int, float]]]]:
     labels = row.record.labels
     table = np.zeros((len(labels), len(labels)), np.int64)
     for candidate in row.candidates:
-        np.add.at(table, (candidate.predictions.label, candidate.predictions.logits.argmax(axis=1)), 1)
+        predictions = candidate.predictions
+        table += candidate.record.task.confusion(predictions.logits, predictions.label, len(labels))
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     return [
         (label, list(zip(counts, parts, strict=True)))
@@ -216,11 +215,13 @@ def _parts(rows: Sequence[Row], texts: Texts) -> list[tuple[str, list[tuple[str,
 
 def _divided(rows: Sequence[Row], texts: Texts, labels: Sequence[str]) -> list[tuple[str, str, list[tuple[str, bool]]]]:
     """Text, its label, and what each row says and whether that is right."""
-    said = [row.candidates[0].predictions.logits.argmax(axis=1) for row in rows]
-    true = rows[0].candidates[0].predictions.label
+    task, shown = rows[0].record.task, [row.candidates[0] for row in rows]
+    given = [task.names(task.decode(one.predictions.logits), labels) for one in shown]
+    right = [one.right for one in shown]
+    true = task.names(shown[0].predictions.label, labels)
     return [
-        (texts.texts[i], labels[true[i]], [(labels[one[i]], bool(one[i] == true[i])) for one in said])
-        for i in most_divided(said, true, DIVIDED)
+        (texts.texts[i], true[i], [(names[i], bool(mask[i])) for names, mask in zip(given, right, strict=True)])
+        for i in most_divided(given, right, DIVIDED)
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from io import StringIO
 from itertools import product
-from typing import Any, Literal
+from typing import Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -19,6 +19,8 @@ from matplotlib.path import Path as MplPath
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, StrMethodFormatter
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
+
+from chirplet.report.figure_style import figure_style
 
 SIZE = (5.2, 3.1)
 """Inches, so that a figure is about as wide as a phone and its text stays readable there."""
@@ -53,26 +55,13 @@ _NEXT_TO = (
 
 _PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.3g}%")
 
-_STYLE: dict[Any, Any] = {
+_STYLE = figure_style(INK, MUTED, GRID) | {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": FONT_SIZE,
-    "text.color": INK,
-    "text.parse_math": False,  # a label with two dollar signs is no formula
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
     "axes.facecolor": "none",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
     "axes.grid.axis": "y",
-    "grid.color": GRID,
     "grid.linewidth": 0.8,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "legend.frameon": False,
     "legend.fontsize": FONT_SIZE - 1,
 }
 

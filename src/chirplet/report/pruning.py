@@ -1,26 +1,25 @@
 """A pruned model shown: what is zero where, what pruning alone does, and runs from one parent side by side."""
 
-import re
 from collections.abc import Sequence
 
 from markupsafe import Markup
 from rich.table import Table
 
 from chirplet.artifact.artifact import Record
+from chirplet.model.family import matrix_of
+from chirplet.model.family.base import MatrixName
 from chirplet.report import plot
 from chirplet.report.page import render_page
 
-PARTS = {
-    "attention.self.query": "query",
-    "attention.self.key": "key",
-    "attention.self.value": "value",
-    "attention.output.dense": "attention out",
-    "intermediate.dense": "up",
-    "output.dense": "down",
+PARTS: dict[MatrixName, str] = {
+    "query": "query",
+    "key": "key",
+    "value": "value",
+    "attention_output": "attention out",
+    "intermediate": "up",
+    "output": "down",
 }
-"""A layer's matrices: the end of the name to what they are called in tables."""
-
-_LAYER = re.compile(r"\.encoder\.layer\.(\d+)\.(.+)$")
+"""A layer's matrices and what they are called in tables."""
 
 
 def tables(record: Record) -> list[Table]:
@@ -53,12 +52,12 @@ def sparsity_rows(record: Record) -> tuple[list[str], list[tuple[str, list[float
 
     The last heading is of the loss, where the record has it.
     """
-    layers: dict[int, dict[str, float]] = {}
+    layers: dict[int, dict[MatrixName, float]] = {}
     others: dict[str, float] = {}
     for name, share in record.training["pruning"]["sparsity"].items():
-        match = _LAYER.search(name)
-        if match is not None:
-            layers.setdefault(int(match[1]), {})[match[2]] = share
+        matrix = matrix_of(name)
+        if matrix is not None:
+            layers.setdefault(matrix[0], {})[matrix[1]] = share
         elif share > 0.01:  # less is the padding's embedding, which is zero in every model
             others[name] = share
     rows: list[tuple[str, list[float | None]]] = [

@@ -2,14 +2,15 @@
 
 from pathlib import Path
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
 from rich.table import Table
 
 from chirplet.artifact.artifact import Record
+from chirplet.report.figure_style import HIGHLIGHT, SERIES, figure_style
 
 SHOWN = 12
 """Rows of the table; the figure and the record have all layers."""
-EXCLUDED, QUANTIZED = "#b5482e", "#5b7b9a"
 
 
 def sensitivity_table(record: Record) -> Table:
@@ -35,17 +36,16 @@ def save_sensitivity(record: Record, path: Path) -> str:
     """A bar for each layer, the most sensitive on top, as an SVG file; gives its `<svg>` element."""
     found: dict[str, dict[str, float]] = record.training["sensitivity"]
     excluded = set(record.training["excluded_layers"])
-    figure = Figure(figsize=(7.5, 1.2 + 0.2 * len(found)), layout="constrained")
-    axes = figure.add_subplot()
-    colours = [EXCLUDED if layer in excluded else QUANTIZED for layer in found]
-    axes.barh(range(len(found)), [told["divergence"] for told in found.values()], color=colours)
-    axes.set_yticks(range(len(found)), list(found), fontsize=8)
-    axes.set_ylim(len(found) - 0.5, -0.5)
-    axes.set_xlabel("divergence from fp32 on val (nats) when this layer alone is quantized")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(
-        f"{record.method}: " + ("red layers are kept in higher precision" if excluded else "no layer is kept")
-    )
-    figure.savefig(path, metadata={"Date": None})
+    with mpl.rc_context(figure_style() | {"svg.hashsalt": record.method}):
+        figure = Figure(figsize=(7.5, 1.2 + 0.2 * len(found)), layout="constrained")
+        axes = figure.add_subplot()
+        colours = [HIGHLIGHT if layer in excluded else SERIES[0] for layer in found]
+        axes.barh(range(len(found)), [told["divergence"] for told in found.values()], color=colours)
+        axes.set_yticks(range(len(found)), list(found), fontsize=8)
+        axes.set_ylim(len(found) - 0.5, -0.5)
+        axes.set_xlabel("divergence from fp32 on val (nats) when this layer alone is quantized")
+        title = "orange layers are kept in higher precision" if excluded else "no layer is kept"
+        figure.suptitle(f"{record.method}: {title}")
+        figure.savefig(path, metadata={"Date": None})
     text = path.read_text(encoding="utf-8")
     return text[text.index("<svg") :]

@@ -39,17 +39,16 @@ def _ranges(values: NDArray[np.int64], starts: Sequence[int]) -> dict[str, Mask]
     }
 
 
-def most_divided(labels: Sequence[NDArray[np.int64]], true: NDArray[np.int64], count: int) -> list[int]:
+def most_divided(labels: Sequence[Sequence[str]], right: Sequence[Mask], count: int) -> list[int]:
     """Positions of the texts on which models differ most, by how many are right and by how many labels they gave.
 
     Args:
-        labels: each model's predicted labels, shape (n,).
-        true: shape (n,).
+        labels: the n labels that each model gave.
+        right: which of them are right, shape (n,) of each model.
         count: of positions, at most; texts on which all agree are never among them.
     """
-    table = np.stack(labels)
-    right = (table == true).mean(axis=0)
-    kinds = np.array([len(set(column)) for column in table.T.tolist()])
+    share = np.mean(right, axis=0)
+    kinds = np.array([len(set(column)) for column in zip(*labels, strict=True)])
     divided = np.flatnonzero(kinds > 1)
-    order = sorted(divided.tolist(), key=lambda i: (abs(right[i] - 0.5), -kinds[i], i))
+    order = sorted(divided.tolist(), key=lambda i: (abs(share[i] - 0.5), -kinds[i], i))
     return order[:count]

@@ -23,7 +23,7 @@ from chirplet.system.error import ArtifactError, ConfigError, DataError, ModelEr
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of n texts: `labels` (n) and `probabilities` (n, classes), whose rows sum to 1."""
+    """What a model says of n texts: `labels` (n) and `probabilities` (n, classes)."""
 
     labels: list[str]
     probabilities: NDArray[np.float64]
@@ -95,25 +95,30 @@ class Predictor:
         Raises:
             DataError: they are no texts.
         """
-        probabilities = self.probabilities(texts)
-        return Prediction([self.labels[i] for i in probabilities.argmax(axis=1).tolist()], probabilities)
+        logits, task = self.logits(texts), self.record.task
+        return Prediction(task.names(task.decode(logits), self.labels), task.probabilities(logits))
 
     def probabilities(self, texts: str | Sequence[str]) -> NDArray[np.float64]:
-        """The probability of each label for each text as it was written; shape (n, classes), rows sum to 1.
+        """The probability of each label for each text as it was written; shape (n, classes).
+
+        Raises:
+            DataError: they are no texts.
+        """
+        return self.record.task.probabilities(self.logits(texts))
+
+    def logits(self, texts: str | Sequence[str]) -> NDArray[np.float32]:
+        """The model's logits for each text as it was written; shape (n, classes).
 
         Raises:
             DataError: they are no texts.
         """
         texts = listed(texts)
         if not texts:
-            return np.empty((0, len(self.labels)))
+            return np.empty((0, len(self.labels)), np.float32)
         if _repair_of(self.record):
             texts = [repair(text)[0] for text in texts]
         tokens = tokenize(texts, self.tokenizer, self.record.cleaning, self.record.max_length)
-        logits = predict_logits(self.runtime, tokens, self.pad_id, self.batch_size).astype(np.float64)
-        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-        result: NDArray[np.float64] = shares / shares.sum(axis=1, keepdims=True)
-        return result
+        return predict_logits(self.runtime, tokens, self.pad_id, self.batch_size)
 
 
 def listed(texts: Any) -> list[str]:

@@ -23,6 +23,7 @@ from chirplet.artifact.artifact import PROBE, RECORD
 from chirplet.config.schema import Settings
 from chirplet.data.batching.padding import Ids, padded
 from chirplet.data.batching.tokens import Tokens
+from chirplet.runtime.tokenizer import position_count
 from chirplet.system.error import ModelError
 from chirplet.system.hardware import cpu_flags, cpu_name
 
@@ -143,7 +144,7 @@ def read_probe(folder: Path) -> Probe | None:
         raise ModelError(f"artifact: {str(path)!r} cannot be read ({error})") from None
     lengths = [len(row) for row in found.input_ids]
     values = np.array([token for row in found.input_ids for token in row], np.int64)
-    words, positions = (config.get(name) for name in ("vocab_size", "max_position_embeddings"))
+    words, positions = config.get("vocab_size"), position_count(folder, config)
     for name, limit, most in (("token", words, max(values.max(), found.pad_id)), ("length", positions, max(lengths))):
         if values.min() < 0 or not isinstance(limit, int) or most >= limit + (name == "length"):
             raise ModelError(f"artifact: {str(path)!r} has a {name} of {most}, its model {limit}")

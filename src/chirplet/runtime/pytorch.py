@@ -13,7 +13,7 @@ from chirplet.model.loading.foreign_code import refuse_code
 from chirplet.model.loading.quiet import quiet
 from chirplet.model.loading.sizes import check_sizes
 from chirplet.runtime.base import Precision, Runtime, RuntimeName
-from chirplet.system.error import ConfigError, ModelError
+from chirplet.system.error import ConfigError, ModelError, kind_and_message
 from chirplet.system.hardware import bf16_is_native, device_of, set_torch_threads
 
 if TYPE_CHECKING:
@@ -81,8 +81,7 @@ def load_model(folder: Path) -> "PreTrainedModel":
                 output_loading_info=True,
             )
     except Exception as error:  # on damaged files transformers raises exceptions of every kind
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"artifact: {str(folder)!r} cannot be opened ({type(error).__name__}: {reason})") from error
+        raise ModelError(f"artifact: {str(folder)!r} cannot be opened ({kind_and_message(error)})") from error
     # transformers draws what is missing at random and goes on.
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])

@@ -22,7 +22,7 @@ from chirplet.model.loading.quiet import quiet
 from chirplet.model.loading.sizes import check_sizes
 from chirplet.runtime.base import Precision, Runtime, RuntimeName
 from chirplet.runtime.optional_dependency import needs
-from chirplet.system.error import ConfigError, ModelError
+from chirplet.system.error import ConfigError, ModelError, kind_and_message
 from chirplet.system.hardware import set_torch_threads
 
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ def load_int8(folder: Path) -> "PreTrainedModel":
             layer = _dynamic(weight, scales[name], model.get_submodule(name).bias)
             setattr(model.get_submodule(parent), child, layer)
     except (SafetensorError, RuntimeError, AttributeError, KeyError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"artifact: {str(folder)!r} cannot be opened ({type(error).__name__}: {reason})") from error
+        raise ModelError(f"artifact: {str(folder)!r} cannot be opened ({kind_and_message(error)})") from error
     lacking = sorted(set(missing) - {f"{name}.weight" for name in weights})
     if lacking or unexpected:
         raise ModelError(f"artifact: {str(folder / WEIGHTS)!r} lacks or has too much: {[*lacking, *unexpected][:3]}")

@@ -8,6 +8,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from chirplet.data.batching.tokens import Encoder
+from chirplet.model.family import family_named
 from chirplet.system.error import ModelError
 
 FILE = "tokenizer.json"
@@ -51,7 +52,7 @@ def open_tokenizer(folder: Path, max_length: int) -> tuple[Encoder, int]:
     pad_id = config.get("pad_token_id")
     if not isinstance(pad_id, int):
         raise ModelError(f"artifact: {str(folder / 'config.json')!r} has no pad_token_id")
-    positions = config.get("max_position_embeddings")
+    positions = position_count(folder, config)
     if not isinstance(positions, int) or max_length > positions:
         raise ModelError(f"artifact: the record of {str(folder)!r} has max_length {max_length}, its model {positions}")
     if (folder / "bpe.codes").is_file():
@@ -69,6 +70,18 @@ def open_tokenizer(folder: Path, max_length: int) -> tuple[Encoder, int]:
     if not isinstance(words, int) or not max(last, pad_id) < words or pad_id < 0:
         raise ModelError(f"artifact: {str(path)!r} has ids up to {max(last, pad_id)}, its model {words} embeddings")
     return FileTokenizer(backend), pad_id
+
+
+def position_count(folder: Path, config: dict[str, Any]) -> Any:
+    """How many positions the `config.json` in `folder` says that the model has, unchecked; None where it does not.
+
+    Raises:
+        ModelError: its `model_type` is of no family.
+    """
+    try:
+        return config.get(family_named(config.get("model_type")).names.positions)
+    except ModelError as error:
+        raise ModelError(f"artifact: {str(folder)!r} cannot be opened ({error})") from None
 
 
 def _read(path: Path) -> dict[str, Any]:

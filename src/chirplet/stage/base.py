@@ -8,7 +8,7 @@ from chirplet.stage.run.context import Run
 
 SOURCES = (
     *("model", "artifact", "artifacts", "baseline", "teacher", "student", "unlabeled_files", "input", "output"),
-    *("distiller", "pruner", "quantizer"),
+    *("distiller", "pruner", "quantizer", "task"),
 )
 """Keys of the whole configuration that some stages take and others do not."""
 
@@ -42,6 +42,7 @@ class MeasuringStage(Stage, ABC):
     """A stage that makes a model, and may measure its size and speed."""
 
     makes_artifact = True
+    also_takes: ClassVar[tuple[str, ...]] = ("task",)
 
     measure_cost: bool
     cost_accelerator: CostAccelerator

@@ -6,18 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from chirplet.config.schema import Settings
+from chirplet.artifact.artifact import Artifact, atomic_folder, content_id
+from chirplet.config.schema import Settings, as_list
 from chirplet.model.pretrained import Pretrained
 from chirplet.stage.base import Stage
 from chirplet.stage.run.context import AUTO, ArtifactFolder, Checkpoint, Composed, Run
+from chirplet.system.console import console, shown_path
 from chirplet.system.error import ConfigError, near
-
-if TYPE_CHECKING:
-    from chirplet.artifact.artifact import Artifact
+from chirplet.system.error_messages import explain
 
 StageName = Literal["finetune", "distill", "prune", "quantize"]
 
@@ -64,7 +64,7 @@ class Chain(Stage):
     """The steps, and whether their artifacts are compared at the end; `conf/stage/chain.yaml` tells of each key."""
 
     also_takes: ClassVar[tuple[str, ...]] = (
-        *("model", "student", "unlabeled_files", "distiller", "pruner", "quantizer"),  # of its steps
+        *("model", "student", "unlabeled_files", "distiller", "pruner", "quantizer", "task"),  # of its steps
         "baseline",  # of its comparison
     )
 
@@ -84,7 +84,7 @@ class Chain(Stage):
             )
         before = [] if self.artifact is None else [START]
         for name, step in self.named.items():
-            parents = _listed(step.of)
+            parents = as_list(step.of)
             if name == START:
                 raise ValueError(f"steps.{name}: should have another name; artifact=DIR is called that")
             for parent in parents:
@@ -139,10 +139,8 @@ class Walk:
 
     def walk(self) -> float | None:
         """Every step in its turn, and the comparison."""
-        from chirplet.artifact.artifact import Artifact
         from chirplet.stage.run.step_cache import Memory
         from chirplet.sweep.trial.trial import unreported
-        from chirplet.system.console import console, shown_path
 
         out, done = console(), self._start()
         resume = self.chain.resume
@@ -177,9 +175,8 @@ class Walk:
             self._compare(list(done.values()))
         return artifact.metric(self.run.objective)
 
-    def _start(self) -> "dict[str, Artifact]":
+    def _start(self) -> dict[str, Artifact]:
         """The artifact that the first step starts from, where it is no training of a model."""
-        from chirplet.artifact.artifact import Artifact
 
         folder = self.chain.artifact
         return {} if folder is None else {START: Artifact.open(Path(folder))}
@@ -189,9 +186,9 @@ class Walk:
         step, names = self.steps[name], [START, *self.steps]
         if step.stage == FIRST:
             return []
-        return _listed(step.of) or [names[names.index(name) - 1]]
+        return as_list(step.of) or [names[names.index(name) - 1]]
 
-    def _compare(self, artifacts: "Sequence[Artifact]") -> None:
+    def _compare(self, artifacts: Sequence[Artifact]) -> None:
         folders = [artifact.folder for artifact in artifacts]
         self.run.compose_comparison(folders, self.chain.compare_overrides).run(self.run.output_dir)
 
@@ -209,7 +206,6 @@ def _compose(run: Run, name: str, step: Step, starting: Sequence[str]) -> Compos
 @contextmanager
 def _named(what: str) -> Iterator[None]:
     """Let each line about a configuration begin with what it is of."""
-    from chirplet.system.error_messages import explain
 
     try:
         yield
@@ -220,7 +216,7 @@ def _named(what: str) -> Iterator[None]:
         raise ConfigError("\n".join(f"{what}: {line}" for line in told[0].splitlines())) from error
 
 
-def _starting(step: Step, parents: "Sequence[Artifact]") -> list[str]:
+def _starting(step: Step, parents: Sequence[Artifact]) -> list[str]:
     """The overrides that name what a step starts from."""
     folders = [_quoted(parent.folder) for parent in parents]
     if step.stage == "distill":
@@ -234,19 +230,14 @@ def _quoted(path: str | Path) -> str:
     return quoted(str(Path(path).expanduser().absolute()))
 
 
-def _copied(source: Path, folder: Path) -> "Artifact":
+def _copied(source: Path, folder: Path) -> Artifact:
     """The artifact at `source` as `folder`, where it may be already.
 
     Raises:
         ArtifactError: another one is there.
     """
-    from chirplet.artifact.artifact import Artifact, atomic_folder, content_id
 
     if not (folder.is_dir() and content_id(folder) == content_id(source)):
         with atomic_folder(folder) as temporary:
             shutil.copytree(source, temporary, dirs_exist_ok=True)
     return Artifact.open(folder)
-
-
-def _listed(names: str | list[str] | None) -> list[str]:
-    return [] if names is None else [names] if isinstance(names, str) else names

@@ -6,13 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from chirplet.artifact.artifact import RECORD, Artifact
-from chirplet.config.schema import Count, Fraction
+from chirplet.config.schema import Count, Fraction, as_list
+from chirplet.data.base import Corpus
+from chirplet.data.batching.tokens import tokenize
+from chirplet.logger.base import Results, Sheet, shows_pages
 from chirplet.stage.base import CostAccelerator, Stage
 from chirplet.stage.run.context import Run
+from chirplet.system.atomic_io import write_text_atomically
+from chirplet.system.console import console, shown_path
 from chirplet.system.error import ArtifactError, ConfigError
+from chirplet.system.hardware import cpu_flags, cpu_name
 
 if TYPE_CHECKING:
-    from chirplet.data.base import Corpus
     from chirplet.report.candidates import Candidate
     from chirplet.report.comparison import Comparison
     from chirplet.report.comparison_page import Texts
@@ -45,7 +50,7 @@ class Compare(Stage):
             raise ConfigError(
                 "artifacts: is missing; give artifacts=[DIR,DIR], or a pattern: artifacts='outputs/**/artifact'"
             )
-        folders = find_artifacts([self.artifacts] if isinstance(self.artifacts, str) else self.artifacts)
+        folders = find_artifacts(as_list(self.artifacts))
         candidates, split = open_candidates(folders, self.split)
         corpus = self._corpus(candidates, run) if self.texts or self.measure else None
         if self.measure and corpus is not None:
@@ -69,7 +74,7 @@ class Compare(Stage):
             named = next((one.name for one in candidates if one.record.id == identity), None)
         return self.baseline if named is None else named
 
-    def _corpus(self, candidates: "Sequence[Candidate]", run: Run) -> "Corpus":
+    def _corpus(self, candidates: "Sequence[Candidate]", run: Run) -> Corpus:
         from chirplet.data.preparation.prepare import prepare
         from chirplet.stage.run.compatibility import check_data
 
@@ -92,8 +97,6 @@ class Compare(Stage):
         from chirplet.report.comparison import advise
         from chirplet.report.comparison_page import page
         from chirplet.report.comparison_table import advice_line, as_csv, comparison_table, markdown, notes
-        from chirplet.system.atomic_io import write_text_atomically
-        from chirplet.system.console import console, shown_path
 
         advice = advise(comparison, self.acceptable_drop)
         contents = {CSV: as_csv(comparison), MARKDOWN: markdown(comparison), PAGE: page(comparison, advice, texts)}
@@ -114,7 +117,6 @@ class Compare(Stage):
 
 def _log_results(comparison: "Comparison", report: str, run: Run) -> None:
     """What is shown side by side, for loggers that show pages."""
-    from chirplet.logger.base import Results, Sheet, shows_pages
 
     if not any(map(shows_pages, run.loggers.values())):
         return
@@ -130,14 +132,13 @@ def _log_results(comparison: "Comparison", report: str, run: Run) -> None:
 
 
 def _measured(
-    candidates: "Sequence[Candidate]", corpus: "Corpus", run: Run, rounds: int, where: CostAccelerator
+    candidates: "Sequence[Candidate]", corpus: Corpus, run: Run, rounds: int, where: CostAccelerator
 ) -> "list[Candidate]":
     """The candidates with their times taken again, interleaved on this machine."""
     from chirplet.evaluation.cost import Timed, count_bytes, time_interleaved
     from chirplet.evaluation.parameter_count import count_parameters
     from chirplet.runtime.open import accelerator_for
     from chirplet.stage.run.parent import prepared
-    from chirplet.system.hardware import cpu_flags, cpu_name
 
     models = []
     for candidate in candidates:
@@ -168,8 +169,7 @@ def _with_size(candidate: "Candidate") -> "Candidate":
     return replace(candidate, artifact=replace(candidate.artifact, record=record.model_copy(update={"cost": cost})))
 
 
-def _texts(comparison: "Comparison", corpus: "Corpus") -> "Texts":
-    from chirplet.data.batching.tokens import tokenize
+def _texts(comparison: "Comparison", corpus: Corpus) -> "Texts":
     from chirplet.report.comparison_page import Texts
     from chirplet.runtime.tokenizer import open_tokenizer
 

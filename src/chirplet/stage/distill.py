@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from chirplet.artifact.artifact import Artifact
 from chirplet.callback.base import LAST
-from chirplet.stage.distillation.settings import DistillSettings, listed
+from chirplet.config.schema import as_list
+from chirplet.stage.distillation.settings import DistillSettings
 from chirplet.stage.run.context import Run
-from chirplet.system.error import ArtifactError, ConfigError
+from chirplet.system.error import ConfigError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from chirplet.stage.distillation.data import DistillationData
     from chirplet.stage.distillation.student import Start
 
-LOCAL_KEYS = {"resume", "teacher", "unlabeled_files", "student", "distiller"}
+LOCAL_KEYS = {"resume", "teacher", "unlabeled_files", "student"}
 """Fields that are recorded otherwise: as the teachers, the texts and the lineage of the artifact, or by the
 configuration."""
 
@@ -41,7 +42,7 @@ class Distill(DistillSettings):
         resume, baseline_resume = resumed_phases(self.resume)
         corpus = prepare(run.data, run.cache_dir)
         self.check_splits(corpus)
-        teachers = open_teachers(listed(self.teacher), corpus, run, self.combine, self.out_of_fold, self.other_data)
+        teachers = open_teachers(as_list(self.teacher), corpus, run, self.combine, self.out_of_fold, self.other_data)
         if self.student is None:
             if self.out_of_fold:
                 check_val_unseen(teachers.artifacts[0], corpus, run)
@@ -49,7 +50,7 @@ class Distill(DistillSettings):
         else:
             start = own_start(self.student, corpus, run, self.other_data)
         print_start(corpus, start.loaded, run)
-        distillation_data = make_distillation_data(self, listed(self.unlabeled_files), corpus, teachers, run)
+        distillation_data = make_distillation_data(self, as_list(self.unlabeled_files), corpus, teachers, run)
         untrained = copy.deepcopy(start.loaded.model) if self.label_only_baseline else None
         student = student_of(self, start, distillation_data, run)
         taught_by = [teacher.record for teacher in distillation_data.teachers.artifacts]
@@ -73,7 +74,7 @@ class Distill(DistillSettings):
         """Train the control, if there is to be one, and write the student's artifact with its figures beside."""
         from chirplet.stage.distillation.label_only_baseline import baseline_results, baseline_run
         from chirplet.stage.distillation.training import train_baseline
-        from chirplet.stage.fit.fit import checkpoint_folder
+        from chirplet.stage.fit.fit import checkpoint_folder, resumable_from
         from chirplet.stage.output.write_artifact import Outcome, save_trained, write_outcome
 
         splits, account = self.evaluated(), None
@@ -84,13 +85,9 @@ class Distill(DistillSettings):
             account = baseline_results(run, untrained, told, start.data, splits, self.eval_batch_size)
             last = checkpoint_folder(baseline_run(run, resume, training["steps"]), baseline_resume) / LAST
         settings = self.model_dump(exclude=LOCAL_KEYS if self.student is None else {*LOCAL_KEYS, "cut"})
-        settings["distiller"] = {name: distiller.model_dump() for name, distiller in self.distillers.items()}
         outcome = Outcome("distill", self.method, settings, start.lineage, training)
         save = save_trained(run, start.loaded.model, start.data)
-        try:
+        with resumable_from(last):
             return write_outcome(
                 run, outcome, save, start.data, splits, self.eval_batch_size, self.cost_on(run), account
             )
-        except ArtifactError as error:
-            kept = f"; the same command with resume={last} needs no new training" if last.exists() else ""
-            raise ArtifactError(f"{error}{kept}") from error

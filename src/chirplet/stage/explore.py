@@ -3,17 +3,18 @@
 from typing import TYPE_CHECKING, ClassVar
 
 from chirplet.config.schema import Count, Index
+from chirplet.data.base import SPLITS, Corpus
+from chirplet.data.batching.tokens import UNCUT, cached_tokens
+from chirplet.logger.base import Results, shows_pages
 from chirplet.stage.base import Stage
 from chirplet.stage.run.context import Run
+from chirplet.system.atomic_io import write_text_atomically
+from chirplet.system.console import console
 
 if TYPE_CHECKING:
-    from chirplet.data.base import Corpus
     from chirplet.data.preparation.exploration import Exploration
 
 PAGE = "explore.html"
-
-UNCUT = 2**20
-"""Tokens: more than any text has, so that lengths are known before the cut."""
 
 
 class Explore(Stage):
@@ -27,10 +28,7 @@ class Explore(Stage):
     def run(self, run: Run) -> None:
         """Print tables, write one page with figures, and say where it is."""
         from chirplet.data.preparation.prepare import prepare
-        from chirplet.logger.base import Results, shows_pages
         from chirplet.report.exploration import page, tables
-        from chirplet.system.atomic_io import write_text_atomically
-        from chirplet.system.console import console
 
         seen = self.explore(run, prepare(run.data, run.cache_dir))
         target = run.output_dir / PAGE
@@ -48,10 +46,8 @@ class Explore(Stage):
         out.print(f"page      {target}")
         out.print("next      the same command with stage=finetune")
 
-    def explore(self, run: Run, corpus: "Corpus") -> "Exploration":
+    def explore(self, run: Run, corpus: Corpus) -> "Exploration":
         """Tokenise every split, and count."""
-        from chirplet.data.base import SPLITS
-        from chirplet.data.batching.tokens import cached_tokens
         from chirplet.data.preparation.exploration import explore
         from chirplet.model.loading.tokenizer import load_tokenizer
 

@@ -8,13 +8,13 @@ from chirplet.callback.base import LAST
 from chirplet.config.schema import Index
 from chirplet.stage.fit.settings import TrainingStage
 from chirplet.stage.run.context import Run
-from chirplet.system.error import ArtifactError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from chirplet.data.base import Examples
     from chirplet.module.classifier import Classifier
+    from chirplet.task.base import Task
     from chirplet.trainer import TrainerSettings
 
 
@@ -26,7 +26,7 @@ class Finetune(TrainingStage):
     validation.
     """
 
-    also_takes: ClassVar[tuple[str, ...]] = ("model",)
+    also_takes: ClassVar[tuple[str, ...]] = ("model", "task")
 
     method: Literal["full", "last_layers", "head"]
     layers: Index | Literal["all"] | None
@@ -46,7 +46,7 @@ class Finetune(TrainingStage):
         from chirplet.data.batching.batches import evaluation_loader, training_loader
         from chirplet.data.preparation.prepare import prepare, train_and_val
         from chirplet.model.loading.load import load_model, load_tokenizer
-        from chirplet.stage.fit.fit import checkpoint_folder, fit
+        from chirplet.stage.fit.fit import checkpoint_folder, fit, resumable_from
         from chirplet.stage.fit.seeding import seed_everything
         from chirplet.stage.output.write_artifact import (
             Outcome,
@@ -61,23 +61,30 @@ class Finetune(TrainingStage):
         from chirplet.stage.run.prepared import Prepared
 
         seed_everything(run)
-        corpus = prepare(run.data, run.cache_dir)
+        task, corpus = run.task, prepare(run.data, run.cache_dir)
         self.check_splits(corpus, validated=not self.final)
-        data = Prepared(corpus, load_tokenizer(run.model), run.model.cleaning, run.model.max_length, run.cache_dir)
-        loaded = load_model(run.model, corpus.labels, run.seed)
+        tokenizer = load_tokenizer(run.model)
+        data = Prepared(corpus, task, tokenizer, run.model.cleaning, run.model.max_length, run.cache_dir)
+        loaded = load_model(run.model, corpus.labels, run.seed, task.problem_type)
         lineage = lineage_of(run, loaded)
 
         train = train_and_val(corpus, run.data) if self.final else corpus.train
         multiple = run.trainer.pad_to_multiple_of
         train_loader = training_loader(
-            data.tokens(train), train.label, data.pad_id, self.batch_size, run.seed, run.trainer.pool_batches, multiple
+            data.tokens(train),
+            task.targets(train),
+            data.pad_id,
+            self.batch_size,
+            run.seed,
+            run.trainer.pool_batches,
+            multiple,
         )
         val_loader = None
         if not self.final:
-            val = corpus.val
-            val_loader = evaluation_loader(data.tokens(val), val.label, data.pad_id, self.eval_batch_size, multiple)
+            val, targets = corpus.val, task.targets(corpus.val)
+            val_loader = evaluation_loader(data.tokens(val), targets, data.pad_id, self.eval_batch_size, multiple)
         classifier = self._classifier(
-            loaded.model, train, corpus.labels, run.trainer, run.trainer.optimizer_steps(len(train_loader))
+            loaded.model, task, train, corpus.labels, run.trainer, run.trainer.optimizer_steps(len(train_loader))
         )
         print_start(corpus, loaded, run)
         with open_loggers(run, "finetune", lineage) as loggers:
@@ -85,13 +92,9 @@ class Finetune(TrainingStage):
             training |= {"final": self.final or starts_from_val(run.model), "texts": len(train)}
             outcome = Outcome("finetune", self.method, self.model_dump(exclude={"resume"}), lineage, training)
             evaluated = self.evaluated(validated=not self.final)
-            try:
+            with resumable_from(checkpoint_folder(run, self.resume) / LAST):
                 save = save_trained(run, loaded.model, data)
                 artifact = write_outcome(run, outcome, save, data, evaluated, self.eval_batch_size, self.cost_on(run))
-            except ArtifactError as error:
-                last = checkpoint_folder(run, self.resume) / LAST
-                kept = f"; the same command with resume={last} needs no new training" if last.exists() else ""
-                raise ArtifactError(f"{error}{kept}") from error
             log_artifact(loggers, artifact, corpus)
         print_result(artifact)
         return artifact.metric(run.objective)
@@ -99,18 +102,19 @@ class Finetune(TrainingStage):
     def _classifier(
         self,
         model: "PreTrainedModel",
+        task: "Task",
         train: "Examples",
         labels: tuple[str, ...],
         trainer: "TrainerSettings",
         steps: int,
     ) -> "Classifier":
-        from chirplet.model.family.base import word_embeddings
-        from chirplet.model.family.freezing import freeze
+        from chirplet.model.family import family_of
+        from chirplet.model.structure.freezing import freeze
         from chirplet.module.classifier import Classifier
 
         model.train()  # Lightning keeps the mode it finds
         freeze(model, self.method, self.layers, self.embeddings)
-        word_embeddings(model).sparse = trainer.rowwise_embeddings
-        weights = self.loss_weights(train, labels)
+        family_of(model).word_embeddings(model).sparse = trainer.rowwise_embeddings
+        weights = self.loss_weights(task, train, labels)
         optimization = self.optimization(model, steps)
-        return Classifier(model, labels, optimization, self.label_smoothing, weights, trainer.encoder)
+        return Classifier(model, task, labels, optimization, self.label_smoothing, weights, trainer.encoder)

@@ -1,31 +1,30 @@
 """Label a file of texts with an artifact.
 
-The columns added are `label` and, for each class, `probability_` and the label in snake case
-(`probability_extremely_negative`); labels that would fall together so keep their own spelling. `prefix` stands before
-all of them. A file that has such a column already is refused, never overwritten.
+The columns added are those of the artifact's task, such as `label` and `probability_extremely_negative`; `prefix`
+stands before all of them. A file that has such a column already is refused, never overwritten.
 """
 
-import re
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
+import pyarrow as pa
 from pydantic import field_validator, model_validator
 
 from chirplet.artifact.artifact import Artifact
 from chirplet.config.schema import Count, existing_file
 from chirplet.data.table.reader import Format, format_of
-from chirplet.data.table.text_io import STDIN, check_encoding
+from chirplet.data.table.stream import open_chunks
+from chirplet.data.table.text_io import STDIN, Encoding
+from chirplet.data.table.writer import open_writer
 from chirplet.stage.base import Stage
-from chirplet.stage.run.context import ArtifactFolder, Run
-from chirplet.system.error import ConfigError, DataError
+from chirplet.stage.run.context import ArtifactFolder, Run, check_given
+from chirplet.system.console import console
+from chirplet.system.error import DataError
 
 STDOUT = "-"
-DECIMALS = 8
-"""Of the probabilities written: more than a model knows, few enough that a row's sum is 1 to seven of them."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Predict(Stage):
     prefix: str
     input_format: Format | None
     output_format: Format | None
-    encoding: str
+    encoding: Encoding
     quoted: bool
     batch_size: Count
     chunk_rows: Count
@@ -84,11 +83,6 @@ class Predict(Stage):
             raise ValueError(f"got {path!r}, which is no regular file; should be one, or - for standard output")
         return str(file)
 
-    @field_validator("encoding")
-    @classmethod
-    def _encoding_known(cls, encoding: str) -> str:
-        return check_encoding(encoding)
-
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.input is not None and self.output is not None:
@@ -112,11 +106,8 @@ class Predict(Stage):
     def run(self, run: Run) -> None:
         """Label the file and tell how it went: on standard error where standard output is the output."""
         wanted = {"artifact": (self.artifact, "DIR"), "input": (self.input, "FILE"), "output": (self.output, "FILE")}
-        missing = [f"{key}: is missing; give {key}={what}" for key, (value, what) in wanted.items() if value is None]
-        if missing:
-            raise ConfigError("\n".join(missing))
+        check_given(wanted)
         from chirplet.report.table import count_table
-        from chirplet.system.console import console
 
         done = self.label(run.trainer.accelerator, run.trainer.threads, run.verify)
         out = console(stderr=self.output == STDOUT)
@@ -135,22 +126,18 @@ class Predict(Stage):
             ModelError: its weights or tokenizer are damaged, or its runtime is not installed.
             DataError: the input is damaged, or the output cannot be written; what was at `output` is still there.
         """
-        import numpy as np
-        import pyarrow as pa
 
-        from chirplet.data.table.stream import open_chunks
-        from chirplet.data.table.writer import open_writer
         from chirplet.runtime.predictor import Predictor
 
         assert self.artifact is not None and self.input is not None and self.output is not None
         read, write = self.formats()
         artifact = Artifact.open(Path(self.artifact))
-        labels = artifact.record.labels
-        label_column, *probability_columns = columns = added_columns(labels, self.prefix)
-        added = pa.schema([(label_column, pa.string()), *((name, pa.float64()) for name in probability_columns)])
+        labels, task = artifact.record.labels, artifact.record.task
+        kinds = {str: pa.string(), float: pa.float64()}
+        added = pa.schema([(name, kinds[kind]) for name, kind in task.columns(labels, self.prefix).items()])
         counts, blank = Counter[str](dict.fromkeys(labels, 0)), 0
         with open_chunks(
-            self.input, read, self.encoding, self.quoted, self.text_column, columns, self.chunk_rows
+            self.input, read, self.encoding, self.quoted, self.text_column, added.names, self.chunk_rows
         ) as source:
             predictor = Predictor.open(
                 artifact,
@@ -164,22 +151,11 @@ class Predict(Stage):
             # Between like formats, cells that were read without quotes can be written so.
             with open_writer(self.output, write, source, added, self.quoted or read != write) as writer:
                 for chunk in source.chunks:
-                    probabilities = predictor.probabilities(chunk.texts)
-                    predicted = [labels[i] for i in probabilities.argmax(axis=1).tolist()]
-                    values = np.round(probabilities, DECIMALS).T.tolist()
-                    writer.write(
-                        chunk, {label_column: predicted, **dict(zip(probability_columns, values, strict=True))}
-                    )
-                    counts.update(predicted)
+                    cells = task.cells(predictor.logits(chunk.texts), labels)
+                    writer.write(chunk, dict(zip(added.names, cells, strict=True)))
+                    counts.update(cells[0])
                     blank += sum(not text.strip() for text in chunk.texts)
         return Labelled(dict(counts), blank, time.perf_counter() - started)
-
-
-def added_columns(labels: Sequence[str], prefix: str) -> list[str]:
-    """Names of the columns added: the label's first, then one probability a class in the order of `labels`."""
-    snake = [re.sub(r"\W+", "_", label.casefold()).strip("_") for label in labels]
-    names = snake if len(set(snake)) == len(labels) and all(snake) else labels
-    return [f"{prefix}label", *(f"{prefix}probability_{name}" for name in names)]
 
 
 def _same_file(one: str, other: str) -> bool:

@@ -6,26 +6,29 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+from pydantic import SerializeAsAny
+
+from chirplet.artifact.artifact import RECORD, Artifact, Record
 from chirplet.config.schema import Count, Fraction, Positive, Probability
-from chirplet.pruner.base import Pruned, Pruner, ScoredPruner
+from chirplet.data.batching.tokens import UNCUT, Tokens
+from chirplet.pruner.base import Pruned, Pruner
 from chirplet.pruner.masking.calibration import CalibrationData
 from chirplet.stage.fit.settings import TrainingStage
 from chirplet.stage.run.context import ArtifactFolder, Run, given_artifact
+from chirplet.system.atomic_io import write_text_atomically
+from chirplet.system.console import console
 from chirplet.system.error import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
-    from chirplet.artifact.artifact import Record
-    from chirplet.data.batching.tokens import Tokens
     from chirplet.module.pruning import Recovery
+    from chirplet.pruner.masking.sparsity_curve import CurveEvaluator
     from chirplet.stage.run.parent import Parent
     from chirplet.stage.run.prepared import Prepared
 
 PAGE = "pruning.html"
-
-UNCUT = 2**20
-"""Tokens: more than any text has."""
 
 
 class Prune(TrainingStage):
@@ -39,7 +42,7 @@ class Prune(TrainingStage):
     """
 
     artifact: ArtifactFolder | None
-    pruner: Pruner
+    pruner: SerializeAsAny[Pruner]
     recovery: Literal["none", "labels", "distill"]
     alpha: Probability
     temperature: Positive
@@ -50,13 +53,13 @@ class Prune(TrainingStage):
     @property
     def method(self) -> str:
         """The pruner's name."""
-        return type(self.pruner).__name__.lower()
+        return self.pruner.option
 
     def run(self, run: Run) -> float | None:
         """Prune, recover, judge on test once at the end, write the artifact and a page of what was seen."""
         given_artifact(self.artifact)  # before torch is imported
         if self.pruner.trained and self.recovery == "none":
-            other = ", or pruner.schedule=one_shot" if isinstance(self.pruner, ScoredPruner) else ""
+            other = f", or {self.pruner.at_once}" if self.pruner.at_once else ""
             raise ConfigError(
                 "stage.recovery: got 'none', but this pruner prunes while it recovers; "
                 f"should be labels or distill{other}"
@@ -82,7 +85,7 @@ class Prune(TrainingStage):
                 training = self._recover(pruned, calibration, data, parent, run, loggers)
             reached = {"sparsity": module_sparsity(pruned.model), "reached": self.pruner.reached(pruned.model)}
             training["pruning"] = pruned.facts | seen | reached
-            settings = self.model_dump(exclude={"resume", "artifact"}) | {"pruner": self.pruner.model_dump()}
+            settings = self.model_dump(exclude={"resume", "artifact"})
             artifact = write_outcome(
                 run,
                 Outcome("prune", self.method, settings, parent.lineage, training | parent.inherited),
@@ -100,50 +103,36 @@ class Prune(TrainingStage):
 
     def _print_start(self, parent: "Parent") -> None:
         """One line before the work: what is pruned, how, and what it learns from afterwards."""
-        from chirplet.system.console import console
 
         weights = parent.model.num_parameters()
         after = {"none": "no recovery", "labels": "recovery from labels", "distill": "recovery from the parent"}
         console().print(f"{self.method}: {weights:,} parameters of {parent.artifact.folder}; {after[self.recovery]}")
 
     def _calibration_data(self, parent: "Parent", seed: int) -> CalibrationData:
-        import numpy as np
-
         train, data = parent.data.corpus.train, parent.data
         count = min(self.calibration_texts, len(train))
         sample = train.take(np.random.default_rng(seed).choice(len(train), count, replace=False))
         uncut = partial(_uncut, data)
-        return CalibrationData(data.tokens(sample), sample.label, data.pad_id, data.tokenizer, uncut)
+        return CalibrationData(
+            data.task, data.tokens(sample), data.task.targets(sample), data.pad_id, data.tokenizer, uncut
+        )
 
     def _look(self, parent: "Parent", calibration: CalibrationData, run: Run) -> dict[str, Any]:
         """What pruning at once does to validation texts, for the record; nothing is chosen by it."""
-        if not (isinstance(self.pruner, ScoredPruner) and self.curve):
+        if not self.curve:
             return {}
-        import numpy as np
+        return self.pruner.trials(parent.model, calibration, self.curve, partial(self._judges, parent, run))
 
-        from chirplet.pruner.masking.masks import prunable, takes_back
-        from chirplet.pruner.masking.sparsity_curve import CurveEvaluator, curve, layer_losses
+    def _judges(self, parent: "Parent", run: Run) -> "CurveEvaluator":
+        from chirplet.pruner.masking.sparsity_curve import CurveEvaluator
         from chirplet.stage.output.write_artifact import trained_runtime
 
-        data, model = parent.data, parent.model
+        data, val = parent.data, parent.data.corpus.val
         # Drawn, since a file may be sorted.
-        count = min(self.curve_texts, len(data.corpus.val))
-        drawn = np.random.default_rng(run.seed).choice(len(data.corpus.val), count, replace=False)
-        val = data.corpus.val.take(np.sort(drawn))
+        drawn = np.random.default_rng(run.seed).choice(len(val), min(self.curve_texts, len(val)), replace=False)
+        val = val.take(np.sort(drawn))
         runtime = partial(trained_runtime, run)  # as the result is judged
-        evaluator = CurveEvaluator(
-            data.tokens(val), val.label, data.corpus.labels, data.pad_id, self.eval_batch_size, runtime
-        )
-        masks_at = partial(self.pruner.masks, model, calibration)
-        rises = layer_losses(model, self.pruner.checked_masks(model, calibration, self.pruner.sparsity), evaluator)
-        weights = prunable(model, self.pruner.scope)
-        return {
-            "curve": curve(
-                model, masks_at, [share for share in self.curve if not takes_back(weights, share)], evaluator
-            ),
-            "layer_losses": rises,
-            "breaks_first": int(np.argmax(rises)),
-        }
+        return CurveEvaluator(data.evaluator(val, self.eval_batch_size), runtime)
 
     def _recover(
         self,
@@ -177,7 +166,7 @@ class Prune(TrainingStage):
             )
         loader = training_loader(
             data.tokens(train),
-            train.label,
+            data.task.targets(train),
             data.pad_id,
             self.batch_size,
             run.seed,
@@ -193,11 +182,11 @@ class Prune(TrainingStage):
     def _module(
         self, pruned: Pruned, calibration: CalibrationData, data: "Prepared", steps: int, run: Run
     ) -> "Recovery":
-        from chirplet.model.family.base import word_embeddings
+        from chirplet.model.family import family_of
         from chirplet.module.pruning import Recovery
 
         model = pruned.model.train()  # Lightning keeps the mode it finds
-        word_embeddings(model).sparse = run.trainer.rowwise_embeddings
+        family_of(model).word_embeddings(model).sparse = run.trainer.rowwise_embeddings
         optimization = self.optimization(model, steps)
         # Groups first: what a pruner learns beside the weights is in none of the model's.
         masking = self.pruner.masking(pruned, calibration, steps)
@@ -205,10 +194,11 @@ class Prune(TrainingStage):
         labels = data.corpus.labels
         return Recovery(
             model,
+            data.task,
             labels,
             optimization,
             self.label_smoothing,
-            self.loss_weights(data.corpus.train, labels),
+            self.loss_weights(data.task, data.corpus.train, labels),
             run.trainer.encoder,
             alpha=self.alpha,
             temperature=self.temperature,
@@ -216,16 +206,15 @@ class Prune(TrainingStage):
         )
 
 
-def _uncut(data: "Prepared") -> "Tokens":
+def _uncut(data: "Prepared") -> Tokens:
     """The tokens of all train texts, none of them cut."""
+
     return replace(data, max_length=UNCUT).tokens(data.corpus.train)
 
 
-def _report_pruning(own: "Record", parent: "Record", target: Path) -> str:
+def _report_pruning(own: Record, parent: Record, target: Path) -> str:
     """Tables of what is zero, and a page that has the other runs from this parent too; gives that page."""
     from chirplet.report.pruning import cost_line, page, tables
-    from chirplet.system.atomic_io import write_text_atomically
-    from chirplet.system.console import console
 
     shown = page(own, parent, _other_runs(own, target.parent.parent))
     write_text_atomically(shown, target)
@@ -238,9 +227,8 @@ def _report_pruning(own: "Record", parent: "Record", target: Path) -> str:
     return shown
 
 
-def _other_runs(own: "Record", folder: Path) -> "list[Record]":
+def _other_runs(own: Record, folder: Path) -> list[Record]:
     """Records of other prunings of the same parent by the same method, in runs below `folder`."""
-    from chirplet.artifact.artifact import RECORD, Artifact
 
     found = []
     for path in sorted(folder.glob(f"*/artifact/{RECORD}")):

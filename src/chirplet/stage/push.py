@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from chirplet.artifact.hub import Repository
+from chirplet.artifact.hub import Repository, check_complete, push_existing
 from chirplet.stage.base import Stage
-from chirplet.stage.run.context import ArtifactFolder, Run
-from chirplet.system.error import ConfigError
+from chirplet.stage.run.context import ArtifactFolder, Run, check_given
 
 
 class Push(Stage):
@@ -18,11 +17,7 @@ class Push(Stage):
     def run(self, run: Run) -> None:
         """Upload the artifact, if its files are whole."""
         wanted = {"artifact": (self.artifact, "DIR"), "push": (self.push, "ORG/NAME")}
-        missing = [f"{key}: is missing; give {key}={what}" for key, (value, what) in wanted.items() if value is None]
-        if missing:
-            raise ConfigError("\n".join(missing))
-        from chirplet.artifact.hub import check_complete, push_existing
-
+        check_given(wanted)
         assert self.artifact is not None and self.push is not None
         folder = Path(self.artifact).expanduser()
         check_complete(folder)

@@ -2,25 +2,28 @@
 
 from collections.abc import Collection
 from contextlib import ExitStack
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import model_validator
+import numpy as np
+from pydantic import SerializeAsAny, model_validator
 
+from chirplet.artifact.artifact import Record
 from chirplet.config.schema import Count, Index, NonNegative
+from chirplet.data.base import Split
 from chirplet.quantizer.base import Calibration, Quantizer
-from chirplet.quantizer.qat import QAT
 from chirplet.stage.base import MeasuringStage
 from chirplet.stage.fit.settings import check_filled
 from chirplet.stage.run.context import AUTO, ArtifactFolder, Checkpoint, Run, given_artifact
+from chirplet.system.atomic_io import scratch_folder
+from chirplet.system.console import console
 from chirplet.system.error import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from chirplet.artifact.artifact import Record
-    from chirplet.data.base import Split
     from chirplet.evaluation.evaluator import Evaluator, Quality
     from chirplet.runtime.base import Runtime
     from chirplet.stage.output.variants import Variants
@@ -33,7 +36,7 @@ class Quantize(MeasuringStage):
     """How much accuracy may be lost, and how that is found out; `conf/stage/quantize.yaml` tells of each key."""
 
     artifact: ArtifactFolder | None
-    quantizer: Quantizer
+    quantizer: SerializeAsAny[Quantizer]
     tolerance: NonNegative | None
     sensitivity_texts: Index
     batch_size: Count
@@ -47,14 +50,14 @@ class Quantize(MeasuringStage):
             raise ValueError(
                 "sensitivity_texts: got 0, which finds no layers to keep; should be more, or set stage.tolerance=null"
             )
-        if self.resume not in (None, AUTO) and not isinstance(self.quantizer, QAT):
+        if self.resume not in (None, AUTO) and not self.quantizer.trains:
             raise ValueError(
-                f"resume: got {self.resume!r}, but {_method(self.quantizer)} does not train; quantizer=qat does"
+                f"resume: got {self.resume!r}, but {self.quantizer.option} does not train; quantizer=qat does"
             )
         return self
 
     def ignores(self) -> set[str]:
-        """As of any stage, and the trainer's epochs: `qat` has its own."""
+        """As of any stage, and the trainer's epochs: quantizers that train have their own."""
         return super().ignores() | {"trainer.max_epochs"}
 
     def run(self, run: Run) -> float | None:
@@ -69,8 +72,6 @@ class Quantize(MeasuringStage):
         from chirplet.stage.output.write_artifact import Outcome, print_result, write_outcome
         from chirplet.stage.run.loggers import log_artifact, open_loggers
         from chirplet.stage.run.parent import open_parent
-        from chirplet.system.atomic_io import scratch_folder
-        from chirplet.system.console import console
 
         seed_everything(run)
         parent = open_parent(run, self.artifact)
@@ -81,21 +82,20 @@ class Quantize(MeasuringStage):
             calibration = Calibration(parent.data.tokens(parent.data.corpus.train), parent.data.pad_id)
             # First, since it refuses what cannot be.
             quantization = self.quantizer.prepare(parent.model, calibration, workspace)
-            # Before `qat` trains it on: the drop is from the parent.
+            # Before it is trained on: the drop is from the parent.
             before = None if self.tolerance is None else self._evaluator(parent)(_in_fp32(run, parent))
             training: dict[str, Any] = {}
-            if isinstance(self.quantizer, QAT):
+            if self.quantizer.trains:
                 from chirplet.stage.fit.qat import train_rounded
 
-                training = train_rounded(run, self.quantizer, parent, loggers, self.resume)
+                training = train_rounded(run, self.quantizer.training(), parent, loggers, self.resume)
                 quantization = self.quantizer.prepare(parent.model, calibration, workspace)
             variants = Variants(run, parent, quantization, workspace)
             training |= {"arithmetic": quantization.facts} | self._excluded(run, before, parent, variants)
 
-            # pydantic would write of the quantizer what its base class declares: nothing.
-            settings = self.model_dump(exclude={"artifact", "resume"}) | {"quantizer": self.quantizer.model_dump()}
+            settings = self.model_dump(exclude={"artifact", "resume"})
             training |= parent.inherited
-            outcome = Outcome("quantize", _method(self.quantizer), settings, parent.lineage, training)
+            outcome = Outcome("quantize", self.quantizer.option, settings, parent.lineage, training)
             artifact = write_outcome(
                 run,
                 outcome,
@@ -115,13 +115,13 @@ class Quantize(MeasuringStage):
         return artifact.metric(run.objective)
 
     def _check_processes(self, run: Run) -> None:
-        if isinstance(self.quantizer, QAT) and run.trainer.devices > 1:
+        if self.quantizer.trains and run.trainer.devices > 1:
             raise ConfigError(
-                f"trainer.devices: got {run.trainer.devices}, but quantizer=qat rounds by the range of a whole batch, "
-                "of which each process sees a part; should be 1"
+                f"trainer.devices: got {run.trainer.devices}, but quantizer={self.quantizer.option} rounds by the "
+                "range of a whole batch, of which each process sees a part; should be 1"
             )
 
-    def _splits(self, parent: "Parent") -> "list[Split]":
+    def _splits(self, parent: "Parent") -> list[Split]:
         corpus = parent.data.corpus
         check_filled(
             corpus, val=self.tolerance is not None, test=self.evaluate_test, without_val="set stage.tolerance=null"
@@ -135,15 +135,12 @@ class Quantize(MeasuringStage):
 
     def _evaluator(self, parent: "Parent", texts: int | None = None) -> "Evaluator":
         """What evaluates models on the validation split, or on so many texts spread over it."""
-        import numpy as np
-
-        from chirplet.evaluation.evaluator import Evaluator
 
         data = parent.data
         val = data.corpus.val
         if texts is not None and texts < len(val):
             val = val.take(np.linspace(0, len(val) - 1, texts).round().astype(np.int64))
-        return Evaluator(data.tokens(val), val.label, data.corpus.labels, data.pad_id, self.batch_size)
+        return data.evaluator(val, self.batch_size)
 
     def _excluded(
         self,
@@ -167,8 +164,8 @@ class Quantize(MeasuringStage):
             found = sensitivities(layers, quality, lambda excluded: quantized(excluded, sample, logits))
         account: dict[str, Any] = {"excluded_layers": [], "sensitivity": found}
         if before is not None and self.tolerance is not None:
-            # What training changed under `qat` is not what rounding changed; there the count alone tells.
-            quality, answers = before[0], None if isinstance(self.quantizer, QAT) else before[1]
+            # What training changed is not what rounding changed; there the count alone tells.
+            quality, answers = before[0], None if self.quantizer.trains else before[1]
             whole = self._evaluator(parent)
             excluded, tried = fewest_excluded(
                 found, quality, self.tolerance, lambda excluded: quantized(excluded, whole, answers)
@@ -177,7 +174,7 @@ class Quantize(MeasuringStage):
         return account
 
 
-def _figures(record: "Record", path: Path) -> dict[str, str]:
+def _figures(record: Record, path: Path) -> dict[str, str]:
     """The figure of sensitivities, where any was found: saved as `path`, and as a page for loggers."""
     from chirplet.report.page import figure_page
     from chirplet.report.sensitivity import save_sensitivity
@@ -189,14 +186,8 @@ def _figures(record: "Record", path: Path) -> dict[str, str]:
 
 def _in_fp32(run: Run, parent: "Parent") -> "Runtime":
     """The parent's model where the run computes; it stays on the CPU itself, for the quantizer."""
-    from copy import deepcopy
-
     from chirplet.runtime.pytorch import PyTorchRuntime
 
     device = run.trainer.device()
     model = parent.model if device.type == "cpu" else deepcopy(parent.model).to(device)  # type: ignore[arg-type]
     return PyTorchRuntime(model, bf16=False)
-
-
-def _method(quantizer: Quantizer) -> str:
-    return type(quantizer).__module__.rpartition(".")[2]

@@ -31,7 +31,7 @@ from chirplet.sweep.trial.lease import Owner
 from chirplet.sweep.trial.pool import Pool
 from chirplet.sweep.trial.worker import Task, Worker
 from chirplet.system.console import console, shown_path
-from chirplet.system.error import Interrupted, SweepError, UserError
+from chirplet.system.error import Interrupted, SweepError, UserError, first_line
 
 BASIC_LAUNCHER = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 REFRESH_S = 1.0
@@ -114,9 +114,8 @@ def _launch(worker: Worker, workers: int) -> None:
         raise
     except Exception as error:  # launchers have exceptions of their own
         name = job.config.hydra.runtime.choices.get("hydra/launcher")
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise SweepError(
-            f"hydra/launcher={name}: a worker ended before its time ({reason}); the same command goes on"
+            f"hydra/launcher={name}: a worker ended before its time ({first_line(error)}); the same command goes on"
         ) from error
 
 

@@ -4,6 +4,7 @@ Standard input stays open as long as the parent lives.
 """
 
 import os
+import subprocess
 import sys
 import threading
 from io import RawIOBase
@@ -19,6 +20,11 @@ ERROR = "error: "
 def environment(**more: str) -> dict[str, str]:
     """What a child is to have in its environment: Python finds the same modules there."""
     return os.environ | more | {"PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
+
+
+def exit_reason(done: subprocess.CompletedProcess[str]) -> str:
+    """The last line that a child wrote to standard error, or its exit code where there is none."""
+    return next(reversed(done.stderr.strip().splitlines()), f"exit code {done.returncode}")
 
 
 def received() -> Any:

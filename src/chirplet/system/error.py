@@ -91,3 +91,13 @@ def near(word: str, candidates: Iterable[str]) -> str:
     """A hint `; did you mean 'x'?` for a misspelt word, or the empty string where nothing is near."""
     matches = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
     return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or the name of its class where it has none; Arrow's go on for many."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def kind_and_message(error: BaseException) -> str:
+    """The name of the error's class and the beginning of its message, on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -8,11 +8,13 @@ from transformers import BertConfig, BertForSequenceClassification
 from chirplet.data.batching.batches import Collate, Shard
 from chirplet.data.batching.tokens import Tokens
 from chirplet.distiller.loss.losses import LogitImitation, RelationImitation, StateImitation
-from chirplet.model.family.base import word_embeddings
+from chirplet.model.family import family_of
 from chirplet.module.classifier import Classifier, Optimization
 from chirplet.module.distillation import TEACHER_LOGITS, Student
+from chirplet.task.single_label import SingleLabel
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+TASK = SingleLabel()
 LENGTHS = [3, 9, 4, 4, 7]
 LABELS = [0, 2, 1, 0, 2]
 
@@ -31,19 +33,26 @@ def collate(labels) -> Collate:
 
 
 def classifier():
-    arguments = (model(), ["a", "b", "c"], Optimization([], "constant", 0.0, 1), 0.1, torch.tensor([1.0, 2.0, 5.0]))
+    arguments = (
+        model(),
+        TASK,
+        ["a", "b", "c"],
+        Optimization([], "constant", 0.0, 1),
+        0.1,
+        torch.tensor([1.0, 2.0, 5.0]),
+    )
     return Classifier(*arguments, "transformers")
 
 
 def packed():
-    arguments = (model().float(), ["a", "b", "c"], Optimization([], "constant", 0.0, 1), 0.1, None)
-    word_embeddings(arguments[0]).sparse = True
+    arguments = (model().float(), TASK, ["a", "b", "c"], Optimization([], "constant", 0.0, 1), 0.1, None)
+    family_of(arguments[0]).word_embeddings(arguments[0]).sparse = True
     return Classifier(*arguments, "packed")
 
 
 def student(alpha=0.3, **imitations):
     imitations = imitations or {
-        "logits": LogitImitation(2.0),
+        "logits": LogitImitation(TASK, 2.0),
         "hidden": StateImitation([(1, 1), (2, 2)], 16, 16),
         "attention": RelationImitation(["qk", "vv"], 1, 1, 2),
     }
@@ -51,6 +60,7 @@ def student(alpha=0.3, **imitations):
     teacher = BertForSequenceClassification(BertConfig(vocab_size=30, num_labels=3, **SIZES)).double().eval()
     return Student(
         model(),
+        TASK,
         ["a", "b", "c"],
         Optimization([], "constant", 0.0, 1),
         0.1,

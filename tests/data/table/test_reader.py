@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chirplet.data.table.reader import read_rows, read_table
+from chirplet.data.table.reader import read_table
 from chirplet.system.error import DataError
+from tables import read_rows
 
 
 def write(folder: Path, name: str, content: bytes | str) -> Path:
@@ -126,7 +127,7 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
 
 
 def test_standard_input() -> None:
-    code = "from chirplet.data.table.reader import read_rows; print(list(read_rows('-')))"
+    code = "from chirplet.data.table.reader import read_table; print([row.cells for row in read_table('-')])"
     done = subprocess.run([sys.executable, "-c", code], input=b"a,b\n1,\xc3\xa9\n", capture_output=True, check=True)
     assert done.stdout.decode().strip() == "[{'a': '1', 'b': 'é'}]"
 

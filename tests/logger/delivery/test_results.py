@@ -6,6 +6,7 @@ import pytest
 from chirplet.artifact.artifact import Artifact, write_predictions
 from chirplet.data.base import Corpus, DataReport, Examples
 from chirplet.logger.delivery.results import recorded, results_of
+from chirplet.task.single_label import SingleLabel
 from records import LABELS, make_record
 
 
@@ -28,7 +29,7 @@ def test_the_worst_mistakes_come_first(tmp_path):
     val = Examples(row_id, text, np.array([0, 1, 2, 0]), [None] * 4)
     nothing = val.take(np.array([], np.int64))
     logits = np.array([[1, 0, 0], [1, 0.5, 0], [9, 0, 0], [0, 2, 0]], np.float32)
-    write_predictions(tmp_path, {"val": (val, logits), "test": (val, -logits)})
+    write_predictions(tmp_path, {"val": (val, logits), "test": (val, -logits)}, SingleLabel())
     corpus = Corpus("made_up", tuple(LABELS), nothing, val, val, "f" * 64, DataReport())
     results = results_of(Artifact(tmp_path, make_record()), corpus, {"page": "<p>"})
     assert list(results.mistakes) == ["val"]

@@ -5,9 +5,9 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from checkpoints import tiny_bert, tiny_roberta
-from chirplet.model.family.base import head_logits
-from chirplet.model.family.freezing import freeze
+from chirplet.model.family import family_of
 from chirplet.model.fast_forward.encoder import first_token_states
+from chirplet.model.structure.freezing import freeze
 
 BUILDERS = {"bert": tiny_bert, "roberta": tiny_roberta}
 
@@ -55,7 +55,7 @@ def reference(model, ids, mask):
 def fast(model, ids, mask, packed=True):
     model.zero_grad()
     pads = torch.where(mask == 1, ids, model.config.pad_token_id)
-    logits = head_logits(model, first_token_states(model, pads, mask, packed))
+    logits = family_of(model).head_logits(model, first_token_states(model, pads, mask, packed))
     logits.square().sum().backward()
     return logits.detach(), gradients(model)
 
@@ -80,7 +80,9 @@ def test_rows_of_the_vocabulary_that_a_packed_batch_does_not_use_have_no_gradien
     model = opened(folder, method)
     model.get_input_embeddings().sparse = True
     ids, mask = batch()
-    head_logits(model, first_token_states(model, ids * mask + (1 - mask) * 399, mask)).square().sum().backward()
+    family_of(model).head_logits(
+        model, first_token_states(model, ids * mask + (1 - mask) * 399, mask)
+    ).square().sum().backward()
     gradient = model.get_input_embeddings().weight.grad.coalesce()
     moved = gradient.indices()[0][gradient.values().abs().amax(dim=1) > 0]
     assert set(moved.tolist()) == set(ids[mask == 1].tolist())
@@ -115,7 +117,7 @@ def test_under_autocast_it_is_as_near_to_fp32_as_transformers_is(folder):
 def test_without_gradients_it_is_the_same(folder, context):
     model = opened(folder)
     with context():
-        found = head_logits(model, first_token_states(model, *batch()))
+        found = family_of(model).head_logits(model, first_token_states(model, *batch()))
     torch.testing.assert_close(found, fast(model, *batch())[0])
 
 
@@ -131,7 +133,7 @@ def test_dropout_is_drawn_in_training_alone_and_again_with_the_same_seed(folder)
     model.eval()
     still = states()
     assert not torch.allclose(still, drawn)
-    torch.testing.assert_close(head_logits(model, still), model(*batch()).logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(family_of(model).head_logits(model, still), model(*batch()).logits, rtol=1e-4, atol=1e-4)
 
 
 def test_gradients_add_up_over_two_batches(folder):
@@ -140,5 +142,5 @@ def test_gradients_add_up_over_two_batches(folder):
     expected = {name: 2 * gradient for name, gradient in reference(model, ids, mask)[1].items()}
     model.zero_grad()
     for _ in range(2):
-        head_logits(model, first_token_states(model, ids, mask)).square().sum().backward()
+        family_of(model).head_logits(model, first_token_states(model, ids, mask)).square().sum().backward()
     assert_same((torch.zeros(()), gradients(model)), (torch.zeros(()), expected))

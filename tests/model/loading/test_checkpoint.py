@@ -6,9 +6,9 @@ import pytest
 from transformers import BertModel
 
 from checkpoints import settings_of
-from chirplet.model.loading.bundled import sha256
 from chirplet.model.loading.checkpoint import Origin, origin_of, weight_files
 from chirplet.system.error import ModelError
+from chirplet.system.hashing import file_hash
 
 CopyOf = Callable[[str], Path]
 
@@ -73,7 +73,7 @@ def test_cut_off_in_the_weights(copy_of: CopyOf) -> None:
 def test_the_record_of_a_folder_names_no_path(checkpoint: Path) -> None:
     weights = [checkpoint / "model.safetensors"]
     found = origin_of(settings_of(checkpoint), checkpoint, weights)
-    assert found == Origin(checkpoint.name, None, sha256(*weights), pretrained=True, parent=None)
+    assert found == Origin(checkpoint.name, None, file_hash(*weights), pretrained=True, parent=None)
 
 
 @pytest.mark.parametrize("pretrained", [True, False])

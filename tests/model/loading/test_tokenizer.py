@@ -2,10 +2,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from transformers import AutoTokenizer, BertConfig, RobertaConfig
+from transformers import AutoTokenizer
 
 from checkpoints import TEXTS, change_config, settings_of
-from chirplet.model.loading.tokenizer import load_tokenizer, longest_input
+from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.system.error import ModelError
 
 CopyOf = Callable[[str], Path]
@@ -78,12 +78,6 @@ def test_bertweet_without_merges(copy_of: CopyOf) -> None:
     (folder / "bpe.codes").unlink()
     with pytest.raises(ModelError, match=r"lacks the BERTweet tokenizer's bpe\.codes$"):
         load_tokenizer(settings_of(folder))
-
-
-def test_longest_input() -> None:
-    assert longest_input(BertConfig(max_position_embeddings=512)) == 512
-    assert longest_input(RobertaConfig(max_position_embeddings=514, pad_token_id=1)) == 512
-    assert longest_input(RobertaConfig(max_position_embeddings=130, pad_token_id=1)) == 128
 
 
 def test_max_length_beyond_the_position_table(checkpoints: dict[str, Path]) -> None:

@@ -11,6 +11,7 @@ from chirplet.pruner.tokens.spelling import shifts
 from chirplet.pruner.tokens.tokenizer import keep_tokens
 from chirplet.pruner.vocabulary import Vocabulary
 from chirplet.runtime.pytorch import load_model
+from chirplet.task.single_label import SingleLabel
 
 
 @pytest.fixture(scope="module", params=[tiny_bert, tiny_roberta, tiny_bertweet], ids=lambda make: make.__name__)
@@ -28,7 +29,7 @@ def test_the_shift_is_that_of_the_words_own_answer(folder):
     model, tokenizer = load_model(folder).eval(), load_tokenizer(settings_of(folder))
     used = sorted({token for ids in tokenizer(TEXTS[:8])["input_ids"] for token in ids})
     smaller, kept = keep_tokens(tokenizer, used)
-    lost, moved = shifts(model, tokenizer, smaller, kept)
+    lost, moved = shifts(SingleLabel(), model, tokenizer, smaller, kept)
     assert len(lost) == len(moved) > 10
     assert not set(lost.tolist()) & set(kept.tolist())
     for token, shift in list(zip(lost.tolist(), moved.tolist(), strict=True))[:10]:
@@ -41,7 +42,7 @@ def test_the_shift_is_that_of_the_words_own_answer(folder):
 def test_pieces_within_words_are_no_words(folder):
     tokenizer = load_tokenizer(settings_of(folder))
     smaller, kept = keep_tokens(tokenizer, tokenizer(TEXTS[0])["input_ids"])
-    lost, _ = shifts(load_model(folder).eval(), tokenizer, smaller, kept)
+    lost, _ = shifts(SingleLabel(), load_model(folder).eval(), tokenizer, smaller, kept)
     assert all(token in tokenizer(tokenizer.decode([token]))["input_ids"] for token in lost.tolist())
     assert not any(token.startswith("##") for token in tokenizer.convert_ids_to_tokens(lost.tolist()))
 
@@ -50,7 +51,7 @@ def test_what_tells_is_kept_and_only_that(folder, evidence_for):
     calibration = evidence_for(folder, TEXTS[:8])
     tokenizer = calibration.tokenizer
     smaller, kept = keep_tokens(tokenizer, np.flatnonzero(np.bincount(calibration.uncut().values)))
-    lost, moved = shifts(load_model(folder).eval(), tokenizer, smaller, kept)
+    lost, moved = shifts(SingleLabel(), load_model(folder).eval(), tokenizer, smaller, kept)
     middle = float(np.median(moved))
     facts = {}
     for most in (None, 1.0, middle):

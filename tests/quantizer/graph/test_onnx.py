@@ -8,8 +8,8 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from checkpoints import tiny_bert, tiny_roberta
-from chirplet.model.family.base import encoder_layers
-from chirplet.model.family.narrowing import narrowed
+from chirplet.model.family import family_of
+from chirplet.model.structure.narrowing import narrowed
 from chirplet.quantizer.graph.onnx import Arithmetic, classifier_graph, fewest_inputs, layer_names
 from chirplet.quantizer.graph.onnx_int8_nodes import Int8, column_scales, rounded
 from chirplet.system.error import QuantizationError
@@ -73,7 +73,7 @@ def test_logits_are_far_off_where_attention_is_otherwise(model, part):
     """What the comparisons here rest on."""
     ids, mask = rectangle(model, 5, 17)
     before = expected(model, ids, mask)
-    for layer in encoder_layers(model):
+    for layer in family_of(model).layers(model):
         parameter = layer.attention.self.get_parameter(part)
         parameter.data = parameter.roll(parameter.shape[0] // 2, dims=0)
         assert np.abs(expected(model, ids, mask) - before).max() > 0.01
@@ -87,7 +87,7 @@ def with_fewer_heads(model):
     smaller = narrowed(model, list(range(layers)), excluded, [torch.arange(model.config.intermediate_size)] * layers)
     random = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for parameter in encoder_layers(smaller)[1].attention.parameters():
+        for parameter in family_of(smaller).layers(smaller)[1].attention.parameters():
             parameter += 0.2 * torch.randn(parameter.shape, generator=random)
     return smaller
 
@@ -134,6 +134,12 @@ def test_a_row_that_is_large_as_a_whole_does_not_set_the_scales_of_columns():
 def test_an_unknown_activation_is_refused(model):
     model.config.hidden_act = "relu"
     with pytest.raises(QuantizationError, match="with 'relu'; should be"):
+        classifier_graph(model, Arithmetic(), {})
+
+
+def test_a_family_without_a_graph_is_refused(model, monkeypatch):
+    monkeypatch.setattr(family_of(model), "writes_graph", False, raising=False)
+    with pytest.raises(QuantizationError, match="with 'gelu'; should be"):
         classifier_graph(model, Arithmetic(), {})
 
 

@@ -16,7 +16,7 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from chirplet.callback.base import INTERRUPTED, LAST
 from chirplet.system.atomic_io import atomic_file
-from chirplet.system.error import ArtifactError, ConfigError, Interrupted
+from chirplet.system.error import ArtifactError, ConfigError, Interrupted, first_line
 
 IDENTITY = "run"
 PROCESSES = "processes"
@@ -45,7 +45,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:
             # torch's zip writer turns a full disk into a RuntimeError of its own, of many lines.
             cause = error if isinstance(error, OSError) else error.__context__
-            reason = getattr(cause, "strerror", None) or str(error).partition("\n")[0]
+            reason = getattr(cause, "strerror", None) or first_line(error)
             raise ArtifactError(f"could not write the checkpoint {str(target)!r}: {reason}") from error
 
     def load_checkpoint(self, path: Any, map_location: Any | None = "cpu", weights_only: bool | None = None) -> Any:

@@ -16,7 +16,7 @@ from chirplet.artifact.artifact import Artifact, Record
 from chirplet.stage.chain import StageName
 from chirplet.system.error import ConfigError
 
-ONE = ("data", "pruner", "quantizer")
+ONE = ("data", "task", "pruner", "quantizer")
 """Groups of which one option is taken."""
 SEVERAL = {"distiller": None, "callback": "none"}
 """Groups of which several may be, and the option that is none of them."""

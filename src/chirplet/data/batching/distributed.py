@@ -26,19 +26,6 @@ def factor(batch: Batch, over: MeanOver) -> Tensor | float:
     return batch["processes"] * own / whole
 
 
-def label_factor(batch: Batch, class_weights: Tensor | None) -> Tensor | float:
-    """What a mean over this part's labels, each with its class's weight, is multiplied by; a label of -100 is none."""
-    if "texts_of" not in batch:
-        return 1.0
-    own = batch["labels"][: int(batch["texts_of"][0])]
-    return batch["processes"] * _weight(own, class_weights) / _weight(batch["whole_labels"], class_weights)
-
-
-def _weight(labels: Tensor, class_weights: Tensor | None) -> Tensor:
-    known = labels[labels >= 0]
-    return torch.tensor(float(len(known))) if class_weights is None else class_weights[known].sum()
-
-
 def gathered(part: Sequence[Tensor], empty: Tensor) -> Tensor:
     """Rows of all processes together, those of the first one first; `empty` has no rows, for a process without any."""
     rows = torch.cat([empty, *part])

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from chirplet.data.base import Examples
 from chirplet.data.preparation import cleaning
 from chirplet.system.cache_files import locked_folder, write_atomically
+from chirplet.system.error import first_line
+from chirplet.system.hashing import texts_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,6 +28,8 @@ logger = logging.getLogger(__name__)
 FORMAT_VERSION = 1
 CHUNK = 2048
 """Tweets handed to the tokenizer at once: enough to keep its threads busy, little enough to stay flat in memory."""
+UNCUT = 2**20
+"""A maximum length that no text reaches, in tokens."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def cached_tokens(
     """
     parts = (
         str(FORMAT_VERSION),
-        _texts_hash(tweets.text),
+        texts_hash(tweets.text),
         cleaning.fingerprint(preset),
         tokenizer_hash(tokenizer),
         str(max_length),
@@ -98,9 +102,7 @@ def cached_tokens(
             try:
                 return open_tokens(path)
             except (pa.ArrowException, KeyError) as error:
-                logger.warning(
-                    "the cache entry %s is damaged (%s) and is made again", path, str(error).partition("\n")[0]
-                )
+                logger.warning("the cache entry %s is damaged (%s) and is made again", path, first_line(error))
         _write(path, _encode(tweets.text, tokenizer, preset, max_length))
         return open_tokens(path)
 
@@ -195,11 +197,3 @@ def _from_column(column: pa.ChunkedArray) -> Tokens:
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=_TYPE)
     offsets = array.offsets.to_numpy()
     return Tokens(values=array.values.to_numpy(), offsets=offsets)
-
-
-def _texts_hash(texts: list[str]) -> str:
-    digest = hashlib.sha256()
-    for text in texts:
-        digest.update(text.encode())
-        digest.update(b"\0")
-    return digest.hexdigest()

@@ -8,8 +8,11 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pyarrow as arrow
+
 from chirplet.data.base import SPLITS, Corpus, DataReport, Examples, Split
 from chirplet.system.cache_files import write_atomically
+from chirplet.system.error import first_line
 
 FORMAT = 1
 """Raised whenever the same files and settings give another corpus, or another layout of this file."""
@@ -32,7 +35,6 @@ def write(corpus: Corpus, path: Path) -> None:
     Raises:
         DataError: it cannot be written.
     """
-    import pyarrow as arrow
 
     description = {
         "name": corpus.name,
@@ -63,7 +65,6 @@ def read(path: Path) -> Corpus:
         FileNotFoundError: none was.
         CorruptError: the file is damaged.
     """
-    import pyarrow as arrow
 
     content = path.read_bytes()
     try:
@@ -90,7 +91,7 @@ def read(path: Path) -> Corpus:
             report=DataReport(**description["report"]),
         )
     except (arrow.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        raise CorruptError(str(error).partition("\n")[0]) from error
+        raise CorruptError(first_line(error)) from error
     if fingerprint(corpus.labels, splits) != corpus.fingerprint:
         raise CorruptError("its fingerprint does not match")
     return corpus

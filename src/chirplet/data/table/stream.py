@@ -15,11 +15,12 @@ from itertools import chain, islice
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from chirplet.data.table.reader import Format, Row, read_table
-from chirplet.data.table.text_io import MIXED, STDIN, Lines, open_bytes
-from chirplet.system.error import DataError, near
+from chirplet.data.table.json_lines import json_objects
+from chirplet.data.table.parquet import open_parquet, parquet_batches
+from chirplet.data.table.reader import Format, Row, name_of, read_table
+from chirplet.data.table.text_io import open_bytes
+from chirplet.system.error import DataError, first_line, near
 
 Added = Mapping[str, Sequence[str] | Sequence[float]]
 """Columns to add to a chunk: name to one value a row."""
@@ -128,10 +129,10 @@ def open_chunks(
     try:
         if kind == "parquet":
             with open_bytes(path) as stream:
-                yield _parquet_chunks(stream, path, text_column, reserved, rows)
+                yield _parquet_chunks(stream, name_of(path), text_column, reserved, rows)
         elif kind == "jsonl":
             with open_bytes(path) as stream:
-                yield _json_chunks(_lines(stream, path, encoding), path, text_column, reserved, rows)
+                yield _json_chunks(stream, encoding, name_of(path), text_column, reserved, rows)
         else:
             with read_table(path, kind, encoding, quoted) as table:
                 _check_columns(table.name, table.columns, text_column, reserved)
@@ -140,15 +141,6 @@ def open_chunks(
     except DataError as error:
         # The readers are a data source's too, and tell the keys of that.
         raise error.renamed({"data.": "stage."}) from None
-
-
-def _lines(stream: BufferedReader, name: str, encoding: str) -> Iterator[str]:
-    if encoding == MIXED:
-        raise DataError(f"{name}: encoding {MIXED} is for CSV and TSV; JSONL is UTF-8")
-    try:
-        yield from Lines(stream, encoding)
-    except DataError as error:
-        raise error.behind(f"{name} ") from None
 
 
 def _text_chunks(table: Iterable[Row], schema: pa.Schema, text_column: str, rows: int) -> Iterator[Chunk]:
@@ -161,47 +153,31 @@ def _text_chunks(table: Iterable[Row], schema: pa.Schema, text_column: str, rows
 def _parquet_chunks(
     stream: BufferedReader, name: str, text_column: str, reserved: Sequence[str], rows: int
 ) -> ChunkedFile:
-    if name == STDIN:
-        raise DataError("input: Parquet is read from its end, which standard input has not; give a file")
-    try:
-        # Read ahead, Arrow keeps what it has read until the file is closed.
-        file = pq.ParquetFile(stream, pre_buffer=False)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{name}: not a Parquet file ({first_line(error)})") from None
+    file = open_parquet(stream, name)
     schema = file.schema_arrow
     _check_columns(name, schema.names, text_column, reserved)
     kind = schema.field(text_column).type
     plain = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not (pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)):
         raise DataError(f"{name}: the column {text_column!r} holds {kind}, should hold text")
-
-    def chunks() -> Iterator[Chunk]:
-        seen = 0
-        try:
-            for batch in file.iter_batches(rows):
-                texts = [text or "" for text in batch.column(text_column).to_pylist()]
-                seen += len(texts)
-                yield TableChunk(texts, batch)
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{name} after row {seen}: damaged Parquet ({first_line(error)})") from None
-
-    return ChunkedFile(name, schema.names, schema, chunks())
+    batches = parquet_batches(file, name, rows, [text_column])
+    chunks = (TableChunk([cells[text_column] or "" for cells in texts], batch) for batch, texts in batches)
+    return ChunkedFile(name, schema.names, schema, chunks)
 
 
-def _json_chunks(lines: Iterable[str], name: str, text_column: str, reserved: Sequence[str], rows: int) -> ChunkedFile:
-    full = filter(None, (line.strip() for line in lines))
-    parsed = ((n, line, _parse(line, name, n)) for n, line in enumerate(full, start=1))
-    first = next(parsed, None)
-    if first is None:
-        raise DataError(f"{name}: is empty, should have one JSON object a line")
-    columns = list(first[2])
+def _json_chunks(
+    stream: BufferedReader, encoding: str, name: str, text_column: str, reserved: Sequence[str], rows: int
+) -> ChunkedFile:
+    parsed = enumerate(json_objects(stream, encoding, name), start=1)
+    _, (_, first) = head = next(parsed)
+    columns = list(first)
     _check_columns(name, columns, text_column, reserved)
 
     def chunks() -> Iterator[Chunk]:
-        iterator = chain([first], parsed)
+        iterator = chain([head], parsed)
         while chunk := list(islice(iterator, rows)):
-            texts = [_json_text(row, f"{name} row {n}", text_column, reserved) for n, _, row in chunk]
-            yield JsonChunk(texts, name, columns, [line for _, line, _ in chunk], [row for _, _, row in chunk])
+            texts = [_json_text(row, f"{name} row {n}", text_column, reserved) for n, (_, row) in chunk]
+            yield JsonChunk(texts, name, columns, [line for _, (line, _) in chunk], [row for _, (_, row) in chunk])
 
     return ChunkedFile(name, columns, None, chunks())
 
@@ -212,16 +188,6 @@ def _json_text(row: Mapping[str, Any], place: str, text_column: str, reserved: S
     if text is not None and not isinstance(text, str):
         raise DataError(f"{place}: {text_column!r} holds {json.dumps(text)[:40]}, should hold text")
     return text or ""
-
-
-def _parse(line: str, name: str, number: int) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{name} row {number}: not valid JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise DataError(f"{name} row {number}: got {type(value).__name__}, should be a JSON object")
-    return value
 
 
 def _check_columns(name: str, columns: Sequence[str], text_column: str, reserved: Sequence[str]) -> None:
@@ -269,8 +235,3 @@ def _dump(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise DataError(f"a value cannot be written as JSON ({error}); output_format=parquet keeps it") from None
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message; Arrow's go on for many."""
-    return str(error).partition("\n")[0]

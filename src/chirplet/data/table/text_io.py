@@ -9,6 +9,9 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from chirplet.system.error import DataError, Key, near
 
@@ -37,6 +40,10 @@ def check_encoding(encoding: str) -> str:
             f"got {encoding!r}, should be an encoding that Python knows, such as utf-8, cp1252 or latin-1, or {MIXED}"
         ) from None
     return encoding
+
+
+Encoding = Annotated[str, AfterValidator(check_encoding)]
+"""The name of an encoding that Python knows, or `MIXED`."""
 
 
 def decode_mixed(cell: str) -> tuple[str, bool]:

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from chirplet.data.table.reader import Format
-from chirplet.data.table.stream import Added, Chunk, ChunkedFile, first_line
+from chirplet.data.table.stream import Added, Chunk, ChunkedFile
 from chirplet.system.atomic_io import atomic_file
-from chirplet.system.error import DataError
+from chirplet.system.error import DataError, first_line
 from chirplet.system.escaping import csv_cell
 
 STDOUT = "-"

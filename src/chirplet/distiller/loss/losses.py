@@ -1,16 +1,17 @@
 """What a student imitates of its teacher beside the labels, as losses on what both make of one batch."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, mse_loss
 
 from chirplet.data.batching.batches import Batch
 from chirplet.data.batching.distributed import MeanOver
-from chirplet.model.family.base import encoder_layers
+from chirplet.model.family import family_of
+from chirplet.task.base import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,7 +41,8 @@ class Signals:
 
 def observe(model: "PreTrainedModel", batch: Batch) -> Signals:
     """Run the model as `transformers` does, and keep what its layers say; all in float32."""
-    layers: list[Any] = [layer.attention.self for layer in cast("Iterable[Any]", encoder_layers(model))]
+    family = family_of(model)
+    layers = [family.matrices(layer) for layer in family.layers(model)]
     kept: list[Projections] = [{} for _ in layers]
     hooks = [
         module.register_forward_hook(lambda _, __, output, kept=found, name=name: kept.update({name: output.float()}))
@@ -56,17 +58,6 @@ def observe(model: "PreTrainedModel", batch: Batch) -> Signals:
     return Signals(output.logits.float(), states, tuple(kept))
 
 
-def soft_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """T² · KL(teacher ‖ student) of the distributions softened by T, in nats; both of shape (batch, classes).
-
-    Hinton et al. 2015 (arXiv 1503.02531), section 2: gradients of the softened distributions shrink with 1/T², so the
-    factor keeps their share when T is changed.
-    """
-    student = (logits / temperature).log_softmax(dim=1)
-    teacher = (teacher_logits / temperature).log_softmax(dim=1)
-    return temperature**2 * kl_div(student, teacher, reduction="batchmean", log_target=True)
-
-
 class Imitation(nn.Module, ABC):
     """One loss between what student and teacher make of a batch; those with weights of their own are trained along."""
 
@@ -79,18 +70,19 @@ class Imitation(nn.Module, ABC):
 
 
 class LogitImitation(Imitation):
-    """`soft_loss`, or without a temperature the mean squared difference of logits (Ba & Caruana 2014, 1312.6184)."""
+    """`Task.soft_loss`, or without a temperature the mean squared difference (Ba & Caruana 2014, arXiv 1312.6184)."""
 
     mean_over = "texts"
 
-    def __init__(self, temperature: float | None) -> None:
+    def __init__(self, task: Task, temperature: float | None) -> None:
         super().__init__()
+        self.task = task
         self.temperature = temperature
 
     def forward(self, student: Signals, teacher: Signals, mask: Tensor) -> Tensor:
         if self.temperature is None:
             return mse_loss(student.logits, teacher.logits)
-        return soft_loss(student.logits, teacher.logits, self.temperature)
+        return self.task.soft_loss(student.logits, teacher.logits, self.temperature)
 
 
 class StateImitation(Imitation):

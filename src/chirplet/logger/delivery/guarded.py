@@ -10,6 +10,7 @@ from pytorch_lightning.loggers import Logger
 
 from chirplet.config.schema import Foreign
 from chirplet.logger.base import End, LoggerSettings, Results
+from chirplet.system.error import first_line
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -114,5 +115,5 @@ class GuardedLogger(Logger):
 
 def one_line(error: BaseException) -> str:
     """The error's kind, and the first line of what it says."""
-    told = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {told}" if told else type(error).__name__
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"

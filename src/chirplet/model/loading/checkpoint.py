@@ -11,6 +11,7 @@ from chirplet.model.loading import bundled
 from chirplet.model.loading.hub import download
 from chirplet.model.pretrained import NAME, Pretrained
 from chirplet.system.error import Key, ModelError
+from chirplet.system.hashing import file_hash
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def origin_of(settings: Pretrained, folder: Path, weights: list[Path]) -> Origin
         revision = f"{bundled.DISTRIBUTION}=={bundled.VERSION}"
         digest = bundled.WEIGHTS_SHA256 if weights else None
         return Origin(bundled.ORIGINAL_NAME, revision, digest, settings.pretrained, None)
-    digest = bundled.sha256(*weights) if weights else None
+    digest = file_hash(*weights) if weights else None
     if not settings.is_folder:
         return Origin(settings.name_or_path, folder.name, digest, settings.pretrained, None)
     record = _read_json(folder / "artifact.json") if (folder / "artifact.json").is_file() else {}

@@ -11,7 +11,7 @@ from huggingface_hub.errors import (
 )
 
 from chirplet.model.pretrained import GROUP, NAME
-from chirplet.system.error import Key, ModelError
+from chirplet.system.error import Key, ModelError, kind_and_message
 
 TOKENIZER_FILES = ["*.json", "vocab.txt", "merges.txt", "bpe.codes", "*.model"]
 WEIGHT_FILES = ["model.safetensors", "model-*-of-*.safetensors"]
@@ -44,8 +44,7 @@ def download(name: str, revision: str | None, weights: bool) -> Path:
             *("offline work ", GROUP, "=minilm and ", GROUP, "=local ", NAME, "=FOLDER"),
         )
     except Exception as error:  # the hub's HTTP library, and so its exceptions, changes between versions
-        reason = " ".join(str(error).split())[:200]
-        problem = NAME, f": {name} cannot be fetched from the hub ({type(error).__name__}: {reason})"
+        problem = NAME, f": {name} cannot be fetched from the hub ({kind_and_message(error)})"
     raise ModelError(*problem)
 
 

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
-from chirplet.model.family.base import head_modules, is_head
+from chirplet.model.family import Family, family_of
 from chirplet.model.loading.checkpoint import Origin, checkpoint_folder, origin_of, weight_files
 from chirplet.model.loading.open import open_config, opening
 from chirplet.model.loading.sizes import check_sizes
 from chirplet.model.loading.tokenizer import load_tokenizer
-from chirplet.model.pretrained import NAME, Pretrained
+from chirplet.model.pretrained import NAME, Pretrained, Shape
 from chirplet.system.error import Key, ModelError
 
 __all__ = ["LoadedModel", "Origin", "load_model", "load_tokenizer"]
@@ -31,21 +31,25 @@ class LoadedModel:
     origin: Origin
 
 
-def load_model(settings: Pretrained, labels: Sequence[str], seed: int) -> LoadedModel:
+def load_model(
+    settings: Pretrained, labels: Sequence[str], seed: int, problem_type: str = "single_label_classification"
+) -> LoadedModel:
     """Open the checkpoint as a classifier of `labels`.
 
     A head that the checkpoint already has for the same labels in the same order is kept; otherwise a new one
-    is drawn from `seed`. torch's global random state is neither used nor changed.
+    is drawn from `seed`. torch's global random state is neither used nor changed. `problem_type` is what `config.json`
+    calls the task.
 
     Raises:
         ModelError: the checkpoint cannot be had, is damaged or incomplete, or holds no safetensors.
     """
     folder = checkpoint_folder(settings)
-    previous = _labels_of(open_config(settings, folder))
-    config = _classifier_config(settings, folder, labels)
-    width, heads = config.hidden_size, config.num_attention_heads
-    if settings.shape.changes() and width % heads:
-        wrong = f": got {width}, should be a multiple of its {heads} "
+    stored = open_config(settings, folder)
+    previous = _labels_of(stored)
+    config = _classifier_config(settings, folder, family_of(stored), labels, problem_type)
+    sizes = family_of(config).sizes(config)
+    if settings.shape != Shape() and sizes.hidden_size % sizes.heads:
+        wrong = f": got {sizes.hidden_size}, should be a multiple of its {sizes.heads} "
         raise ModelError(Key("model.shape.hidden_size"), wrong, Key("model.shape.heads"))
     weights = weight_files(settings, folder) if settings.pretrained else []
     check_sizes(folder, weights)
@@ -61,17 +65,18 @@ def load_model(settings: Pretrained, labels: Sequence[str], seed: int) -> Loaded
     return LoadedModel(model, origin_of(settings, folder, weights))
 
 
-def _classifier_config(settings: Pretrained, folder: Path, labels: Sequence[str]) -> PretrainedConfig:
+def _classifier_config(
+    settings: Pretrained, folder: Path, family: Family, labels: Sequence[str], problem_type: str
+) -> PretrainedConfig:
+    shape = settings.shape
     return open_config(
         settings,
         folder,
         id2label=dict(enumerate(labels)),
         label2id={label: index for index, label in enumerate(labels)},
-        problem_type="single_label_classification",
-        hidden_dropout_prob=settings.dropout,
-        attention_probs_dropout_prob=settings.dropout,
-        classifier_dropout=settings.classifier_dropout,
-        **settings.shape.changes(),
+        problem_type=problem_type,
+        **family.dropout_changes(settings.dropout, settings.classifier_dropout),
+        **family.size_changes(shape.layers, shape.hidden_size, shape.heads, shape.intermediate_size),
     )
 
 
@@ -97,7 +102,8 @@ def _open_weights(
     model, info = opened
     absent = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
     _check_encoder(settings, model, absent, set(info["unexpected_keys"]))
-    head = {name for name, _ in model.named_parameters() if is_head(model, name)}
+    family = family_of(model)
+    head = {name for name, _ in model.named_parameters() if family.is_head(model, name)}
     labels = _labels_of(config)
     if previous != labels or head & absent:
         initialise_head(model, seed)
@@ -115,7 +121,8 @@ def _check_encoder(settings: Pretrained, model: PreTrainedModel, absent: set[str
 
     The pooler may be new: checkpoints of language models have none.
     """
-    lacking = sorted(key for key in absent if not is_head(model, key) and ".pooler." not in key)
+    family = family_of(model)
+    lacking = sorted(key for key in absent if family.depth_from_top(model, key) > 0)
     if lacking:
         raise ModelError(
             NAME,
@@ -124,7 +131,7 @@ def _check_encoder(settings: Pretrained, model: PreTrainedModel, absent: set[str
             Key("model.pretrained"),
             "=false starts from random weights",
         )
-    surplus = sorted(key for key in unexpected if "encoder.layer." in key)
+    surplus = sorted(key for key in unexpected if family.within_layer(key) is not None)
     if surplus:
         raise ModelError(
             NAME,
@@ -135,7 +142,7 @@ def _check_encoder(settings: Pretrained, model: PreTrainedModel, absent: set[str
 def initialise_head(model: PreTrainedModel, seed: int) -> None:
     """Draw the linear layers of the head anew: weights from N(0, initializer_range), biases zero."""
     generator = torch.Generator().manual_seed(seed)
-    for head in head_modules(model):
+    for head in family_of(model).head_modules(model):
         for module in head.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=model.config.initializer_range, generator=generator)

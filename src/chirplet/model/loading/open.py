@@ -7,19 +7,12 @@ from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 
+from chirplet.model.family import FAMILIES
 from chirplet.model.loading.foreign_code import refuse_code
 from chirplet.model.loading.quiet import quiet
 from chirplet.model.loading.sizes import check_sizes
 from chirplet.model.pretrained import NAME, Pretrained
-from chirplet.system.error import ModelError, UserError
-
-# What chirplet sets or reads on a configuration: the BERT and RoBERTa families have all of it.
-REQUIRED = (
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "classifier_dropout",
-    "max_position_embeddings",
-)
+from chirplet.system.error import ModelError, UserError, kind_and_message
 
 
 @contextmanager
@@ -31,8 +24,7 @@ def opening(settings: Pretrained) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # on damaged files transformers raises exceptions of every kind
-        reason = " ".join(str(error).split())[:200]
-        message = f": {settings.name_or_path} cannot be opened ({type(error).__name__}: {reason})"
+        message = f": {settings.name_or_path} cannot be opened ({kind_and_message(error)})"
         raise ModelError(NAME, message) from error
 
 
@@ -50,9 +42,7 @@ def open_config(settings: Pretrained, folder: Path, **changes: Any) -> Pretraine
         config: PretrainedConfig = AutoConfig.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True, **changes
         )
-    if any(not hasattr(config, name) for name in REQUIRED):
-        raise ModelError(
-            NAME,
-            f": {settings.name_or_path} is of type {config.model_type!r}; should be of the BERT or RoBERTa family",
-        )
+    if config.model_type not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise ModelError(NAME, f": {settings.name_or_path} is of type {config.model_type!r}; should be one of {known}")
     return config

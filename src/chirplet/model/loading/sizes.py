@@ -9,23 +9,24 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from chirplet.model.family import FAMILIES
 from chirplet.system.error import ModelError
 
+NAMES = dict.fromkeys(family.names for family in FAMILIES.values())
+"""Of every family, since `model_type` is looked at later, by whoever opens the file."""
 LAYERS = re.compile(r"(^|_)layers?$")
 MOST_LAYERS = 1_000
 MOST = {
     "num_labels": 2**16,
-    "hidden_size": 2**16,
     "embedding_size": 2**16,
-    "intermediate_size": 2**20,
-    "num_attention_heads": 2**16,
     "vocab_size": 2**24,
-    "max_position_embeddings": 2**20,
     "type_vocab_size": 2**16,
+    **{name: 2**16 for names in NAMES for name in (names.hidden_size, names.heads)},
+    **{name: 2**20 for names in NAMES for name in (names.intermediate_size, names.positions)},
 }
 """Far above what any encoder has."""
 MOST_WEIGHTS = 2**34
-"""Of a model whose weights are drawn; the largest of the BERT and RoBERTa families has 2**33.3."""
+"""Of a model whose weights are drawn; the largest BERT or RoBERTa has 2**33.3."""
 
 
 def check_sizes(folder: Path, weights: Sequence[Path] = ()) -> None:
@@ -74,9 +75,10 @@ def _whole_numbers(node: Any) -> Iterator[tuple[str, int]]:
 
 def _claimed(sizes: dict[str, int]) -> Iterator[tuple[list[str], int]]:
     """Products of sizes that are at most the numbers of the model, each with its keys."""
-    keys = ["num_hidden_layers", "hidden_size", "intermediate_size"]
-    layers, hidden, inner = (sizes.get(key, 1) for key in keys)
-    yield keys, layers * hidden * max(hidden, inner)
-    width = min("hidden_size", "embedding_size", key=lambda key: sizes.get(key, math.inf))
-    for table in ("vocab_size", "max_position_embeddings", "type_vocab_size"):
-        yield [table, width], sizes.get(table, 1) * sizes.get(width, 1)
+    for names in NAMES:
+        keys = [names.layers, names.hidden_size, names.intermediate_size]
+        layers, hidden, inner = (sizes.get(key, 1) for key in keys)
+        yield keys, layers * hidden * max(hidden, inner)
+        width = min(names.hidden_size, "embedding_size", key=lambda key: sizes.get(key, math.inf))
+        for table in ("vocab_size", names.positions, "type_vocab_size"):
+            yield [table, width], sizes.get(table, 1) * sizes.get(width, 1)

@@ -6,14 +6,13 @@ from typing import Any, cast
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
+from chirplet.model.family import family_of
 from chirplet.model.loading.bertweet_tokenizer import open_bertweet
 from chirplet.model.loading.checkpoint import checkpoint_folder
 from chirplet.model.loading.open import open_config, opening
 from chirplet.model.pretrained import NAME, Pretrained
 from chirplet.system.error import Key, ModelError
 
-# Their position ids start behind the padding id, as fairseq's do.
-OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm"})
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
 
 
@@ -25,7 +24,7 @@ def load_tokenizer(settings: Pretrained) -> PreTrainedTokenizerBase:
     """
     folder = checkpoint_folder(settings)
     config = open_config(settings, folder)
-    allowed = longest_input(config)
+    allowed = family_of(config).longest_input(config)
     if settings.max_length > allowed:
         raise ModelError(
             Key("model.max_length"),
@@ -40,15 +39,6 @@ def load_tokenizer(settings: Pretrained) -> PreTrainedTokenizerBase:
             f"its model only {config.vocab_size}",
         )
     return tokenizer
-
-
-def longest_input(config: PretrainedConfig) -> int:
-    """How many tokens fit in the position table, special tokens included."""
-    positions = int(config.max_position_embeddings)
-    if config.model_type not in OFFSET_POSITIONS:
-        return positions
-    padding = 1 if config.pad_token_id is None else int(config.pad_token_id)
-    return positions - padding - 1
 
 
 def _open(folder: Path, config: PretrainedConfig, max_length: int) -> PreTrainedTokenizerBase:

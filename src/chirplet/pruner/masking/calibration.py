@@ -4,10 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from chirplet.data.batching.tokens import Tokens
+from chirplet.task.base import Targets, Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -17,12 +15,13 @@ if TYPE_CHECKING:
 class CalibrationData:
     """What a pruner may look at, train texts all of it.
 
-    `tokens` and `labels` (n,) are a sample; `pad_id` fills up its batches; `uncut()` gives the tokens of every train
-    text, none of them cut off.
+    `tokens` and `targets`, as `task` has them, are a sample; `pad_id` fills up its batches; `uncut()` gives the tokens
+    of every train text, none of them cut off.
     """
 
+    task: Task
     tokens: Tokens
-    labels: NDArray[np.int64]
+    targets: Targets
     pad_id: int
     tokenizer: "PreTrainedTokenizerBase"
     uncut: Callable[[], Tokens]

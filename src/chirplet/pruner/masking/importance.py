@@ -5,15 +5,13 @@ al. 2019, arXiv 1906.10771; of heads, Michel et al. 2019, arXiv 1905.10650, equa
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
 from chirplet.data.batching.padding import by_length, padded
-from chirplet.model.family.base import encoder_layers
+from chirplet.model.family import family_of
 from chirplet.pruner.masking.calibration import CalibrationData
 
 BATCH_SIZE = 32
@@ -24,30 +22,27 @@ def importances(model: PreTrainedModel, calibration: CalibrationData) -> tuple[T
 
     The model is left in evaluation mode, without gradients.
     """
-    layers: list[Any] = list(encoder_layers(model))
-    count = model.config.num_attention_heads
-    heads = torch.zeros(len(layers), count)
-    neurons = torch.zeros(len(layers), model.config.intermediate_size)
+    family = family_of(model)
+    layers, sizes = [family.matrices(layer) for layer in family.layers(model)], family.sizes(model.config)
+    heads = torch.zeros(len(layers), sizes.heads)
+    neurons = torch.zeros(len(layers), sizes.intermediate_size)
+    wanted = [dense for layer in layers for dense in (layer.attention_output, layer.output)]
     seen: dict[nn.Module, Tensor] = {}
-    handles = []
-    for layer in layers:
-        for dense in (layer.attention.output.dense, layer.output.dense):
-            handles.append(dense.register_forward_pre_hook(_keep(seen)))
+    handles = [dense.register_forward_pre_hook(_keep(seen)) for dense in wanted]
     model.eval()
     try:
         for batch in by_length(calibration.tokens.lengths, BATCH_SIZE):
             input_ids, mask = map(torch.from_numpy, padded(calibration.tokens, batch, calibration.pad_id))
-            loss = cross_entropy(
+            loss = calibration.task.loss(
                 model(input_ids=input_ids, attention_mask=mask).logits,
-                torch.from_numpy(calibration.labels[batch]),
+                torch.from_numpy(calibration.targets[batch]),
                 reduction="sum",  # so that each text's gradient is its own
             )
-            wanted = [dense for layer in layers for dense in (layer.attention.output.dense, layer.output.dense)]
             gradients = torch.autograd.grad(loss, [seen[dense] for dense in wanted])
             for i, (dense, gradient) in enumerate(zip(wanted, gradients, strict=True)):
                 changes = (seen[dense].detach() * gradient).sum(dim=1)  # (batch, width), padding's gradient is 0
                 if i % 2 == 0:
-                    heads[i // 2] += changes.unflatten(1, (count, -1)).sum(dim=2).abs().sum(dim=0)
+                    heads[i // 2] += changes.unflatten(1, (sizes.heads, -1)).sum(dim=2).abs().sum(dim=0)
                 else:
                     neurons[i // 2] += changes.abs().sum(dim=0)
     finally:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from chirplet.model.family.base import encoder_layers
+from chirplet.model.family import family_of
 from chirplet.system.error import PruningError
 
 Scope = Literal["body", "linear", "all"]
@@ -22,9 +22,9 @@ def prunable(model: PreTrainedModel, scope: Scope) -> dict[str, nn.Parameter]:
     Biases are never pruned. `linear` has the pooler and the head too, `all` embeddings and LayerNorm besides.
 
     Raises:
-        ModelError: `body` of a model whose layers are not where BERT and RoBERTa have them.
+        ModelError: `body` of a model of no known family.
     """
-    body = set(encoder_layers(model).modules()) if scope == "body" else set()
+    body = set(family_of(model).layers(model).modules()) if scope == "body" else set()
     return {
         f"{name}.weight": module.weight
         for name, module in model.named_modules()

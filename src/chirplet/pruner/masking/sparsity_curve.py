@@ -4,14 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from chirplet.data.batching.tokens import Tokens
-from chirplet.metric.classification import evaluate
-from chirplet.model.family.base import encoder_layers
+from chirplet.evaluation.evaluator import Evaluator
+from chirplet.model.family import family_of
 from chirplet.pruner.masking.masks import masked, prunable
-from chirplet.runtime.base import Runtime, predict_logits
+from chirplet.runtime.base import Runtime
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,24 +16,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CurveEvaluator:
-    """Validation texts that models are compared on, how many at once, and what runs a model: where, in what."""
+    """What evaluates models on validation texts, and what runs a model: where, in what."""
 
-    tokens: Tokens
-    target: NDArray[np.int64]
-    labels: Sequence[str]
-    pad_id: int
-    batch_size: int
+    evaluator: Evaluator
     runtime: "Callable[[PreTrainedModel], Runtime]"
 
     def evaluate_splits(self, model: "PreTrainedModel") -> dict[str, float]:
         """`accuracy`, and `loss` in nats; `runtime` may move the model, which is moved back."""
         before: Any = model.device
         try:
-            logits = predict_logits(self.runtime(model), self.tokens, self.pad_id, self.batch_size)
+            quality, _ = self.evaluator(self.runtime(model))
         finally:
             model.to(before)
-        metrics = evaluate(logits, self.target, self.labels)
-        return {name: metrics[name] for name in ("accuracy", "loss")}
+        return {"accuracy": quality.accuracy, "loss": quality.loss}
 
 
 def curve(
@@ -57,11 +48,12 @@ def curve(
 def layer_losses(model: "PreTrainedModel", masks: "Mapping[str, Tensor]", evaluator: CurveEvaluator) -> list[float]:
     """By how much the loss rises, in nats, where one layer alone is pruned; lowest layer first."""
     dense = evaluator.evaluate_splits(model)["loss"]
-    prefix = f"{model.base_model_prefix}.encoder.layer."
+    family = family_of(model)
+    inside = {name: family.within_layer(name) for name in masks}
     rises = []
-    for layer in range(len(encoder_layers(model))):
-        own = {name: mask for name, mask in masks.items() if name.startswith(f"{prefix}{layer}.")}
-        with masked(model, own) as pruned:
+    for index in range(len(family.layers(model))):
+        of_layer = {name: masks[name] for name, where in inside.items() if where is not None and where[0] == index}
+        with masked(model, of_layer) as pruned:
             rises.append(evaluator.evaluate_splits(pruned)["loss"] - dense)
     return rises
 

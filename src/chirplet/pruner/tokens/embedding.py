@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel
 
-from chirplet.model.family.base import word_embeddings
+from chirplet.model.family import family_of
 from chirplet.system.error import PruningError
 
 TOKEN_IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "mask_token_id")
@@ -20,7 +20,7 @@ def keep_rows(model: PreTrainedModel, kept: NDArray[np.int64]) -> None:
         PruningError: the padding's id would change, from which RoBERTa counts its positions.
     """
     renumbered = {int(old): new for new, old in enumerate(kept)}
-    table = word_embeddings(model)
+    table = family_of(model).word_embeddings(model)
     padding = table.padding_idx
     if padding is not None and renumbered.get(padding) != padding:
         raise PruningError(f"pruner: the padding's id {padding} would change, which the model's positions depend on")

@@ -1,4 +1,4 @@
-"""A classifier of the BERT or RoBERTa family as an ONNX graph, written node by node.
+"""A classifier as an ONNX graph, written node by node.
 
 An exporter that traces the model gives several nodes for each that a runtime has, and an optimizer then looks for
 patterns to fuse; what it misses is lost in silence. Written out, the graph is what the runtime computes best, and it
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from chirplet.model.family.base import encoder_layers
+from chirplet.model.family import FAMILIES, Family, family_of
+from chirplet.model.family.base import Embeddings, Head, Matrices
 from chirplet.system.error import QuantizationError
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 OPSET, IR_VERSION = 20, 10
 MICROSOFT = "com.microsoft"
-FAMILIES = frozenset({"bert", "roberta", "xlm-roberta", "camembert"})
+GELU = "gelu"
+"""The activation of feed-forward parts, by error function."""
 MASKED = np.float32(-1e4)
 """What is added to the score of padding: its share is 0 in fp32, and no arithmetic makes a NaN of it."""
 
@@ -140,14 +142,14 @@ def classifier_graph(model: "PreTrainedModel", arithmetic: Arithmetic, metadata:
         QuantizationError: the model is of an architecture that this does not know.
     """
     check_known(model)
-    graph = arithmetic
+    family, graph = family_of(model), arithmetic
     names = {module: name for name, module in model.named_modules()}
     mask = graph.mask("attention_mask")
-    states = _embedded(graph, model, names)
-    layers = list(encoder_layers(model))
+    states = _embedded(graph, family.embeddings(model), names)
+    layers, heads = list(family.layers(model)), family.sizes(model.config).heads
     for layer in layers:
-        states = _layer(graph, layer, names, states, mask, last=layer is layers[-1])
-    graph.nodes.append(helper.make_node("Identity", [_head(graph, model, names, states)], ["logits"]))
+        states = _layer(graph, family, layer, heads, names, states, mask, last=layer is layers[-1])
+    graph.nodes.append(helper.make_node("Identity", [_head(graph, family.head(model), names, states)], ["logits"]))
     rectangle = ["batch", "tokens"]
     ids = [
         helper.make_tensor_value_info(name, TensorProto.INT64, rectangle) for name in ("input_ids", "attention_mask")
@@ -162,12 +164,9 @@ def classifier_graph(model: "PreTrainedModel", arithmetic: Arithmetic, metadata:
 
 def layer_names(model: "PreTrainedModel") -> tuple[str, ...]:
     """What can be quantized or kept: tables of words and positions, and linear layers; lowest first."""
-    tables = ("word_embeddings", "position_embeddings")
-    return tuple(
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) or (isinstance(module, nn.Embedding) and name.endswith(tables))
-    )
+    embeddings = family_of(model).embeddings(model)
+    tables = (embeddings.words, embeddings.positions)
+    return tuple(name for name, module in model.named_modules() if isinstance(module, nn.Linear) or module in tables)
 
 
 def fewest_inputs(model: "PreTrainedModel") -> int:
@@ -178,7 +177,8 @@ def fewest_inputs(model: "PreTrainedModel") -> int:
     """
     check_known(model)
     names = {module: name for name, module in model.named_modules()}
-    attention = [filled_attention(layer.attention, names) for layer in encoder_layers(model)]
+    family, heads = family_of(model), family_of(model).sizes(model.config).heads
+    attention = [filled_attention(family.matrices(layer), heads, names) for layer in family.layers(model)]
     outputs = [layer for one in attention for layer in one.output.values()]
     return min(layer.in_features for layer in (*model.modules(), *outputs) if isinstance(layer, nn.Linear))
 
@@ -189,9 +189,10 @@ def check_known(model: "PreTrainedModel") -> None:
     Raises:
         QuantizationError: it is not.
     """
-    kind, activation = model.config.model_type, model.config.hidden_act
-    if kind not in FAMILIES or activation != "gelu":
-        should = f"{', '.join(sorted(FAMILIES))} with 'gelu'"
+    family, kind = family_of(model), model.config.model_type
+    activation = family.activation(model.config)
+    if not family.writes_graph or activation != GELU:
+        should = f"{', '.join(name for name, one in FAMILIES.items() if one.writes_graph)} with {GELU!r}"
         raise QuantizationError(f"artifact: its model is of type {kind!r} with {activation!r}; should be {should}")
 
 
@@ -201,23 +202,22 @@ def array(parameter: Any) -> NDArray[np.float32]:
     return values
 
 
-def _embedded(graph: Arithmetic, model: "PreTrainedModel", names: Names) -> str:
-    embeddings: Any = model.base_model.embeddings
-    words, places = embeddings.word_embeddings, embeddings.position_embeddings
-    # RoBERTa counts positions from behind the padding's own.
-    start = 0 if model.config.model_type == "bert" else embeddings.padding_idx + 1
-    table = array(places.weight)[start:] + array(embeddings.token_type_embeddings.weight)[0]
+def _embedded(graph: Arithmetic, embeddings: Embeddings, names: Names) -> str:
+    words, positions = embeddings.words, embeddings.positions
+    table = array(positions.weight)[embeddings.position_offset :] + array(embeddings.token_type)
     tokens = graph.node("Shape", "input_ids", start=1, end=2)
     zero = graph.constant("place_0", np.array([0]))
     looked_up = graph.rows(names[words], array(words.weight), "Gather", "input_ids")
-    placed = graph.rows(names[places], table, "Slice", zero, tokens, zero)
-    return graph.normalized(names[embeddings.LayerNorm], embeddings.LayerNorm, looked_up, placed)
+    placed = graph.rows(names[positions], table, "Slice", zero, tokens, zero)
+    return graph.normalized(names[embeddings.norm], embeddings.norm, looked_up, placed)
 
 
-def _layer(graph: Arithmetic, layer: Any, names: Names, states: str, mask: str, last: bool) -> str:
+def _layer(
+    graph: Arithmetic, family: Family, layer: nn.Module, heads: int, names: Names, states: str, mask: str, last: bool
+) -> str:
     """States in and out; of the last layer the first token's alone, (batch, 1, width)."""
-    norm, output = layer.attention.output.LayerNorm, layer.output
-    attention = filled_attention(layer.attention, names)
+    matrices, parts = family.matrices(layer), family.post_norm(layer)
+    attention = filled_attention(matrices, heads, names)
     if last:
         first, second = (graph.constant(f"place_{place}", np.array([place])) for place in (0, 1))
         asking = graph.node("Slice", states, first, second, second)
@@ -225,22 +225,20 @@ def _layer(graph: Arithmetic, layer: Any, names: Names, states: str, mask: str, 
     else:
         asking, context = states, graph.attend(states, mask, attention)
     (projected,) = graph.linear(context, attention.output)
-    attended = graph.normalized(names[norm], norm, projected, asking)
-    (wide,) = graph.linear(attended, {names[layer.intermediate.dense]: layer.intermediate.dense})
-    (narrow,) = graph.linear(graph.gelu(wide), {names[output.dense]: output.dense})
-    return graph.normalized(names[output.LayerNorm], output.LayerNorm, narrow, attended)
+    attended = graph.normalized(names[parts.attention_norm], parts.attention_norm, projected, asking)
+    (wide,) = graph.linear(attended, {names[matrices.intermediate]: matrices.intermediate})
+    (narrow,) = graph.linear(graph.gelu(wide), {names[matrices.output]: matrices.output})
+    return graph.normalized(names[parts.output_norm], parts.output_norm, narrow, attended)
 
 
-def filled_attention(attention: Any, names: Names) -> Attention:
+def filled_attention(matrices: Matrices, heads: int, names: Names) -> Attention:
     """A layer's attention without what is zero at the same place of all of its heads.
 
     Structured pruning leaves so, since `config.json` has heads that fill the width alone
-    (`chirplet.model.family.narrowing`): scores and context are the same without it.
+    (`chirplet.model.structure.narrowing`): scores and context are the same without it.
     """
-    inner, output = attention.self, attention.output.dense
-    heads = inner.num_attention_heads
-    size = inner.query.out_features // heads
-    parts = (inner.query, inner.key, inner.value)
+    parts, output = (matrices.query, matrices.key, matrices.value), matrices.attention_output
+    size = matrices.query.out_features // heads
     rows = torch.stack([_is_filled(part) for part in parts] + [(output.weight != 0).any(dim=0)])
     filled = rows.any(dim=0).view(heads, size).any(dim=0)
     filled[0] = True
@@ -268,13 +266,9 @@ def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
     return made
 
 
-def _head(graph: Arithmetic, model: "PreTrainedModel", names: Names, first: str) -> str:
+def _head(graph: Arithmetic, head: Head, names: Names, first: str) -> str:
     """Logits (batch, classes) of the first token's states (batch, 1, width)."""
-    parts: Any = model
-    pooled = hasattr(parts.base_model, "pooler") and parts.base_model.pooler is not None
-    hidden = parts.base_model.pooler.dense if pooled else parts.classifier.dense
-    last = parts.classifier if pooled else parts.classifier.out_proj
     states = graph.node("Squeeze", first, graph.constant("place_1", np.array([1])))
-    (states,) = graph.linear(states, {names[hidden]: hidden})
-    (logits,) = graph.linear(graph.node("Tanh", states), {names[last]: last})
+    (states,) = graph.linear(states, {names[head.dense]: head.dense})
+    (logits,) = graph.linear(graph.node("Tanh", states), {names[head.output]: head.output})
     return logits

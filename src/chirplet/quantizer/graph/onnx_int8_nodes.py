@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from chirplet.model.family.base import encoder_layers
+from chirplet.model.family import family_of
 from chirplet.quantizer.base import Quantization
 from chirplet.quantizer.graph.onnx import (
     MASKED,
@@ -43,8 +43,9 @@ class OnnxQuantization(Quantization):
         check_known(model)
         self.model = model
         self.steps = steps
-        last: Any = list(encoder_layers(model))[-1]
-        never_computed = (last.attention.self.key, last.attention.self.value)
+        family = family_of(model)
+        last = family.matrices(family.layers(model)[-1])
+        never_computed = (last.key, last.value)
         self.layers = tuple(name for name in layer_names(model) if model.get_submodule(name) not in never_computed)
         self.facts: dict[str, Any] = {
             "weights": "int8, one scale an output; tables: one a row and one a column",

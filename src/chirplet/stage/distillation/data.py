@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chirplet.artifact.artifact import Artifact
-from chirplet.data.base import Corpus, Examples, row_names
-from chirplet.model.loading.bundled import sha256
+from chirplet.data.base import Corpus, Examples
 from chirplet.stage.distillation.teachers import EVERYONE, Folds, Teachers
-from chirplet.stage.distillation.unlabeled import read_unlabeled, without_held_out, without_known, word_drop
+from chirplet.stage.distillation.unlabeled import (
+    file_hashes,
+    read_unlabeled,
+    without_held_out,
+    without_known,
+    word_drop,
+)
 from chirplet.stage.run.context import Run
 from chirplet.stage.run.parent import prepared
 from chirplet.stage.run.prepared import Prepared
@@ -83,8 +87,7 @@ def make_distillation_data(
     account: dict[str, Any] = {"labeled": len(train), "unlabeled": len(more), "augmented": len(copies)}
     if files:
         account["unlabeled_left_out"] = len(read) - len(more)
-        paths = [Path(file).expanduser() for file in files]
-        account["unlabeled_files"] = {name: sha256(path) for name, path in zip(row_names(paths), paths, strict=True)}
+        account["unlabeled_files"] = file_hashes(files)
     return DistillationData(plain.joined(copies), len(plain), folds, teachers, account)
 
 

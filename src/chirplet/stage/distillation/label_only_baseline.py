@@ -11,7 +11,7 @@ from chirplet.artifact.artifact import BASELINE_PREDICTIONS, write_predictions
 from chirplet.callback.base import LAST
 from chirplet.callback.early_stopping import EarlyStoppingSettings
 from chirplet.data.base import Examples, Split
-from chirplet.metric.classification import evaluate, scalars
+from chirplet.metric.classification import scalars
 from chirplet.metric.significance import LEVEL, RESAMPLES, accuracy_difference
 from chirplet.stage.fit.fit import checkpoint_folder
 from chirplet.stage.output.write_artifact import SplitLogits, evaluate_splits, trained_runtime
@@ -94,12 +94,14 @@ def baseline_results(
 
     def account(folder: Path, student: SplitLogits) -> dict[str, Any]:
         evaluated = evaluate_splits(trained_runtime(run, baseline), data, splits, batch_size)
-        write_predictions(folder, {str(split): pair for split, pair in evaluated.items()}, BASELINE_PREDICTIONS)
+        task = data.task
+        write_predictions(folder, {str(split): pair for split, pair in evaluated.items()}, task, BASELINE_PREDICTIONS)
         told: dict[str, Any] = {"training": training}
         for split, (examples, logits) in evaluated.items():
-            right, others = (pair.argmax(axis=1) == examples.label for pair in (student[split][1], logits))
+            targets = task.targets(examples)
+            right, others = (task.right(each, targets) for each in (student[split][1], logits))
             difference = accuracy_difference(right, others, level=LEVEL, resamples=RESAMPLES, seed=run.seed)
-            told[split] = scalars(evaluate(logits, examples.label, data.corpus.labels))
+            told[split] = scalars(task.evaluate(logits, targets, data.corpus.labels))
             told[split]["difference"] = difference.model_dump()
         return {"label_only_baseline": told}
 

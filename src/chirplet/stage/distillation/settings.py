@@ -4,14 +4,14 @@ from abc import ABC
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from chirplet.artifact.artifact import check_folder
-from chirplet.config.schema import Fraction, Index, Probability, existing_file
-from chirplet.data.table.text_io import check_encoding
+from chirplet.config.schema import Fraction, Index, Probability, as_list, existing_file
+from chirplet.data.table.text_io import Encoding
 from chirplet.distiller.base import Distiller
-from chirplet.model.family.cutting import Cut
 from chirplet.model.pretrained import Pretrained
+from chirplet.model.structure.cutting import Cut
 from chirplet.stage.fit.settings import TrainingStage
 from chirplet.system.error import ArtifactError
 
@@ -19,9 +19,9 @@ from chirplet.system.error import ArtifactError
 class DistillSettings(TrainingStage, ABC):
     """Who teaches whom, what, and from which texts; beside what every stage that trains has.
 
-    `alpha` is the labels' share of the loss. `teacher` is an artifact or several of them. `student: null` is the first
-    teacher, `cut` down. With `control` the same student is trained from the same start for as many steps on labels
-    alone.
+    `distiller` is what the student imitates, by name. `alpha` is the labels' share of the loss. `teacher` is an
+    artifact or several of them. `student: null` is the first teacher, `cut` down. With `control` the same student is
+    trained from the same start for as many steps on labels alone.
     """
 
     teacher: str | Annotated[list[str], Field(min_length=1)] | None
@@ -30,11 +30,11 @@ class DistillSettings(TrainingStage, ABC):
     other_data: bool
     student: Pretrained | None
     cut: Cut
-    distiller: dict[str, Distiller | None]
+    distiller: dict[str, SerializeAsAny[Distiller]]
     alpha: Probability
     unlabeled_files: str | list[str] | None
     unlabeled_column: str
-    unlabeled_encoding: Annotated[str, AfterValidator(check_encoding)]
+    unlabeled_encoding: Encoding
     augmentations_per_text: Index
     word_drop: Fraction
     label_only_baseline: bool
@@ -53,7 +53,7 @@ class DistillSettings(TrainingStage, ABC):
     @classmethod
     def _teachers_exist(cls, teacher: str | list[str] | None) -> str | list[str] | None:
         try:
-            for folder in listed(teacher):
+            for folder in as_list(teacher):
                 check_folder(Path(folder).expanduser())
         except ArtifactError as error:
             raise ValueError(str(error)) from None
@@ -62,16 +62,23 @@ class DistillSettings(TrainingStage, ABC):
     @field_validator("unlabeled_files")
     @classmethod
     def _files_exist(cls, unlabeled_files: str | list[str] | None) -> str | list[str] | None:
-        for file in listed(unlabeled_files):
+        for file in as_list(unlabeled_files):
             existing_file(file, "a file of texts")
         return unlabeled_files
 
+    @field_validator("distiller", mode="before")
+    @classmethod
+    def _without_null(cls, distillers: object) -> object:
+        if not isinstance(distillers, dict):
+            return distillers
+        return {name: distiller for name, distiller in distillers.items() if distiller is not None}
+
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if not self.distillers:
+        if not self.distiller:
             raise ValueError("distiller: is empty, should be one or several; distiller=logits is Hinton's")
-        inside = [name for name, distiller in self.distillers.items() if distiller.looks_inside]
-        teachers = listed(self.teacher)
+        inside = [name for name, distiller in self.distiller.items() if distiller.looks_inside]
+        teachers = as_list(self.teacher)
         if inside and len(teachers) > 1:
             raise ValueError(
                 f"distiller: got {inside[0]}, which looks at one teacher's layers, and {len(teachers)} teachers"
@@ -88,16 +95,6 @@ class DistillSettings(TrainingStage, ABC):
         return self
 
     @property
-    def distillers(self) -> dict[str, Distiller]:
-        """What the student imitates, by name."""
-        return {name: distiller for name, distiller in self.distiller.items() if distiller is not None}
-
-    @property
     def method(self) -> str:
         """Their names, for the record."""
-        return " + ".join(self.distillers)
-
-
-def listed(paths: str | list[str] | None) -> list[str]:
-    """None, one path or several as a list."""
-    return [] if paths is None else [paths] if isinstance(paths, str) else paths
+        return " + ".join(self.distiller)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from chirplet.artifact.artifact import RECORD, Ancestor, Artifact, check_free
 from chirplet.data.base import Corpus
-from chirplet.model.family.cutting import Cut, cut_down
+from chirplet.model.family import family_of
 from chirplet.model.loading.checkpoint import Origin
 from chirplet.model.loading.load import LoadedModel, load_model, load_tokenizer
 from chirplet.model.pretrained import Pretrained
+from chirplet.model.structure.cutting import Cut, cut_down
 from chirplet.runtime.open import runtime_of
 from chirplet.stage.output.write_artifact import lineage_of
 from chirplet.stage.run.compatibility import check_data, check_val_untrained
@@ -48,9 +49,9 @@ def own_start(settings: Pretrained, corpus: Corpus, run: Run, other_data: bool) 
         check_data(artifact, corpus, run, key="student")
         check_val_untrained(artifact, "student")
     with _called_student():
-        loaded = load_model(settings, corpus.labels, run.seed)
+        loaded = load_model(settings, corpus.labels, run.seed, run.task.problem_type)
         tokenizer = load_tokenizer(settings)
-    data = Prepared(corpus, tokenizer, settings.cleaning, settings.max_length, run.cache_dir)
+    data = Prepared(corpus, run.task, tokenizer, settings.cleaning, settings.max_length, run.cache_dir)
     return Start(loaded, data, lineage_of(replace(run, model=settings), loaded))
 
 
@@ -79,7 +80,7 @@ def cut_start(teacher: Artifact, cut: Cut, corpus: Corpus, run: Run) -> Start:
         name = teacher.record.lineage[0].name
         lineage = [Ancestor(name=name, revision=None, weights_sha256=None, pretrained=False, artifact=None, stage=None)]
     parent = lineage[-1]
-    layers, whole_layers = (config.num_hidden_layers for config in (model.config, whole.config))
+    layers, whole_layers = (family_of(one).sizes(one.config).layers for one in (model, whole))
     title = f"{layers} of {whole_layers} layers of {teacher.record.lineage[0].name}"
     origin = Origin(title, None, parent.weights_sha256, parent.pretrained, parent.artifact)
     return Start(LoadedModel(model, origin), prepared(teacher, corpus, run.cache_dir), lineage)

@@ -20,6 +20,7 @@ from chirplet.runtime.tokenizer import open_tokenizer
 from chirplet.system.cache_files import locked_folder, write_atomically
 from chirplet.system.console import console
 from chirplet.system.hardware import bf16_is_native, device_of
+from chirplet.system.hashing import texts_hash
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +50,6 @@ def teacher_logits(
             otherwise.
     """
     record = artifact.record
-    texts = hashlib.sha256()
-    for text in examples.text:
-        texts.update(text.encode("utf-8", "surrogatepass") + b"\0")
     kind = runtime_of(artifact.folder)
     accelerator = accelerator_for(artifact.folder, accelerator)
     device = device_of(accelerator)
@@ -59,7 +57,7 @@ def teacher_logits(
     # Of the files that are there: what the record says is of those that were written.
     itself = content_id(artifact.folder)
     parts = (str(FORMAT_VERSION), itself, cleaning.fingerprint(record.cleaning), str(record.max_length), *computed)
-    key = hashlib.sha256("\n".join((*parts, texts.hexdigest())).encode()).hexdigest()
+    key = hashlib.sha256("\n".join((*parts, texts_hash(examples.text))).encode()).hexdigest()
     with locked_folder(cache_dir / "logits") as folder:
         path = folder / f"{key}.npy"
         if path.exists():

@@ -13,7 +13,7 @@ from chirplet.config.schema import validate
 from chirplet.data.base import Corpus, Examples
 from chirplet.data.preparation.prepare import prepare
 from chirplet.stage.distillation.teacher_logits import teacher_logits
-from chirplet.stage.run.compatibility import check_data, check_val_untrained, trained_on_val
+from chirplet.stage.run.compatibility import check_data, check_task, check_val_untrained, trained_on_val
 from chirplet.stage.run.context import Run
 from chirplet.system.error import ArtifactError
 
@@ -106,12 +106,13 @@ def open_teachers(
         other_data: teachers may have been made from other texts, these test texts perhaps among them.
 
     Raises:
-        ArtifactError: one is no artifact, has other labels, was made from other texts, was never validated though that
-            is to weigh it, or the teachers' folds do not cover the train texts.
+        ArtifactError: one is no artifact, has other labels or another task, was made from other texts, was never
+            validated though that is to weigh it, or the teachers' folds do not cover the train texts.
     """
     artifacts = tuple(Artifact.open(Path(folder).expanduser()) for folder in folders)
     for artifact in artifacts:
         _check_labels(artifact, corpus)
+        check_task(artifact, run, key="teacher")
         if not (out_of_fold or other_data):
             check_data(artifact, corpus, run, key="teacher")
     folds = _folds(artifacts, corpus, run) if out_of_fold else None

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from chirplet.data.base import Examples
 from chirplet.data.batching.batches import ResumableLoader, evaluation_loader, training_loader
-from chirplet.model.family.base import word_embeddings
+from chirplet.model.family import family_of
 from chirplet.model.fast_forward.encoder import Encoder
 from chirplet.module.classifier import Classifier, Optimization
 from chirplet.module.distillation import TEACHER_LOGITS, Student
@@ -26,6 +26,7 @@ from chirplet.stage.run.context import Run
 from chirplet.stage.run.loggers import open_loggers
 from chirplet.stage.run.prepared import Prepared
 from chirplet.system.console import console
+from chirplet.task.base import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -93,12 +94,13 @@ def student_of(stage: "DistillSettings", start: Start, distillation_data: Distil
         ArtifactError: it looks inside a teacher that is for another runtime than PyTorch.
     """
     model, teacher, teachers = start.loaded.model, None, distillation_data.teachers.artifacts
-    inside = [name for name, distiller in stage.distillers.items() if distiller.looks_inside]
+    inside = [name for name, distiller in stage.distiller.items() if distiller.looks_inside]
     if inside:
         check_shared_tokens(inside[0], distillation_data, start.data, teachers[0])
         teacher = open_inside(teachers[0], f"distiller={inside[0]} looks at its layers")
     told = None if teacher is None else teacher.config
-    imitations = {name: distiller.imitation(model.config, told) for name, distiller in stage.distillers.items()}
+    task = start.data.task
+    imitations = {name: distiller.imitation(task, model.config, told) for name, distiller in stage.distiller.items()}
     optimization = stage.optimization(model, _steps(stage, distillation_data, run))
     own = [parameter for imitation in imitations.values() for parameter in imitation.parameters()]
     if own:
@@ -107,20 +109,21 @@ def student_of(stage: "DistillSettings", start: Start, distillation_data: Distil
         *_classifier_arguments(stage, model, start, run, optimization),
         alpha=stage.alpha,
         imitations=imitations,
-        weights={name: distiller.weight for name, distiller in stage.distillers.items()},
+        weights={name: distiller.weight for name, distiller in stage.distiller.items()},
         teacher=teacher,
     )
 
 
 def _classifier_arguments(
     stage: "DistillSettings", model: "PreTrainedModel", start: Start, run: Run, optimization: Optimization
-) -> tuple["PreTrainedModel", tuple[str, ...], Optimization, float, Tensor | None, Encoder]:
+) -> tuple["PreTrainedModel", Task, tuple[str, ...], Optimization, float, Tensor | None, Encoder]:
     """The arguments that the student's module and its control's share."""
     corpus = start.data.corpus
     model.train()  # Lightning keeps the mode it finds
-    word_embeddings(model).sparse = run.trainer.rowwise_embeddings
-    weights = stage.loss_weights(corpus.train, corpus.labels)
-    return model, corpus.labels, optimization, stage.label_smoothing, weights, run.trainer.encoder
+    family_of(model).word_embeddings(model).sparse = run.trainer.rowwise_embeddings
+    task = start.data.task
+    weights = stage.loss_weights(task, corpus.train, corpus.labels)
+    return model, task, corpus.labels, optimization, stage.label_smoothing, weights, run.trainer.encoder
 
 
 def _steps(stage: "DistillSettings", distillation_data: DistillationData, run: Run) -> int:
@@ -133,6 +136,8 @@ def _loaders(
     val, multiple = data.corpus.val, run.trainer.pad_to_multiple_of
     tokens, pool = data.tokens(train), run.trainer.pool_batches
     return (
-        training_loader(tokens, train.label, data.pad_id, stage.batch_size, run.seed, pool, multiple, extra),
-        evaluation_loader(data.tokens(val), val.label, data.pad_id, stage.eval_batch_size, multiple),
+        training_loader(
+            tokens, data.task.targets(train), data.pad_id, stage.batch_size, run.seed, pool, multiple, extra
+        ),
+        evaluation_loader(data.tokens(val), data.task.targets(val), data.pad_id, stage.eval_batch_size, multiple),
     )

@@ -1,6 +1,6 @@
 """More texts than there are labels for: files without any, and views of texts with words dropped.
 
-All of them have the label -100, which is none: they are learnt from the teacher alone.
+None of them has a label: they are learnt from the teacher alone.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,8 @@ from chirplet.data.preparation.deduplicate import text_key
 from chirplet.data.preparation.repair import repair
 from chirplet.data.table.reader import read_table
 from chirplet.system.error import DataError
-
-UNLABELLED = -100
-"""The label that torch's cross-entropy passes over."""
+from chirplet.system.hashing import file_hash
+from chirplet.task.base import UNLABELLED
 
 
 def read_unlabeled(files: Sequence[str], text_column: str, encoding: str, mend: bool) -> Examples:
@@ -42,6 +41,12 @@ def read_unlabeled(files: Sequence[str], text_column: str, encoding: str, mend: 
         except DataError as error:
             raise error.renamed({"data.encoding": "stage.unlabeled_encoding"}).behind("unlabeled_files: ") from None
     return _unlabelled(rows, texts)
+
+
+def file_hashes(files: Sequence[str]) -> dict[str, str]:
+    """The SHA-256 of each file, by the name that its rows have."""
+    paths = [Path(file).expanduser() for file in files]
+    return {name: file_hash(path) for name, path in zip(row_names(paths), paths, strict=True)}
 
 
 def without_known(examples: Examples, corpus: Corpus) -> Examples:

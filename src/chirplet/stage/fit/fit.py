@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from chirplet.stage.run.context import AUTO, Run
 from chirplet.stage.run.identity import identity_of, newest
 from chirplet.sweep.trial.trial import current
 from chirplet.system.console import console, shown_path
-from chirplet.system.error import ConfigError
+from chirplet.system.error import ArtifactError, ConfigError, first_line
 from chirplet.system.hardware import keep_freed_memory
 from chirplet.system.run_lock import lock_output
 
@@ -140,8 +141,17 @@ def _checked(resume: Path, module: pl.LightningModule) -> dict[str, Any]:
         found = set(state["state_dict"])
         complete = {"loops", "optimizer_states", "lr_schedulers", "callbacks"} <= set(state)
     except Exception as error:  # on a file that is no checkpoint torch raises exceptions of every kind
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ConfigError(f"resume: {str(resume)!r} is no checkpoint of a run ({reason})") from error
+        raise ConfigError(f"resume: {str(resume)!r} is no checkpoint of a run ({first_line(error)})") from error
     if not complete or found != set(module.state_dict()):
         raise ConfigError(f"resume: {str(resume)!r} does not fit this run; give the overrides it was started with")
     return state
+
+
+@contextmanager
+def resumable_from(last: Path) -> Iterator[None]:
+    """Let an error that says what could not be written name the checkpoint `last`, where it is there."""
+    try:
+        yield
+    except ArtifactError as error:
+        kept = f"; the same command with resume={last} needs no new training" if last.exists() else ""
+        raise ArtifactError(f"{error}{kept}") from error

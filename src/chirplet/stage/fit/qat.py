@@ -7,18 +7,18 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 
 from chirplet.data.batching.batches import evaluation_loader, training_loader
-from chirplet.model.family.parameter_groups import parameter_groups
+from chirplet.model.structure.parameter_groups import parameter_groups
 from chirplet.module.classifier import Classifier, Optimization
 from chirplet.module.quantization_aware import QuantizationAware
 from chirplet.pruner.masking.masks import zeros_kept
-from chirplet.quantizer.qat import QAT
+from chirplet.quantizer.base import RoundedTraining
 from chirplet.stage.fit.fit import fit
 from chirplet.stage.run.context import Run
 from chirplet.stage.run.parent import Parent
 
 
 def train_rounded(
-    run: Run, settings: QAT, parent: Parent, loggers: Sequence[Logger], resume: str | None
+    run: Run, settings: RoundedTraining, parent: Parent, loggers: Sequence[Logger], resume: str | None
 ) -> dict[str, Any]:
     """Train the parent's model in place, on the labels; the account of the training, which may go on from a checkpoint.
 
@@ -31,7 +31,7 @@ def train_rounded(
     multiple = run.trainer.pad_to_multiple_of
     train_loader = training_loader(
         data.tokens(corpus.train),
-        corpus.train.label,
+        data.task.targets(corpus.train),
         data.pad_id,
         settings.batch_size,
         run.seed,
@@ -40,14 +40,14 @@ def train_rounded(
     )
     val_loader = None
     if len(corpus.val):
-        val_tokens = data.tokens(corpus.val)
-        val_loader = evaluation_loader(val_tokens, corpus.val.label, data.pad_id, settings.batch_size, multiple)
+        val_tokens, val_targets = data.tokens(corpus.val), data.task.targets(corpus.val)
+        val_loader = evaluation_loader(val_tokens, val_targets, data.pad_id, settings.batch_size, multiple)
     groups = parameter_groups(model, settings.learning_rate, settings.weight_decay, 1.0, None)
     steps = run.trainer.optimizer_steps(len(train_loader))
     optimization = Optimization(groups, "linear", settings.warmup_fraction, steps)
     model.train()
-    with zeros_kept(model), QuantizationAware(model, settings.steps()):
-        module = Classifier(model, corpus.labels, optimization, 0.0, None, encoder="transformers")
+    with zeros_kept(model), QuantizationAware(model, settings.weight_steps):
+        module = Classifier(model, data.task, corpus.labels, optimization, 0.0, None, encoder="transformers")
         account = fit(run, module, train_loader, val_loader, loggers, resume)
     model.float().cpu().eval()
     return account

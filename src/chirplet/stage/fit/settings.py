@@ -10,6 +10,7 @@ from chirplet.data.base import Corpus, Examples, Split
 from chirplet.stage.base import MeasuringStage
 from chirplet.stage.run.context import Checkpoint
 from chirplet.system.error import ConfigError
+from chirplet.task.base import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,7 +42,7 @@ class TrainingStage(MeasuringStage, ABC):
 
     def optimization(self, model: "PreTrainedModel", steps: int) -> "Optimization":
         """Parameter groups of what is not frozen in `model`, and the schedule over so many optimizer steps."""
-        from chirplet.model.family.parameter_groups import parameter_groups
+        from chirplet.model.structure.parameter_groups import parameter_groups
         from chirplet.module.classifier import Optimization
 
         groups = parameter_groups(
@@ -49,7 +50,7 @@ class TrainingStage(MeasuringStage, ABC):
         )
         return Optimization(groups, self.schedule, self.warmup_fraction, steps)
 
-    def loss_weights(self, train: Examples, labels: tuple[str, ...]) -> "Tensor | None":
+    def loss_weights(self, task: Task, train: Examples, labels: tuple[str, ...]) -> "Tensor | None":
         """The weight of each class in the loss, shape (classes,), where there are any.
 
         Raises:
@@ -57,12 +58,10 @@ class TrainingStage(MeasuringStage, ABC):
         """
         import torch
 
-        from chirplet.module.classifier import balanced_weights
-
         if self.class_weights is None:
             return None
         if self.class_weights == "balanced":
-            return balanced_weights(train.label, len(labels))
+            return task.balanced_weights(task.targets(train), len(labels))
         if len(self.class_weights) != len(labels):
             raise ConfigError(
                 f"stage.class_weights: got {len(self.class_weights)} weights, "

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from chirplet.data.batching.tokens import Encoder, Tokens, tokenize
+from chirplet.model.family import family_of
 from chirplet.runtime.base import Runtime
 from chirplet.runtime.open import open_runtime, runtime_ways
 from chirplet.runtime.probe import OPENING, Logits, Probe, cpu_kind
@@ -99,7 +100,7 @@ class Prober:
     def __init__(
         self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", pad_id: int, max_length: int
     ) -> None:
-        head_size = model.config.hidden_size // model.config.num_attention_heads
+        head_size = family_of(model).sizes(model.config).head_size
         tokens = probe_tokens(tokenizer, head_size, max_length)
         unknown = np.empty((len(tokens), 0), np.float32)
         self.blank = Probe(tokens, pad_id, unknown, unknown, 0.0, cpu_kind())

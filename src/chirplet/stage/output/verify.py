@@ -60,7 +60,7 @@ def verify_saved(run: Run, folder: Path, data: Prepared, evaluated: SplitLogits,
     again = fresh.logits_of(folder, splits, data.pad_id, batch_size, threads, "stored", accelerator) if splits else {}
     for split, (examples, logits) in evaluated.items():
         found = again[split]
-        changed = int((found.argmax(axis=1) != logits.argmax(axis=1)).sum())
+        changed = int((~data.task.agree(found, logits)).sum())
         largest, count = max(largest, float(np.abs(found - logits).max())), count + len(examples)
         if changed or largest > LOGIT_TOLERANCE:
             raise ArtifactError(
@@ -84,7 +84,7 @@ def verify_saved(run: Run, folder: Path, data: Prepared, evaluated: SplitLogits,
         "batch_composition": {
             "texts": len(spread),
             "batch_sizes": [1, batch_size],
-            "same_labels": float((alone.argmax(axis=1) == among.argmax(axis=1)).mean()),
+            "same_labels": float(data.task.agree(alone, among).mean()),
             "largest_difference": float(np.abs(alone - among).max()),
         },
     }

@@ -27,10 +27,9 @@ from chirplet.artifact.artifact import (
 from chirplet.data.base import Corpus, Examples, Split
 from chirplet.data.batching.tokens import save_tokenizer
 from chirplet.evaluation.cost import measure
-from chirplet.metric.classification import evaluate
-from chirplet.model.family.freezing import count_trainable
 from chirplet.model.loading.load import LoadedModel
 from chirplet.model.loading.quiet import quiet
+from chirplet.model.structure.freezing import count_trainable
 from chirplet.report.card import model_card
 from chirplet.report.table import baseline_table, metrics_table, per_class_table
 from chirplet.runtime.base import Runtime, predict_logits
@@ -124,11 +123,11 @@ def write_outcome(
             runtime = save(temporary)
         save_tokenizer(data.tokenizer, temporary)
         evaluated = evaluate_splits(runtime, data, splits, batch_size)
-        write_predictions(temporary, {str(split): pair for split, pair in evaluated.items()})
+        write_predictions(temporary, {str(split): pair for split, pair in evaluated.items()}, data.task)
         if account is not None:
             outcome = replace(outcome, training=outcome.training | account(temporary, evaluated))
         metrics = {
-            str(split): evaluate(logits, examples.label, data.corpus.labels)
+            str(split): data.task.evaluate(logits, data.task.targets(examples), data.corpus.labels)
             for split, (examples, logits) in evaluated.items()
         }
         record = _record(run, outcome, data, metrics, content_id(temporary))
@@ -247,6 +246,7 @@ def _record(
             report=data.corpus.report.as_dict(),
         ),
         labels=list(data.corpus.labels),
+        task=data.task,
         cleaning=data.cleaning,
         max_length=data.max_length,
         config=run.config,

@@ -31,6 +31,21 @@ def check_data(artifact: Artifact, corpus: Corpus, run: Run, key: str = "artifac
     )
 
 
+def check_task(artifact: Artifact, run: Run, key: str = "artifact") -> None:
+    """See that the artifact is for the task of the run. `key` is the one that names the artifact.
+
+    Raises:
+        ArtifactError: it is for another one, or for the same with other settings.
+    """
+    made_for = artifact.record.task
+    if made_for != run.task:
+        settings = "".join(f" task.{name}={value}" for name, value in made_for.model_dump().items())
+        raise ArtifactError(
+            f"{key}: {str(artifact.folder)!r} is for another task than task={run.task.name}; "
+            f"should be task={made_for.name}{settings}"
+        )
+
+
 def check_val_untrained(artifact: Artifact, key: str) -> None:
     """See that the artifact was not trained on its validation texts, by which what is made from it would be chosen.
 

@@ -1,6 +1,6 @@
 """What a run is given: its parts, where it may write, and the checked kinds of keys that stages share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +13,8 @@ from chirplet.config.schema import Foreign, existing_file
 from chirplet.data.base import Source
 from chirplet.logger.base import LoggerSettings
 from chirplet.model.pretrained import Pretrained
-from chirplet.system.error import ArtifactError
+from chirplet.system.error import ArtifactError, ConfigError
+from chirplet.task.base import Task
 from chirplet.trainer import TrainerSettings
 
 
@@ -50,6 +51,17 @@ def given_artifact(folder: str | None) -> str:
     return folder
 
 
+def check_given(wanted: Mapping[str, tuple[object, str]]) -> None:
+    """See that keys that a stage cannot do without have a value; each comes with what to give.
+
+    Raises:
+        ConfigError: some are null.
+    """
+    missing = [f"{key}: is missing; give {key}={what}" for key, (value, what) in wanted.items() if value is None]
+    if missing:
+        raise ConfigError("\n".join(missing))
+
+
 @dataclass(frozen=True)
 class Run:
     """One run: the parts its configuration describes, and where it may write.
@@ -64,6 +76,7 @@ class Run:
 
     model: Pretrained
     data: Source
+    task: Task
     trainer: TrainerSettings
     loggers: dict[str, LoggerSettings | Foreign]
     callbacks: dict[str, CallbackSettings | Foreign]

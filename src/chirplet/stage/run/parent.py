@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from chirplet.artifact.artifact import Ancestor, Artifact, Record, check_free
 from chirplet.data.base import Corpus
 from chirplet.data.preparation.prepare import prepare
-from chirplet.model.loading.bundled import sha256
 from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.model.pretrained import Pretrained
 from chirplet.runtime.open import check_probe, runtime_of
 from chirplet.runtime.pytorch import PyTorchRuntime, load_model
-from chirplet.stage.run.compatibility import check_data, trained_on_val
+from chirplet.stage.run.compatibility import check_data, check_task, trained_on_val
 from chirplet.stage.run.context import Run, given_artifact
 from chirplet.stage.run.prepared import Prepared
 from chirplet.system.console import console
 from chirplet.system.error import ArtifactError
+from chirplet.system.hashing import file_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -53,8 +53,8 @@ def open_parent(run: Run, folder: str | None) -> Parent:
     """Open the artifact that `artifact=` names.
 
     Raises:
-        ArtifactError: none is named, it is no artifact, it is quantized to integers, or it was made from other texts
-            than `data=` gives.
+        ArtifactError: none is named, it is no artifact, it is quantized to integers, it was made from other texts
+            than `data=` gives, or for another task than `task=` names.
         ModelError: its weights or tokenizer are damaged, or it answers its probe otherwise.
     """
     check_free(run.artifact_folder)
@@ -67,6 +67,7 @@ def open_parent(run: Run, folder: str | None) -> Parent:
         )
     corpus = prepare(run.data, run.cache_dir)
     check_data(artifact, corpus, run)
+    check_task(artifact, run)
     if trained_on_val(artifact.record):
         console().print("note      val texts were trained on (stage.final=true); accuracy on them is no validation")
     model = trainable(artifact.folder)
@@ -99,7 +100,7 @@ def prepared(artifact: Artifact, corpus: Corpus, cache_dir: Path) -> Prepared:
     """The texts as that artifact's own tokenizer reads them, after its own cleaning."""
     record = artifact.record
     tokenizer = load_tokenizer(settings_of(artifact))
-    return Prepared(corpus, tokenizer, record.cleaning, record.max_length, cache_dir)
+    return Prepared(corpus, record.task, tokenizer, record.cleaning, record.max_length, cache_dir)
 
 
 def settings_of(artifact: Artifact) -> Pretrained:
@@ -123,7 +124,7 @@ def lineage_from(artifact: Artifact) -> list[Ancestor]:
     itself = Ancestor(
         name=artifact.folder.resolve().name,
         revision=None,
-        weights_sha256=sha256(weights) if weights.is_file() else None,
+        weights_sha256=file_hash(weights) if weights.is_file() else None,
         pretrained=record.pretrained,
         artifact=record.id,
         stage=record.stage,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from chirplet.data.base import Corpus, Examples
 from chirplet.data.batching.tokens import Tokens, cached_tokens
 from chirplet.data.preparation.cleaning import Cleaning
+from chirplet.evaluation.evaluator import Evaluator
+from chirplet.task.base import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -14,9 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A corpus with the tokenizer that reads it."""
+    """A corpus with the task that it is for and the tokenizer that reads it."""
 
     corpus: Corpus
+    task: Task
     tokenizer: "PreTrainedTokenizerBase"
     cleaning: Cleaning
     max_length: int
@@ -32,6 +35,11 @@ class Prepared:
     def tokens(self, examples: Examples) -> Tokens:
         """The texts' token ids, from the cache."""
         return cached_tokens(examples, self.tokenizer, self.cleaning, self.max_length, self.cache_dir)
+
+    def evaluator(self, texts: Examples, batch_size: int) -> Evaluator:
+        """What evaluates models on these texts of the corpus."""
+        targets = self.task.targets(texts)
+        return Evaluator(self.task, self.tokens(texts), targets, self.corpus.labels, self.pad_id, batch_size)
 
     def sample(self) -> Tokens:
         """What speed is measured on: validation texts, or train texts where there are none."""

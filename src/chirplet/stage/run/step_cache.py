@@ -1,6 +1,5 @@
 """What the steps of chains have made before."""
 
-import hashlib
 import json
 import sysconfig
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from chirplet.stage.run.context import Composed
 from chirplet.system.cache_files import make_folder, write_atomically
 from chirplet.system.error import ArtifactError, UserError
 from chirplet.system.hardware import cpu_name
+from chirplet.system.hashing import folder_hash, json_hash
 
 
 class Memory:
@@ -35,7 +35,7 @@ class Memory:
             _versions(),
             cpu_name(),
         ]
-        key = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        key = json_hash(told)
         self.entry = cache_dir / "chain" / f"{key[:32]}.json"
 
     def source(self) -> Path | None:
@@ -72,14 +72,8 @@ class Memory:
 
 def _digest(path: Path) -> str:
     """SHA-256 over the names and bytes of a folder's files, Python's own caches aside; or of a file's bytes."""
-    digest = hashlib.sha256()
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    for file in files:
-        if "__pycache__" not in file.parts:
-            digest.update(file.relative_to(path.parent).as_posix().encode() + b"\0")
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
+    return folder_hash((file for file in files if "__pycache__" not in file.parts), path.parent)
 
 
 @cache

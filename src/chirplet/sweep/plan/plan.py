@@ -1,6 +1,5 @@
 """What a sweep is to do, checked; everything that one of its workers must know."""
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from optuna.distributions import distribution_to_json
 from chirplet.config.schema import Foreign
 from chirplet.sweep.plan.space import Space, as_override
 from chirplet.system.error import ConfigError
+from chirplet.system.hashing import json_hash
 
 Direction = Literal["maximize", "minimize"]
 
@@ -117,7 +117,7 @@ class Plan:
 
 def digest(identity: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits that tell one study from another."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    return json_hash(identity, default=str)[:8]
 
 
 def differences(before: Any, now: Any, key: str = "") -> Sequence[str]:

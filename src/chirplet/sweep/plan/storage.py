@@ -20,7 +20,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
 
 from chirplet.sweep.plan.background import in_background
-from chirplet.system.error import ConfigError
+from chirplet.system.error import ConfigError, first_line
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -97,7 +97,7 @@ def open_storage(storage: str, key: str = "storage") -> tuple[BaseStorage, Lock]
     try:
         storage = str(OmegaConf.create({"storage": storage}).storage)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"{key}: {first_line(error)}") from None
     try:
         check_storage(storage, key)
         return _open_database(storage, key) if "://" in storage else _open_journal(Path(storage), key)

@@ -1,12 +1,12 @@
 """The best of a sweep: which trials they are, and the experiment file that repeats one of them."""
 
-import json
 import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from optuna import Study
@@ -24,9 +24,8 @@ NAME = "tuned"
 OF_THE_SWEEP = ("hydra", "search")
 """What says how runs are launched and searched, and is no part of one of them."""
 
-# Text that YAML reads as itself without quotes, but for the words below.
-PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
-WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n", "null"})
+_WORD = re.compile(r"(override )?[A-Za-z_/][A-Za-z0-9_./@-]*")
+"""Text that stands without quotes, but for words such as `yes` and `null`."""
 
 
 def ranking(study: Study, plan: Plan) -> list[FrozenTrial]:
@@ -90,10 +89,11 @@ def experiment_text(overrides: Sequence[Override], is_group: Callable[[str], boo
     # `_self_` stands where Hydra would put it anyway, for the reader: the file goes over what it builds on.
     entries = [*before, "_self_"] if before else []
     entries += [{f"override {target}": option} for target, option in {**chosen, **deleted}.items()]
-    if entries:
-        lines += ["defaults:", *(f"  - {_entry(entry)}" for entry in entries)]
-    lines += _block(OmegaConf.to_container(settings, resolve=False))
-    return "\n".join(lines) + "\n"
+    body: Any = {"defaults": entries} if entries else {}
+    body |= OmegaConf.to_container(settings, resolve=False)
+    if body:
+        lines.append(yaml.dump(body, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=math.inf))
+    return "\n".join(lines).rstrip("\n") + "\n"
 
 
 def write_best(folder: Path, text: str) -> Path:
@@ -139,50 +139,15 @@ def _comments(heading: Sequence[str]) -> list[str]:
     return ["# " + "".join(character for character in line if character.isprintable()) for line in lines]
 
 
-def _entry(entry: str | dict[str, Any]) -> str:
-    """One line of a defaults list. Its keys are Hydra's, and never in need of quotes."""
-    if isinstance(entry, str):
-        return entry
-    ((target, option),) = entry.items()
-    return f"{target}: {_flow(option)}"
+class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
+    """Quotes all text but plain words: of other text, PyYAML leaves some bare that OmegaConf reads as numbers."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
-def _block(mapping: Any, indent: str = "") -> list[str]:
-    """A mapping as lines of YAML."""
-    lines = []
-    for key, value in mapping.items():
-        if isinstance(value, dict) and value:
-            lines += [f"{indent}{_flow(key)}:", *_block(value, indent + "  ")]
-        else:
-            lines.append(f"{indent}{_flow(key)}: {_flow(value)}")
-    return lines
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if _WORD.fullmatch(text) else '"')
 
 
-def _flow(value: Any) -> str:
-    """A value as YAML on one line, which OmegaConf reads as the same value of the same type.
-
-    What YAML libraries write differs from what OmegaConf reads: `1.0_e5` is text to the one and a number to the other.
-    """
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_flow(key)}: {_flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_flow, value)) + "]"
-    if isinstance(value, str):
-        return value if PLAIN.fullmatch(value) and value.lower() not in WORDS else _quoted(value)
-    if isinstance(value, float):
-        return _float(value)
-    return json.dumps(value)
-
-
-def _float(value: float) -> str:
-    if not math.isfinite(value):
-        return ".nan" if math.isnan(value) else f"{'-' if value < 0 else ''}.inf"
-    text = repr(value)
-    # Without a point, YAML 1.1 takes it for text.
-    return text if "." in text else text.replace("e", ".0e")
-
-
-def _quoted(text: str) -> str:
-    # JSON's escapes are YAML's too, but YAML knows no pairs of surrogates and takes some characters for line breaks.
-    quoted = json.dumps(text, ensure_ascii=False)
-    return "".join(character if character.isprintable() else f"\\U{ord(character):08x}" for character in quoted)
+_Dumper.add_representer(str, _text)

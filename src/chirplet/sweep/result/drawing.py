@@ -12,33 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from chirplet.report.figure_style import figure_style
 from chirplet.system.atomic_io import atomic_file
 
 DPI = 150
-INK, MUTED, GRID = "#222222", "#8a8a8a", "#e4e4e4"
-SERIES = ("#3b6fb6", "#3a8f5c", "#8a5fb0", "#8c6d46")
-TOP, FAILED = "#d9730d", "#b5323a"
+FAILED = "#b5323a"
 # The ends of viridis that are seen on white, light first: later trials and better ones are darker.
 SHADES = LinearSegmentedColormap.from_list("shades", colormaps["viridis"](np.linspace(0.88, 0.05, 64)).tolist())
 
-STYLE: dict[Any, Any] = {
-    "text.color": INK,
-    "text.parse_math": False,  # a label with two dollar signs is no formula
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.formatter.useoffset": False,
-    "axes.grid": True,
-    "grid.color": GRID,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "legend.frameon": False,
-}
-
+STYLE = figure_style() | {"axes.formatter.useoffset": False, "axes.grid": True}
 SLANT: dict[str, Any] = {"rotation": 25, "ha": "right", "rotation_mode": "anchor"}
 
 

@@ -21,23 +21,10 @@ from optuna import Study
 from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
+from chirplet.report.figure_style import HIGHLIGHT, INK, MUTED, SERIES
 from chirplet.sweep.plan.plan import Plan
 from chirplet.sweep.result.best import front, ranking
-from chirplet.sweep.result.drawing import (
-    FAILED,
-    INK,
-    MUTED,
-    SERIES,
-    SHADES,
-    SLANT,
-    STYLE,
-    TOP,
-    dots,
-    legend,
-    rings,
-    save,
-    wrapped,
-)
+from chirplet.sweep.result.drawing import FAILED, SHADES, SLANT, STYLE, dots, legend, rings, save, wrapped
 from chirplet.sweep.result.results import STATES, labels, parameters
 from chirplet.sweep.result.scale import Scale, linear_scale, parameter_scale
 from chirplet.sweep.result.standing import feasible
@@ -123,16 +110,19 @@ def _history(found: Found, place: int) -> Figure:
     good, bad = ([(trial.number, trial.values[place]) for trial in trials] for trials in (found.good, found.bad))
     dots(axes, good, SERIES[0], "complete")
     rings(axes, bad, MUTED, "infeasible")
+    look: dict[str, Any]
     if good:
         better = np.maximum if found.plan.directions[place] == "maximize" else np.minimum
         best = better.accumulate([value for _, value in good])
         numbers = [*(number for number, _ in good), found.ended[-1].number]
-        axes.step(numbers, [*best, best[-1]], where="post", color=TOP, linewidth=1.6, label="best so far", zorder=1)
+        axes.step(
+            numbers, [*best, best[-1]], where="post", color=HIGHLIGHT, linewidth=1.6, label="best so far", zorder=1
+        )
     # These have no value of the objective: their height says nothing.
     for state, marker, colour in ((TrialState.PRUNED, "v", MUTED), (TrialState.FAIL, "x", FAILED)):
         numbers = [trial.number for trial in found.ended if trial.state == state]
         if numbers:
-            look: dict[str, Any] = {"s": 26, "marker": marker, "color": colour, "label": STATES[state]}
+            look = {"s": 26, "marker": marker, "color": colour, "label": STATES[state]}
             axes.scatter(numbers, [0.03] * len(numbers), transform=axes.get_xaxis_transform(), **look)
     axes.margins(y=0.15)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -157,7 +147,7 @@ def _slices(found: Found, place: int) -> Figure:
         good, bad = ([trial for trial in trials if key in trial.params] for trials in (found.good, found.bad))
         dots(axes, points(good), SHADES(age([trial.number for trial in good])))
         rings(axes, points(bad), MUTED, "infeasible")
-        rings(axes, points([trial for trial in good if trial.number in found.top]), TOP, found.top_name, size=110)
+        rings(axes, points([trial for trial in good if trial.number in found.top]), HIGHLIGHT, found.top_name, size=110)
         room = 0.05 * (scale.high - scale.low)
         axes.set_xlim(scale.low - room, scale.high + room)
         slanted = sum(map(len, scale.ticks.values())) > 24
@@ -187,7 +177,7 @@ def _parallel(found: Found) -> Figure:
     looks: list[dict[str, Any]] = [{"color": SHADES(shade), "linewidth": 1.3, "label": "complete"} for shade in shades]
     for trial, look in zip(trials, looks, strict=True):
         if trial.number in found.top:
-            look |= {"color": TOP, "linewidth": 2.2, "label": found.top_name}
+            look |= {"color": HIGHLIGHT, "linewidth": 2.2, "label": found.top_name}
     dashed = {"color": MUTED, "linewidth": 1.0, "linestyle": (0, (3, 2)), "label": "infeasible"}
     for trial, look in zip([*found.bad, *trials], [dashed] * len(found.bad) + looks, strict=True):
         # A parameter that the trial does not have leaves a gap.
@@ -269,12 +259,12 @@ def _front(found: Found) -> Figure:
         top = sorted(found.top & points.keys(), key=lambda number: points[number])
         rings(axes, [points[trial.number] for trial in found.bad], MUTED, "infeasible")
         dots(axes, [points[number] for number in others], SERIES[0], "complete")
-        dots(axes, [points[number] for number in top], TOP, found.top_name)
+        dots(axes, [points[number] for number in top], HIGHLIGHT, found.top_name)
         if len(pairs) == 1 and top:
             # Who wants an x between two of them has to take the one that is better in x.
             where: Any = "pre" if found.plan.directions[x] == "maximize" else "post"
             best_x, best_y = zip(*(points[number] for number in top), strict=True)
-            axes.step(best_x, best_y, where=where, color=TOP, linewidth=1.2)
+            axes.step(best_x, best_y, where=where, color=HIGHLIGHT, linewidth=1.2)
             for number in top:
                 axes.annotate(str(number), points[number], (5, 5), textcoords="offset points", fontsize=8)
         axes.set_xlabel(found.label(x))

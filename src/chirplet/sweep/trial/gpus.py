@@ -9,7 +9,7 @@ from pathlib import Path
 
 from chirplet.sweep.plan.plan import Plan
 from chirplet.sweep.plan.space import plain_key
-from chirplet.system.child_process import environment
+from chirplet.system.child_process import environment, exit_reason
 from chirplet.system.error import ConfigError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -46,8 +46,9 @@ def gpu_count() -> int:
         return 0
     done = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, env=environment())
     if done.returncode != 0:
-        reason = next(reversed(done.stderr.strip().splitlines()), f"exit code {done.returncode}")
-        raise ConfigError(f"hydra.sweeper.n_jobs: torch could not count the GPUs ({reason}); trainer=cpu takes none")
+        raise ConfigError(
+            f"hydra.sweeper.n_jobs: torch could not count the GPUs ({exit_reason(done)}); trainer=cpu takes none"
+        )
     return int(done.stdout)
 
 

@@ -4,8 +4,8 @@ import pytest
 from transformers import PreTrainedModel
 
 from checkpoints import settings_of
-from chirplet.model.family.freezing import Layers, Method, count_trainable, freeze
 from chirplet.model.loading.load import load_model
+from chirplet.model.structure.freezing import Layers, Method, count_trainable, freeze
 from chirplet.system.error import ModelError
 
 # tiny_bert: 400 tokens, 64 positions, 2 types, 32 wide, 64 in the feed-forward part, 3 labels

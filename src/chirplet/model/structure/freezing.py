@@ -4,7 +4,7 @@ from typing import Literal
 
 from transformers import PreTrainedModel
 
-from chirplet.model.family.base import depth_from_top, encoder_layers
+from chirplet.model.family import family_of
 from chirplet.system.error import ModelError
 
 Method = Literal["full", "last_layers", "head"]
@@ -19,12 +19,13 @@ def freeze(model: PreTrainedModel, method: Method, layers: Layers | None, embedd
     Raises:
         ModelError: `layers` is missing, negative or more than the model has.
     """
-    lowest = len(encoder_layers(model)) + 1
+    family = family_of(model)
+    lowest = len(family.layers(model)) + 1
     reach = {"full": lowest, "head": 0}.get(method)
     if reach is None:
         reach = _checked(layers, available=lowest - 1)
     for name, parameter in model.named_parameters():
-        depth = depth_from_top(model, name)
+        depth = family.depth_from_top(model, name)
         parameter.requires_grad = depth <= reach or (method == "last_layers" and embeddings and depth == lowest)
 
 

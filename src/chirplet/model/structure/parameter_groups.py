@@ -4,7 +4,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from chirplet.model.family.base import depth_from_top
+from chirplet.model.family import family_of
 
 
 def parameter_groups(
@@ -23,11 +23,12 @@ def parameter_groups(
     decay.
     """
     head_rate = learning_rate if head_learning_rate is None else head_learning_rate
+    family = family_of(model)
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        depth = depth_from_top(model, name)
+        depth = family.depth_from_top(model, name)
         rate = head_rate if depth == 0 else learning_rate * layer_decay**depth
         decay = weight_decay if parameter.ndim > 1 else 0.0  # vectors are biases and LayerNorm's weights
         group = groups.setdefault((rate, decay), {"params": [], "lr": rate, "weight_decay": decay})

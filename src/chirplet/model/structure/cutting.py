@@ -1,6 +1,6 @@
 """A smaller encoder cut from a larger one: some of its layers, narrower feed-forward parts, all else as it was."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,8 @@ from chirplet.system.error import ConfigError
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
+
+    from chirplet.model.family.base import Matrices
 
 
 class Cut(Settings):
@@ -70,18 +72,19 @@ def cut_down(model: "PreTrainedModel", cut: Cut, seed: int) -> "PreTrainedModel"
     """
     import torch
 
-    from chirplet.model.family.base import encoder_layers
-    from chirplet.model.family.narrowing import narrowed
+    from chirplet.model.family import family_of
+    from chirplet.model.structure.narrowing import narrowed
 
-    width: int = model.config.intermediate_size
+    family = family_of(model)
+    layers, sizes = family.layers(model), family.sizes(model.config)
+    width = sizes.intermediate_size
     if cut.intermediate_size is not None and cut.intermediate_size > width:
         raise ConfigError(
             f"stage.cut.intermediate_size: got {cut.intermediate_size}, should be at most {width}, the teacher's"
         )
-    kept = cut.kept(len(encoder_layers(model)))
-    heads: int = model.config.num_attention_heads
-    units = [_strongest(encoder_layers(model)[layer], cut.intermediate_size or width) for layer in kept]
-    student = narrowed(model, kept, [torch.arange(heads)] * len(kept), units)
+    kept = cut.kept(len(layers))
+    units = [_strongest(family.matrices(layers[layer]), cut.intermediate_size or width) for layer in kept]
+    student = narrowed(model, kept, [torch.arange(sizes.heads)] * len(kept), units)
     if not cut.pretrained:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -89,8 +92,8 @@ def cut_down(model: "PreTrainedModel", cut: Cut, seed: int) -> "PreTrainedModel"
     return student
 
 
-def _strongest(layer: Any, width: int) -> "Tensor":
+def _strongest(matrices: "Matrices", width: int) -> "Tensor":
     """The `width` units of a layer's feed-forward part that stay, in their order."""
-    up, down = layer.intermediate.dense.weight.detach(), layer.output.dense.weight.detach()
+    up, down = matrices.intermediate.weight.detach(), matrices.output.weight.detach()
     units: Tensor = (up.norm(dim=1) * down.norm(dim=0)).topk(width).indices.sort().values
     return units

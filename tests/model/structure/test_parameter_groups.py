@@ -6,9 +6,9 @@ import torch
 from transformers import PreTrainedModel
 
 from checkpoints import settings_of
-from chirplet.model.family.freezing import freeze
-from chirplet.model.family.parameter_groups import parameter_groups
 from chirplet.model.loading.load import load_model
+from chirplet.model.structure.freezing import freeze
+from chirplet.model.structure.parameter_groups import parameter_groups
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
 
 from chirplet.config.schema import validate
-from chirplet.model.family.cutting import Cut, cut_down
+from chirplet.model.structure.cutting import Cut, cut_down
 from chirplet.system.error import ConfigError
 
 

@@ -1,0 +1,1 @@
+"""An encoder's parts frozen, grouped for the optimizer, left out."""
