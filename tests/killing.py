@@ -107,7 +107,7 @@ def _run(overrides: list[str], folder: Path, moment: Moment) -> None:
     from hydra import compose, initialize_config_dir
 
     from chirplet.cli.experiment import execute
-    from chirplet.stage.run.identity import interruptible
+    from chirplet.cli.interruption import interruptible
     from chirplet.system.error import UserError
 
     os.chdir(ROOT)

@@ -19,10 +19,9 @@ from chirplet.cli.binding import parse
 from chirplet.cli.experiment import execute, for_record, run_of
 from chirplet.cli.reproduce.choices import choices
 from chirplet.cli.reproduce.inputs import check_given, pinned
-from chirplet.cli.reproduce.reproduce import _print_changes
+from chirplet.cli.reproduce.reproduce import _print_changes, check_inputs
 from chirplet.cli.reproduce.settings import restored
 from chirplet.cli.reproduce.verdict import print_verdict
-from chirplet.cli.same_inputs import check_same
 from chirplet.report import comparison_page, pruning
 from chirplet.report.candidates import open_candidates
 from chirplet.report.comparison import advise, compare
@@ -132,7 +131,7 @@ def openers(base, tmp_path_factory) -> dict[str, Callable[[Path], object]]:
         experiment = parse(pinned(again, recorded, own))
         _print_changes(for_record(again), recorded.config)
         print_verdict(recorded, sound.record, "name")
-        check_same(experiment, recorded, own)
+        check_inputs(experiment, recorded, own)
 
     def started_from(folder: Path) -> None:
         lineage_of(run, own_start(settings_of(Artifact.open(folder)), corpus, run, True).loaded)

@@ -225,7 +225,7 @@ def fp32(minilm):
 
 QUANTIZERS = {
     "onnx_int8": OnnxInt8(reduce_range="auto"),
-    "openvino_int8": OpenVinoInt8(examples=20, smooth_quant_alpha=0.95),
+    "openvino_int8": OpenVinoInt8(calibration_texts=20, smooth_quant_alpha=0.95),
     "openvino_int8_weights": OpenVinoInt8Weights(group_size="auto"),
 }
 

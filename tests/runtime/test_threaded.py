@@ -19,7 +19,7 @@ def batch(examples, tokens=17, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("texts", "threads", "sizes"),
+    ("examples", "threads", "sizes"),
     [
         (1, 2, [1]),
         (15, 2, [15]),

@@ -241,7 +241,7 @@ def test_tweets_without_labels_are_learnt_from_the_teacher(distill, tmp_path):
     examples = artifact.record.training["texts"]
     labeled = artifact.record.data.sizes["train"]
     assert examples["labeled"] == labeled
-    assert (examples["unlabeled_files"], examples["unlabeled_left_out"], examples["augmented"]) == (
+    assert (examples["unlabeled"], examples["unlabeled_left_out"], examples["augmented"]) == (
         40,
         50,
         labeled + 40,
@@ -492,7 +492,9 @@ def test_a_student_that_knows_held_out_tweets_is_refused(distill, compose_config
 
 
 def test_a_student_is_cut_from_its_teacher_or_one_of_its_own(distill, school):
-    with pytest.raises(ConfigError, match=r"^stage\.cut: got layers='lower' depth=1 .*, but model@student is no cut"):
+    with pytest.raises(
+        ConfigError, match=r"^stage\.cut: got layers='lower' num_layers=1 .*, but model@student is no cut"
+    ):
         distill(*own_student(school), "stage.cut.num_layers=1")
 
 

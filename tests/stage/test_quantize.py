@@ -200,7 +200,7 @@ def test_the_cost_is_added_to_record_and_card(quantize):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-@pytest.mark.parametrize("judged", [("stage.tolerance=0.1",), PLAIN])
+@pytest.mark.parametrize("evaluated", [("stage.tolerance=0.1",), PLAIN])
 def test_a_gpu_that_is_asked_for_is_not_replaced_by_the_cpu(evaluated, quantize):
     with pytest.raises(ConfigError, match=r"^trainer\.accelerator: got 'gpu', but torch sees no GPU here"):
         quantize("quantizer=fp16", "trainer=gpu", *evaluated)

@@ -12,8 +12,8 @@ from chirplet.system.run_lock import lock_output
 HOLD = """
 import sys
 from pathlib import Path
-from chirplet.system.run_lock import hold_output
-with hold_output(Path(sys.argv[1])):
+from chirplet.system.run_lock import lock_output
+with lock_output(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """

@@ -9,6 +9,7 @@ from pydantic import Field
 from chirplet.artifact.hub import Repository
 from chirplet.callback.base import CallbackSettings
 from chirplet.config.redaction import FROM_ENVIRONMENT
+from chirplet.config.roles import Role, RunKeys, keys_with
 from chirplet.config.schema import Foreign, Monitor, Settings, bind, validate
 from chirplet.data.base import Source
 from chirplet.distiller.base import Distiller
@@ -29,7 +30,7 @@ class Objective(Settings):
     objective: Monitor
 
 
-class Experiment(Objective):
+class Experiment(RunKeys, Objective):
     """Everything in `conf/config.yaml`, bound: each group as the object it describes."""
 
     model: Pretrained
@@ -61,10 +62,6 @@ class Experiment(Objective):
     push_private: bool
 
 
-REPEATED = ("distiller", "pruner", "quantizer", "student")
-"""Keys that a stage's file takes in as they are."""
-
-
 def parse(cfg: DictConfig) -> Experiment:
     """Check a whole composed configuration and bind it, without importing torch.
 
@@ -78,7 +75,7 @@ def parse(cfg: DictConfig) -> Experiment:
     assert isinstance(plain, dict)
     # First alone: others repeat these, and would report them again under their own names.
     validate(Objective, {"objective": plain.get("objective")})
-    for group in REPEATED:
+    for group in keys_with(Role.REPEATED_BELOW):
         bind(plain.get(group), group)
     _check_steps(cfg)
     bound = bind(plain)

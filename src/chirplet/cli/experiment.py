@@ -3,10 +3,10 @@
 import copy
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
@@ -14,22 +14,19 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from chirplet.artifact.artifact import Artifact, content_id
 from chirplet.artifact.hub import push_existing
 from chirplet.cli.binding import Experiment, parse
 from chirplet.cli.overrides import inherited
 from chirplet.cli.push_result import run_and_push
-from chirplet.cli.same_inputs import reads_same_inputs
-from chirplet.config.redaction import UNRECORDED, public, recorded, shown
+from chirplet.config.redaction import public, recorded, shown
+from chirplet.config.roles import Role, keys_with
 from chirplet.config.schema import as_list
-from chirplet.stage.run.context import Composed, Run
-from chirplet.stage.run.identity import finished
+from chirplet.stage.run.context import AUTO, Composed, Run
+from chirplet.stage.run.identity import Inputs, differences, identity_in, identity_of
 from chirplet.system.console import console, quiet_libraries, shown_path
-from chirplet.system.error import ConfigError
+from chirplet.system.error import ConfigError, UserError
 from chirplet.system.run_lock import lock_output
-
-if TYPE_CHECKING:
-    from chirplet.artifact.artifact import Artifact
-
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +50,7 @@ def carry_out(experiment: Experiment, cfg: DictConfig, output_dir: Path, overrid
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     own = run_of(experiment, output_dir, for_record(cfg), overrides, _with_environment(cfg))
     with lock_output(output_dir):
-        done = _done_before(experiment, own)
+        done = _done_before(own, experiment.resume)
         if done is None:
             if experiment.push is None:
                 return experiment.stage.run(own)
@@ -64,12 +61,17 @@ def carry_out(experiment: Experiment, cfg: DictConfig, output_dir: Path, overrid
     return done.metric(own.objective)
 
 
-def _done_before(experiment: Experiment, own: Run) -> "Artifact | None":
-    """The artifact that the same run has made in its folder before, from what it would read now."""
-    done = finished(own, experiment.resume)
-    if done is None:
+def _done_before(run: Run, resume: str | None) -> Artifact | None:
+    """The artifact that the same run made in its folder before, if it is complete and is to be kept."""
+    folder = run.artifact_folder
+    if resume != AUTO or not folder.is_dir():
         return None
-    return done if reads_same_inputs(experiment, done.record) else None
+    try:
+        done = Artifact.open(folder)
+        same = not [*differences(identity_of(run.inputs), identity_in(done.record))]
+    except UserError:
+        return None
+    return done if same and done.record.id == content_id(folder) else None
 
 
 def run_of(
@@ -83,8 +85,6 @@ def run_of(
 
     `values` are those of `config` with what comes from the environment; None where nothing does.
     """
-    teachers = experiment.teacher if isinstance(experiment.teacher, list) else [experiment.teacher]
-    parents = [experiment.artifact, *teachers]
     return Run(
         model=experiment.model,
         data=experiment.data,
@@ -99,11 +99,27 @@ def run_of(
         output_dir=output_dir,
         cache_dir=Path(experiment.cache_dir).expanduser(),
         config=config,
-        values=config if values is None else values,
-        parents=[Path(folder).expanduser() for folder in parents if isinstance(folder, str)],
+        inputs=inputs_of(experiment, config if values is None else values),
         overrides=shown(overrides),
         compose=partial(_composed, tuple(overrides)),
         compose_comparison=partial(comparison_of, tuple(overrides)),
+    )
+
+
+def inputs_of(experiment: Experiment, values: Mapping[str, Any]) -> Inputs:
+    """What the stage reads; `values` is the configuration with what comes from the environment."""
+    stage = experiment.stage
+    given = {key: as_list(getattr(experiment, key)) for key in keys_with(Role.PARENT) if stage.takes(key)}
+    parents = {key: [Path(one).expanduser() for one in some if isinstance(one, str)] for key, some in given.items()}
+    models = {key: getattr(experiment, key) for key in ("model", "student") if stage.takes(key)}
+    files = experiment.unlabeled_files if stage.takes("unlabeled_files") else None
+    return Inputs(
+        values=values,
+        data=experiment.data,
+        cache_dir=Path(experiment.cache_dir).expanduser(),
+        parents={key: folders for key, folders in parents.items() if folders},
+        models={key: model for key, model in models.items() if model is not None},
+        unlabeled_files=[Path(file).expanduser() for file in as_list(files)],
     )
 
 
@@ -120,11 +136,8 @@ def _composed(own: Sequence[str], added: Sequence[str], start: Sequence[str]) ->
     for override in OverridesParser.create().parse_overrides(list(start)):
         OmegaConf.update(cfg, override.key_or_group, override.value())
     experiment = parse(cfg)
-    models = [model for model in (experiment.model, experiment.student) if model is not None and model.is_folder]
-    files = [Path(file).expanduser() for file in as_list(experiment.unlabeled_files)]
-    inputs = [*(model.folder for model in models), *files]
     carry_out = partial(execute, cfg, overrides=[*overrides, *start])
-    return Composed(for_record(cfg), _with_environment(cfg), experiment.data, inputs, carry_out)
+    return Composed(inputs_of(experiment, _with_environment(cfg)), carry_out)
 
 
 def comparison_of(own: Sequence[str], folders: Sequence[Path], added: Sequence[str]) -> Composed:
@@ -137,7 +150,7 @@ def comparison_of(own: Sequence[str], folders: Sequence[Path], added: Sequence[s
         cfg.stage = stage
         cfg.artifacts = [str(folder) for folder in folders]
     carry_out = partial(execute, cfg, overrides=comparing)
-    return Composed(for_record(cfg), _with_environment(cfg), parse(cfg).data, [], carry_out)
+    return Composed(inputs_of(parse(cfg), _with_environment(cfg)), carry_out)
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
@@ -161,7 +174,8 @@ def for_record(cfg: DictConfig) -> dict[str, Any]:
 
 
 def _with_environment(cfg: DictConfig) -> dict[str, Any]:
-    """As `for_record`, but with the values of what comes from the environment: to tell runs apart, never to be kept."""
+    """As `for_record`, but with the values of what comes from the environment: for its identity, never to be kept."""
     resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(resolved, dict)
-    return public({str(key): value for key, value in resolved.items() if key not in UNRECORDED})
+    unrecorded = keys_with(Role.LOCAL, Role.UNRECORDED)
+    return public({str(key): value for key, value in resolved.items() if key not in unrecorded})

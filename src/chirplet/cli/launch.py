@@ -9,9 +9,9 @@ from omegaconf import DictConfig
 
 from chirplet.cli.binding import parse
 from chirplet.cli.experiment import carry_out
+from chirplet.cli.interruption import interruptible
 from chirplet.cli.unused_overrides import ignored
 from chirplet.config.redaction import typed
-from chirplet.stage.run.identity import interruptible
 from chirplet.system.error import ConfigError
 
 logger = logging.getLogger(__name__)

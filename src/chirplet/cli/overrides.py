@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-OWN_KEYS = ("stage", "chain", "artifact", "artifacts", "teacher", "input", "output", "resume", "reproduce", "push")
-"""What a run says of itself alone, and no further run takes over."""
+from chirplet.config.roles import Role, keys_with
 
 
 def inherited(overrides: Sequence[str]) -> list[str]:
@@ -19,7 +18,7 @@ def inherited(overrides: Sequence[str]) -> list[str]:
         key = override.lstrip("+~").partition("=")[0]
         if key == "model@teacher" or key.startswith("teacher."):
             kept.append(override.replace(key, key.replace("model@teacher", "model").replace("teacher.", "model."), 1))
-        elif key.partition(".")[0] not in OWN_KEYS:
+        elif key.partition(".")[0] not in keys_with(Role.THIS_RUN):
             kept.append(override)
     return kept
 

@@ -8,13 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-LOCAL_KEYS = (
-    *("cache_dir", "artifact", "artifacts", "baseline", "teacher", "unlabeled_files", "input", "output", "resume"),
-    *("reproduce", "push", "push_private"),
-)
-"""Where things lie on one machine; no part of what makes a result."""
-UNRECORDED = (*LOCAL_KEYS, "chain")
-"""Keys that no record has; a chain's steps are in its stage."""
+from chirplet.config.roles import Role, keys_with
 
 
 def shown(overrides: Sequence[str]) -> list[str]:
@@ -23,9 +17,9 @@ def shown(overrides: Sequence[str]) -> list[str]:
     for override in overrides:
         key, equals, value = override.partition("=")
         name = key.lstrip("+~")
-        if SECRET.search(name.rpartition(".")[2]) or name in {"cache_dir", "resume", "output", "push", "push_private"}:
+        if SECRET.search(name.rpartition(".")[2]) or name in keys_with(Role.HIDDEN):
             continue
-        if name in LOCAL_KEYS and value not in {"null", "-"}:
+        if name in keys_with(Role.LOCAL) and value not in {"null", "-"}:
             told.append(f"{key}=DIR")
         elif _SECRET_INSIDE.search(value):
             told.append(f"{key}={HIDDEN}")
@@ -61,7 +55,8 @@ def recorded(resolved: dict[Any, Any], raw: dict[Any, Any]) -> dict[str, Any]:
     """
     OmegaConf.register_new_resolver(_MARKING, lambda name, *default: f"{_MARK}{name}{_MARK}", replace=True)
     marked = _resolved(OmegaConf.create(_marking(raw)))
-    return {str(key): _public(value, raw[key], marked[key]) for key, value in resolved.items() if key not in UNRECORDED}
+    unrecorded = keys_with(Role.LOCAL, Role.UNRECORDED)
+    return {str(key): _public(value, raw[key], marked[key]) for key, value in resolved.items() if key not in unrecorded}
 
 
 def public(plain: dict[str, Any]) -> dict[str, Any]:

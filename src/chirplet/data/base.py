@@ -1,6 +1,7 @@
 """What every data source is: settings that read raw rows, and the one way from raw rows to a `Corpus`."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from chirplet.config.schema import Count, Fraction, Index, Settings
+from chirplet.system.hashing import file_hash
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -186,3 +188,9 @@ def row_names(files: list[Path]) -> list[str]:
     """What row ids call these files: their names, numbered where one name stands for several; never their folders."""
     names = [file.name for file in files]
     return [name if names.count(name) == 1 else f"{place}/{name}" for place, name in enumerate(names, start=1)]
+
+
+def file_hashes(files: Sequence[str | Path]) -> dict[str, str]:
+    """The SHA-256 of each file, by the name that its rows have."""
+    paths = [Path(file).expanduser() for file in files]
+    return {name: file_hash(path) for name, path in zip(row_names(paths), paths, strict=True)}

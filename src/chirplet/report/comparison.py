@@ -9,14 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from chirplet.artifact.artifact import Record
+from chirplet.config.roles import Role, keys_with
 from chirplet.metric.significance import LEVEL, RESAMPLES, mcnemar_p, paired_bootstrap
 from chirplet.report.candidates import Candidate
 from chirplet.report.machine import machine
 from chirplet.system.error import ArtifactError, near
 from chirplet.system.hashing import json_hash
-
-PLACES = ("artifact", "teacher", "unlabeled_files", "resume")
-"""Keys of a stage that say where things lay; what was made of what is in the lineage."""
 
 TEACHER_ID = 12
 """Characters of a teacher's id that a student's record keeps."""
@@ -170,7 +168,7 @@ def _kin(record: Record, by_id: Mapping[str, Candidate]) -> str:
     origins = [_kin(by_id[source].record, by_id) if source in by_id else source for source in _sources(record)]
     config = {name: value for name, value in record.config.items() if name != "seed"}
     if isinstance(config.get("stage"), dict):
-        config["stage"] = {name: value for name, value in config["stage"].items() if name not in PLACES}
+        config["stage"] = {name: value for name, value in config["stage"].items() if name not in keys_with(Role.LOCAL)}
     base = record.lineage[0]
     examples = record.training.get("texts")  # of a student, files without labels among them
     told = [record.stage, record.method, record.settings, config, examples, base.name, base.weights_sha256, origins]

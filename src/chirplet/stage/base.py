@@ -1,16 +1,11 @@
 """What a stage is."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+from chirplet.config.roles import Role, keys_with
 from chirplet.config.schema import Settings
 from chirplet.stage.run.context import Run
-
-SOURCES = (
-    *("model", "artifact", "artifacts", "baseline", "teacher", "student", "unlabeled_files", "input", "output"),
-    *("distiller", "pruner", "quantizer", "task"),
-)
-"""Keys of the whole configuration that some stages take and others do not."""
 
 
 class Stage(Settings, ABC):
@@ -19,11 +14,19 @@ class Stage(Settings, ABC):
     makes_artifact: ClassVar[bool] = False
     """Whether a run of it writes one artifact."""
     also_takes: ClassVar[tuple[str, ...]] = ()
-    """Of `SOURCES`, those that are no settings of its own."""
+    """Keys that only some stages use (`Role.BY_STAGE`), without a field here, that this stage uses."""
 
     def ignores(self) -> set[str]:
-        """Keys of the whole configuration that change nothing here: of `SOURCES`, and what else is easily mistaken."""
-        return set(SOURCES) - set(type(self).model_fields) - set(self.also_takes)
+        """Keys of the whole configuration that change nothing here."""
+        return {key for key in keys_with(Role.BY_STAGE) if not self.takes(key)}
+
+    def takes(self, key: str) -> bool:
+        """Whether a key of the whole configuration that only some stages use is used here."""
+        return key in type(self).model_fields or key in self.also_takes
+
+    def recorded_settings(self, *without: str) -> dict[str, Any]:
+        """The stage's settings for the record: none that is local, nor those named."""
+        return self.model_dump(exclude={*keys_with(Role.LOCAL), *without})
 
     @abstractmethod
     def run(self, run: Run) -> float | None:

@@ -139,6 +139,7 @@ class Walk:
 
     def walk(self) -> float | None:
         """Every step in its turn, and the comparison."""
+        from chirplet.stage.run.identity import identity_of
         from chirplet.stage.run.step_cache import Memory
         from chirplet.sweep.trial.trial import unreported
 
@@ -150,7 +151,7 @@ class Walk:
             out.rule(f"{name}: {step.stage}{told} ({number} of {len(self.steps)})", align="left")
             given, folder = [done[parent] for parent in parents], self.run.output_dir / name
             composed = _compose(self.run, name, step, _starting(step, given))
-            memory = Memory(self.run.cache_dir, composed, given)
+            memory = Memory(self.run.cache_dir, identity_of(composed.inputs))
             source = memory.source()
             if source is not None:
                 out.print(f"as before, from {shown_path(source)}")

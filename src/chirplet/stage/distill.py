@@ -16,10 +16,6 @@ if TYPE_CHECKING:
     from chirplet.stage.distillation.data import DistillationData
     from chirplet.stage.distillation.student import Start
 
-LOCAL_KEYS = {"resume", "teacher", "unlabeled_files", "student"}
-"""Fields that are recorded otherwise: as the teachers, the texts and the lineage of the artifact, or by the
-configuration."""
-
 
 class Distill(DistillSettings):
     """Distillation; `DistillSettings` has its keys."""
@@ -84,7 +80,7 @@ class Distill(DistillSettings):
             told = train_baseline(self, untrained, start, distillation_data, run, training["steps"], resumed)
             account = baseline_results(run, untrained, told, start.data, splits, self.eval_batch_size)
             last = checkpoint_folder(baseline_run(run, resume, training["steps"]), baseline_resume) / LAST
-        settings = self.model_dump(exclude=LOCAL_KEYS if self.student is None else {*LOCAL_KEYS, "cut"})
+        settings = self.recorded_settings("student", *(["cut"] if self.student is not None else []))
         outcome = Outcome("distill", self.method, settings, start.lineage, training)
         save = save_trained(run, start.loaded.model, start.data)
         with resumable_from(last):

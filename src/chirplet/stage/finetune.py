@@ -90,7 +90,7 @@ class Finetune(TrainingStage):
         with open_loggers(run, "finetune", lineage) as loggers:
             training = fit(run, classifier, train_loader, val_loader, loggers, self.resume)
             training |= {"final": self.final or starts_from_val(run.model), "texts": len(train)}
-            outcome = Outcome("finetune", self.method, self.model_dump(exclude={"resume"}), lineage, training)
+            outcome = Outcome("finetune", self.method, self.recorded_settings(), lineage, training)
             evaluated = self.evaluated(validated=not self.final)
             with resumable_from(checkpoint_folder(run, self.resume) / LAST):
                 save = save_trained(run, loaded.model, data)

@@ -85,7 +85,7 @@ class Prune(TrainingStage):
                 training = self._recover(pruned, calibration, data, parent, run, loggers)
             reached = {"sparsity": module_sparsity(pruned.model), "reached": self.pruner.reached(pruned.model)}
             training["pruning"] = pruned.facts | seen | reached
-            settings = self.model_dump(exclude={"resume", "artifact"})
+            settings = self.recorded_settings()
             artifact = write_outcome(
                 run,
                 Outcome("prune", self.method, settings, parent.lineage, training | parent.inherited),

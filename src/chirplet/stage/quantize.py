@@ -93,7 +93,7 @@ class Quantize(MeasuringStage):
             variants = Variants(run, parent, quantization, workspace)
             training |= {"arithmetic": quantization.facts} | self._excluded(run, before, parent, variants)
 
-            settings = self.model_dump(exclude={"artifact", "resume"})
+            settings = self.recorded_settings()
             training |= parent.inherited
             outcome = Outcome("quantize", self.quantizer.option, settings, parent.lineage, training)
             artifact = write_outcome(

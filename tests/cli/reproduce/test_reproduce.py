@@ -29,7 +29,7 @@ class Place:
     folder: Path
     encoder: Path
     tuned: Path
-    files: Path
+    unlabeled_files: Path
 
     @property
     def files(self) -> list[str]:
@@ -58,9 +58,9 @@ class Place:
 def place(tmp_path_factory) -> Place:
     folder = tmp_path_factory.mktemp("reproduce")
     encoder = tiny_bert(folder / "encoder")
-    files = folder / "more.csv"
-    files.write_text("text\n" + "".join(f"what a day number {number}\n" for number in range(40)), encoding="utf-8")
-    place = Place(folder, encoder, folder / "tuned" / "artifact", files)
+    unlabeled = folder / "more.csv"
+    unlabeled.write_text("text\n" + "".join(f"what a day number {number}\n" for number in range(40)), encoding="utf-8")
+    place = Place(folder, encoder, folder / "tuned" / "artifact", unlabeled)
     place.run(
         "tuned",
         "stage=finetune",

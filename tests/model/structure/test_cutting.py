@@ -11,7 +11,9 @@ from chirplet.system.error import ConfigError
 
 def cut(**changes) -> Cut:
     return validate(
-        Cut, {"layers": "lower", "depth": None, "intermediate_size": None, "pretrained": True} | changes, "stage.cut"
+        Cut,
+        {"layers": "lower", "num_layers": None, "intermediate_size": None, "pretrained": True} | changes,
+        "stage.cut",
     )
 
 
@@ -26,11 +28,11 @@ def whole() -> BertForSequenceClassification:
     ("changes", "kept"),
     [
         ({}, [0, 1, 2]),
-        ({"depth": 2}, [0, 1]),
-        ({"layers": "even", "depth": 3}, [0, 2, 5]),
-        ({"layers": "even", "depth": 2}, [0, 5]),
-        ({"layers": "even", "depth": 1}, [0]),
-        ({"layers": "even", "depth": 6}, [0, 1, 2, 3, 4, 5]),
+        ({"num_layers": 2}, [0, 1]),
+        ({"layers": "even", "num_layers": 3}, [0, 2, 5]),
+        ({"layers": "even", "num_layers": 2}, [0, 5]),
+        ({"layers": "even", "num_layers": 1}, [0]),
+        ({"layers": "even", "num_layers": 6}, [0, 1, 2, 3, 4, 5]),
         ({"layers": [1, 4]}, [1, 4]),
     ],
 )
@@ -52,13 +54,13 @@ def test_the_units_that_do_nothing_go_first(whole):
     with torch.no_grad():
         for layer in whole.bert.encoder.layer:
             layer.output.dense.weight[:, 3:11] = 0
-    student = cut_down(whole, cut(depth=6, intermediate_size=16), seed=0)
+    student = cut_down(whole, cut(num_layers=6, intermediate_size=16), seed=0)
     ids = torch.randint(1, 30, (2, 7))
     torch.testing.assert_close(student(ids).logits, whole(ids).logits)
 
 
 def test_a_cut_model_opens_again_as_it_was_saved(whole, tmp_path):
-    student = cut_down(whole, cut(depth=2, intermediate_size=8), seed=0)
+    student = cut_down(whole, cut(num_layers=2, intermediate_size=8), seed=0)
     student.save_pretrained(tmp_path)
     opened = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
     ids = torch.randint(1, 30, (2, 7))
@@ -78,11 +80,11 @@ def test_random_weights_have_the_shape_and_nothing_else_of_the_teacher(whole):
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"depth": 7}, "stage.cut.num_layers: got 7, should be at most 6"),
+        ({"num_layers": 7}, "stage.cut.num_layers: got 7, should be at most 6"),
         ({"layers": [0, 6]}, r"stage.cut.layers: got \[0, 6\], should be less than 6"),
         ({"intermediate_size": 25}, "stage.cut.intermediate_size: got 25, should be at most 24"),
         ({"layers": [2, 0]}, r"stage.cut.layers: got \[2, 0\], should be in ascending order"),
-        ({"layers": [0], "depth": 1}, "stage.cut.num_layers: got 1, should be null where layers are named"),
+        ({"layers": [0], "num_layers": 1}, "stage.cut.num_layers: got 1, should be null where layers are named"),
         ({"layers": "upper"}, "stage.cut.layers: got 'upper', should be 'lower' or 'even'"),
     ],
 )

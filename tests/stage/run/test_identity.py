@@ -15,8 +15,10 @@ from checkpoints import tiny_bert
 from chirplet.artifact.artifact import Artifact
 from chirplet.callback.base import INTERRUPTED, LAST
 from chirplet.cli.experiment import execute
+from chirplet.cli.interruption import interruptible
 from chirplet.module.classifier import Classifier
-from chirplet.stage.run.identity import interruptible, newest
+from chirplet.stage.fit.resume import newest
+from chirplet.stage.run.identity import Identity
 from chirplet.system.error import ArtifactError, ConfigError, Interrupted
 from runs import small_run
 
@@ -141,7 +143,7 @@ def test_an_interruption_after_the_training_names_what_is_kept(finetune, whole, 
 
     folder = tmp_path / "run"
     with monkeypatch.context() as patched:
-        patched.setattr(outcome, "judge", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        patched.setattr(outcome, "evaluate_splits", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         last = re.escape(f"{folder}/checkpoints/last.ckpt")
         told = rf"^interrupted; what was trained is in {last}, and the same command with here resumes from it$"
         with pytest.raises(Interrupted, match=told), interruptible(folder, "here"):
@@ -188,7 +190,7 @@ def left(whole, tmp_path) -> Path:
 @pytest.mark.parametrize("other", ["stage.learning_rate=2e-3", "model.max_length=30", "data.split_seed=5"])
 def test_checkpoints_of_another_run_are_refused_in_a_line(finetune, left, other):
     before = (left / "checkpoints" / "last.ckpt").read_bytes()
-    with pytest.raises(ConfigError, match=r"^resume: '\S+last\.ckpt' is of a run with another .*resume=null.*$"):
+    with pytest.raises(ConfigError, match=r"^resume: '\S+last\.ckpt' is of another run \(.*resume=null.*$"):
         finetune(left, other)
     assert (left / "checkpoints" / "last.ckpt").read_bytes() == before
 
@@ -236,7 +238,7 @@ def test_which_checkpoint_is_taken_does_not_depend_on_when_it_was_copied(left):
     last, other = (left / "checkpoints" / name for name in (LAST, INTERRUPTED))
     shutil.copy(last, other)
     os.utime(other, (time.time() + 60,) * 2)
-    identity = torch.load(last, weights_only=True)["callbacks"]["Belonging"]["run"]
+    identity = Identity(**torch.load(last, weights_only=True)["callbacks"]["Belonging"]["run"])
     assert newest(left / "checkpoints", identity) == last
 
 

@@ -127,12 +127,12 @@ class DurableEarlyStopping(EarlyStopping):
 class Belonging(pl.Callback):
     """Puts into every checkpoint the identity of the run, so that none is taken for another run's, and who trained."""
 
-    def __init__(self, identity: str, processes: int) -> None:
+    def __init__(self, identity: dict[str, Any], processes: int) -> None:
         self.identity = identity
         self.processes = processes
 
     def state_dict(self) -> dict[str, Any]:
-        """What `chirplet.stage.run.identity.newest` compares, and the number of processes that train together."""
+        """What `chirplet.stage.fit.resume.newest` compares, and the number of processes that train together."""
         return {IDENTITY: self.identity, PROCESSES: self.processes}
 
 

@@ -13,13 +13,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from chirplet.artifact.artifact import Artifact, Record
+from chirplet.config.roles import Role, keys_with
 from chirplet.stage.chain import StageName
 from chirplet.system.error import ConfigError
 
-ONE = ("data", "task", "pruner", "quantizer")
-"""Groups of which one option is taken."""
-SEVERAL = {"distiller": None, "callback": "none"}
-"""Groups of which several may be, and the option that is none of them."""
+NONE = {"callback": "none"}
+"""The options that stand for no option of a group."""
 
 
 def expanded(arguments: Sequence[str]) -> list[str]:
@@ -64,9 +63,11 @@ def choices(record: Record) -> list[str]:
             f"reproduce: the record has {stage!r} as stage._target_, should be of a stage that makes an artifact"
         )
     chosen = [f"stage={stage}"]
-    chosen += [f"{group}={_option(group, config[group])}" for group in ONE if group in config]
-    for group, none in SEVERAL.items():
-        parts = config.get(group)
+    for group in keys_with(Role.OPTION):
+        parts, none = config.get(group), NONE.get(group)
+        if isinstance(parts, dict) and "_target_" in parts:
+            chosen.append(f"{group}={_option(group, parts)}")
+            continue
         names = [_named(group, name, part) for name, part in parts.items() if part] if isinstance(parts, dict) else []
         known = [name for name in names if name is not None]
         if known or (none is not None and parts is not None):

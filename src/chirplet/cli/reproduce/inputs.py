@@ -3,18 +3,15 @@
 import importlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from chirplet.artifact.artifact import Record
-from chirplet.cli.same_inputs import teachers_of, unlabeled_hashes
 from chirplet.data.base import Source
+from chirplet.stage.run.identity import identity_in
 from chirplet.system.error import ConfigError
 from chirplet.system.hardware import set_torch_threads
-
-if TYPE_CHECKING:
-    pass
 
 
 def check_given(cfg: DictConfig, record: Record, own: Collection[str]) -> None:
@@ -90,8 +87,8 @@ def _parents(cfg: DictConfig, record: Record) -> Iterator[str]:
         told = record.training.get("teachers", {})
         if cfg.teacher is None:
             several = f"[{','.join(['DIR'] * len(told))}]" if len(told) > 1 else "DIR"
-            yield f"teacher: is missing; give teacher={several}: {teachers_of(told)}"
-        files = unlabeled_hashes(record)
+            yield f"teacher: is missing; give teacher={several}: {_teachers(told)}"
+        files = identity_in(record).unlabeled_files
         if files and cfg.unlabeled_files is None:
             yield f"unlabeled_files: is missing; give unlabeled_files=FILE: {', '.join(files)}"
     elif _trained(cfg) is None and cfg.artifact is None:
@@ -104,3 +101,8 @@ def _parents(cfg: DictConfig, record: Record) -> Iterator[str]:
 
 def _gives(own: Collection[str], key: str) -> bool:
     return any(key == one or key.startswith(f"{one}.") for one in own)
+
+
+def _teachers(told: dict[str, Any]) -> str:
+    """The teachers in a record, as a message names them."""
+    return ", ".join(f"{identity} (of stage={teacher.get('stage')})" for identity, teacher in told.items())

@@ -1,21 +1,22 @@
 """Carry a recorded run out again, and say whether it came to the same."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from chirplet.artifact.artifact import Artifact
-from chirplet.cli.binding import parse
-from chirplet.cli.experiment import execute, for_record
+from chirplet.artifact.artifact import Artifact, Record
+from chirplet.cli.binding import Experiment, parse
+from chirplet.cli.experiment import execute, for_record, inputs_of
 from chirplet.cli.reproduce.choices import choices, keys_of
 from chirplet.cli.reproduce.inputs import check_given, pinned
 from chirplet.cli.reproduce.settings import ABSENT, differences, restored
 from chirplet.cli.reproduce.verdict import print_verdict
-from chirplet.cli.same_inputs import check_same
+from chirplet.stage.run.identity import PARTS, identity_in, identity_of
+from chirplet.stage.run.identity import differences as differences_of
 from chirplet.system.console import console, shown_path
-from chirplet.system.error import ArtifactError, ConfigError
+from chirplet.system.error import ArtifactError, ConfigError, DataError
 
 
 def reproduce(cfg: DictConfig, output_dir: Path, overrides: Sequence[str]) -> float | None:
@@ -44,7 +45,7 @@ def reproduce(cfg: DictConfig, output_dir: Path, overrides: Sequence[str]) -> fl
     check_given(again, record, own)
     again = pinned(again, record, own)
     experiment = parse(again)
-    check_same(experiment, record, own)
+    check_inputs(experiment, record, own)
     _print_changes(for_record(again), record.config)
     objective = execute(again, output_dir, [f"reproduce={folder}", *given])
     made = Artifact.open(output_dir / "artifact")
@@ -59,3 +60,21 @@ def _print_changes(here: dict[str, Any], recorded: dict[str, Any]) -> None:
     for key, old, new in differences(here, recorded):
         before, now = ("absent" if value is ABSENT else repr(value) for value in (old, new))
         out.print(f"changed   {key}: {before} in the record, {now} here")
+
+
+def check_inputs(experiment: Experiment, record: Record, given: Collection[str]) -> None:
+    """See that a run reads the parents, models, files and data that the record names.
+
+    Data with settings among the `given` keys may differ.
+
+    Raises:
+        ArtifactError: a parent or a model is another one.
+        DataError: data or unlabeled files are other ones.
+    """
+    source = experiment.data
+    settings = {f"data.{name}" for name in type(source).model_fields} - {f"data.{name}" for name in source.paths}
+    other_data = "data" in given or bool(settings & set(given))
+    parts = [part for part in PARTS if part != "config" and not (part == "data" and other_data)]
+    this = identity_of(inputs_of(experiment, {}))
+    for part, line in differences_of(this, identity_in(record), parts):
+        raise (DataError if part in ("data", "unlabeled_files") else ArtifactError)(f"{line}, as in the record")

@@ -6,13 +6,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from chirplet.config.redaction import LOCAL_KEYS
+from chirplet.config.roles import Role, keys_with
 from chirplet.system.error import ConfigError, near
 
-NOT_REPEATED = ("logger",)
-"""Where metrics are told is the user's affair, and changes none of them."""
-
-_LOCAL = {f"${{{key}}}" for key in LOCAL_KEYS}
+_LOCAL = {f"${{{key}}}" for key in keys_with(Role.LOCAL)}
 
 ABSENT = object()
 
@@ -52,7 +49,7 @@ def differences(here: dict[str, Any], recorded: dict[str, Any]) -> Iterator[tupl
     Left out are loggers, and what differs only in the way to what is named.
     """
     for key, old, new in _differences(here, recorded, ""):
-        if key.partition(".")[0] not in NOT_REPEATED and not _same_file(old, new):
+        if key.partition(".")[0] not in keys_with(Role.NO_RESULT) and not _same_file(old, new):
             yield key, old, new
 
 
@@ -62,9 +59,9 @@ def _leaves(
     """Each value to set: its dotted key, the mapping it is in, its key there, and itself."""
     for key, value in recorded.items():
         place = f"{prefix}{key}"
-        if place in NOT_REPEATED or any(place == one or place.startswith(f"{one}.") for one in own):
+        if place in keys_with(Role.NO_RESULT) or any(place == one or place.startswith(f"{one}.") for one in own):
             continue
-        if key not in raw or place in LOCAL_KEYS:
+        if key not in raw or place in keys_with(Role.LOCAL):
             if value is not None:
                 faults.append(_unknown(place, value, raw))
         elif key == "_target_":

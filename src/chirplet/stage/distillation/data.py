@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chirplet.artifact.artifact import Artifact
-from chirplet.data.base import Corpus, Examples
+from chirplet.data.base import Corpus, Examples, file_hashes
 from chirplet.stage.distillation.teachers import EVERYONE, Folds, Teachers
 from chirplet.stage.distillation.unlabeled import (
-    file_hashes,
     read_unlabeled,
     without_held_out,
     without_known,

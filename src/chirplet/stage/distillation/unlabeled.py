@@ -14,7 +14,6 @@ from chirplet.data.preparation.deduplicate import text_key
 from chirplet.data.preparation.repair import repair
 from chirplet.data.table.reader import read_table
 from chirplet.system.error import DataError
-from chirplet.system.hashing import file_hash
 from chirplet.task.base import UNLABELLED
 
 
@@ -41,12 +40,6 @@ def read_unlabeled(files: Sequence[str], text_column: str, encoding: str, mend: 
         except DataError as error:
             raise error.renamed({"data.encoding": "stage.unlabeled_encoding"}).behind("unlabeled_files: ") from None
     return _unlabelled(rows, texts)
-
-
-def file_hashes(files: Sequence[str]) -> dict[str, str]:
-    """The SHA-256 of each file, by the name that its rows have."""
-    paths = [Path(file).expanduser() for file in files]
-    return {name: file_hash(path) for name, path in zip(row_names(paths), paths, strict=True)}
 
 
 def without_known(examples: Examples, corpus: Corpus) -> Examples:

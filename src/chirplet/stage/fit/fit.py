@@ -17,9 +17,10 @@ from chirplet.callback.checkpoint import CheckpointSettings
 from chirplet.callback.lightning.interruption import PROCESSES, Belonging, Interruption
 from chirplet.stage.fit.callbacks import training_callbacks, watches_validation
 from chirplet.stage.fit.ddp_processes import processes
+from chirplet.stage.fit.resume import newest
 from chirplet.stage.fit.trial_report import TrialReport
 from chirplet.stage.run.context import AUTO, Run
-from chirplet.stage.run.identity import identity_of, newest
+from chirplet.stage.run.identity import Identity, identity_of
 from chirplet.sweep.trial.trial import current
 from chirplet.system.console import console, shown_path
 from chirplet.system.error import ArtifactError, ConfigError, first_line
@@ -65,14 +66,14 @@ def fit(
         keep_freed_memory()
     if val_loader is not None and any(watches_validation(entry) for entry in run.callbacks.values()):
         run.trainer.check_validated(len(train_loader))
-    identity, folder = identity_of(run, train_loader), checkpoint_folder(run, resume)
+    identity, folder = identity_of(run.inputs), checkpoint_folder(run, resume)
     start = _start(run, resume, folder, identity, module)
     trial = current() if reported else None
     saving = [entry.every_minutes for entry in run.callbacks.values() if isinstance(entry, CheckpointSettings)]
     interruption = Interruption(folder, saving[0] if saving else None)
     callbacks = [
         *training_callbacks(run, folder, val_loader is not None),
-        Belonging(identity, run.trainer.devices),
+        Belonging(identity.plain(), run.trainer.devices),
         interruption,
     ]
     if trial is not None and val_loader is not None:
@@ -98,7 +99,7 @@ def fit(
     return account | _best(trainer, module)
 
 
-def _start(run: Run, resume: str | None, folder: Path, identity: str, module: pl.LightningModule) -> str | None:
+def _start(run: Run, resume: str | None, folder: Path, identity: Identity, module: pl.LightningModule) -> str | None:
     """The checkpoint to go on from, if there is one.
 
     Raises:

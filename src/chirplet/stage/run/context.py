@@ -13,6 +13,7 @@ from chirplet.config.schema import Foreign, existing_file
 from chirplet.data.base import Source
 from chirplet.logger.base import LoggerSettings
 from chirplet.model.pretrained import Pretrained
+from chirplet.stage.run.identity import Inputs
 from chirplet.system.error import ArtifactError, ConfigError
 from chirplet.task.base import Task
 from chirplet.trainer import TrainerSettings
@@ -67,11 +68,10 @@ class Run:
     """One run: the parts its configuration describes, and where it may write.
 
     `output_dir` is the folder Hydra made for this run, `cache_dir` is shared between runs. `config` is the resolved
-    configuration as plain data, for the record, and `values` the same with what comes from the environment, to tell
-    runs apart; `verify` is whether models answer their probe when they are opened; `parents` are the artifacts that it
-    starts from; `overrides` are what it was composed of, as the record shows them. `compose` gives a further run of the
-    same data, model and trainer, with other overrides below the command line's own; `compose_comparison` one that
-    compares.
+    configuration as plain data, for the record, and `inputs` is what the run's identity is made of; `verify` is whether
+    models answer their probe when they are opened; `overrides` are what it was composed of, as the record shows them.
+    `compose` gives a further run of the same data, model and trainer, with other overrides below the command line's;
+    `compose_comparison` one that compares.
     """
 
     model: Pretrained
@@ -87,8 +87,7 @@ class Run:
     output_dir: Path
     cache_dir: Path
     config: dict[str, Any]
-    values: dict[str, Any]
-    parents: list[Path]
+    inputs: Inputs
     overrides: list[str]
     compose: "Callable[[Sequence[str], Sequence[str]], Composed]"
     compose_comparison: "Callable[[Sequence[Path], Sequence[str]], Composed]"
@@ -101,14 +100,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Composed:
-    """A configuration that was found valid, and may be carried out in a folder.
+    """A configuration that is valid, and may be carried out in a folder; `inputs` is what its identity is made of."""
 
-    `config` is as a record has it, `values` the same with what comes from the environment, to tell runs apart; `inputs`
-    are the files and folders that it reads beside its data and the artifacts that it starts from.
-    """
-
-    config: dict[str, Any]
-    values: dict[str, Any]
-    data: Source
-    inputs: list[Path]
+    inputs: Inputs
     run: Callable[[Path], float | None]

@@ -1,140 +1,187 @@
-"""The same command again: it resumes from what the one before it has left in the folder.
+"""What makes a run the run that it is: one identity, which answers every question of "is this the same run?".
 
-`resume=auto` takes the newest checkpoint of the run's own folder, if it is of the same run: same configuration but for
-where things lie and who is told, same parents, same texts. What does not fit is refused, never trained over.
+"Finished before", a chain's reused steps, `resume=auto` and `reproduce` compare identities. Where two differ,
+`differences` says in what.
 """
 
-import hashlib
-import json
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import sysconfig
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
-import numpy as np
+from chirplet.artifact.artifact import Artifact, Record
+from chirplet.config.roles import Role, keys_with
+from chirplet.data.base import Source, file_hashes
+from chirplet.model.pretrained import Pretrained
+from chirplet.system.hardware import cpu_name
+from chirplet.system.hashing import file_hash, folder_hash, json_hash
 
-from chirplet.artifact.artifact import Artifact, content_id
-from chirplet.callback.base import BEST, INTERRUPTED, LAST
-from chirplet.stage.run.context import AUTO, Run
-from chirplet.system.error import ArtifactError, ConfigError, Interrupted
-
-if TYPE_CHECKING:
-    from torch.utils.data import DataLoader
-
-APART = ("logger",)
-"""Groups that tell of a result and do not make it."""
-PLACES = ("artifact", "teacher", "unlabeled_files", "resume")
-"""Keys of a stage that say where things lie."""
+SHOWN = 5
+"""Keys that a message names at most."""
+DIGITS = 12
+"""Digits of a hash in a message; records name teachers by as many of their ids."""
 
 
-def essentials(config: dict[str, Any]) -> dict[str, Any]:
-    """The part of a recorded configuration that makes the result."""
-    stage = {key: value for key, value in config.get("stage", {}).items() if key not in PLACES}
-    return {key: value for key, value in config.items() if key not in APART} | {"stage": stage}
+@dataclass(frozen=True)
+class Inputs:
+    """What a run reads: its configuration and, by key, the artifacts, models and files that it starts from.
 
-
-def identity_of(run: Run, loader: "DataLoader[Any]") -> str:
-    """SHA-256 over what makes the result of a training: its configuration, the ids of its parents, its texts.
-
-    Not over the number of processes, which go through the same batches: a run may resume with another one.
+    `values` is the resolved configuration, with what comes from the environment.
     """
-    from chirplet.data.batching.batches import Collate
 
-    config = essentials(run.values)
-    config["trainer"] = {key: value for key, value in config["trainer"].items() if key != "devices"}
-    told = [config, [Artifact.open(parent).record.id for parent in run.parents]]
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-    collate = loader.collate_fn
-    assert isinstance(collate, Collate)
-    for rows in (collate.tokens.values, collate.tokens.offsets, collate.labels):
-        if rows is not None:
-            digest.update(np.ascontiguousarray(rows).data)  # tokens are mapped, not read into memory
-    return digest.hexdigest()
+    values: Mapping[str, Any]
+    data: Source
+    cache_dir: Path
+    parents: Mapping[str, list[Path]]
+    models: Mapping[str, Pretrained]
+    unlabeled_files: list[Path]
 
 
-def newest(folder: Path, identity: str) -> Path | None:
-    """The checkpoint in `folder` that the run of that identity resumes from; None where there is none.
+@dataclass(frozen=True)
+class Identity:
+    """What a run is. Values and paths are in it as hashes alone, so it may be kept.
+
+    `config` has a hash for each dotted key, without keys that change no result; `data` is the corpus's fingerprint,
+    `parents` are ids by key, `models` SHA-256 of a local folder's `weights` and of the whole `folder`, by key;
+    `unlabeled_files` SHA-256 by name. `code`, `libraries` and `machine` are empty where they are not known.
+    """
+
+    config: dict[str, str]
+    data: str
+    parents: dict[str, list[str]]
+    models: dict[str, dict[str, str]]
+    unlabeled_files: dict[str, str]
+    code: str = ""
+    libraries: list[str] = field(default_factory=list)
+    machine: str = ""
+
+    @property
+    def key(self) -> str:
+        """One hash of all of it."""
+        return json_hash(asdict(self))
+
+    def plain(self) -> dict[str, Any]:
+        """As mappings, lists and strings, for a checkpoint."""
+        return asdict(self)
+
+
+PARTS = ("config", "data", "parents", "models", "unlabeled_files")
+"""What two runs are compared by wherever they were carried out."""
+
+
+def identity_of(inputs: Inputs) -> Identity:
+    """The identity of a run that is about to start.
 
     Raises:
-        ConfigError: it is another run's, or none of those there can be read.
+        UserError: data, an artifact or a model cannot be read.
     """
-    import torch
+    from chirplet.data.preparation.prepare import prepare
 
-    from chirplet.callback.lightning.interruption import IDENTITY, Belonging
-
-    found: dict[Path, dict[str, Any]] = {}
-    # A run that was killed between the two has a best one that is newer than its last, which may name one that is gone.
-    there = [path for path in (folder / LAST, folder / INTERRUPTED, *folder.glob(f"{BEST}*.ckpt")) if path.is_file()]
-    for path in there:
-        with suppress(Exception):  # on a damaged file torch raises exceptions of every kind; the other one may do
-            found[path] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    if not there:
-        return None
-    if not found:
-        raise ConfigError(f"resume: {str(there[0])!r} is damaged; give another hydra.run.dir, or resume=null")
-    # Of those at the same step, one was saved within a validation, the others after it, last.ckpt at the end. Their
-    # times would say the same, until somebody copies the folder.
-    path = max(found, key=lambda path: (found[path].get("global_step", 0), path.name == LAST, path.name != INTERRUPTED))
-    states = found[path].get("callbacks", {})
-    if states.get(Belonging.__qualname__, {}).get(IDENTITY) != identity:
-        raise ConfigError(
-            f"resume: {str(path)!r} is of a run with another configuration or other texts; "
-            f"give another hydra.run.dir, or resume=null to start anew there, or resume={path} to go on all the same"
-        )
-    return path
+    return Identity(
+        config=_hashes(inputs.values),
+        data=prepare(inputs.data, inputs.cache_dir).fingerprint,
+        parents={key: [Artifact.open(path).record.id for path in paths] for key, paths in inputs.parents.items()},
+        models={key: _model_hashes(model) for key, model in inputs.models.items() if model.is_folder},
+        unlabeled_files=file_hashes(inputs.unlabeled_files),
+        code=_code(),
+        libraries=_libraries(),
+        machine=cpu_name(),
+    )
 
 
-def finished(run: Run, resume: str | None) -> Artifact | None:
-    """The artifact that a run of the same configuration has made in this folder, if it is whole and is to be kept.
+def identity_in(record: Record) -> Identity:
+    """The identity of the run that wrote a record, as far as the record has it."""
+    teachers = record.training.get("teachers", {})
+    texts = record.training.get("texts")
+    weights = record.lineage[-1].weights_sha256
+    trains = {"finetune": "model", "distill": "student"}.get(record.stage)
+    return Identity(
+        config=_hashes(record.config),
+        data=record.data.fingerprint,
+        parents={"teacher": list(teachers)} if teachers else {"artifact": [record.parent]} if record.parent else {},
+        models={trains: {"weights": weights}} if trains is not None and weights is not None else {},
+        unlabeled_files=texts.get("unlabeled_files", {}) if isinstance(texts, dict) else {},
+    )
 
-    Whether that run read the same texts and models, `chirplet.cli.same_inputs.reads_the_same` tells.
+
+def differences(run: Identity, other: Identity, parts: Collection[str] = PARTS) -> Iterator[tuple[str, str]]:
+    """Where a run differs from another one: the part and a line about it; parts that one of them lacks are skipped."""
+    if "config" in parts:
+        keys = [key for key in {**run.config, **other.config} if run.config.get(key) != other.config.get(key)]
+        if keys:
+            more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+            yield "config", f"another value of {', '.join(keys[:SHOWN])}{more}"
+    if "data" in parts and run.data != other.data:
+        yield "data", f"data: has the fingerprint {run.data[:DIGITS]}, should have {other.data[:DIGITS]}"
+    if "parents" in parts:
+        for key in run.parents.keys() & other.parents.keys():
+            ids = [[one[:DIGITS] for one in dict.fromkeys(side.parents[key])] for side in (run, other)]
+            if ids[0] != ids[1]:
+                yield "parents", f"{key}: has the id {', '.join(ids[0])}, should have {', '.join(ids[1])}"
+    if "models" in parts:
+        for key in run.models.keys() & other.models.keys():
+            for what in run.models[key].keys() & other.models[key].keys():
+                before, now = other.models[key][what], run.models[key][what]
+                if before != now:
+                    yield (
+                        "models",
+                        f"{key}.name_or_path: its {what} has the SHA-256 {now[:DIGITS]}, should have {before[:DIGITS]}",
+                    )
+                    break
+    if "unlabeled_files" in parts and [*run.unlabeled_files.values()] != [*other.unlabeled_files.values()]:
+        names = [", ".join(side.unlabeled_files) or "null" for side in (run, other)]
+        yield "unlabeled_files", f"unlabeled_files: got {names[0]}, should be the same as {names[1]}"
+    if "code" in parts and run.code != other.code:
+        yield "code", "another version of chirplet"
+
+
+def _hashes(config: Mapping[str, Any]) -> dict[str, str]:
+    """A hash for each key that makes the result; `data` is known by its fingerprint."""
+    local, apart = keys_with(Role.LOCAL), {"data", *keys_with(Role.LOCAL, Role.NO_RESULT, Role.UNRECORDED)}
+    essential = {key: value for key, value in config.items() if key not in apart}
+    stage = essential.get("stage")
+    if isinstance(stage, Mapping):
+        essential["stage"] = {key: value for key, value in stage.items() if key not in local}
+    return {key: json_hash(value)[:DIGITS] for key, value in _flat(essential, "")}
+
+
+def _flat(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, node
+
+
+def _model_hashes(model: Pretrained) -> dict[str, str]:
+    from chirplet.model.loading.checkpoint import weight_files
+
+    weights = weight_files(model, model.folder) if model.pretrained else []
+    found = {"folder": _folder_hash(model.folder)}
+    return {"weights": file_hash(*weights)} | found if weights else found
+
+
+def _folder_hash(folder: Path) -> str:
+    """SHA-256 over the names and bytes of a folder's files but Python's caches."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    return folder_hash(files, folder.parent)
+
+
+@cache
+def _code() -> str:
+    """Of chirplet's own modules, as they were when this process first asked."""
+    return _folder_hash(Path(__file__).resolve().parents[2])
+
+
+@cache
+def _libraries() -> list[str]:
+    """Every library that is installed, as NAME-VERSION: any may change what a run makes.
+
+    By the names of their folders, since to read what they hold takes a second. Not by `sys.path`, which libraries add
+    to while they are imported.
     """
-    folder = run.output_dir / "artifact"
-    if resume != AUTO or not folder.is_dir():
-        return None
-    try:
-        artifact = Artifact.open(folder)
-    except ArtifactError:
-        return None
-    same = essentials(artifact.record.config) == essentials(run.config) and artifact.record.id == content_id(folder)
-    return artifact if same and not _from_environment(run) else None
-
-
-def _from_environment(run: Run) -> bool:
-    """Whether the environment gives what no record tells of, and so may have been another; texts are told of."""
-    config, values = ({**essentials(told), "data": None} for told in (run.config, run.values))
-    return config != values
-
-
-@contextmanager
-def interruptible(output_dir: Path, same_folder: str) -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, and tell what of it is kept; `same_folder` is the override to go on.
-
-    While a model is trained, `chirplet.callback.lightning.interruption.Interruption` listens instead.
-
-    Raises:
-        Interrupted: one of them came.
-    """
-
-    def end(number: int, frame: Any) -> NoReturn:
-        raise KeyboardInterrupt
-
-    listens = threading.current_thread() is threading.main_thread()
-    listens = listens and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    if listens:
-        signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        kept = [path for way in ("", "*/", "*/*/") for path in output_dir.glob(f"{way}checkpoints/{LAST}")]
-        if not kept:
-            raise Interrupted("interrupted") from error
-        newest_one = max(kept, key=lambda path: path.stat().st_mtime_ns)
-        raise Interrupted(
-            f"interrupted; what was trained is in {newest_one}, and the same command with {same_folder} resumes from it"
-        ) from error
-    finally:
-        if listens:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    places = sysconfig.get_paths()
+    names = {path.stem for key in ("purelib", "platlib") for path in Path(places[key]).glob("*.dist-info")}
+    return sorted(name for name in names if not name.startswith("chirplet-"))

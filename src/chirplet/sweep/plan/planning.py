@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import CategoricalDistribution
 
 from chirplet.artifact.record import COSTS
-from chirplet.config.redaction import LOCAL_KEYS, public
+from chirplet.config.redaction import public
+from chirplet.config.roles import Role, keys_with
 from chirplet.config.schema import METRICS
 from chirplet.sweep.plan.composing import Job, compose, without_hydra
 from chirplet.sweep.plan.plan import Constraint, Direction, Plan, digest, natural_direction
@@ -174,7 +175,7 @@ def _settled(base: DictConfig, space: Space) -> dict[str, Any]:
     """The configuration that all trials share, as it may be recorded: without what is searched or is this machine's."""
     plain = OmegaConf.to_container(base, resolve=False)
     assert isinstance(plain, dict)
-    kept: dict[str, Any] = public({str(key): value for key, value in plain.items() if key not in LOCAL_KEYS})
+    kept: dict[str, Any] = public({str(key): value for key, value in plain.items() if key not in keys_with(Role.LOCAL)})
     for name in space:
         _drop(kept, plain_key(name).partition("@")[0].replace("/", ".").split("."))
     return kept
