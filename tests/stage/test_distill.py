@@ -492,9 +492,7 @@ def test_a_student_that_knows_held_out_tweets_is_refused(distill, compose_config
 
 
 def test_a_student_is_cut_from_its_teacher_or_one_of_its_own(distill, school):
-    with pytest.raises(
-        ConfigError, match=r"^stage\.cut: got layers='lower' num_layers=1 .*, but model@student is no cut"
-    ):
+    with pytest.raises(ConfigError, match=r"^stage\.cut: got .* num_layers=1 .*, but model@student is no cut"):
         distill(*own_student(school), "stage.cut.num_layers=1")
 
 

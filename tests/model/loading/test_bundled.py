@@ -9,6 +9,7 @@ from checkpoints import settings_of
 from chirplet.model.loading import bundled
 from chirplet.model.loading.load import Origin, load_model, load_tokenizer
 from chirplet.system.error import ModelError
+from chirplet.system.hashing import file_hash
 
 
 class Installed:
@@ -35,7 +36,7 @@ def test_sha256_of_files_in_turn(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"a")
     (tmp_path / "bc").write_bytes(b"bc")
     abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
-    assert bundled.sha256(tmp_path / "a", tmp_path / "bc") == abc
+    assert file_hash(tmp_path / "a", tmp_path / "bc") == abc
 
 
 def test_the_real_model_without_importing_its_package() -> None:

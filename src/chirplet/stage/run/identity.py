@@ -114,12 +114,15 @@ def differences(run: Identity, other: Identity, parts: Collection[str] = PARTS) 
             more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
             yield "config", f"another value of {', '.join(keys[:SHOWN])}{more}"
     if "data" in parts and run.data != other.data:
-        yield "data", f"data: has the fingerprint {run.data[:DIGITS]}, should have {other.data[:DIGITS]}"
+        yield (
+            "data",
+            f"data: gives other texts or splits (fingerprint {run.data[:DIGITS]}, should be {other.data[:DIGITS]})",
+        )
     if "parents" in parts:
         for key in run.parents.keys() & other.parents.keys():
             ids = [[one[:DIGITS] for one in dict.fromkeys(side.parents[key])] for side in (run, other)]
             if ids[0] != ids[1]:
-                yield "parents", f"{key}: has the id {', '.join(ids[0])}, should have {', '.join(ids[1])}"
+                yield "parents", f"{key}: has the id {', '.join(ids[0])}, should be {', '.join(ids[1])}"
     if "models" in parts:
         for key in run.models.keys() & other.models.keys():
             for what in run.models[key].keys() & other.models[key].keys():
@@ -132,7 +135,7 @@ def differences(run: Identity, other: Identity, parts: Collection[str] = PARTS) 
                     break
     if "unlabeled_files" in parts and [*run.unlabeled_files.values()] != [*other.unlabeled_files.values()]:
         names = [", ".join(side.unlabeled_files) or "null" for side in (run, other)]
-        yield "unlabeled_files", f"unlabeled_files: got {names[0]}, should be the same as {names[1]}"
+        yield "unlabeled_files", f"unlabeled_files: got {names[0]}, should be {names[1]} with the same content"
     if "code" in parts and run.code != other.code:
         yield "code", "another version of chirplet"
 
