@@ -152,7 +152,7 @@ def test_a_distilled_run_wants_its_teacher_and_tweets(place, tmp_path):
     ]
     with pytest.raises(UserError, match=r"^unlabeled_files: got texts\.csv, should be more\.csv with the same content"):
         place.reproduce(distilled, tmp_path / "wrong", *given[:2], f"unlabeled_files={SAMPLE}")
-    with pytest.raises(UserError, match=f"^teacher: got {original.id[:12]}, should be {original.parent[:12]}"):
+    with pytest.raises(UserError, match=f"^teacher: has the id {original.id[:12]}, should be {original.parent[:12]}"):
         place.reproduce(distilled, tmp_path / "wrong", given[0], f"teacher={distilled}", given[2])
 
 
@@ -197,7 +197,7 @@ def test_what_must_be_given_and_is_not_the_same_is_told(place, tmp_path):
     fewer.write_text("".join(SAMPLE.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]), encoding="utf-8")
     assert told(f"data.train={fewer}", model).startswith("data: gives other texts or splits (finger")
     other = shutil.copytree(place.tuned, tmp_path / "other")
-    assert "holds other weights than the record names" in told(data, f"model.name_or_path={other}")
+    assert "holds other weights (SHA-256" in told(data, f"model.name_or_path={other}")
     assert told(data, model, "stage=quantize").startswith("stage: should be left out with reproduce=")
     assert told(data, model, "experiment=best").startswith("experiment: got 'best' with reproduce=, should be left out")
     assert not (tmp_path / "out").exists()

@@ -125,17 +125,17 @@ def differences(run: Identity, other: Identity, parts: Collection[str] = PARTS) 
                 yield "parents", f"{key}: has the id {', '.join(ids[0])}, should be {', '.join(ids[1])}"
     if "models" in parts:
         for key in run.models.keys() & other.models.keys():
-            for what in run.models[key].keys() & other.models[key].keys():
-                before, now = other.models[key][what], run.models[key][what]
-                if before != now:
-                    yield (
-                        "models",
-                        f"{key}.name_or_path: its {what} has the SHA-256 {now[:DIGITS]}, should have {before[:DIGITS]}",
-                    )
-                    break
+            known = [what for what in ("weights", "folder") if what in run.models[key] and what in other.models[key]]
+            other_hashes = [what for what in known if run.models[key][what] != other.models[key][what]]
+            if other_hashes:
+                what = other_hashes[0]
+                now, before = (side.models[key][what][:DIGITS] for side in (run, other))
+                content = "weights" if what == "weights" else "files"
+                yield "models", f"{key}.name_or_path: holds other {content} (SHA-256 {now}, should be {before})"
     if "unlabeled_files" in parts and [*run.unlabeled_files.values()] != [*other.unlabeled_files.values()]:
         names = [", ".join(side.unlabeled_files) or "null" for side in (run, other)]
-        yield "unlabeled_files", f"unlabeled_files: got {names[0]}, should be {names[1]} with the same content"
+        line = f"unlabeled_files: got {names[0]}, should be {names[1]} with the same content"
+        yield "unlabeled_files", line
     if "code" in parts and run.code != other.code:
         yield "code", "another version of chirplet"
 
