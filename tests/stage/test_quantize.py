@@ -217,14 +217,14 @@ def test_what_is_written_answers_in_all_batches_and_threads(quantize, monkeypatc
         return logits(self, input_ids, attention_mask) * (-1 if len(input_ids) == 3 and self.threads == 2 else 1)
 
     monkeypatch.setattr(PartwiseRuntime, "logits", wrong)
-    with pytest.raises(ModelError, match=r"answers its probe otherwise in batches of 3 with 2 threads: .* nothing was"):
+    with pytest.raises(ModelError, match=r"fails its probe in batches of 3 with 2 threads: .* nothing was written"):
         quantize(*PLAIN, "stage.evaluate_test=false")
     assert not (tmp_path / "run2" / "artifact").exists()
 
 
 def test_a_quantized_artifact_is_no_parent(quantize, overrides, compose_config, tmp_path):
     artifact = quantize(*PLAIN, "stage.evaluate_test=false")
-    with pytest.raises(ArtifactError, match="is for onnxruntime already"):
+    with pytest.raises(ArtifactError, match="is for onnxruntime, should be for pytorch"):
         execute(compose_config(*overrides, "stage=quantize", f"artifact={artifact.folder}"), tmp_path / "again")
 
 
