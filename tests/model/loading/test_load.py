@@ -198,7 +198,7 @@ def test_another_architecture(copy_of: CopyOf) -> None:
     folder = copy_of("bert")
     DistilBertConfig().save_pretrained(folder)
     with pytest.raises(
-        ModelError, match=r"is of type 'distilbert'; should be one of bert, camembert, roberta, xlm-roberta$"
+        ModelError, match=r"is of type 'distilbert', should be one of bert, camembert, roberta, xlm-roberta$"
     ):
         load_model(settings_of(folder), LABELS, seed=0)
 

@@ -82,7 +82,7 @@ class DistillSettings(TrainingStage, ABC):
         teachers = as_list(self.teacher)
         if inside and len(teachers) > 1:
             raise ValueError(
-                f"distiller: got {inside[0]}, which needs the layers of a single teacher, and {len(teachers)} teachers; "
+                f"distiller: got {inside[0]}, which needs the layers of one teacher, and {len(teachers)} teachers; "
                 "should be logits alone, or give one teacher"
             )
         if self.out_of_fold and len(teachers) == 1:
