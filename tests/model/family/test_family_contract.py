@@ -18,6 +18,7 @@ from chirplet.model.structure.narrowing import narrowed
 from chirplet.module.classifier import Classifier, Optimization
 from chirplet.quantizer.graph.onnx import Arithmetic, classifier_graph, layer_names
 from chirplet.system.error import ModelError
+from chirplet.task.single_label import SingleLabel
 
 SIZES = Sizes(layers=3, hidden_size=24, heads=4, intermediate_size=40)
 POSITIONS, VOCABULARY, PADDING = 20, 50, 3
@@ -240,7 +241,7 @@ def test_parameters_are_of_the_head_the_layers_or_the_embeddings(model, family):
         found = {parameter for name, parameter in model.named_parameters() if depths[name] == depth}
         assert found >= set(expected)
         assert depth not in (1, 2, 3, 0) or found == set(expected), depth
-    with pytest.raises(ModelError, match=r"adapter\.weight' is neither of the embeddings"):
+    with pytest.raises(ModelError, match=r"adapter\.weight': should be in the embeddings"):
         family.depth_from_top(model, f"{model.base_model_prefix}.adapter.weight")
 
 
@@ -278,7 +279,7 @@ def test_without_a_fast_forward_transformers_computes_it(model, family, monkeypa
     optimization = Optimization([], "constant", 0.0, 1)
 
     def module():
-        return Classifier(model, tuple("abcde"), optimization, 0.0, None, "packed")
+        return Classifier(model, SingleLabel(), tuple("abcde"), optimization, 0.0, None, "packed")
 
     assert (module().encoder, module().leaves_unused) == ("packed", False)
     monkeypatch.setattr(family, "fast_forward", False, raising=False)

@@ -31,13 +31,6 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_sha256_of_files_in_turn(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"a")
-    (tmp_path / "bc").write_bytes(b"bc")
-    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
-    assert bundled.sha256(tmp_path / "a", tmp_path / "bc") == abc
-
-
 def test_the_real_model_without_importing_its_package() -> None:
     settings = settings_of("bundled", max_length=128)
     tokenizer = load_tokenizer(settings)

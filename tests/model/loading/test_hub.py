@@ -86,7 +86,7 @@ def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
             RepositoryNotFoundError,
             "model.name_or_path: the hub has no model 'acme/tiny' (for a private one, set HF_TOKEN)",
         ),
-        (RevisionNotFoundError, "model.revision: got 'v2', acme/tiny has no such revision"),
+        (RevisionNotFoundError, "model.revision: got 'v2', should be a revision of acme/tiny"),
     ],
 )
 def test_refusals(kind: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,12 +55,12 @@ def test_the_encoder_is_the_checkpoint_s(checkpoint: Path) -> None:
 
 
 def test_random_weights_may_have_another_shape(checkpoint: Path) -> None:
-    shape = Shape(layers=1, width=24, heads=3, intermediate_size=40)
+    shape = Shape(layers=1, hidden_size=24, heads=3, intermediate_size=40)
     model = load_model(settings_of(checkpoint, pretrained=False, shape=shape), LABELS, seed=0).model
     config = model.config
     found = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.intermediate_size)
     assert found == (1, 24, 3, 40)
-    odd = settings_of(checkpoint, pretrained=False, shape=Shape(width=25, heads=3))
+    odd = settings_of(checkpoint, pretrained=False, shape=Shape(hidden_size=25, heads=3))
     with pytest.raises(
         ModelError, match=r"model.shape.hidden_size: got 25, should be a multiple of its 3 model.shape.heads"
     ):
@@ -184,7 +184,7 @@ def test_an_encoder_weight_is_missing(copy_of: CopyOf, key: str) -> None:
     [
         ({"num_hidden_layers": 3}, r"lacks 16 weights of its encoder"),
         ({"intermediate_size": 48}, r"lacks 6 weights of its encoder, or has them in another size"),
-        ({"num_hidden_layers": 1}, r"has weights of layers that its config\.json does not name"),
+        ({"num_hidden_layers": 1}, r"has weights of more layers than its config\.json"),
     ],
 )
 def test_configuration_and_weights_do_not_fit(copy_of: CopyOf, change: dict[str, int], message: str) -> None:

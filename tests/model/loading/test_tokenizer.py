@@ -85,7 +85,7 @@ def test_bertweet_without_merges(copy_of: CopyOf) -> None:
 def test_max_length_beyond_the_position_table(checkpoints: dict[str, Path]) -> None:
     folder = checkpoints["bertweet"]
     assert load_tokenizer(settings_of(folder, max_length=128)).model_max_length == 128
-    with pytest.raises(ModelError, match=rf"^model\.max_length: got 129, {folder} reads at most 128 tokens$"):
+    with pytest.raises(ModelError, match=rf"^model\.max_length: got 129, should be at most 128, .* of {folder}$"):
         load_tokenizer(settings_of(folder, max_length=129))
 
 
