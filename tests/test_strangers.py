@@ -92,7 +92,7 @@ def test_no_code_of_a_checkpoint_is_run(folder, trace, model_type, monkeypatch):
 def test_no_kernel_of_the_hub_is_fetched(folder, key, value):
     change_config(folder, **{key: value})
     for opened in (lambda: chirplet.load(folder), lambda: load_model(settings_of(folder), LABELS, 0)):
-        with pytest.raises(ModelError, match=r"config.json: names '.*/.*', code of the hub"):
+        with pytest.raises(ModelError, match=r"config.json: got the attention '.*/.*', which is code of the hub"):
             opened()
 
 
@@ -100,7 +100,7 @@ def test_no_kernel_of_the_hub_is_fetched(folder, key, value):
 def test_shards_are_files_of_the_folder(folder, name):
     (folder / "model.safetensors").rename(folder.parent / "elsewhere.safetensors")
     change_json(folder / "model.safetensors.index.json", weight_map={"classifier.weight": name})
-    with pytest.raises(ModelError, match=r"index.json names '.*', which is no file of its own folder"):
+    with pytest.raises(ModelError, match=r"index.json names '.*', should name files of its folder"):
         load_model(settings_of(folder), LABELS, 0)
 
 

@@ -1,4 +1,4 @@
-"""How training runs on the hardware; keys that `pytorch_lightning.Trainer` has too are named as there."""
+"""Trainer settings. Keys that `pytorch_lightning.Trainer` also has are named as there."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,20 +21,18 @@ if TYPE_CHECKING:
 class TrainerSettings(Settings):
     """Hardware, precision and length of a training run.
 
-    `precision: auto` is bf16 mixed precision where the device computes bf16 natively (CPU with AVX512-BF16 or
-    AMX, GPU from Ampere on), fp32 elsewhere. `threads: null` leaves torch's own choice, of no more threads than this
-    process has cores.
+    `precision: auto` is bf16 mixed precision if the device computes bf16 natively (CPU with AVX512-BF16 or AMX, GPU
+    from Ampere on), otherwise fp32. `threads: null` uses torch's default, at most one thread per core of this process.
 
-    With more than one of `devices` as many processes train together, each on a GPU of its own or on its part of the
-    CPU's cores. A stage's `batch_size` remains that of all together, and the result that of one process, but for
-    dropout's random numbers and the order in which floating-point numbers are added. Everything else than training,
-    so also what is judged, is done by the first of them alone.
+    With `devices` above 1 that many processes train together, each on one GPU or on its part of the CPU cores. A
+    stage's `batch_size` is still the size of the whole batch. The result is that of one process, except for dropout's
+    random numbers and the order of floating-point sums. The first process does everything outside training, including
+    evaluation.
 
-    The last five keys are for speed. `encoder` says what computes the encoder in training:
-    `chirplet.model.fast_forward.encoder`, on tokens alone or on padded batches, or `transformers`, which also computes
-    families that the first does not know.
-    `pool_batches` are sorted by length together, which saves padding. `rowwise_embeddings` moves only the word
-    embeddings that a batch has used (`RowwiseAdamW`).
+    The last five keys affect speed. `encoder` selects the implementation of the encoder in training:
+    `chirplet.model.fast_forward.encoder` on packed or padded batches, or `transformers`, which supports more families.
+    `pool_batches` is the number of batches sorted by length together, which saves padding. `rowwise_embeddings` updates
+    only the word embeddings that a batch uses (`RowwiseAdamW`).
     """
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
@@ -57,40 +55,40 @@ class TrainerSettings(Settings):
     keep_freed_memory: bool
 
     def device(self) -> "torch.device":
-        """The device that `accelerator` means on this machine.
+        """The device of `accelerator` on this machine.
 
         Raises:
-            ConfigError: the accelerator asked for is not there.
+            ConfigError: the requested accelerator is not available.
         """
         return device_of(self.accelerator)
 
     def check_devices(self) -> None:
-        """See that as many processes as asked for can train together.
+        """Check that `devices` processes can train together.
 
         Raises:
-            ConfigError: there are fewer GPUs, or they cannot add up what is to be.
+            ConfigError: there are fewer GPUs, or `rowwise_embeddings` is set for several GPUs.
         """
         import torch
 
         if self.devices == 1 or self.device().type == "cpu":
             return
         kind = self.device().type
-        there = torch.cuda.device_count() if kind == "cuda" else 1
-        if self.devices > there:
+        available = torch.cuda.device_count() if kind == "cuda" else 1
+        if self.devices > available:
             raise ConfigError(
-                f"trainer.devices: got {self.devices}, should be at most {there}, the {kind} devices here"
+                f"trainer.devices: got {self.devices}, should be at most {available}, the number of {kind} devices"
             )
         if self.rowwise_embeddings:
             raise ConfigError(
                 "trainer.rowwise_embeddings: got true, should be false with trainer.devices="
-                f"{self.devices}: between GPUs no sparse gradients are added up"
+                f"{self.devices}: NCCL does not reduce sparse gradients"
             )
 
     def optimizer_steps(self, batches: int) -> int:
         """Optimizer steps of a whole run over a loader of this many batches.
 
         Raises:
-            ConfigError: `limit_train_batches` leaves none.
+            ConfigError: `limit_train_batches` leaves no batch.
         """
         limit = self.limit_train_batches
         used = min(limit, batches) if isinstance(limit, int) else int(batches * limit)
@@ -100,28 +98,28 @@ class TrainerSettings(Settings):
         return steps if self.max_steps == -1 else min(steps, self.max_steps)
 
     def check_validated(self, batches: int) -> None:
-        """See that a run over a loader of this many batches comes as far as its first validation.
+        """Check that a run over a loader of this many batches reaches its first validation.
 
         Raises:
-            ConfigError: `max_steps` ends it before, so that nothing could be chosen by validation.
+            ConfigError: `max_steps` ends it before, so that no checkpoint could be chosen by validation.
         """
         limit = self.limit_train_batches
         used = min(limit, batches) if isinstance(limit, int) else int(batches * limit)
         first = -(-max(int(used * self.val_check_interval), 1) // self.accumulate_grad_batches)
         if self.max_steps != -1 and self.max_steps < first:
             raise ConfigError(
-                f"trainer.max_steps: got {self.max_steps}, which ends before the first validation, after step {first}; "
-                "should be more, or lower trainer.val_check_interval, or callback=none"
+                f"trainer.max_steps: got {self.max_steps}, should be at least {first}, the step of the first "
+                "validation; or lower trainer.val_check_interval, or set callback=none"
             )
 
     def resolved_precision(self) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
         """`precision` with `auto` decided for this machine's device.
 
         Raises:
-            ConfigError: fp16 is asked for on a CPU, where Lightning would take bf16 without a word.
+            ConfigError: fp16 is requested on a CPU, where Lightning would silently use bf16.
         """
         if self.precision == "16-mixed" and self.device().type == "cpu":
-            raise ConfigError("trainer.precision: got '16-mixed', which needs a GPU; auto or bf16-mixed work here")
+            raise ConfigError("trainer.precision: got '16-mixed', should be auto or bf16-mixed without a GPU")
         if self.precision != "auto":
             return self.precision
         return "bf16-mixed" if bf16_is_native(self.device()) else "32-true"
@@ -134,7 +132,7 @@ class TrainerSettings(Settings):
         folder: Path,
         shard: "Shard | None" = None,
     ) -> "pl.Trainer":
-        """A Lightning trainer with these settings that writes below `folder`; alone, or with a `share` of the work."""
+        """A Lightning trainer with these settings that writes below `folder`; with a `shard`, one rank of DDP."""
         import pytorch_lightning as pl
         from pytorch_lightning.callbacks import ModelCheckpoint
 
@@ -151,7 +149,7 @@ class TrainerSettings(Settings):
             accelerator={"cuda": "gpu"}.get(self.device().type, self.device().type),
             devices=1 if shard is None else shard.processes,
             strategy=strategy,
-            use_distributed_sampler=False,  # our loaders share out by themselves
+            use_distributed_sampler=False,  # the loaders shard batches themselves
             precision=self.resolved_precision(),
             max_epochs=self.max_epochs,
             max_steps=self.max_steps,

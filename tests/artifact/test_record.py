@@ -116,7 +116,7 @@ def openers(base, tmp_path_factory) -> dict[str, Callable[[Path], object]]:
     def taught(folder: Path) -> None:
         for combine, out_of_fold in (("mean", False), ("validation", False), ("mean", True)):
             teachers = open_teachers([str(folder), str(sound.folder)], corpus, run, combine, out_of_fold, False)
-            assert teachers.title() and teachers.account(corpus)
+            assert teachers.title() and teachers.summary(corpus)
 
     @cache
     def composed_again(*overrides: str) -> Any:

@@ -16,8 +16,8 @@ def attention(**changes) -> Attention:
     ("changes", "line"),
     [
         ({"teacher_layer": 2}, "distiller.attention.teacher_layer: got 2, should be less than 2"),
-        ({"heads": 5}, "distiller.attention.heads: got 5, which the teacher's width 48 is no multiple of"),
-        ({"heads": 3}, "distiller.attention.heads: got 3, which the student's width 32 is no multiple of"),
+        ({"heads": 5}, "distiller.attention.heads: got 5, should divide the teacher's hidden size 48"),
+        ({"heads": 3}, "distiller.attention.heads: got 3, should divide the student's hidden size 32"),
     ],
 )
 def test_what_cannot_be_is_told(changes, line):

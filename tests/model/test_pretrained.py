@@ -83,7 +83,7 @@ def test_a_path_that_is_nearly_there(tmp_path: Path) -> None:
 def test_a_file_instead_of_its_folder(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     file.touch()
-    assert fault(name_or_path=str(file)).endswith("a file; should be the folder it is in")
+    assert fault(name_or_path=str(file)).endswith("a file; should be the folder of that file")
 
 
 @pytest.mark.parametrize("name", ["bert-base-uncased", "vinai/bertweet-base"])

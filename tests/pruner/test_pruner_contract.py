@@ -71,7 +71,7 @@ def test_the_same_model_and_tweets_give_the_same(pruner, pruned, classifier, cal
 
 def test_pruning_again_is_possible_and_takes_nothing_back(pruner, pruned, calibration):
     if isinstance(pruner, Structured):
-        pytest.skip("what keeps all there is was refused")
+        pytest.skip("pruning nothing was refused")
     before = {name: value.clone() for name, value in pruned.model.state_dict().items()}
     again = pruner.prune(pruned.model, type(calibration)(**{**calibration.__dict__, "tokenizer": pruned.tokenizer}))
     if not isinstance(pruner, Vocabulary):

@@ -91,5 +91,5 @@ def test_another_architecture_is_refused(model):
 
 def test_a_family_whose_heads_cannot_be_pruned_is_refused(model, monkeypatch):
     monkeypatch.setattr(FAMILIES["bert"], "prunes_heads", False, raising=False)
-    with pytest.raises(PruningError, match="structured knows camembert, roberta, xlm-roberta, but the model is a bert"):
+    with pytest.raises(PruningError, match="model is of type 'bert', should be one of camembert, roberta, xlm-roberta"):
         Structured(layers=1, intermediate_size=None, heads=None).kept(model.config)

@@ -67,7 +67,7 @@ def test_without_vnni_there_are_no_groups(parent, tmp_path, monkeypatch):
     monkeypatch.setattr(openvino_int8_weights, "cpu_flags", lambda: frozenset({"sse2", "avx2"}))
     made, _ = prepared(parent, tmp_path / "auto", "auto")
     assert made.facts["activations"] == "not quantized"
-    with pytest.raises(QuantizationError, match="got 16, should be auto or 0 for it on this CPU"):
+    with pytest.raises(QuantizationError, match="got 16, should be auto or 0 on this CPU"):
         prepared(parent, tmp_path / "16", 16)
 
 

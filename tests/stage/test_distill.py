@@ -1,4 +1,4 @@
-"""Distillation from configuration to artifact, on real texts and small models of two families."""
+"""Distillation from configuration to artifact, on real texts with small models of two families."""
 
 import csv
 import json
@@ -37,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("forked_costs")
 
 @dataclass(frozen=True)
 class School:
-    """A folder with a trained BERT as teacher and the RoBERTa that is to learn from it, never seen by a hub."""
+    """A folder with a fine-tuned BERT as teacher, and a pretrained RoBERTa and BERT as students."""
 
     folder: Path
     teacher: Path
@@ -72,7 +72,7 @@ def overrides(school) -> list[str]:
 
 @pytest.fixture
 def distill(compose_config, overrides, tmp_path) -> Distill:
-    """Run with further overrides and open what came of it."""
+    """Run with further overrides and open the artifact."""
     count = 0
 
     def run(*more: str) -> Artifact:
@@ -85,11 +85,11 @@ def distill(compose_config, overrides, tmp_path) -> Distill:
     return run
 
 
-def own_student(school: School) -> list[str]:
+def roberta_student(school: School) -> list[str]:
     return ["model@student=local", f"student.name_or_path={school.roberta}", "student.max_length=48"]
 
 
-def test_by_default_the_student_is_the_lower_half_of_its_teacher_and_has_a_control(distill, school):
+def test_by_default_the_student_is_the_lower_half_of_its_teacher_and_has_a_baseline(distill, school):
     artifact = distill("stage.measure_cost=true")
     record, teacher = artifact.record, Artifact.open(school.teacher).record
     assert (record.stage, record.method) == ("distill", "logits")
@@ -100,14 +100,14 @@ def test_by_default_the_student_is_the_lower_half_of_its_teacher_and_has_a_contr
     model = AutoModelForSequenceClassification.from_pretrained(artifact.folder).eval()
     assert model.config.num_hidden_layers == 1
     assert record.cost["params_total"] < teacher_size(school)
-    (told,) = record.training["teachers"].values()
-    assert told["accuracy"]["test"] == teacher.metrics["test"]["accuracy"]
+    (recorded,) = record.training["teachers"].values()
+    assert recorded["accuracy"]["test"] == teacher.metrics["test"]["accuracy"]
     baseline = record.training["label_only_baseline"]
     assert baseline["training"]["steps"] == record.training["steps"]
     for split in ("train", "val", "test"):
-        own, others = artifact.predictions(split), artifact.predictions(split, BASELINE_PREDICTIONS)
-        assert own.row_id == others.row_id
-        accuracies = [(part.logits.argmax(axis=1) == part.label).mean() for part in (own, others)]
+        student, label_only = artifact.predictions(split), artifact.predictions(split, BASELINE_PREDICTIONS)
+        assert student.row_id == label_only.row_id
+        accuracies = [(part.logits.argmax(axis=1) == part.label).mean() for part in (student, label_only)]
         assert record.metrics[split]["accuracy"] == pytest.approx(accuracies[0])
         assert baseline[split]["accuracy"] == pytest.approx(accuracies[1])
         difference = baseline[split]["difference"]
@@ -119,47 +119,48 @@ def teacher_size(school: School) -> int:
     return AutoModelForSequenceClassification.from_pretrained(school.teacher).num_parameters()
 
 
-def test_the_control_starts_where_the_student_starts_and_ends_elsewhere(distill):
-    """With a learning rate that moves nothing both say the same; otherwise not."""
+def test_student_and_baseline_start_from_the_same_weights_and_end_with_others(distill):
+    """With a learning rate near 0 both have the same logits, with the default they do not."""
     still, moved = distill("stage.learning_rate=1e-12"), distill()
     for artifact, same in ((still, True), (moved, False)):
-        own, others = artifact.predictions("test"), artifact.predictions("test", BASELINE_PREDICTIONS)
-        assert np.allclose(own.logits, others.logits, atol=1e-4) is same
+        student, baseline = artifact.predictions("test"), artifact.predictions("test", BASELINE_PREDICTIONS)
+        assert np.allclose(student.logits, baseline.logits, atol=1e-4) is same
 
 
-def test_with_alpha_1_a_student_is_its_own_control(distill):
+def test_with_alpha_1_a_student_equals_its_baseline(distill):
     artifact = distill("stage.alpha=1.0")
-    own, others = artifact.predictions("test"), artifact.predictions("test", BASELINE_PREDICTIONS)
-    np.testing.assert_allclose(own.logits, others.logits, atol=1e-5)
+    student, baseline = artifact.predictions("test"), artifact.predictions("test", BASELINE_PREDICTIONS)
+    np.testing.assert_allclose(student.logits, baseline.logits, atol=1e-5)
 
 
-def test_a_student_comes_to_say_what_its_teacher_says(distill, school):
-    """Its logits come nearer to the teacher's than those of the control."""
+def test_a_student_approaches_the_logits_of_its_teacher(distill, school):
+    """Its logits come nearer to the teacher's than those of the baseline."""
     artifact = distill(
         "trainer.max_epochs=12", "stage.alpha=0", "distiller.logits.loss=mse", "stage.learning_rate=5e-3"
     )
-    said = Artifact.open(school.teacher).predictions("train").logits
-    own, others = (artifact.predictions("train", file).logits for file in ("predictions.parquet", BASELINE_PREDICTIONS))
-    assert np.square(own - said).mean() < 0.75 * np.square(others - said).mean()
+    teacher = Artifact.open(school.teacher).predictions("train").logits
+    files = ("predictions.parquet", BASELINE_PREDICTIONS)
+    student, baseline = (artifact.predictions("train", file).logits for file in files)
+    assert np.square(student - teacher).mean() < 0.75 * np.square(baseline - teacher).mean()
 
 
-def test_a_student_of_another_family_reads_its_own_tokens(distill, school):
+def test_a_student_of_another_family_keeps_its_tokenizer(distill, school):
     """A RoBERTa learns from a BERT: other vocabulary, cleaning and length."""
-    artifact = distill(*own_student(school), "student.cleaning=none")
+    artifact = distill(*roberta_student(school), "student.cleaning=none")
     record = artifact.record
     assert (record.cleaning, record.max_length) == ("none", 48)
     assert record.lineage[0].name == "roberta"
     assert record.parent is None
     tokenizers = [AutoTokenizer.from_pretrained(folder) for folder in (artifact.folder, school.roberta, school.teacher)]
-    own, same, others = (tokenizer("worst day ever").input_ids for tokenizer in tokenizers)
-    assert own == same != others
+    saved, student, teacher = (tokenizer("worst day ever").input_ids for tokenizer in tokenizers)
+    assert saved == student != teacher
     model = AutoModelForSequenceClassification.from_pretrained(artifact.folder)
     assert model.config.model_type == "roberta"
     assert model.config.vocab_size == len(tokenizers[1])
 
 
-def test_a_control_takes_the_steps_of_a_student_that_was_stopped_early(distill):
-    """The student's loss is too small to move it, so that nothing improves; its control goes on improving."""
+def test_a_baseline_takes_the_steps_of_a_student_that_was_stopped_early(distill):
+    """The student's loss is too small to move it, so it never improves; its baseline does."""
     artifact = distill(
         "stage.alpha=0",
         "stage.cut.pretrained=false",
@@ -186,11 +187,11 @@ def test_random_weights_are_recorded_as_such(distill, school):
     assert cut.record.pretrained is False
     assert cut.record.parent is None
     assert cut.record.settings["cut"]["pretrained"] is False
-    own = distill(*own_student(school), "student.pretrained=false", "stage.label_only_baseline=false")
-    assert "cut" not in own.record.settings
-    assert own.record.pretrained is False
-    assert "label_only_baseline" not in own.record.training
-    assert not (own.folder / BASELINE_PREDICTIONS).exists()
+    named = distill(*roberta_student(school), "student.pretrained=false", "stage.label_only_baseline=false")
+    assert "cut" not in named.record.settings
+    assert named.record.pretrained is False
+    assert "label_only_baseline" not in named.record.training
+    assert not (named.folder / BASELINE_PREDICTIONS).exists()
 
 
 @pytest.mark.parametrize(
@@ -209,20 +210,20 @@ def test_the_options_run(distill, options):
     assert record.training["label_only_baseline"]["training"]["steps"] == record.training["steps"] > 0
 
 
-def test_layers_are_imitated_with_a_teacher_of_the_same_tokens_alone(distill, school):
-    with pytest.raises(ConfigError, match=r"distiller: got hidden, .* other tokens \(their vocabularies differ\)"):
-        distill(*own_student(school), "distiller=[logits,hidden]")
+def test_layer_distillers_need_a_teacher_with_the_same_tokens(distill, school):
+    with pytest.raises(ConfigError, match=r"distiller: got hidden, .* differently \(their vocabularies differ\)"):
+        distill(*roberta_student(school), "distiller=[logits,hidden]")
     same = ["model@student=local", f"student.name_or_path={school.bert}", "student.max_length=40"]
-    with pytest.raises(ConfigError, match=r"other tokens \(their cleaning is none and twitter_roberta\)"):
+    with pytest.raises(ConfigError, match=r"differently \(their cleaning is none and twitter_roberta\)"):
         distill(*same, "distiller=attention")
     record = distill(*same, "student.cleaning=twitter_roberta", "distiller=attention").record
     assert record.method == "attention"
 
 
-def test_what_cannot_be_taught_is_refused_before_the_teacher_is_asked(distill, school, tmp_path):
+def test_invalid_combinations_raise_before_the_teacher_runs(distill, school, tmp_path):
     empty = f"cache_dir={tmp_path}/cache"
     with pytest.raises(ConfigError, match="their vocabularies differ"):
-        distill(empty, *own_student(school), "distiller=hidden")
+        distill(empty, *roberta_student(school), "distiller=hidden")
     with pytest.raises(ConfigError, match=r"distiller\.attention\.heads: got 3"):
         distill(empty, "distiller=attention", "distiller.attention.heads=3")
     with pytest.raises(ConfigError, match=r"stage\.class_weights: got 1 weights"):
@@ -231,7 +232,7 @@ def test_what_cannot_be_taught_is_refused_before_the_teacher_is_asked(distill, s
     assert not (tmp_path / "cache" / "logits").exists()
 
 
-def test_tweets_without_labels_are_learnt_from_the_teacher(distill, tmp_path):
+def test_texts_without_labels_are_learnt_from_the_teacher(distill, tmp_path):
     with SAMPLE.open(newline="", encoding="utf-8") as file:
         known = [row["text"] for row in csv.DictReader(file)][:50]
     with (tmp_path / "more.csv").open("w", newline="", encoding="utf-8") as file:
@@ -241,16 +242,13 @@ def test_tweets_without_labels_are_learnt_from_the_teacher(distill, tmp_path):
     examples = artifact.record.training["texts"]
     labeled = artifact.record.data.sizes["train"]
     assert examples["labeled"] == labeled
-    assert (examples["unlabeled"], examples["unlabeled_left_out"], examples["augmented"]) == (
-        40,
-        50,
-        labeled + 40,
-    )
+    counts = examples["unlabeled"], examples["unlabeled_left_out"], examples["augmented"]
+    assert counts == (40, 50, labeled + 40)
     assert list(examples["unlabeled_files"]) == ["more.csv"]
     assert artifact.record.training["steps"] == -(-2 * (labeled + 40) // 32)
     baseline = artifact.record.training["label_only_baseline"]["training"]
     assert baseline["steps"] == artifact.record.training["steps"]
-    # Of its only epoch; the student is validated once, the control each time it has read the labels.
+    # In its only epoch the student is validated once, the baseline after each repetition of the labeled texts.
     assert len(validations(artifact.folder.parent / "label_only_baseline")) == 2 * len(
         validations(artifact.folder.parent)
     )
@@ -258,12 +256,12 @@ def test_tweets_without_labels_are_learnt_from_the_teacher(distill, tmp_path):
 
 
 def validations(run: Path) -> list[str]:
-    """Accuracies on validation, as training saw them."""
+    """Validation accuracies logged in training."""
     with next(run.glob("metrics/**/metrics.csv")).open(newline="", encoding="utf-8") as file:
         return [row["val/accuracy"] for row in csv.DictReader(file) if row["val/accuracy"]]
 
 
-def test_several_teachers_say_the_mean_of_what_each_says(distill, school):
+def test_several_teachers_give_the_mean_of_their_logits(distill, school):
     one = distill("stage.label_only_baseline=false")
     twice = distill(
         f"teacher=[{school.teacher},{school.teacher}]", "stage.label_only_baseline=false", "stage.combine=validation"
@@ -271,7 +269,7 @@ def test_several_teachers_say_the_mean_of_what_each_says(distill, school):
     np.testing.assert_allclose(one.predictions("test").logits, twice.predictions("test").logits, atol=1e-4)
 
 
-def test_logits_out_of_fold_come_from_teachers_that_had_the_tweet_in_validation(
+def test_logits_out_of_fold_come_from_teachers_that_had_the_text_in_validation(
     distill, compose_config, school, tmp_path
 ):
     folds = []
@@ -290,13 +288,13 @@ def test_logits_out_of_fold_come_from_teachers_that_had_the_tweet_in_validation(
     for row, owner in zip(corpus.train.row_id, teachers.folds.tolist(), strict=True):
         assert row in parts[owner].val.row_id
         assert row not in parts[owner].train.row_id
-    artifact = distill(both, *own_student(school), "stage.out_of_fold=true", "stage.label_only_baseline=false")
+    artifact = distill(both, *roberta_student(school), "stage.out_of_fold=true", "stage.label_only_baseline=false")
     assert len(artifact.record.training["teachers"]) == 2
-    # Cut from a teacher that knows them, a student could not be chosen by its val texts.
-    with pytest.raises(ArtifactError, match=r"teacher: .* has learnt from \d+ of \d+ val texts"):
+    # The val texts of a student cannot choose its checkpoint if the teacher it is cut from was trained on them.
+    with pytest.raises(ArtifactError, match=r"teacher: .* was trained on \d+ of \d+ val texts"):
         distill(both, "stage.out_of_fold=true")
     distill(both, "stage.out_of_fold=true", "stage.label_only_baseline=false", "data.folds=2", "data.fold=0")
-    with pytest.raises(ArtifactError, match=r"teacher: \d+ of 5\d\d train texts were in validation of none of these"):
+    with pytest.raises(ArtifactError, match=r"teacher: \d+ of 5\d\d train texts were in no teacher's validation"):
         distill(f"teacher=[{folds[0]},{folds[0]}]", "stage.out_of_fold=true")
     with pytest.raises(ArtifactError, match=r"was not made with data.folds and data.fold"):
         distill(f"teacher=[{folds[0]},{school.teacher}]", "stage.out_of_fold=true")
@@ -313,19 +311,19 @@ def test_weights_by_validation_are_in_proportion_to_accuracy(tmp_path):
     assert _weights(teachers, "mean", corpus) == (0.5, 0.5)
 
 
-def test_accuracy_on_val_tweets_that_a_teacher_learnt_neither_weighs_nor_is_told(tmp_path):
-    """An int8 of such a model has been judged on them."""
+def test_val_accuracy_of_a_teacher_trained_on_val_is_neither_a_weight_nor_recorded(tmp_path):
+    """An int8 artifact of such a model has val metrics in its record."""
     final = Artifact(tmp_path, make_record(training={"final": True}))
     none = Examples([], [], np.empty(0, np.int64), [])
     corpus = Corpus("csv", ("a", "b"), none, none, none, final.record.data.fingerprint, DataReport())
     with pytest.raises(ArtifactError, match=r"teacher: .* was trained on val texts too"):
         _weights([final], "validation", corpus)
-    (told,) = Teachers((final,), (1.0,), None).account(corpus).values()
+    (recorded,) = Teachers((final,), (1.0,), None).summary(corpus).values()
     assert "val" in final.record.metrics
-    assert "val" not in told["accuracy"]
+    assert "val" not in recorded["accuracy"]
 
 
-def test_a_control_reads_all_labels_as_often_but_for_some_drawn_from_all():
+def test_a_baseline_repeats_all_labeled_texts_equally_often_up_to_a_random_rest():
     train = Examples([str(n) for n in range(100)], ["t"] * 100, np.zeros(100, np.int64), [None] * 100)
     assert as_many(train, 100, seed=1) is train
     twice = as_many(train, 250, seed=1)
@@ -335,15 +333,15 @@ def test_a_control_reads_all_labels_as_often_but_for_some_drawn_from_all():
     assert twice.row_id == as_many(train, 250, seed=1).row_id != as_many(train, 250, seed=2).row_id
 
 
-def test_a_control_of_few_labels_is_validated_each_time_it_has_read_them(compose_config, school, tmp_path):
+def test_a_baseline_of_few_labels_is_validated_after_each_repetition(compose_config, school, tmp_path):
     run = plain_run(compose_config, school, tmp_path)
     assert baseline_run(run, None, 7).trainer == run.trainer.model_copy(update={"max_steps": 7})
     assert baseline_run(run, None, 7, labeled=0.25).trainer.val_check_interval == 0.25
     assert baseline_run(run, None, 7, labeled=0.001).trainer.val_check_interval == 0.1
 
 
-def test_each_tweet_gets_the_logits_of_its_own_fold(compose_config, school, tmp_path):
-    """Asked one by one, the teachers say of a text what stands in the lesson, and the one that knew it says other."""
+def test_each_text_gets_the_logits_of_its_fold_s_teacher(compose_config, school, tmp_path):
+    """The logits equal those of the teacher that `folds` names, or the weighted mean for `EVERYONE`."""
     teacher = Artifact.open(school.teacher)
     other = Artifact.open(other_teacher(compose_config, school, tmp_path))
     run = plain_run(compose_config, school, tmp_path)
@@ -351,12 +349,12 @@ def test_each_tweet_gets_the_logits_of_its_own_fold(compose_config, school, tmp_
     both = Teachers((teacher, other), (0.25, 0.75), None)
     one, two = (Teachers((artifact,), (1.0,), None).logits(corpus.val, None, run, 8) for artifact in (teacher, other))
     np.testing.assert_allclose(both.logits(corpus.val, None, run, 8), 0.25 * one + 0.75 * two, atol=1e-5)
-    owners = np.arange(len(corpus.val)) % 3 - 1
-    assert owners[0] == EVERYONE
-    found = both.logits(corpus.val, owners, run, 8)
-    np.testing.assert_allclose(found[1::3], one[1::3], atol=0.03)
-    np.testing.assert_allclose(found[2::3], two[2::3], atol=0.03)
-    np.testing.assert_allclose(found[::3], (0.25 * one + 0.75 * two)[::3], atol=0.03)
+    folds = np.arange(len(corpus.val)) % 3 - 1
+    assert folds[0] == EVERYONE
+    logits = both.logits(corpus.val, folds, run, 8)
+    np.testing.assert_allclose(logits[1::3], one[1::3], atol=0.03)
+    np.testing.assert_allclose(logits[2::3], two[2::3], atol=0.03)
+    np.testing.assert_allclose(logits[::3], (0.25 * one + 0.75 * two)[::3], atol=0.03)
 
 
 def other_teacher(compose_config, school: School, folder: Path) -> Path:
@@ -386,7 +384,7 @@ def plain_run(compose_config, school: School, folder: Path):
         (["distiller.logits.temperature=0"], "distiller.logits.temperature: got 0, should be greater than 0"),
     ],
 )
-def test_what_cannot_work_is_told_in_one_line(distill, options, line):
+def test_invalid_settings_are_reported_in_one_line(distill, options, line):
     with pytest.raises(ConfigError) as caught:
         distill(*options)
     assert str(caught.value).startswith(line)
@@ -394,18 +392,18 @@ def test_what_cannot_work_is_told_in_one_line(distill, options, line):
 
 
 def test_a_model_is_no_teacher(overrides, compose_config):
-    own = [override for override in overrides if not override.startswith("teacher=")]
-    with pytest.raises(ConfigError, match=r"stage\.teacher: got a model that is not fine-tuned, should be teacher=DIR"):
-        parse(compose_config(*own, "model@teacher=minilm"))
+    without_teacher = [override for override in overrides if not override.startswith("teacher=")]
+    with pytest.raises(ConfigError, match=r"stage\.teacher: got a model that is not fine-tuned, should be the folder"):
+        parse(compose_config(*without_teacher, "model@teacher=minilm"))
 
 
-def test_a_line_about_the_student_s_model_names_its_keys(distill, school):
-    with pytest.raises(ModelError, match=r"^student\.max_length: got 400, .* reads at most"):
-        distill(*own_student(school), "student.max_length=400")
+def test_an_error_about_the_student_s_model_names_its_keys(distill, school):
+    with pytest.raises(ModelError, match=r"^student\.max_length: got 400, should be at most"):
+        distill(*roberta_student(school), "student.max_length=400")
 
 
 def trained_on_val(folder: Path, copy: Path) -> Path:
-    """A copy whose record says so."""
+    """A copy whose record has `final: true`."""
     shutil.copytree(folder, copy)
     record = json.loads((copy / "artifact.json").read_text())
     record["training"]["final"] = True
@@ -422,26 +420,26 @@ def test_no_student_is_cut_from_a_teacher_that_was_trained_on_val(distill, schoo
         distill("model@student=local", f"student.name_or_path={final}", *alike)
 
 
-def test_what_is_tuned_from_such_a_model_says_so(compose_config, school, tmp_path):
+def test_a_model_fine_tuned_from_such_an_artifact_is_recorded_as_final(compose_config, school, tmp_path):
     final = trained_on_val(school.teacher, tmp_path / "final")
-    own = [*small_run(school.bert, school.folder), f"model.name_or_path={final}", "trainer.max_epochs=1"]
-    execute(compose_config("stage=finetune", *own), tmp_path / "tuned")
+    options = [*small_run(school.bert, school.folder), f"model.name_or_path={final}", "trainer.max_epochs=1"]
+    execute(compose_config("stage=finetune", *options), tmp_path / "tuned")
     assert Artifact.open(tmp_path / "tuned" / "artifact").record.training["final"] is True
 
 
-def test_other_tweets_to_learn_from_are_another_run(compose_config, overrides, tmp_path):
-    (tmp_path / "more.csv").write_text("text\na text that nobody wrote\nand one more\n")
+def test_other_unlabeled_texts_are_another_run(compose_config, overrides, tmp_path):
+    (tmp_path / "more.csv").write_text("text\na text of no corpus\nand one more\n")
     few = ["stage.label_only_baseline=false", "stage.evaluate_train=false"]
     execute(compose_config(*overrides, *few), tmp_path / "run")
     with pytest.raises(ArtifactError, match="exists already; artifacts are not overwritten"):
         execute(compose_config(*overrides, *few, f"unlabeled_files={tmp_path}/more.csv"), tmp_path / "run")
 
 
-def test_tweets_without_labels_must_be_new_and_may_be_in_another_encoding(distill, tmp_path):
+def test_unlabeled_texts_must_be_new_and_may_be_in_another_encoding(distill, tmp_path):
     with SAMPLE.open(newline="", encoding="utf-8") as file:
         known = next(csv.DictReader(file))["text"]
     (tmp_path / "known.csv").write_text(f'text\n"{known}"\n')
-    with pytest.raises(DataError, match=r"unlabeled_files: 1 texts, none of which data=csv has not got already"):
+    with pytest.raises(DataError, match=r"unlabeled_files: data=csv already has all 1 texts"):
         distill(f"unlabeled_files={tmp_path}/known.csv")
     (tmp_path / "old.csv").write_bytes("text\ncaf\u00e9 au lait\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"unlabeled_files: .*set stage\.unlabeled_encoding"):
@@ -457,53 +455,53 @@ def test_a_student_may_be_small_and_new(distill, school):
         "student.shape.heads=2",
         "student.shape.intermediate_size=24",
     ]
-    artifact = distill(*own_student(school), "student.pretrained=false", *size, "stage.label_only_baseline=false")
+    artifact = distill(*roberta_student(school), "student.pretrained=false", *size, "stage.label_only_baseline=false")
     config = AutoModelForSequenceClassification.from_pretrained(artifact.folder).config
     assert (config.num_hidden_layers, config.hidden_size, config.intermediate_size) == (1, 16, 24)
     assert artifact.record.pretrained is False
     with pytest.raises(ConfigError, match=r"student\.shape: got another shape .* should go with pretrained=false"):
-        distill(*own_student(school), *size)
+        distill(*roberta_student(school), *size)
 
 
-def test_a_teacher_with_other_labels_or_tweets_is_refused(distill, tmp_path):
+def test_a_teacher_with_other_labels_or_texts_is_refused(distill, tmp_path):
     lines = SAMPLE.read_text(encoding="utf-8").replace(",Neutral", ",Indifferent")
     (tmp_path / "other.csv").write_text(lines, encoding="utf-8")
-    with pytest.raises(ArtifactError, match=r"teacher: .* has the labels Extremely Negative, .*, which are other ones"):
+    with pytest.raises(ArtifactError, match=r"teacher: .* has the labels Extremely Negative, .* \(other labels\)"):
         distill(f"data.train={tmp_path}/other.csv")
-    with pytest.raises(ArtifactError, match=r"teacher: .* which are in another order; should be Neutral, Extremely"):
+    with pytest.raises(ArtifactError, match=r"teacher: .* \(in another order\), should have Neutral, Extremely"):
         distill("data.labels=[Neutral,Extremely Negative,Extremely Positive,Negative,Positive]")
     with pytest.raises(ArtifactError, match=r"teacher: .* made from other texts .* should be data.split_seed=42"):
         distill("data.split_seed=1")
-    with pytest.raises(ArtifactError, match=r"judged on other validation texts, .* should be stage.combine=mean"):
+    with pytest.raises(ArtifactError, match=r"stage.combine: .*should be mean.* on other validation texts"):
         distill("data.split_seed=1", "stage.other_data=true", "stage.combine=validation")
     record = distill("data.split_seed=1", "stage.other_data=true", "stage.label_only_baseline=false").record
     assert [teacher["accuracy"] for teacher in record.training["teachers"].values()] == [{}]
 
 
-def test_a_student_that_knows_held_out_tweets_is_refused(distill, compose_config, school, tmp_path):
-    """Also one whose own weights come from an artifact."""
+def test_a_student_trained_on_held_out_texts_is_refused(distill, compose_config, school, tmp_path):
+    """The weights of `model@student` are an artifact's here."""
     execute(compose_config(*small_run(school.bert, school.folder), "data.split_seed=1"), tmp_path / "other")
-    read_alike = ["student.max_length=40", "student.cleaning=twitter_roberta"]
-    student = ["model@student=local", f"student.name_or_path={tmp_path}/other/artifact", *read_alike]
+    same_tokens = ["student.max_length=40", "student.cleaning=twitter_roberta"]
+    student = ["model@student=local", f"student.name_or_path={tmp_path}/other/artifact", *same_tokens]
     with pytest.raises(ArtifactError, match=r"student: .* made from other texts .* should be data.split_seed=1"):
         distill(*student)
     record = distill(*student, "stage.other_data=true", "stage.label_only_baseline=false").record
     assert record.parent == Artifact.open(tmp_path / "other" / "artifact").record.id
 
 
-def test_a_student_is_cut_from_its_teacher_or_one_of_its_own(distill, school):
-    with pytest.raises(ConfigError, match=r"^stage\.cut: got .* num_layers=1 .*, but model@student is no cut"):
-        distill(*own_student(school), "stage.cut.num_layers=1")
+def test_a_named_student_cannot_be_cut(distill, school):
+    with pytest.raises(ConfigError, match=r"^stage\.cut: got layers='lower' .*, should be left out with model@student"):
+        distill(*roberta_student(school), "stage.cut.num_layers=1")
 
 
-def test_an_interrupted_student_goes_on(distill, compose_config, overrides, tmp_path):
+def test_an_interrupted_student_resumes(distill, compose_config, overrides, tmp_path):
     whole = distill("trainer.max_epochs=2")
     checkpoint = interrupt("Student", 7, compose_config(*overrides, "trainer.max_epochs=2"), tmp_path / "broken")
     assert checkpoint == tmp_path / "broken" / "checkpoints" / "interrupted.ckpt"
     assert same(distill("trainer.max_epochs=2", f"resume={checkpoint}"), whole)
 
 
-def test_an_interrupted_control_goes_on_and_the_student_is_not_trained_again(
+def test_an_interrupted_baseline_resumes_and_the_student_is_not_trained_again(
     distill, compose_config, overrides, tmp_path
 ):
     whole = distill("trainer.max_epochs=2")
@@ -511,7 +509,7 @@ def test_an_interrupted_control_goes_on_and_the_student_is_not_trained_again(
     assert checkpoint == tmp_path / "broken" / "label_only_baseline" / "checkpoints" / "interrupted.ckpt"
     assert same(distill("trainer.max_epochs=2", f"resume={checkpoint}"), whole)
     (tmp_path / "broken" / "checkpoints" / LAST).unlink()
-    with pytest.raises(ConfigError, match=r"resume: .* is of a control, and the student's own .* is missing"):
+    with pytest.raises(ConfigError, match=r"resume: .* of the label-only baseline, but the student's .* is missing"):
         distill("trainer.max_epochs=2", f"resume={checkpoint}")
 
 
@@ -520,7 +518,7 @@ def same(one: Artifact, other: Artifact) -> bool:
 
 
 def interrupt(kind: str, steps: int, config, output: Path) -> Path:
-    """Send this process Ctrl-C once so many training steps of the student or its control are done."""
+    """Send this process SIGINT after `steps` training steps of the student or its baseline."""
     from chirplet.module import classifier, distillation
 
     module = {"Student": distillation.Student, "Classifier": classifier.Classifier}[kind]
@@ -544,7 +542,7 @@ def interrupt(kind: str, steps: int, config, output: Path) -> Path:
 
 
 def test_a_bf16_teacher_teaches_too(distill, school, tmp_path):
-    """As `quantizer=bf16` leaves it."""
+    """The teacher is saved as `quantizer=bf16` does."""
     model = AutoModelForSequenceClassification.from_pretrained(school.teacher, dtype=torch.bfloat16)
     halved = tmp_path / "halved"
     halved.mkdir()
@@ -568,25 +566,25 @@ def test_a_quantized_teacher_teaches_though_no_student_is_cut_from_it(
     ]
     execute(compose_config(*small_run(school.bert, school.folder), *options), tmp_path / "quantized")
     teacher = f"teacher={tmp_path}/quantized/artifact"
-    record = distill(teacher, *own_student(school), "stage.label_only_baseline=false").record
-    (told,) = record.training["teachers"].values()
-    assert (told["stage"], told["method"]) == ("quantize", quantizer)
-    with pytest.raises(ArtifactError, match=r"teacher: .* should be for pytorch where a student is cut from it"):
+    record = distill(teacher, *roberta_student(school), "stage.label_only_baseline=false").record
+    (recorded,) = record.training["teachers"].values()
+    assert (recorded["stage"], recorded["method"]) == ("quantize", quantizer)
+    with pytest.raises(ArtifactError, match=r"teacher: .* should be for pytorch when a student is cut from it"):
         distill(teacher)
     same = ["model@student=local", f"student.name_or_path={school.bert}", "student.max_length=40"]
-    with pytest.raises(ArtifactError, match=r"should be for pytorch where distiller=hidden looks at its layers"):
+    with pytest.raises(ArtifactError, match=r"should be for pytorch when distiller=hidden needs its layers"):
         distill(teacher, *same, "student.cleaning=twitter_roberta", "distiller=hidden")
 
 
-def test_the_command_line_prints_student_and_control_side_by_side(overrides, tmp_path):
+def test_the_command_line_compares_student_and_baseline(overrides, tmp_path):
     done = command(*overrides, f"hydra.run.dir={tmp_path}/out", env={**os.environ, "COLUMNS": "140"})
     assert done.returncode == 0, done.stderr
-    for told in (
+    for text in (
         "student: ",
-        "control: ",
+        "label-only baseline: ",
         "McNemar",
         "95% interval",
         f"stage=predict artifact={tmp_path}/out/artifact",
     ):
-        assert told in done.stdout
+        assert text in done.stdout
     assert json.loads((tmp_path / "out" / "artifact" / "artifact.json").read_text())["stage"] == "distill"

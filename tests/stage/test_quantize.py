@@ -114,7 +114,7 @@ def test_any_artifact_predicts_by_its_runtime(name, runtime, quantize, compose_c
 
 
 @pytest.mark.usefixtures("forked_costs")
-def test_a_trainer_for_bf16_does_not_touch_how_layers_are_judged(quantize):
+def test_a_trainer_for_bf16_does_not_change_the_evaluation_of_layers(quantize):
     """PyTorch's int8 layers refuse bf16; and few batches of validation would be a drop on few texts."""
     plain = ("quantizer=torch_int8", "stage.tolerance=0.05", "stage.evaluate_test=false")
     expected = quantize(*plain)
@@ -200,10 +200,10 @@ def test_the_cost_is_added_to_record_and_card(quantize):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-@pytest.mark.parametrize("evaluated", [("stage.tolerance=0.1",), PLAIN])
-def test_a_gpu_that_is_asked_for_is_not_replaced_by_the_cpu(evaluated, quantize):
+@pytest.mark.parametrize("options", [("stage.tolerance=0.1",), PLAIN])
+def test_a_missing_gpu_is_not_replaced_by_the_cpu(options, quantize):
     with pytest.raises(ConfigError, match=r"^trainer\.accelerator: got 'gpu', but torch sees no GPU here"):
-        quantize("quantizer=fp16", "trainer=gpu", *evaluated)
+        quantize("quantizer=fp16", "trainer=gpu", *options)
 
 
 def test_what_is_written_answers_in_all_batches_and_threads(quantize, monkeypatch, tmp_path):
@@ -217,14 +217,14 @@ def test_what_is_written_answers_in_all_batches_and_threads(quantize, monkeypatc
         return logits(self, input_ids, attention_mask) * (-1 if len(input_ids) == 3 and self.threads == 2 else 1)
 
     monkeypatch.setattr(PartwiseRuntime, "logits", wrong)
-    with pytest.raises(ModelError, match=r"answers its probe otherwise in batches of 3 with 2 threads: .* nothing was"):
+    with pytest.raises(ModelError, match=r"fails its probe in batches of 3 with 2 threads: .* nothing was written"):
         quantize(*PLAIN, "stage.evaluate_test=false")
     assert not (tmp_path / "run2" / "artifact").exists()
 
 
 def test_a_quantized_artifact_is_no_parent(quantize, overrides, compose_config, tmp_path):
     artifact = quantize(*PLAIN, "stage.evaluate_test=false")
-    with pytest.raises(ArtifactError, match="is for onnxruntime already"):
+    with pytest.raises(ArtifactError, match="is for onnxruntime, should be for pytorch"):
         execute(compose_config(*overrides, "stage=quantize", f"artifact={artifact.folder}"), tmp_path / "again")
 
 

@@ -1,1 +1,1 @@
-"""What a student learns from its teacher, one kind a file."""
+"""Distillation methods, one per file."""

@@ -1,4 +1,4 @@
-"""Imitate how tokens attend to each other: MiniLM (Wang et al. 2020, arXiv 2002.10957; v2: 2012.15828)."""
+"""Imitate the teacher's attention relations: MiniLM (Wang et al. 2020, arXiv 2002.10957; v2: 2012.15828)."""
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class Attention(Distiller):
-    """Which relations of the student's last layer imitate those of the teacher's `teacher_layer`.
+    """The `relations` of the student's last layer that imitate those of the teacher's `teacher_layer`.
 
-    `heads` is the number of parts that queries, keys and values are cut into.
+    `heads` is the number of parts that queries, keys and values are split into.
     """
 
     looks_inside: ClassVar[bool] = True
@@ -44,6 +44,6 @@ class Attention(Distiller):
         for whose, width in widths.items():
             if width % heads:
                 raise ConfigError(
-                    f"distiller.attention.heads: got {heads}, which the {whose} width {width} is no multiple of"
+                    f"distiller.attention.heads: got {heads}, should divide the {whose} hidden size {width}"
                 )
         return RelationImitation(self.relations, student_sizes.layers - 1, layer, heads)

@@ -1,4 +1,4 @@
-"""What every distiller is: settings of one thing that a student imitates."""
+"""The interface of distillers."""
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 class Distiller(Settings, ABC):
-    """Settings of one imitation; `weight` is its share where several are combined."""
+    """Settings of one distillation loss. `weight` is its weight in the sum of several."""
 
     looks_inside: ClassVar[bool] = False
-    """Whether it compares layers token by token, for which teacher and student must read the same tokens."""
+    """Whether the loss compares layers token by token, which requires the same tokens in teacher and student."""
 
     weight: Positive
 
     @abstractmethod
     def imitation(self, task: Task, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
-        """The loss between two models of these configurations; a teacher's is given where `looks_inside`.
+        """The loss between models of these configurations. `teacher` is None unless `looks_inside`.
 
         Raises:
-            ConfigError: it cannot be between these two.
+            ConfigError: the settings do not fit the two models.
         """

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class Hidden(Distiller):
-    """Which states: of the embeddings and every layer (`uniform`), or of the last layer alone (`top`).
+    """The states compared: those of the embeddings and every layer (`uniform`), or of the last layer alone (`top`).
 
-    With `uniform` student layer m of M imitates teacher layer m · L / M of L, as TinyBERT's do.
+    With `uniform` student layer m of M imitates teacher layer m · L / M of L, as in TinyBERT.
     """
 
     looks_inside: ClassVar[bool] = True

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Logits(Distiller):
-    """`kl` is T² times the divergence of distributions softened by `temperature`; `mse` has no temperature."""
+    """`kl` is T² times the divergence of distributions softened by `temperature`; `mse` ignores `temperature`."""
 
     loss: Literal["kl", "mse"]
     temperature: Positive

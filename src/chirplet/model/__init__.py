@@ -1,1 +1,1 @@
-"""Pretrained encoders with a classification head: finding, loading, freezing, grouping their parameters."""
+"""Pretrained encoders with a classification head."""

@@ -1,4 +1,4 @@
-"""Which pretrained encoder to start from."""
+"""Settings of a pretrained encoder."""
 
 import os
 import re
@@ -13,15 +13,15 @@ from chirplet.system.error import Key, near
 
 BUNDLED = "bundled"
 GROUP, NAME = Key("model"), Key("model.name_or_path")
-"""As errors name them; of a student they are others."""
+"""The keys that errors name. For a student they are renamed."""
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 
 
 class Shape(Settings):
-    """How large a model with random weights is; null is as the checkpoint has it.
+    """Sizes of a model with random weights; null is the checkpoint's size.
 
-    `layers` of the encoder, `hidden_size` of its states, attention `heads` in each layer, which share it, and
-    `intermediate_size` neurons.
+    `layers` is the number of encoder layers, `hidden_size` the width of the states, which the attention `heads` of a
+    layer share, and `intermediate_size` the number of neurons of a layer.
     """
 
     layers: Count | None = None
@@ -33,9 +33,9 @@ class Shape(Settings):
 class Pretrained(Settings):
     """A pretrained encoder, its tokenizer, and how texts are prepared for it.
 
-    `name_or_path` is `bundled` (the all-MiniLM-L6-v2 that is installed with chirplet), a folder, or a hub id;
-    an existing folder wins over a hub id of the same name. With `pretrained: false` only the architecture and
-    the tokenizer are taken from there, and the weights are random; `shape` then says how large it is.
+    `name_or_path` is `bundled` (the all-MiniLM-L6-v2 that is installed with chirplet), a folder, or a hub id. An
+    existing folder takes precedence over a hub id of the same name. With `pretrained: false` only the architecture and
+    the tokenizer are loaded, the weights are random, and `shape` may change the sizes.
     """
 
     name_or_path: str
@@ -53,7 +53,7 @@ class Pretrained(Settings):
     def _path_exists(cls, value: str) -> str:
         path = Path(value).expanduser()
         if path.is_file():
-            raise ValueError(f"got {value!r}, a file; should be the folder it is in")
+            raise ValueError(f"got {value!r}, a file; should be the folder of that file")
         if _is_path(value) and not (value and path.is_dir()):
             siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
             raise ValueError(f"got {value!r}, no such folder{near(path.name, siblings)}")
@@ -71,7 +71,7 @@ class Pretrained(Settings):
     def _shape_is_of_random_weights(self) -> Self:
         if self.pretrained and self.shape != Shape():
             raise ValueError(
-                "shape: got another shape than the pretrained weights have; should go with pretrained=false"
+                "shape: got another shape than that of the pretrained weights; should be null, or set pretrained=false"
             )
         return self
 

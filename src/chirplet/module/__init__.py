@@ -1,1 +1,1 @@
-"""The Lightning modules."""
+"""Lightning modules."""

@@ -33,12 +33,12 @@ SCHEDULES: dict[str, Callable[[Optimizer, int, int], LambdaLR]] = {
     "polynomial": get_polynomial_decay_schedule_with_warmup,
     "constant": lambda optimizer, warmup, steps: get_constant_schedule_with_warmup(optimizer, warmup),
 }
-"""Schedules by name: linear warm-up, then the decay; each takes the optimizer, warm-up steps and all steps."""
+"""Schedules by name: linear warm-up, then the decay. Each takes the optimizer, the warm-up steps and all steps."""
 
 
 @dataclass(frozen=True)
 class Optimization:
-    """How the weights are moved: AdamW's parameter groups with their learning rates, and the schedule over `steps`."""
+    """AdamW's parameter groups with their learning rates, and the schedule over `steps` optimizer steps."""
 
     groups: list[dict[str, Any]]
     schedule: str
@@ -47,17 +47,17 @@ class Optimization:
 
 
 class Classifier(pl.LightningModule):
-    """Training of a sequence classifier on labels, validated by all metrics at once.
+    """Trains a sequence classifier on labels, and logs all metrics on validation.
 
     Args:
-        model: gives `logits` of shape (batch, classes) for `input_ids` and `attention_mask` of shape (batch, tokens).
-        task: what labels and logits mean.
+        model: returns `logits` of shape (batch, classes) for `input_ids` and `attention_mask` of shape (batch, tokens).
+        task: interprets labels and logits.
         labels: class names in order.
         optimization: parameter groups and schedule.
         label_smoothing: mass spread over the other classes, in [0, 1).
         class_weights: weight of each class in the loss, shape (classes,), or None.
-        encoder: what computes the encoder: `chirplet.model.fast_forward.encoder` where the family allows,
-            `transformers` for others.
+        encoder: the implementation of the encoder; `transformers` is used for families that
+            `chirplet.model.fast_forward.encoder` does not support.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Classifier(pl.LightningModule):
 
     @property
     def leaves_unused(self) -> bool:
-        """Whether a loss may come about without some of the parameters that are trained."""
+        """Whether a loss may not depend on some of the trainable parameters."""
         return not self.family.fast_forward
 
     def forward(self, batch: Batch) -> Tensor:
@@ -99,14 +99,11 @@ class Classifier(pl.LightningModule):
         return logits.float()
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        """The task's mean loss, in nats, or this process's share of it.
-
-        Modules that learn from more than labels have another one.
-        """
+        """The task's mean loss on the labels, in nats, or this process's share of it."""
         return self.task.batch_loss(logits, batch, self.class_weights, self.label_smoothing)
 
     def on_train_epoch_start(self) -> None:
-        """Shuffle anew."""
+        """Reshuffle."""
         loader = self.trainer.train_dataloader
         if isinstance(loader, ResumableLoader):
             loader.set_epoch(self.current_epoch)
@@ -118,12 +115,12 @@ class Classifier(pl.LightningModule):
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Keep the logits; metrics are of the whole split, not means over batches."""
+        """Collect the logits, since metrics are of the whole split, not means over batches."""
         if "texts_of" not in batch or batch["texts_of"][0] > 0:
             self.evaluated.append((self(batch), batch["labels"]))
 
     def on_validation_epoch_end(self) -> None:
-        """Log every scalar metric as `val/NAME`, of the texts of all processes."""
+        """Log every scalar metric as `val/NAME`, over the texts of all processes."""
         classes = len(self.class_names)
         no_logits = torch.empty((0, classes), device=self.device)
         no_targets = torch.from_numpy(self.task.no_targets(classes)).to(self.device)
@@ -135,10 +132,10 @@ class Classifier(pl.LightningModule):
         self.log_dict(logged, batch_size=len(target), sync_dist=several())
 
     def configure_optimizers(self) -> Any:
-        """AdamW, fused where it can be; warm-up and decay per step."""
-        # With fp16's gradient scaler a fused step would unscale by itself, too late for clipping.
+        """AdamW, fused unless the precision is fp16, with a schedule per step."""
+        # With fp16's gradient scaler a fused step unscales gradients itself, after clipping.
         optimizer = RowwiseAdamW(self.optimization.groups, fused=self.trainer.precision != "16-mixed")
-        # Lightning's own `estimated_stepping_batches` would set the loader up before a checkpoint can restore it.
+        # Lightning's `estimated_stepping_batches` would set up the loader before a checkpoint can restore it.
         steps = self.optimization.steps
         warmup = round(self.optimization.warmup_fraction * steps)
         scheduler = SCHEDULES[self.optimization.schedule](optimizer, warmup, steps)
@@ -152,7 +149,7 @@ class Classifier(pl.LightningModule):
     ) -> None:
         """Clip the norm of all gradients together.
 
-        Lightning's own refuses every fused optimizer under mixed precision, also bf16, where nothing is scaled.
+        Lightning's implementation refuses fused optimizers under mixed precision, even bf16, which needs no scaling.
         """
         if gradient_clip_val is not None:
             clip_gradients(self.parameters(), gradient_clip_val)

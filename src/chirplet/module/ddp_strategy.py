@@ -1,4 +1,4 @@
-"""How Lightning trains in several processes that chirplet started itself (`chirplet.stage.fit.ddp_processes`)."""
+"""Lightning's DDP strategy for processes that chirplet starts (`chirplet.stage.fit.ddp_processes`)."""
 
 import warnings
 from typing import Any
@@ -13,7 +13,7 @@ from chirplet.module.classifier import Classifier
 
 
 class SingleNodeEnvironment(LightningEnvironment):
-    """This process's place among the others; Lightning is to start none."""
+    """The rank of this process, on one machine. Lightning starts no processes."""
 
     def __init__(self, shard: Shard) -> None:
         super().__init__()
@@ -22,41 +22,41 @@ class SingleNodeEnvironment(LightningEnvironment):
 
     @property
     def creates_processes_externally(self) -> bool:
-        """It does."""
+        """Always true, since chirplet starts the processes."""
         return True
 
     def local_rank(self) -> int:
-        """All are on one machine."""
+        """The global rank, since all processes are on one machine."""
         return self.global_rank()
 
     def node_rank(self) -> int:
-        """It is the only one."""
+        """0, the only machine."""
         return 0
 
 
 class SharedBatchDDP(DDPStrategy):
-    """Gradients averaged over the processes, those of embeddings that have sparse ones too."""
+    """DDP that averages gradients over processes, sparse ones of embeddings included."""
 
     def _setup_model(self, model: Module) -> DistributedDataParallel:
-        """Without sending buffers around, since all processes compute the same.
+        """Wrap without broadcasting buffers, since all processes compute the same ones.
 
-        A parameter that no process has used has no gradient then, as in one process.
+        A parameter that no process has used has no gradient then, as in a single process.
         """
         assert isinstance(model, Classifier)
         self._ddp_kwargs |= {"broadcast_buffers": False, "find_unused_parameters": model.leaves_unused}
         with warnings.catch_warnings():
-            # torch 2.13 has another name for it, which 2.10 does not know.
+            # torch 2.13 renames the argument; torch 2.10 does not have the new name.
             warnings.filterwarnings("ignore", message=".*`broadcast_buffers` is deprecated.*")
             return super()._setup_model(model)
 
     def barrier(self, name: str | None = None, *args: Any, **kwargs: Any) -> None:
-        """Wait for the others, but not for a checkpoint: the first process alone writes it and ever asks for it.
+        """Wait for the other processes, except when a checkpoint is saved.
 
-        So it can save and leave without them when it is interrupted.
+        The first process alone saves checkpoints, and on an interruption it does so without the others.
         """
         if name != "Trainer.save_checkpoint":
             super().barrier(name, *args, **kwargs)
 
     def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:  # noqa: A002 - Lightning's name
-        """Decide alone: all have the same metrics and so decide the same, but for when the first one leaves."""
+        """Return the local decision. All processes have the same metrics and decide the same."""
         return decision

@@ -1,4 +1,4 @@
-"""The Lightning modules whose student learns from a teacher beside the labels."""
+"""The Lightning module that trains a student on labels and a teacher."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TEACHER_LOGITS = "teacher_logits"
-"""Where a batch holds what the teacher says of its texts, shape (batch, classes)."""
+"""The batch's key for the teacher's logits, shape (batch, classes)."""
 
 
 def blend(
@@ -32,8 +32,8 @@ def blend(
 ) -> Tensor:
     """α · the task's loss + (1 − α) · `soft`.
 
-    A text without a label adds nothing to the task's loss, whose mean is over all texts of the whole batch: so few
-    labeled ones among many weigh no more than others.
+    The task's loss is averaged over all texts of the whole batch, and is 0 for texts without a label, so that a few
+    labeled texts among many have no larger weight.
     """
     labels = batch["labels"]
     if alpha == 0.0 or not bool(task.labeled(labels).any()):
@@ -46,20 +46,20 @@ def blend(
 class Student(Classifier):
     """A classifier trained on α · the task's loss + (1 − α) · the weighted sum of imitations.
 
-    Batches hold `teacher_logits` and labels. A text without a label is learnt from the teacher alone.
+    Batches have `teacher_logits` and labels. A text without a label is learnt from the teacher alone.
 
     Args:
-        model: as `Classifier`, and the arguments after it.
-        task: see there.
-        labels: see there.
-        optimization: see there; the imitations' own weights are in its groups too.
-        label_smoothing: see there.
-        class_weights: see there.
-        encoder: see there; where a teacher is watched, both are computed as `transformers` does.
-        alpha: the labels' share of the loss, 0 to 1.
-        imitations: by name.
-        weights: of each imitation in the sum.
-        teacher: in evaluation mode, of the same tokens, where an imitation looks at layers; else None.
+        model: see `Classifier`.
+        task: see `Classifier`.
+        labels: see `Classifier`.
+        optimization: see `Classifier`; its groups include the parameters of the imitations.
+        label_smoothing: see `Classifier`.
+        class_weights: see `Classifier`.
+        encoder: see `Classifier`; ignored with a `teacher`, when `transformers` computes both models.
+        alpha: weight of the labels' loss, 0 to 1.
+        imitations: the distillation losses by name.
+        weights: weight of each imitation in the sum.
+        teacher: the teacher in evaluation mode, with the same tokens, if an imitation compares layers; otherwise None.
     """
 
     def __init__(
@@ -82,37 +82,37 @@ class Student(Classifier):
         self.imitations = nn.ModuleDict(imitations)
         self.mean_over = {name: imitation.mean_over for name, imitation in imitations.items()}
         self.weights = dict(weights)
-        # In a tuple, so that the teacher's weights are neither trained nor written to checkpoints.
+        # In a tuple, so that Lightning neither trains the teacher's weights nor writes them to checkpoints.
         self.teachers = () if teacher is None else (teacher,)
 
     @property
     def leaves_unused(self) -> bool:
-        """Also where nothing but the labels, which not every batch has, asks for what is above the layers imitated."""
+        """Also true if only the labels, which a batch may lack, use the parameters above the imitated layers."""
         imitated = any(isinstance(imitation, LogitImitation) for imitation in self.imitations.values())
         return super().leaves_unused or not imitated
 
     def on_fit_start(self) -> None:
-        """Put the teacher where the student is."""
+        """Move the teacher to the student's device."""
         for teacher in self.teachers:
             teacher.to(self.device)  # type: ignore[arg-type]
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Mean loss of one batch, or this process's share of it; each imitation is logged by its name."""
-        said = batch[TEACHER_LOGITS].float()
+        """Mean loss of one batch, or this process's share of it. Each imitation is logged by its name."""
+        teacher_logits = batch[TEACHER_LOGITS].float()
         if self.teachers:
             with torch.no_grad():
-                told = replace(observe(self.teachers[0], batch), logits=said)
-            made = observe(self.model, batch)
+                teacher = replace(observe(self.teachers[0], batch), logits=teacher_logits)
+            student = observe(self.model, batch)
         else:
-            told, made = Signals(said), Signals(self(batch))
-        # What is compared is in fp32, but autocast would have products of it in bf16.
+            teacher, student = Signals(teacher_logits), Signals(self(batch))
+        # The outputs are in fp32, but autocast would compute products of them in bf16.
         with torch.autocast(self.device.type, enabled=False):
             parts = {
-                name: loss(made, told, batch["attention_mask"]) * factor(batch, self.mean_over[name])
+                name: loss(student, teacher, batch["attention_mask"]) * factor(batch, self.mean_over[name])
                 for name, loss in self.imitations.items()
             }
         soft = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
-        loss = blend(self.task, made.logits, batch, soft, self.alpha, self.class_weights, self.label_smoothing)
+        loss = blend(self.task, student.logits, batch, soft, self.alpha, self.class_weights, self.label_smoothing)
         logged = {"batch_loss": loss} | {f"{name}_loss": part for name, part in parts.items()}
         logged_to = {f"train/{name}": value.detach() for name, value in logged.items()}
         self.log_dict(logged_to, batch_size=text_count(batch), sync_dist=several())

@@ -1,4 +1,4 @@
-"""AdamW that touches only those rows of an embedding that a batch has used."""
+"""AdamW that updates only the rows of an embedding that a batch uses."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -10,16 +10,16 @@ from torch.optim import AdamW
 
 
 class RowwiseAdamW(AdamW):
-    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101), lazy where a gradient is sparse.
+    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101) with lazy updates for sparse gradients.
 
-    A parameter whose gradient is sparse, as `torch.nn.Embedding(sparse=True)` makes it, has only the rows of that
-    gradient moved and decayed, and their moments renewed, as in `torch.optim.SparseAdam`; bias correction counts all
-    steps. A text batch uses one row in fifty of a vocabulary, whose table is half of a small model. Everything
-    else goes torch's own way.
+    For a sparse gradient, as of `torch.nn.Embedding(sparse=True)`, only the rows of the gradient are updated and
+    decayed, with their moments, as in `torch.optim.SparseAdam`; bias correction counts all steps. A batch of texts uses
+    about one row in fifty of a vocabulary, whose table is half of a small model. Other parameters are updated by
+    `torch.optim.AdamW`.
     """
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """One step; `closure` computes the loss and the gradients first."""
+        """One step. `closure`, if given, computes the loss and the gradients first."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -58,10 +58,10 @@ class RowwiseAdamW(AdamW):
 
 @torch.no_grad()
 def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
-    """Scale all gradients, sparse ones too, so that the norm of all together is at most `max_norm`.
+    """Scale all gradients, sparse ones too, so that their total norm is at most `max_norm`.
 
     Returns:
-        The norm before, a scalar.
+        The total norm before, a scalar.
     """
     values = []
     for parameter in parameters:
@@ -72,7 +72,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tenso
             values.append(parameter.grad)
     norm = get_total_norm(values)
     factor = max_norm / (norm + 1e-6)
-    # On a CPU it costs nothing to ask, and a pass over all gradients is saved.
+    # On a CPU reading the norm is free, and saves a pass over all gradients. On a GPU it would synchronize.
     if norm.device.type != "cpu" or factor < 1:
         torch._foreach_mul_(values, factor.clamp(max=1.0))
     return norm

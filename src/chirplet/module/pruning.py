@@ -1,4 +1,4 @@
-"""Recovery after pruning, or while it goes on."""
+"""The Lightning module of the recovery after or during pruning."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 
 class Recovery(Student):
-    """A pruned classifier that learns again, from labels or, where batches hold them, a teacher's logits too.
+    """Trains a pruned classifier on labels and, if batches have them, a teacher's logits.
 
-    Args as `Student`, whose one imitation is of logits at `temperature`; `masking` says what is zero, and by when.
+    The arguments are those of `Student`, with one imitation, of logits at `temperature`. `masking` keeps the pruned
+    weights at zero.
     """
 
     def __init__(
@@ -56,11 +57,11 @@ class Recovery(Student):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Mean loss of one batch, in nats."""
-        learn = super().training_step if TEACHER_LOGITS in batch else partial(Classifier.training_step, self)
-        return learn(batch, batch_index)
+        step = super().training_step if TEACHER_LOGITS in batch else partial(Classifier.training_step, self)
+        return step(batch, batch_index)
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
-        """Renew the masks where that is due."""
+        """Update the masks if due."""
         self.masking.before_step(self.global_step)
 
     def optimizer_step(
@@ -70,6 +71,6 @@ class Recovery(Student):
         optimizer: Optimizer | Any,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
-        """Step, and hold the masks before anybody can save."""
+        """Step, then apply the masks before a callback can save a checkpoint."""
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         self.masking.hold()

@@ -1,8 +1,8 @@
-"""Training that feels int8: linear layers compute with rounded weights and inputs, and learn as if they had not.
+"""Quantization-aware training: linear layers compute with rounded weights and inputs; gradients ignore the rounding.
 
-Jacob et al. 2018 (arXiv 1712.05877), with the scales that dynamic int8 takes: weights one an output channel and
-symmetric, activations one a batch and asymmetric. In the last layer ONNX Runtime rounds less than this does: keys and
-values are computed from the first token's query in fp32 (`Int8.attend_first`).
+Jacob et al. 2018 (arXiv 1712.05877), with the scales of dynamic int8: symmetric weights with a scale per output
+channel, asymmetric activations with a scale per batch. ONNX Runtime rounds less in the last layer, where it computes
+the attention of the first token in fp32 without keys and values (`Int8.attend_first`).
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 
 class RoundedWeight(nn.Module):
-    """A weight (out, in) as int8 has it, `steps` to the largest of each output; gradients pass unchanged."""
+    """Rounds a weight (out, in) to `steps` steps from zero to the largest of each output; gradients pass unchanged."""
 
     def __init__(self, steps: int) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class RoundedWeight(nn.Module):
 
 
 def round_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """A layer's input as uint8 would have it, 255 steps from its smallest to its largest value, zero among them."""
+    """Round a layer's input to uint8: 255 steps from its smallest to its largest value, with zero exact."""
     (states,) = inputs
     values = states.detach().float()
     low, high = values.amin().clamp(max=0.0), values.amax().clamp(min=0.0)
@@ -38,7 +38,7 @@ def round_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, 
 
 
 class QuantizationAware:
-    """Turns the rounding of a model's linear layers on, and off again; `steps` as `RoundedWeight` takes them."""
+    """A context manager that rounds weights and inputs of a model's linear layers; `steps` as in `RoundedWeight`."""
 
     def __init__(self, model: nn.Module, steps: int) -> None:
         self.linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
@@ -53,7 +53,7 @@ class QuantizationAware:
 
     def __exit__(self, *_: Any) -> None:
         for linear in self.linears:
-            # What was learnt stays as it is: whoever quantizes the model rounds it.
+            # Keep the unrounded weights: the quantizer rounds them.
             parametrize.remove_parametrizations(linear, "weight", leave_parametrized=False)
         for handle in self.handles:
             handle.remove()

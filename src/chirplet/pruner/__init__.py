@@ -1,1 +1,1 @@
-"""Ways to make a classifier do with fewer weights, one file each."""
+"""Pruning methods, one per file."""

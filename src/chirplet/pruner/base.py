@@ -1,4 +1,4 @@
-"""What a pruner is: settings that find out what a model can do without, and take it away."""
+"""The interface of pruners."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -17,15 +17,12 @@ if TYPE_CHECKING:
     from chirplet.pruner.masking.sparsity_curve import CurveEvaluator
 
 Masks = Mapping[str, "Tensor"]
-"""By the name of a parameter, which of its numbers are kept: boolean, of the parameter's shape."""
+"""By the name of a parameter, whether each of its weights is kept: boolean, of the parameter's shape."""
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """What is left of a model: itself, the tokenizer that goes along, the masks that recovery has to keep to.
-
-    `facts` is what was decided on the way, for the record.
-    """
+    """A pruned model, its tokenizer, the masks that recovery must respect, and facts for the record."""
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerBase"
@@ -34,25 +31,25 @@ class Pruned:
 
 
 class Pruner(Settings, ABC):
-    """Settings of one way to prune."""
+    """Settings of one pruning method."""
 
     at_once: ClassVar[str] = ""
-    """The override for `trained` to be false, where there is one."""
+    """The override that makes `trained` false, if there is one."""
 
     @property
     def trained(self) -> bool:
-        """Whether pruning goes on during the recovery, which there has to be then."""
+        """Whether the method prunes during the recovery, which is then required."""
         return False
 
     def check(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
-        """See that model and tokenizer can be pruned so, before anything is computed.
+        """Check that the method supports model and tokenizer, before anything is computed.
 
         Raises:
-            PruningError: it cannot.
+            PruningError: it does not.
         """
 
     def reached(self, model: "PreTrainedModel") -> float | None:
-        """The share of zeros among the weights in scope, where single ones are pruned."""
+        """The share of zeros among the weights in scope; None for methods that do not prune single weights."""
         return None
 
     def trials(
@@ -62,37 +59,37 @@ class Pruner(Settings, ABC):
         sparsities: Sequence[float],
         evaluator: "Callable[[], CurveEvaluator]",
     ) -> dict[str, Any]:
-        """What pruning to these sparsities, without any training, does to validation texts; the model stays as it is.
+        """Evaluate the model pruned to each sparsity, without training. The model is restored afterwards.
 
         Returns:
-            `curve`, `layer_losses` and `breaks_first`, for the record; nothing for a pruner without such trials.
+            `curve`, `layer_losses` and `breaks_first` for the record; empty for methods without such trials.
         """
         return {}
 
     @abstractmethod
     def prune(self, model: "PreTrainedModel", calibration: CalibrationData) -> Pruned:
-        """Take away what can go before any training.
+        """Prune as far as possible without training.
 
         Args:
-            model: a trained classifier in fp32, on the CPU, in evaluation mode; it may be changed.
-            evidence: train texts.
+            model: a trained classifier in fp32, on the CPU, in evaluation mode. It may be modified.
+            calibration: train texts.
 
         Raises:
-            PruningError: the model cannot be pruned so.
+            PruningError: the method cannot prune the model.
         """
 
     def masking(self, pruned: Pruned, calibration: CalibrationData, steps: int) -> "Masking":
-        """What holds the masks over so many optimizer steps of recovery."""
+        """The module that applies the masks over `steps` optimizer steps of recovery."""
         from chirplet.pruner.masking.schedule import Masking
 
         return Masking(pruned.model, pruned.masks)
 
 
 class ScoredPruner(Pruner, ABC):
-    """Sets the weights with the lowest scores to zero, `sparsity` of all in `scope`.
+    """Sets the weights with the lowest scores to zero, a share `sparsity` of all weights in `scope`.
 
-    `one_shot` does it at once. `cubic` raises sparsity over the first `ramp_fraction` of the recovery's steps and
-    scores anew every `every_steps`. Weights that are zero before stay zero and count.
+    `one_shot` prunes before the recovery. `cubic` raises sparsity over the first `ramp_fraction` of the recovery's
+    steps and computes the scores again every `every_steps`. Weights that are zero before stay zero and count.
     """
 
     sparsity: Fraction
@@ -105,7 +102,7 @@ class ScoredPruner(Pruner, ABC):
 
     @property
     def trained(self) -> bool:
-        """With a schedule."""
+        """Whether the schedule is `cubic`."""
         return self.schedule == "cubic"
 
     def check(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
@@ -120,13 +117,13 @@ class ScoredPruner(Pruner, ABC):
 
     @abstractmethod
     def masks(self, model: "PreTrainedModel", calibration: CalibrationData, sparsity: float) -> Masks:
-        """Masks that keep what scores highest in `model` as it is now."""
+        """Masks that keep the weights with the highest scores in the current `model`."""
 
     def checked_masks(self, model: "PreTrainedModel", calibration: CalibrationData, sparsity: float) -> Masks:
-        """The same.
+        """`masks`, checked.
 
         Raises:
-            PruningError: they would leave nothing of a layer.
+            PruningError: a layer would have no weight left.
         """
         from chirplet.pruner.masking.masks import check_alive
 
@@ -141,7 +138,7 @@ class ScoredPruner(Pruner, ABC):
         sparsities: Sequence[float],
         evaluator: "Callable[[], CurveEvaluator]",
     ) -> dict[str, Any]:
-        """Each sparsity that is not below the model's, and each layer alone at `sparsity`."""
+        """Evaluate each sparsity that is not below the model's, and each layer alone at `sparsity`."""
         from chirplet.pruner.masking.masks import prunable, takes_back
         from chirplet.pruner.masking.sparsity_curve import curve, layer_losses
 

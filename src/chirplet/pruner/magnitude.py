@@ -1,4 +1,4 @@
-"""The smallest weights go, by one threshold for all (Han et al. 2015, arXiv 1506.02626)."""
+"""Magnitude pruning: remove the smallest weights, by one threshold for all (Han et al. 2015, arXiv 1506.02626)."""
 
 from typing import TYPE_CHECKING
 

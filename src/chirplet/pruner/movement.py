@@ -1,7 +1,7 @@
-"""Weights that training moves towards zero go (Sanh et al. 2020, arXiv 2005.07683).
+"""Movement pruning: remove weights that training moves towards zero (Sanh et al. 2020, arXiv 2005.07683).
 
-Each weight has a score, learnt beside it: −Σ η ∂L/∂W · W, which falls while a weight shrinks. The forward pass sees
-the weights with the highest scores alone, the backward pass lets all scores learn (straight through, equation 3).
+Each weight has a learnt score, −Σ η ∂L/∂W · W, which falls while the weight shrinks. The forward pass uses only the
+weights with the highest scores. The backward pass updates all scores (straight-through estimator, equation 3).
 """
 
 from typing import TYPE_CHECKING, Literal
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 class Movement(Pruner):
-    """Raises sparsity to `sparsity` of all weights in `scope` as `cubic` does in the other pruners.
+    """Raises sparsity to `sparsity` of all weights in `scope`, on the `cubic` schedule of the other pruners.
 
-    `score_learning_rate` is the peak one of the scores, which follows the schedule of the weights'.
+    `score_learning_rate` is the peak learning rate of the scores. It follows the same schedule as that of the weights.
     """
 
     sparsity: Fraction
@@ -30,7 +30,7 @@ class Movement(Pruner):
 
     @property
     def trained(self) -> bool:
-        """Scores are learnt by training and by nothing else."""
+        """Always true, since training learns the scores."""
         return True
 
     def check(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:

@@ -1,4 +1,4 @@
-"""Whole layers, heads and neurons go, and a smaller dense model is left that is faster everywhere."""
+"""Structured pruning: remove layers, heads and neurons, which leaves a smaller dense model."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 
 class Structured(Pruner):
-    """What is kept; null is all.
+    """The sizes to keep; null keeps all.
 
-    `layers` counts the lowest, which carry over best (arXiv 2305.15032), or lists indices from 0. `intermediate_size`
-    counts the neurons of each layer, `heads` its attention heads; the least important on train texts go.
+    `layers` is a number of the lowest layers, which transfer best (arXiv 2305.15032), or a list of indices from 0.
+    `intermediate_size` is the number of neurons of each layer, `heads` of its attention heads; the least important ones
+    on train texts are removed.
     """
 
     layers: Count | Annotated[list[Index], Field(min_length=1)] | None
@@ -57,44 +58,46 @@ class Structured(Pruner):
         return Pruned(smaller, calibration.tokenizer, zeros_of(smaller), facts)
 
     def kept(self, config: "PretrainedConfig") -> tuple[list[int], int, int]:
-        """Layers, heads a layer and neurons a layer that are kept of a model.
+        """The indices of kept layers, and the numbers of kept heads and neurons per layer.
 
         Raises:
-            PruningError: it has less, cannot express it, or nothing would be pruned.
+            PruningError: the model has fewer, its `config.json` cannot express the result, or nothing would be pruned.
         """
         from chirplet.model.family import FAMILIES, family_of
 
         family = family_of(config)
         if not family.prunes_heads:
             known = ", ".join(name for name, one in FAMILIES.items() if one.prunes_heads)
-            raise PruningError(f"pruner: structured knows {known}, but the model is a {config.model_type}")
+            raise PruningError(
+                f"pruner: got structured, but the model is of type {config.model_type!r}, should be one of {known}"
+            )
         sizes = family.sizes(config)
-        there = {"layers": sizes.layers, "intermediate_size": sizes.intermediate_size, "heads": sizes.heads}
+        available = {"layers": sizes.layers, "intermediate_size": sizes.intermediate_size, "heads": sizes.heads}
         layers = self.layers
         if layers is None or isinstance(layers, int):
-            layers = list(range(layers or there["layers"]))
-        neurons, heads = self.intermediate_size or there["intermediate_size"], self.heads or there["heads"]
+            layers = list(range(layers or available["layers"]))
+        neurons, heads = self.intermediate_size or available["intermediate_size"], self.heads or available["heads"]
         for name, wanted in (("layers", layers[-1] + 1), ("intermediate_size", neurons), ("heads", heads)):
-            if wanted > there[name]:
+            if wanted > available[name]:
                 raise PruningError(
-                    f"pruner.{name}: got {getattr(self, name)}, but the parent has {there[name]}; should be less"
+                    f"pruner.{name}: got {getattr(self, name)}, but the parent has {available[name]}; should be less"
                 )
         if sizes.hidden_size % heads:
-            fitting = [str(count) for count in range(1, there["heads"] + 1) if sizes.hidden_size % count == 0]
+            fitting = [str(count) for count in range(1, available["heads"] + 1) if sizes.hidden_size % count == 0]
             raise PruningError(
-                f"pruner.heads: got {heads}, which does not divide the width {sizes.hidden_size}, "
-                f"and config.json knows heads that do alone; should be one of {', '.join(fitting)}"
+                f"pruner.heads: got {heads}, should be one of {', '.join(fitting)}, which divide the hidden size "
+                f"{sizes.hidden_size}"
             )
-        if (len(layers), neurons, heads) == (there["layers"], there["intermediate_size"], there["heads"]):
-            told = ", ".join(f"{name}={count}" for name, count in there.items())
+        if (len(layers), neurons, heads) == (available["layers"], available["intermediate_size"], available["heads"]):
+            current = ", ".join(f"{name}={count}" for name, count in available.items())
             raise PruningError(
-                f"pruner: keeps all there is ({told}); "
-                "give less of pruner.layers, pruner.heads or pruner.intermediate_size"
+                f"pruner: got structured with the sizes of the parent ({current}), which prunes nothing; "
+                "reduce pruner.layers, pruner.heads or pruner.intermediate_size"
             )
         return layers, heads, neurons
 
 
 def _share(importance: "Tensor", kept: "Tensor") -> float:
-    """What is kept of a layer's importance; all of it where no neuron has any."""
+    """The share of a layer's importance that the kept neurons have; 1 if no neuron has any."""
     total = float(importance.sum())
     return float(importance[kept].sum()) / total if total else 1.0

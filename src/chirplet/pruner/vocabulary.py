@@ -1,9 +1,9 @@
-"""Tokens that train texts never use go, from the embedding table and the tokenizer together.
+"""Remove tokens that train texts do not use from the embedding table and the tokenizer.
 
-Single bytes and characters and special tokens stay, so that every word can still be spelt. A text all of whose tokens
-were kept, none of them unknown, is read as before (see `chirplet.pruner.tokens.tokenizer`) and has the same logits.
-Others are spelt in more pieces, which the model may never have seen spell that word: what moves its answer by more than
-`max_shift` when it is spelt so, alone, is kept too, though train has it not.
+Single bytes and characters and special tokens are kept, so that every word can still be tokenized. A text whose tokens
+were all kept, none of them unknown, is tokenized as before (see `chirplet.pruner.tokens.tokenizer`) and has the same
+logits. Other texts are split into more pieces, in which the model may never have seen the word. A token is therefore
+also kept if its removal changes a class probability of the token as a text by more than `max_shift`.
 """
 
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Vocabulary(Pruner):
-    """Keeps tokens that stand `min_count` times or more in train texts, uncut, and those that `max_shift` tells of."""
+    """Keeps tokens with at least `min_count` occurrences in untruncated train texts, and those by `max_shift`."""
 
     min_count: Count
     max_shift: Probability | None
@@ -41,9 +41,9 @@ class Vocabulary(Pruner):
         tokenizer, kept = keep_tokens(calibration.tokenizer, used)
         facts = {"tokens_before": before, "tokens_used": len(used)}
         if self.max_shift is not None:
-            lost, moved = shifts(calibration.task, model, calibration.tokenizer, tokenizer, kept)
-            telling = lost[moved > self.max_shift]
-            tokenizer, kept = keep_tokens(calibration.tokenizer, [*used, *telling])
-            facts["tokens_that_tell"] = len(telling)
+            lost, changes = shifts(calibration.task, model, calibration.tokenizer, tokenizer, kept)
+            influential = lost[changes > self.max_shift]
+            tokenizer, kept = keep_tokens(calibration.tokenizer, [*used, *influential])
+            facts["tokens_that_tell"] = len(influential)
         keep_rows(model, kept)
         return Pruned(model, tokenizer, zeros_of(model), facts | {"tokens": len(kept)})

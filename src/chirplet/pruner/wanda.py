@@ -1,6 +1,6 @@
-"""Weights that are small, or see little, go: |weight| times the norm of its input (Sun et al. 2023, arXiv 2306.11695).
+"""Wanda: prune weights by |weight| times the norm of the input (Sun et al. 2023, arXiv 2306.11695).
 
-No gradient is needed. As in the paper weights compete within an output's row, so that every matrix is as sparse.
+It needs no gradient. As in the paper, weights are compared within an output's row, so that every row is equally sparse.
 """
 
 from typing import TYPE_CHECKING, Literal
@@ -18,7 +18,7 @@ BATCH_SIZE = 32
 
 
 class Wanda(ScoredPruner):
-    """Scores a weight w of input j by |w| · ‖x_j‖₂ over the tokens of the sample; for matrices that multiply."""
+    """Scores a weight w of input j by |w| · ‖x_j‖₂ over the tokens of the calibration texts; for linear layers."""
 
     scope: Literal["body", "linear"]
 
@@ -26,7 +26,7 @@ class Wanda(ScoredPruner):
         from chirplet.pruner.masking.masks import lowest_of_rows, prunable, sparsity_of
 
         weights = {name: weight.detach() for name, weight in prunable(model, self.scope).items()}
-        # Of a parent whose rows are not equally sparse each one gives the same share of what it has left.
+        # If the parent's rows are not equally sparse, each row loses the same share of its non-zero weights.
         share = max(1 - (1 - sparsity) / (1 - sparsity_of(weights)), 0.0)
         norms = input_norms(model, calibration, [name.removesuffix(".weight") for name in weights])
         return {
@@ -36,7 +36,7 @@ class Wanda(ScoredPruner):
 
 
 def input_norms(model: "PreTrainedModel", calibration: CalibrationData, layers: list[str]) -> "dict[str, Tensor]":
-    """‖x_j‖₂ of each input j of each layer over all tokens of the sample, by the layer's name; shape (inputs,)."""
+    """‖x_j‖₂ of each input j over all tokens of the calibration texts, by the layer's name; shape (inputs,)."""
     import torch
 
     squares: dict[str, Tensor] = {}
@@ -46,7 +46,7 @@ def input_norms(model: "PreTrainedModel", calibration: CalibrationData, layers: 
     def listen(name: str) -> "RemovableHandle":
         def hook(module: "nn.Module", inputs: "tuple[Tensor, ...]") -> None:
             (states,) = inputs
-            # Padding is no token: its states are left out. Pooler and head see one state a text.
+            # Leave out the states of padding. Pooler and head get one state per text.
             states = states[real] if states.dim() == 3 and states.shape[:2] == real.shape else states.flatten(0, -2)
             squares[name] = squares.get(name, 0) + states.float().square().sum(dim=0)
 

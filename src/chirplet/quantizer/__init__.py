@@ -1,1 +1,1 @@
-"""Ways to store and compute a classifier in fewer bits, one file each."""
+"""Quantization methods, one per file."""

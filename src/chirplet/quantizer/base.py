@@ -1,4 +1,4 @@
-"""What a quantizer is: settings that prepare a model once, then write it with any of its layers left as they are."""
+"""The interface of quantizers: prepare a model once, then write it with any of its layers excluded."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Train texts that activations may be looked at on, and the id that pads them."""
+    """Tokens of train texts to calibrate activations on, and the padding id."""
 
     tokens: "Tokens"
     pad_id: int
 
 
 class Quantization(ABC):
-    """A model that is ready to be quantized.
+    """A model prepared for quantization.
 
-    `layers` are the names of what can be quantized or kept one by one, lowest first; `facts` what was decided on the
-    way, for the record.
+    `layers` are the names of the layers that can be quantized or excluded individually, lowest first. `facts` are the
+    method's choices for the record.
     """
 
     layers: tuple[str, ...]
@@ -34,15 +34,15 @@ class Quantization(ABC):
 
     @abstractmethod
     def write(self, folder: Path, excluded: Collection[str]) -> None:
-        """Write the model's own files into `folder`, with all of `layers` quantized but those `kept`."""
+        """Write the model's files into `folder`, with all of `layers` quantized except those `excluded`."""
 
 
 @dataclass(frozen=True)
 class RoundedTraining:
-    """How a model is trained on while its linear layers compute with rounded weights and inputs.
+    """Settings of quantization-aware training.
 
-    `learning_rate` is the peak, `warmup_fraction` a share of all steps, `batch_size` texts, and `weight_steps` are
-    from zero to the largest weight of an output.
+    `learning_rate` is the peak, `warmup_fraction` a share of all steps, `batch_size` a number of texts, and
+    `weight_steps` the number of steps from zero to the largest weight of an output.
     """
 
     epochs: int
@@ -54,18 +54,18 @@ class RoundedTraining:
 
 
 class Quantizer(Settings, ABC):
-    """Settings of one way to quantize."""
+    """Settings of one quantization method."""
 
     trains: ClassVar[bool] = False
-    """Whether the model is trained on before it is quantized."""
+    """Whether the model is trained before it is quantized."""
 
     def training(self) -> RoundedTraining:
-        """How it is trained on, where `trains`."""
+        """The settings of that training, if `trains`."""
         raise NotImplementedError
 
     @abstractmethod
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
-        """Do once what all variants share: export, fuse, calibrate.
+        """Do the work that all variants share: export and calibrate.
 
         Args:
             model: a trained classifier in fp32, on the CPU, in evaluation mode.
@@ -73,6 +73,6 @@ class Quantizer(Settings, ABC):
             workspace: a folder for files that are needed until the last `write`.
 
         Raises:
-            QuantizationError: the model cannot be quantized so.
-            ModelError: a library that is needed is not installed.
+            QuantizationError: the method cannot quantize the model.
+            ModelError: a required library is not installed.
         """

@@ -1,4 +1,4 @@
-"""Weights and arithmetic in bf16: eight bits of fraction less, and the range of fp32."""
+"""Weights and arithmetic in bf16: 16 fewer bits of fraction than fp32, with the same range."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class BF16(Quantizer):
-    """Half the bytes; fast where the device multiplies bf16 natively."""
+    """Casts weights to bf16: half the bytes, fast on devices with native bf16."""
 
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
         import torch

@@ -1,4 +1,4 @@
-"""Weights and arithmetic in fp16: more fraction than bf16, and a range that ends at 65,504."""
+"""Weights and arithmetic in fp16: more bits of fraction than bf16, with a range up to 65,504."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class FP16(Quantizer):
-    """Half the bytes; for GPUs. Most CPUs compute fp16 more slowly than fp32."""
+    """Casts weights to fp16: half the bytes, for GPUs. Most CPUs compute fp16 more slowly than fp32."""
 
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
         import torch
@@ -20,5 +20,8 @@ class FP16(Quantizer):
 
         largest = max(float(parameter.detach().abs().max()) for parameter in model.parameters())
         if largest > torch.finfo(torch.float16).max:
-            raise QuantizationError(f"quantizer: fp16 ends at 65,504, a weight is {largest:.3g}; bf16 has the range")
+            raise QuantizationError(
+                f"quantizer: got fp16, but a weight is {largest:.3g}, should be at most 65,504; quantizer=bf16 has the "
+                "range of fp32"
+            )
         return Cast(model, torch.float16)

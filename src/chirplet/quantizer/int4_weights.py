@@ -1,6 +1,6 @@
-"""ONNX Runtime with int4 weights: sixteen steps for each block of them, so the files are an eighth of fp32's and a bit.
+"""ONNX Runtime with int4 weights and a scale per block, in slightly more than an eighth of fp32's bytes.
 
-What comes into a layer is rounded by blocks of one token's channels, so no text's answer depends on its neighbours.
+A layer's input is rounded in blocks of a token's channels, so a text's logits do not depend on the rest of its batch.
 """
 
 from pathlib import Path
@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
 
 class Int4Weights(Quantizer):
-    """`block_size` inputs of an output share a scale; `activations` says what products are made of. Layers that are
-    kept have weights of 8 bits."""
+    """Quantizes weights to int4, with a scale per `block_size` inputs of an output.
+
+    `activations` is the type that products are computed in. Excluded layers have weights of 8 bits.
+    """
 
     block_size: Literal[16, 32, 64, 128]
     activations: Literal["int8", "fp32"]

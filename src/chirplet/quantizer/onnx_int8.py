@@ -1,4 +1,4 @@
-"""ONNX Runtime's int8: weights rounded once, one scale an output; what comes into a layer rounded batch by batch."""
+"""ONNX Runtime's dynamic int8: weights with a scale per output; a layer's input with a scale per batch."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,8 +11,11 @@ if TYPE_CHECKING:
 
 
 class OnnxInt8(Quantizer):
-    """`reduce_range` keeps weights within 7 bits; `auto` where the CPU adds products of int8 up in 16 bits, which
-    saturate: x86 without VNNI (onnxruntime#28415)."""
+    """Quantizes to dynamic int8.
+
+    `reduce_range` uses 7 bits for weights. `auto` does so on x86 CPUs without VNNI, which sum int8 products in 16 bits
+    that saturate (onnxruntime#28415).
+    """
 
     reduce_range: Literal["auto"] | bool
 

@@ -1,6 +1,6 @@
-"""OpenVINO with int8 weights and activations, whose ranges are learnt from train texts beforehand (static).
+"""OpenVINO's static int8: the ranges of activations are calibrated on train texts.
 
-SmoothQuant (Xiao et al. 2023, arXiv 2211.10438) moves what stands out in a channel from activations into weights.
+SmoothQuant (Xiao et al. 2023, arXiv 2211.10438) moves outliers of channels from activations into weights.
 """
 
 from pathlib import Path
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class OpenVinoInt8(Quantizer):
-    """`calibration_texts` of train give the ranges; `smooth_quant_alpha` is an outlier's share moved to the weights."""
+    """Quantizes to static int8, calibrated on `calibration_texts` train texts.
+
+    `smooth_quant_alpha` is the share of an outlier that is moved into the weights.
+    """
 
     calibration_texts: Count
     smooth_quant_alpha: Probability

@@ -1,7 +1,6 @@
-"""OpenVINO with int8 weights, one scale an output; what comes into a layer is rounded token by token as it runs.
+"""OpenVINO's dynamic int8: weights with a scale per output; a layer's input with scales per token.
 
-A token's answer then depends on no other text of its batch, and a channel that stands out costs the others of its own
-token alone their steps.
+A text's logits then do not depend on the rest of its batch, and an outlier reduces the precision of its token only.
 """
 
 from pathlib import Path
@@ -17,15 +16,16 @@ if TYPE_CHECKING:
 
 
 GROUP_SIZE = 384
-"""Channels of a token: what `auto` takes where layers have as many inputs."""
+"""The group size of `auto`, unless a layer has fewer inputs."""
 LANES = 16
-"""Channels that OpenVINO rounds at once; groups of no multiple of it stay in floating point without a word."""
+"""Group sizes must be a multiple of this: OpenVINO silently leaves other groups in floating point."""
 
 
 class OpenVinoInt8Weights(Quantizer):
-    """`group_size` channels of a token share a scale; 0 leaves activations in floating point.
+    """Quantizes weights to int8, and activations dynamically with a scale per `group_size` channels of a token.
 
-    `auto` is 384, or what the narrowest layer has, and 0 where OpenVINO cannot: on a CPU without VNNI.
+    0 leaves activations in floating point. `auto` is 384, or the inputs of the narrowest layer if fewer, and 0 on CPUs
+    without VNNI, which OpenVINO does not support.
     """
 
     group_size: Literal["auto"] | Index
@@ -36,11 +36,11 @@ class OpenVinoInt8Weights(Quantizer):
         return OpenVinoWeights(model, self._checked(_largest_group(model)), workspace)
 
     def _checked(self, largest: int) -> int:
-        """The group size for a model whose layers all can have groups of up to `largest` channels."""
+        """The group size for a model whose layers support groups of up to `largest` channels."""
         if self.group_size == "auto":
             return min(GROUP_SIZE, largest)
         if self.group_size % LANES or self.group_size > largest:
-            should = f"auto, 0 or a multiple of {LANES} up to {largest}" if largest else "auto or 0 for it on this CPU"
+            should = f"auto, 0 or a multiple of {LANES} up to {largest}" if largest else "auto or 0 on this CPU"
             raise QuantizationError(f"quantizer.group_size: got {self.group_size}, should be {should}")
         return self.group_size
 

@@ -1,4 +1,4 @@
-"""Fine-tuning under the roundings of int8 (`chirplet.module.quantization_aware`), then `onnx_int8`.
+"""Quantization-aware training (`chirplet.module.quantization_aware`), then `onnx_int8`.
 
 Jacob et al. 2018, arXiv 1712.05877, section 3.
 """
@@ -9,7 +9,7 @@ from chirplet.quantizer.onnx_int8 import OnnxInt8
 
 
 class QAT(OnnxInt8):
-    """How the model is trained on before; the stage does it, with the run's trainer."""
+    """Settings of the training, which the stage does with the run's trainer."""
 
     epochs: Count
     learning_rate: Positive

@@ -1,7 +1,6 @@
-"""PyTorch's dynamic int8: weights rounded once, what comes into a layer rounded for each batch by its own range.
+"""PyTorch's dynamic int8: weights with a scale per output or matrix; a layer's input with a scale per batch.
 
-With one scale for a whole matrix this is what the study that chirplet came from did; a row with large weights then
-takes the steps that small ones would need.
+The original study used one scale per matrix, where a row of large weights reduces the precision of the others.
 """
 
 from collections.abc import Collection
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class TorchInt8(Quantizer):
-    """`weights` is one scale a matrix (`per_tensor`) or one an output (`per_channel`)."""
+    """Quantizes linear layers, with a scale per matrix (`per_tensor`) or per output (`per_channel`)."""
 
     weights: Literal["per_channel", "per_tensor"]
 
@@ -48,9 +47,9 @@ class _TorchInt8(Quantization):
 
 
 def scale_of(weight: "Tensor", per_channel: bool) -> "Tensor":
-    """The size of one of 127 steps to the largest weight, of shape () or, `per_channel`, (out,)."""
+    """The size of one of 127 steps to the largest weight; shape (), or (out,) if `per_channel`."""
     import torch
 
     largest = weight.abs().amax(dim=1) if per_channel else weight.abs().max()
-    # A row of zeros needs no steps, but may not be divided by one of size zero.
+    # A row of zeros must not be divided by a scale of zero.
     return (largest / 127).clamp(min=torch.finfo(torch.float32).tiny * 2**20)

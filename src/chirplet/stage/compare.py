@@ -1,4 +1,4 @@
-"""Put artifacts side by side: a table, every figure as CSV, and one page."""
+"""Compare artifacts: a table, all figures as CSV, and one HTML page."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,10 +26,10 @@ CSV, MARKDOWN, PAGE = "comparison.csv", "comparison.md", "report.html"
 
 
 class Compare(Stage):
-    """Which artifacts, and what is asked of them; `conf/stage/compare.yaml` tells of each key.
+    """Comparison of artifacts. `conf/stage/compare.yaml` describes each key.
 
-    Figures, intervals and p-values come from the artifacts alone. `data=`, which must be what the artifacts were made
-    from, gives the texts themselves (`texts`) and those that speed is measured on (`measure`).
+    Figures, intervals and p-values are computed from the artifacts alone. `data=` must be the data that the artifacts
+    were made from. It provides the texts on the page (`texts`) and the texts that speed is measured on (`measure`).
     """
 
     artifacts: str | list[str] | None
@@ -64,12 +64,12 @@ class Compare(Stage):
         return None
 
     def _baseline(self, candidates: "Sequence[Candidate]") -> str | None:
-        """The name of the candidate that `baseline` names, by its folder or as the table does."""
+        """The name of the candidate that `baseline` gives as a folder or as its name in the table."""
         if self.baseline is None:
             return None
         folder = Path(self.baseline).expanduser().resolve()
         named = next((one.name for one in candidates if one.artifact.folder.resolve() == folder), None)
-        if named is None and (folder / RECORD).is_file():  # a copy of one of them, as chains make
+        if named is None and (folder / RECORD).is_file():  # a copy of a candidate, which chains make
             identity = Artifact.open(folder).record.id
             named = next((one.name for one in candidates if one.record.id == identity), None)
         return self.baseline if named is None else named
@@ -82,8 +82,8 @@ class Compare(Stage):
         source = candidates[0].record.data.source
         if source != run.data.name:  # before anything is fetched
             raise ArtifactError(
-                f"artifacts: {candidates[0].name!r} was made from other texts than data={run.data.name} gives; "
-                f"should be data={source} with its settings{without}"
+                f"data: got {run.data.name}, should be {source}, which {candidates[0].name!r} of artifacts= was made "
+                f"from; give data={source} with its settings{without}"
             )
         corpus = prepare(run.data, run.cache_dir)
         try:
@@ -93,7 +93,7 @@ class Compare(Stage):
         return corpus
 
     def _finish(self, comparison: "Comparison", texts: "Texts | None", folder: Path) -> str:
-        """Write the files, print the table and where they are; gives the page."""
+        """Write the files, print the table and their paths, and return the page."""
         from chirplet.report.comparison import advise
         from chirplet.report.comparison_page import page
         from chirplet.report.comparison_table import advice_line, as_csv, comparison_table, markdown, notes
@@ -116,8 +116,7 @@ class Compare(Stage):
 
 
 def _log_results(comparison: "Comparison", report: str, run: Run) -> None:
-    """What is shown side by side, for loggers that show pages."""
-
+    """Log the comparison to loggers that show pages."""
     if not any(map(shows_pages, run.loggers.values())):
         return
     from chirplet.report.comparison_page import front_pages
@@ -134,7 +133,7 @@ def _log_results(comparison: "Comparison", report: str, run: Run) -> None:
 def _measured(
     candidates: "Sequence[Candidate]", corpus: Corpus, run: Run, rounds: int, where: CostAccelerator
 ) -> "list[Candidate]":
-    """The candidates with their times taken again, interleaved on this machine."""
+    """The candidates with size and speed measured again, interleaved, on this machine."""
     from chirplet.evaluation.cost import Timed, count_bytes, time_interleaved
     from chirplet.evaluation.parameter_count import count_parameters
     from chirplet.runtime.open import accelerator_for
@@ -158,7 +157,7 @@ def _measured(
 
 
 def _with_size(candidate: "Candidate") -> "Candidate":
-    """The candidate with its size read from its files, where nothing was measured when it was made."""
+    """The candidate with its size counted from its files, if the record has none."""
     from chirplet.evaluation.cost import count_bytes
     from chirplet.evaluation.parameter_count import count_parameters
 
@@ -176,7 +175,10 @@ def _texts(comparison: "Comparison", corpus: Corpus) -> "Texts":
     texts = corpus.val if comparison.split == "val" else corpus.test
     base = comparison.base.candidates[0]
     if texts.row_id != base.predictions.row_id:
-        raise ArtifactError(f"artifacts: {base.name!r} has other {comparison.split} texts than data= gives")
+        raise ArtifactError(
+            f"artifacts: {base.name!r} was evaluated on other {comparison.split} texts than data= gives; "
+            "give the data settings that it was made with"
+        )
     record = base.record
     tokenizer, _ = open_tokenizer(base.artifact.folder, record.max_length)
     return Texts(texts.text, tokenize(texts.text, tokenizer, record.cleaning, record.max_length).lengths)

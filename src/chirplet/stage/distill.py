@@ -1,4 +1,4 @@
-"""Train a student on what its teacher says, and beside it the same student on labels alone."""
+"""Train a student on its teacher's outputs, and a label-only baseline for comparison."""
 
 import copy
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class Distill(DistillSettings):
-    """Distillation; `DistillSettings` has its keys."""
+    """Distillation. `DistillSettings` declares the keys."""
 
     def run(self, run: Run) -> float | None:
-        """Train the student, then its control; judge both and write the student's artifact."""
+        """Train the student, then its label-only baseline, evaluate both and write the student's artifact."""
         if self.teacher is None:
-            raise ConfigError("teacher: is missing; give teacher=DIR, an artifact, or teacher=[DIR,DIR]")
+            raise ConfigError("teacher: is missing; give the folder of an artifact, teacher=DIR, or teacher=[DIR,DIR]")
         from chirplet.data.preparation.prepare import prepare
         from chirplet.stage.distillation.data import make_distillation_data
         from chirplet.stage.distillation.label_only_baseline import resumed_phases
@@ -49,10 +49,10 @@ class Distill(DistillSettings):
         distillation_data = make_distillation_data(self, as_list(self.unlabeled_files), corpus, teachers, run)
         untrained = copy.deepcopy(start.loaded.model) if self.label_only_baseline else None
         student = student_of(self, start, distillation_data, run)
-        taught_by = [teacher.record for teacher in distillation_data.teachers.artifacts]
-        with open_loggers(run, "distill", start.lineage, taught_by) as loggers:
+        teacher_records = [teacher.record for teacher in distillation_data.teachers.artifacts]
+        with open_loggers(run, "distill", start.lineage, teacher_records) as loggers:
             training = train_student(self, student, start, distillation_data, run, loggers, resume)
-            training |= {"texts": distillation_data.account, "teachers": teachers.account(corpus)}
+            training |= {"texts": distillation_data.summary, "teachers": teachers.summary(corpus)}
             artifact = self._finish(run, start, distillation_data, training, untrained, (resume, baseline_resume))
             log_artifact(loggers, artifact, corpus)
         print_result(artifact)
@@ -67,23 +67,23 @@ class Distill(DistillSettings):
         untrained: "PreTrainedModel | None",
         resumed: tuple[str | None, str | None],
     ) -> Artifact:
-        """Train the control, if there is to be one, and write the student's artifact with its figures beside."""
+        """Train the label-only baseline if one is configured, and write the student's artifact with its metrics."""
         from chirplet.stage.distillation.label_only_baseline import baseline_results, baseline_run
         from chirplet.stage.distillation.training import train_baseline
         from chirplet.stage.fit.fit import checkpoint_folder, resumable_from
         from chirplet.stage.output.write_artifact import Outcome, save_trained, write_outcome
 
-        splits, account = self.evaluated(), None
+        splits, summarize = self.evaluated(), None
         resume, baseline_resume = resumed
         last = checkpoint_folder(run, resume) / LAST
         if untrained is not None:
-            told = train_baseline(self, untrained, start, distillation_data, run, training["steps"], resumed)
-            account = baseline_results(run, untrained, told, start.data, splits, self.eval_batch_size)
+            baseline = train_baseline(self, untrained, start, distillation_data, run, training["steps"], resumed)
+            summarize = baseline_results(run, untrained, baseline, start.data, splits, self.eval_batch_size)
             last = checkpoint_folder(baseline_run(run, resume, training["steps"]), baseline_resume) / LAST
         settings = self.recorded_settings("student", *(["cut"] if self.student is not None else []))
         outcome = Outcome("distill", self.method, settings, start.lineage, training)
         save = save_trained(run, start.loaded.model, start.data)
         with resumable_from(last):
             return write_outcome(
-                run, outcome, save, start.data, splits, self.eval_batch_size, self.cost_on(run), account
+                run, outcome, save, start.data, splits, self.eval_batch_size, self.cost_on(run), summarize
             )

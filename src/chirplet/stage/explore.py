@@ -1,4 +1,4 @@
-"""Look at the texts before anything is trained on them."""
+"""Explore the texts of a data set; trains nothing."""
 
 from typing import TYPE_CHECKING, ClassVar
 
@@ -18,7 +18,7 @@ PAGE = "explore.html"
 
 
 class Explore(Stage):
-    """How much of the data to show. Lengths in tokens are those of the chosen `model`, cleaned as it asks."""
+    """How much of the data to show. Lengths are in tokens of the chosen `model`, after its cleaning."""
 
     also_takes: ClassVar[tuple[str, ...]] = ("model",)
 
@@ -26,13 +26,13 @@ class Explore(Stage):
     samples_per_class: Index
 
     def run(self, run: Run) -> None:
-        """Print tables, write one page with figures, and say where it is."""
+        """Print tables, write one page with figures, and print its path."""
         from chirplet.data.preparation.prepare import prepare
         from chirplet.report.exploration import page, tables
 
-        seen = self.explore(run, prepare(run.data, run.cache_dir))
+        exploration = self.explore(run, prepare(run.data, run.cache_dir))
         target = run.output_dir / PAGE
-        shown = page(seen, run.model.name_or_path, run.model.cleaning)
+        shown = page(exploration, run.model.name_or_path, run.model.cleaning)
         write_text_atomically(shown, target)
         if any(map(shows_pages, run.loggers.values())):
             from chirplet.stage.run.loggers import log_results, open_loggers
@@ -40,14 +40,14 @@ class Explore(Stage):
             with open_loggers(run, "explore", for_pages=True) as loggers:
                 log_results(loggers, Results(pages={"explore": shown}))
         out = console()
-        for table in tables(seen):
+        for table in tables(exploration):
             if table.row_count:
                 out.print(table)
         out.print(f"page      {target}")
         out.print("next      the same command with stage=finetune")
 
     def explore(self, run: Run, corpus: Corpus) -> "Exploration":
-        """Tokenise every split, and count."""
+        """Tokenize every split and compute its statistics."""
         from chirplet.data.preparation.exploration import explore
         from chirplet.model.loading.tokenizer import load_tokenizer
 

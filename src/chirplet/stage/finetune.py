@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class Finetune(TrainingStage):
-    """Which weights are trained, beside what every stage that trains has.
+    """Fine-tuning. Adds the choice of trained weights to the settings of `TrainingStage`.
 
-    `layers` counts encoder layers from the top (`all` is every one) and belongs to `method: last_layers`. `final`
-    trains on train and validation texts together for exactly `trainer.max_epochs`: nothing is then chosen by
-    validation.
+    `layers` is the number of encoder layers trained, counted from the top (`all`: every layer). It is used by
+    `method: last_layers` only. `final` trains on the train and validation texts together for exactly
+    `trainer.max_epochs`, so no checkpoint is chosen by validation.
     """
 
     also_takes: ClassVar[tuple[str, ...]] = ("model", "task")
@@ -42,7 +42,7 @@ class Finetune(TrainingStage):
         return self
 
     def run(self, run: Run) -> float | None:
-        """Train, choose by validation, judge on test once at the end, and write the artifact."""
+        """Train, choose the best epoch on validation, evaluate once on test, and write the artifact."""
         from chirplet.data.batching.batches import evaluation_loader, training_loader
         from chirplet.data.preparation.prepare import prepare, train_and_val
         from chirplet.model.loading.load import load_model, load_tokenizer
@@ -112,7 +112,7 @@ class Finetune(TrainingStage):
         from chirplet.model.structure.freezing import freeze
         from chirplet.module.classifier import Classifier
 
-        model.train()  # Lightning keeps the mode it finds
+        model.train()  # Lightning does not switch the mode
         freeze(model, self.method, self.layers, self.embeddings)
         family_of(model).word_embeddings(model).sparse = trainer.rowwise_embeddings
         weights = self.loss_weights(task, train, labels)

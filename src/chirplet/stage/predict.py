@@ -1,7 +1,7 @@
 """Label a file of texts with an artifact.
 
-The columns added are those of the artifact's task, such as `label` and `probability_extremely_negative`; `prefix`
-stands before all of them. A file that has such a column already is refused, never overwritten.
+The artifact's task defines the columns added, for example `label` and `probability_extremely_negative`. `prefix` is
+put before their names. A file that already has a column of that name raises an error.
 """
 
 import time
@@ -29,7 +29,7 @@ STDOUT = "-"
 
 @dataclass(frozen=True)
 class Labelled:
-    """What was done: `counts` of texts by label, how many were `blank`, and `seconds` without loading the model."""
+    """Counts of texts by label, the number of blank texts, and the seconds it took, without loading the model."""
 
     counts: dict[str, int]
     blank: int
@@ -37,15 +37,15 @@ class Labelled:
 
     @property
     def texts(self) -> int:
-        """How many texts were labeled."""
+        """Number of texts labeled."""
         return sum(self.counts.values())
 
 
 class Predict(Stage):
-    """What to label, with what, and how to read and write it.
+    """Prediction: the artifact, the files, and how to read and write them.
 
-    `input` and `output` are files or `-`. A null format is told by the suffix; for `-` it is CSV when reading and the
-    input's when writing. Text is written as UTF-8. An existing output is replaced once the new one is whole.
+    `input` and `output` are files or `-`. A null format is inferred from the suffix; for `-` it is CSV for the input
+    and the input's format for the output. Text is written as UTF-8. An existing output is replaced atomically.
     """
 
     artifact: ArtifactFolder | None
@@ -78,16 +78,16 @@ class Predict(Stage):
             return path
         file = Path(path).expanduser()
         if not file.parent.is_dir():
-            raise ValueError(f"got {path!r}, whose folder {str(file.parent)!r} does not exist; create it first")
+            raise ValueError(f"got {path!r}, but the folder {str(file.parent)!r} does not exist; create it first")
         if file.exists() and not file.is_file():
-            raise ValueError(f"got {path!r}, which is no regular file; should be one, or - for standard output")
+            raise ValueError(f"got {path!r}, should be a regular file, or - for standard output")
         return str(file)
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.input is not None and self.output is not None:
             if self.input != STDIN and self.output != STDOUT and _same_file(self.input, self.output):
-                raise ValueError(f"output: got {self.output!r}, the input itself; should be another file")
+                raise ValueError(f"output: got {self.output!r}, which is the input; should be another file")
             self.formats()
         return self
 
@@ -95,7 +95,7 @@ class Predict(Stage):
         """The formats to read and to write.
 
         Raises:
-            ValueError: one is neither given nor told by its suffix.
+            ValueError: a format is neither given nor known from the suffix.
         """
         assert self.input is not None and self.output is not None
         read = _format(self.input, self.input_format, "input_format")
@@ -104,7 +104,7 @@ class Predict(Stage):
         return read, _format(self.output, self.output_format, "output_format")
 
     def run(self, run: Run) -> None:
-        """Label the file and tell how it went: on standard error where standard output is the output."""
+        """Label the file and print a summary, to standard error if the output is standard output."""
         wanted = {"artifact": (self.artifact, "DIR"), "input": (self.input, "FILE"), "output": (self.output, "FILE")}
         check_given(wanted)
         from chirplet.report.table import count_table
@@ -119,14 +119,13 @@ class Predict(Stage):
             out.print(f"output    {self.output}")
 
     def label(self, accelerator: str, threads: int | None, verify: bool = True) -> Labelled:
-        """Read, label and write, a chunk at a time.
+        """Read, label and write one chunk at a time.
 
         Raises:
             ArtifactError: the artifact's record is not valid.
             ModelError: its weights or tokenizer are damaged, or its runtime is not installed.
-            DataError: the input is damaged, or the output cannot be written; what was at `output` is still there.
+            DataError: the input is damaged, or the output cannot be written; an existing output is left as it was.
         """
-
         from chirplet.runtime.predictor import Predictor
 
         assert self.artifact is not None and self.input is not None and self.output is not None
@@ -148,7 +147,7 @@ class Predict(Stage):
                 verify=verify,
             )
             started = time.perf_counter()
-            # Between like formats, cells that were read without quotes can be written so.
+            # Unquoted cells can be written back unquoted only in the same format.
             with open_writer(self.output, write, source, added, self.quoted or read != write) as writer:
                 for chunk in source.chunks:
                     cells = task.cells(predictor.logits(chunk.texts), labels)

@@ -1,4 +1,4 @@
-"""Take weights away from an artifact, and let what is left learn to do without them."""
+"""Prune an artifact and train the remaining weights to recover."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,13 +32,13 @@ PAGE = "pruning.html"
 
 
 class Prune(TrainingStage):
-    """How the pruned model recovers, and what is looked at on the way.
+    """Pruning, its recovery training, and the curve of accuracy by sparsity.
 
-    `recovery` is from `labels`, from the dense parent's logits too (`distill`: `alpha` times the cross-entropy, the
-    rest from the parent at `temperature`), or `none`; its last weights are kept, nothing is chosen by validation.
-    `calibration_texts` of train are looked at by pruners that need some. `curve` lists sparsities that are tried on
-    `curve_texts` drawn from validation, all at once and without recovery, but for those that the parent is past; for
-    pruners of single weights by scores.
+    `recovery` trains on `labels`, on labels and the dense parent's logits (`distill`: `alpha` times the cross-entropy,
+    the rest from the parent at `temperature`), or is `none`. The last weights of the recovery are used; no checkpoint
+    is chosen by validation. Pruners that need activations or gradients compute them on `calibration_texts` train texts.
+    `curve` lists sparsities to evaluate in one shot, without recovery, on `curve_texts` sampled validation texts.
+    Sparsities below the parent's are skipped. Only pruners that score single weights have a curve.
     """
 
     artifact: ArtifactFolder | None
@@ -56,7 +56,7 @@ class Prune(TrainingStage):
         return self.pruner.option
 
     def run(self, run: Run) -> float | None:
-        """Prune, recover, judge on test once at the end, write the artifact and a page of what was seen."""
+        """Prune, recover, evaluate once on test, and write the artifact and a page about the pruning."""
         given_artifact(self.artifact)  # before torch is imported
         if self.pruner.trained and self.recovery == "none":
             other = f", or {self.pruner.at_once}" if self.pruner.at_once else ""
@@ -76,7 +76,7 @@ class Prune(TrainingStage):
         self.pruner.check(parent.model, parent.data.tokenizer)
         self._print_start(parent)
         calibration = self._calibration_data(parent, run.seed)
-        seen = self._look(parent, calibration, run)
+        curve = self._curve(parent, calibration, run)
         pruned = self.pruner.prune(parent.model, calibration)
         data = replace(parent.data, tokenizer=pruned.tokenizer)
         with open_loggers(run, "prune", parent.lineage) as loggers:
@@ -84,7 +84,7 @@ class Prune(TrainingStage):
             if self.recovery != "none":
                 training = self._recover(pruned, calibration, data, parent, run, loggers)
             reached = {"sparsity": module_sparsity(pruned.model), "reached": self.pruner.reached(pruned.model)}
-            training["pruning"] = pruned.facts | seen | reached
+            training["pruning"] = pruned.facts | curve | reached
             settings = self.recorded_settings()
             artifact = write_outcome(
                 run,
@@ -102,8 +102,6 @@ class Prune(TrainingStage):
         return artifact.metric(run.objective)
 
     def _print_start(self, parent: "Parent") -> None:
-        """One line before the work: what is pruned, how, and what it learns from afterwards."""
-
         weights = parent.model.num_parameters()
         after = {"none": "no recovery", "labels": "recovery from labels", "distill": "recovery from the parent"}
         console().print(f"{self.method}: {weights:,} parameters of {parent.artifact.folder}; {after[self.recovery]}")
@@ -117,21 +115,21 @@ class Prune(TrainingStage):
             data.task, data.tokens(sample), data.task.targets(sample), data.pad_id, data.tokenizer, uncut
         )
 
-    def _look(self, parent: "Parent", calibration: CalibrationData, run: Run) -> dict[str, Any]:
-        """What pruning at once does to validation texts, for the record; nothing is chosen by it."""
+    def _curve(self, parent: "Parent", calibration: CalibrationData, run: Run) -> dict[str, Any]:
+        """The validation metrics at each sparsity of `curve`, for the record only."""
         if not self.curve:
             return {}
-        return self.pruner.trials(parent.model, calibration, self.curve, partial(self._judges, parent, run))
+        return self.pruner.trials(parent.model, calibration, self.curve, partial(self._curve_evaluator, parent, run))
 
-    def _judges(self, parent: "Parent", run: Run) -> "CurveEvaluator":
+    def _curve_evaluator(self, parent: "Parent", run: Run) -> "CurveEvaluator":
         from chirplet.pruner.masking.sparsity_curve import CurveEvaluator
         from chirplet.stage.output.write_artifact import trained_runtime
 
         data, val = parent.data, parent.data.corpus.val
-        # Drawn, since a file may be sorted.
+        # A random sample, since the file may be sorted.
         drawn = np.random.default_rng(run.seed).choice(len(val), min(self.curve_texts, len(val)), replace=False)
         val = val.take(np.sort(drawn))
-        runtime = partial(trained_runtime, run)  # as the result is judged
+        runtime = partial(trained_runtime, run)  # the same runtime that evaluates the result
         return CurveEvaluator(data.evaluator(val, self.eval_batch_size), runtime)
 
     def _recover(
@@ -143,7 +141,7 @@ class Prune(TrainingStage):
         run: Run,
         loggers: "Sequence[Logger]",
     ) -> dict[str, Any]:
-        """Train what is left; an account for the record."""
+        """Train the remaining weights. Returns what the record says about the training."""
         from chirplet.data.batching.batches import training_loader
         from chirplet.module.distillation import TEACHER_LOGITS
         from chirplet.stage.distillation.teacher_logits import teacher_logits
@@ -151,11 +149,11 @@ class Prune(TrainingStage):
 
         train, trainer = data.corpus.train, run.trainer
         steps = trainer.optimizer_steps(-(-len(train) // self.batch_size))
-        # Before the parent is asked, since it refuses what cannot be.
+        # First, since it raises on invalid settings and the parent's logits are expensive.
         recovery = self._module(pruned, calibration, data, steps, run)
-        compared_with = {}
+        extra = {}
         if self.recovery == "distill":
-            compared_with[TEACHER_LOGITS] = teacher_logits(
+            extra[TEACHER_LOGITS] = teacher_logits(
                 parent.artifact,
                 train,
                 run.cache_dir,
@@ -172,12 +170,12 @@ class Prune(TrainingStage):
             run.seed,
             trainer.pool_batches,
             trainer.pad_to_multiple_of,
-            compared_with,
+            extra,
         )
-        # While sparsity rises, the best epoch would be the least pruned one: the last is kept, of all pruners alike.
-        account = fit(run, recovery, loader, None, loggers, self.resume)
+        # No validation loader: while sparsity rises, the best epoch would be the least pruned one.
+        training = fit(run, recovery, loader, None, loggers, self.resume)
         recovery.masking.finish()
-        return account
+        return training
 
     def _module(
         self, pruned: Pruned, calibration: CalibrationData, data: "Prepared", steps: int, run: Run
@@ -185,10 +183,10 @@ class Prune(TrainingStage):
         from chirplet.model.family import family_of
         from chirplet.module.pruning import Recovery
 
-        model = pruned.model.train()  # Lightning keeps the mode it finds
+        model = pruned.model.train()  # Lightning does not switch the mode
         family_of(model).word_embeddings(model).sparse = run.trainer.rowwise_embeddings
         optimization = self.optimization(model, steps)
-        # Groups first: what a pruner learns beside the weights is in none of the model's.
+        # After `optimization`, so that the model's parameter groups do not contain the pruner's scores.
         masking = self.pruner.masking(pruned, calibration, steps)
         optimization.groups.extend(masking.groups())
         labels = data.corpus.labels
@@ -207,37 +205,35 @@ class Prune(TrainingStage):
 
 
 def _uncut(data: "Prepared") -> Tokens:
-    """The tokens of all train texts, none of them cut."""
-
+    """The untruncated tokens of all train texts."""
     return replace(data, max_length=UNCUT).tokens(data.corpus.train)
 
 
-def _report_pruning(own: Record, parent: Record, target: Path) -> str:
-    """Tables of what is zero, and a page that has the other runs from this parent too; gives that page."""
+def _report_pruning(record: Record, parent: Record, target: Path) -> str:
+    """Print tables of what was pruned, and write and return a page that also shows other runs from this parent."""
     from chirplet.report.pruning import cost_line, page, tables
 
-    shown = page(own, parent, _other_runs(own, target.parent.parent))
+    shown = page(record, parent, _other_runs(record, target.parent.parent))
     write_text_atomically(shown, target)
     out = console()
-    for table in tables(own):
+    for table in tables(record):
         out.print(table)
-    if own.cost:
-        out.print(f"cost      {cost_line(own)}")
+    if record.cost:
+        out.print(f"cost      {cost_line(record)}")
     out.print(f"page      {target}")
     return shown
 
 
-def _other_runs(own: Record, folder: Path) -> list[Record]:
+def _other_runs(this_run: Record, folder: Path) -> list[Record]:
     """Records of other prunings of the same parent by the same method, in runs below `folder`."""
-
-    found = []
+    records = []
     for path in sorted(folder.glob(f"*/artifact/{RECORD}")):
         try:
             record = Artifact.open(path.parent).record
-        except ArtifactError:  # another run's trouble
+        except ArtifactError:  # a damaged artifact of another run is no error of this one
             continue
-        same = (record.stage, record.method, record.parent) == (own.stage, own.method, own.parent)
+        same = (record.stage, record.method, record.parent) == (this_run.stage, this_run.method, this_run.parent)
         pruned = "pruning" in record.training and "pruner" in record.settings
-        if same and pruned and record.id != own.id:
-            found.append(record)
-    return found
+        if same and pruned and record.id != this_run.id:
+            records.append(record)
+    return records

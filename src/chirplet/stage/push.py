@@ -1,4 +1,4 @@
-"""Put an artifact that was made before on the hub."""
+"""Upload an existing artifact to the Hugging Face hub."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from chirplet.stage.run.context import ArtifactFolder, Run, check_given
 
 
 class Push(Stage):
-    """What goes where; `chirplet.artifact.hub` tells how."""
+    """The artifact, the repository and its visibility. `chirplet.artifact.hub` does the upload."""
 
     artifact: ArtifactFolder | None
     push: Repository | None
     push_private: bool
 
     def run(self, run: Run) -> None:
-        """Upload the artifact, if its files are whole."""
+        """Check that the artifact is complete, and upload it."""
         wanted = {"artifact": (self.artifact, "DIR"), "push": (self.push, "ORG/NAME")}
         check_given(wanted)
         assert self.artifact is not None and self.push is not None

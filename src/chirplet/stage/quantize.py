@@ -1,4 +1,4 @@
-"""Store and compute an artifact in fewer bits, and prove from the saved folder that it answers as before."""
+"""Quantize an artifact and verify the saved files in a new process."""
 
 from collections.abc import Collection
 from contextlib import ExitStack
@@ -33,7 +33,7 @@ PLOT = "sensitivity.svg"
 
 
 class Quantize(MeasuringStage):
-    """How much accuracy may be lost, and how that is found out; `conf/stage/quantize.yaml` tells of each key."""
+    """Quantization, and the accuracy drop it may cost. `conf/stage/quantize.yaml` describes each key."""
 
     artifact: ArtifactFolder | None
     quantizer: SerializeAsAny[Quantizer]
@@ -48,20 +48,21 @@ class Quantize(MeasuringStage):
     def _settings_fit(self) -> Self:
         if self.tolerance is not None and self.sensitivity_texts == 0:
             raise ValueError(
-                "sensitivity_texts: got 0, which finds no layers to keep; should be more, or set stage.tolerance=null"
+                "sensitivity_texts: got 0, should be at least 1 to choose the excluded layers; "
+                "or set stage.tolerance=null"
             )
         if self.resume not in (None, AUTO) and not self.quantizer.trains:
             raise ValueError(
-                f"resume: got {self.resume!r}, but {self.quantizer.option} does not train; quantizer=qat does"
+                f"resume: got {self.resume!r}, but quantizer={self.quantizer.option} does not train; quantizer=qat does"
             )
         return self
 
     def ignores(self) -> set[str]:
-        """As of any stage, and the trainer's epochs: quantizers that train have their own."""
+        """The keys of `Stage.ignores`, and `trainer.max_epochs`: quantizers that train have an `epochs` key."""
         return super().ignores() | {"trainer.max_epochs"}
 
     def run(self, run: Run) -> float | None:
-        """Quantize, keep what is too sensitive, write, and verify what was written in a new process."""
+        """Quantize all but the most sensitive layers, write, and verify the written files in a new process."""
         self._check_processes(run)
         given_artifact(self.artifact)  # before torch is imported
         from chirplet.report.gain import gain
@@ -80,9 +81,9 @@ class Quantize(MeasuringStage):
             loggers = stack.enter_context(open_loggers(run, "quantize", parent.lineage))
             workspace = stack.enter_context(scratch_folder())
             calibration = Calibration(parent.data.tokens(parent.data.corpus.train), parent.data.pad_id)
-            # First, since it refuses what cannot be.
+            # First, since it raises on models that cannot be quantized.
             quantization = self.quantizer.prepare(parent.model, calibration, workspace)
-            # Before it is trained on: the drop is from the parent.
+            # Before the model is trained further: the drop is measured from the parent.
             before = None if self.tolerance is None else self._evaluator(parent)(_in_fp32(run, parent))
             training: dict[str, Any] = {}
             if self.quantizer.trains:
@@ -104,7 +105,7 @@ class Quantize(MeasuringStage):
                 splits,
                 self.batch_size,
                 self.cost_on(run),
-                account=lambda folder, evaluated: verify_saved(run, folder, parent.data, evaluated, self.batch_size),
+                summarize=lambda folder, evaluated: verify_saved(run, folder, parent.data, evaluated, self.batch_size),
                 compared_with=parent.artifact.folder,
             )
             log_artifact(loggers, artifact, parent.data.corpus, _figures(artifact.record, run.output_dir / PLOT))
@@ -117,8 +118,8 @@ class Quantize(MeasuringStage):
     def _check_processes(self, run: Run) -> None:
         if self.quantizer.trains and run.trainer.devices > 1:
             raise ConfigError(
-                f"trainer.devices: got {run.trainer.devices}, but quantizer={self.quantizer.option} rounds by the "
-                "range of a whole batch, of which each process sees a part; should be 1"
+                f"trainer.devices: got {run.trainer.devices}, should be 1 with quantizer={self.quantizer.option}, "
+                "which rounds by the range of a whole batch"
             )
 
     def _splits(self, parent: "Parent") -> list[Split]:
@@ -134,8 +135,7 @@ class Quantize(MeasuringStage):
         return [split for split, evaluated in wanted.items() if evaluated]
 
     def _evaluator(self, parent: "Parent", texts: int | None = None) -> "Evaluator":
-        """What evaluates models on the validation split, or on so many texts spread over it."""
-
+        """The evaluator on the validation split, or on `texts` evenly spaced texts of it."""
         data = parent.data
         val = data.corpus.val
         if texts is not None and texts < len(val):
@@ -149,33 +149,33 @@ class Quantize(MeasuringStage):
         parent: "Parent",
         variants: "Variants",
     ) -> dict[str, Any]:
-        """What is kept in higher precision, how sensitive each layer is, and what it rests on."""
+        """The layers excluded from quantization, the sensitivity of each layer, and the search's trials."""
         from chirplet.quantizer.mixed_precision.search import fewest_excluded, sensitivities
 
         def quantized(excluded: Collection[str], evaluator: "Evaluator", reference: "Tensor | None") -> "Quality":
             with variants.opened(excluded) as runtime:
                 return evaluator(runtime, reference)[0]
 
-        found: dict[str, dict[str, float]] = {}
+        sensitivity: dict[str, dict[str, float]] = {}
         few, layers = self.sensitivity_texts, variants.quantization.layers
         if layers and few and len(parent.data.corpus.val):
             sample = self._evaluator(parent, few)
             quality, logits = sample(_in_fp32(run, parent))
-            found = sensitivities(layers, quality, lambda excluded: quantized(excluded, sample, logits))
-        account: dict[str, Any] = {"excluded_layers": [], "sensitivity": found}
+            sensitivity = sensitivities(layers, quality, lambda excluded: quantized(excluded, sample, logits))
+        results: dict[str, Any] = {"excluded_layers": [], "sensitivity": sensitivity}
         if before is not None and self.tolerance is not None:
-            # What training changed is not what rounding changed; there the count alone tells.
+            # After training, differences from the parent's logits are not due to rounding: compare accuracy alone.
             quality, answers = before[0], None if self.quantizer.trains else before[1]
             whole = self._evaluator(parent)
             excluded, tried = fewest_excluded(
-                found, quality, self.tolerance, lambda excluded: quantized(excluded, whole, answers)
+                sensitivity, quality, self.tolerance, lambda excluded: quantized(excluded, whole, answers)
             )
-            account |= {"excluded_layers": excluded, "tried": tried, "fp32_val_accuracy": quality.accuracy}
-        return account
+            results |= {"excluded_layers": excluded, "tried": tried, "fp32_val_accuracy": quality.accuracy}
+        return results
 
 
 def _figures(record: Record, path: Path) -> dict[str, str]:
-    """The figure of sensitivities, where any was found: saved as `path`, and as a page for loggers."""
+    """The figure of sensitivities, if any were measured: saved as `path`, and returned as a page for loggers."""
     from chirplet.report.page import figure_page
     from chirplet.report.sensitivity import save_sensitivity
 
@@ -185,7 +185,7 @@ def _figures(record: Record, path: Path) -> dict[str, str]:
 
 
 def _in_fp32(run: Run, parent: "Parent") -> "Runtime":
-    """The parent's model where the run computes; it stays on the CPU itself, for the quantizer."""
+    """The parent's model on the run's device. `parent.model` stays on the CPU, for the quantizer."""
     from chirplet.runtime.pytorch import PyTorchRuntime
 
     device = run.trainer.device()

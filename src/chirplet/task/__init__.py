@@ -1,1 +1,1 @@
-"""What is asked of each text: targets, loss, decoding and metrics."""
+"""Tasks: targets, loss, decoding and metrics."""

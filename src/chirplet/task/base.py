@@ -1,10 +1,10 @@
-"""What a task is: the one module that reads targets and logits.
+"""The interface of a task, which alone interprets targets and logits.
 
-A text has a target and the model gives it logits. A task says what both mean: which loss trains the model, what the
-logits are decoded to, and when that is right. Every other module passes targets and logits on and asks the task.
+A task defines the targets, the loss, how logits are decoded, and when a prediction is right. Every other module passes
+targets and logits to the task.
 
-Arrays of n texts with k labels have these shapes: logits (n, k), a logit for each label; targets (n,) or (n, k), as the
-task has them; what `decode` gives has the shape of the targets.
+Arrays of n texts with k labels have these shapes: logits (n, k), one per label; targets (n,) or (n, k), depending on
+the task; results of `decode` have the shape of the targets.
 """
 
 import re
@@ -24,49 +24,49 @@ if TYPE_CHECKING:
     from chirplet.data.base import Examples
 
 UNLABELLED = -100
-"""The label in the data of a text that has none."""
+"""The label of a text without one."""
 
 DECIMALS = 8
-"""Of the probabilities in a table: more than a model knows, few enough that a row's sum is 1 to seven of them."""
+"""Decimals of probabilities in a table. A row sums to 1 within seven decimals."""
 
 Targets = NDArray[Any]
-"""Targets, or decoded logits; of the task's dtype."""
+"""Targets or decoded logits, in the task's dtype."""
 Logits = NDArray[np.float32] | NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
 class Task(Settings, ABC):
-    """Settings of one task. Its file is called as its class: `single_label.py` holds `SingleLabel`."""
+    """Settings of one task. The file has the name of the class: `single_label.py` has `SingleLabel`."""
 
     problem_type: ClassVar[str]
-    """What `transformers` calls it in `config.json`."""
+    """The task's name in `config.json`, as `transformers` defines it."""
 
     @property
     def name(self) -> str:
-        """As in `task=NAME`."""
+        """The name in `task=NAME`."""
         return type(self).__module__.rpartition(".")[2]
 
     def recorded(self) -> dict[str, Any]:
-        """Name and settings, which `open_task` takes."""
+        """Name and settings for a record, from which `open_task` makes the task again."""
         return {"name": self.name} | self.model_dump()
 
     # Targets.
 
     @abstractmethod
     def targets(self, texts: "Examples") -> Targets:
-        """What the labels in the data become. A label of `UNLABELLED` becomes a target that `labeled` knows."""
+        """The targets of the texts. The label `UNLABELLED` becomes a target for which `labeled` is false."""
 
     @abstractmethod
     def no_targets(self, labels: int) -> Targets:
-        """Targets of no text, which have dtype and shape nevertheless: (0,) or (0, labels)."""
+        """An empty array of targets with their dtype and shape, (0,) or (0, labels)."""
 
     @abstractmethod
     def labeled(self, targets: "Tensor") -> "Tensor":
-        """Which texts have a label; boolean, shape (n,)."""
+        """Whether each text has a label; boolean, shape (n,)."""
 
     @abstractmethod
     def fault(self, targets: Targets, labels: int) -> str | None:
-        """What targets that were read from a file should be, where they are not; None where all is well."""
+        """What targets read from a file should be, for an error; None if they are valid."""
 
     # Loss.
 
@@ -79,23 +79,23 @@ class Task(Settings, ABC):
         label_smoothing: float = 0.0,
         reduction: Literal["mean", "sum"] = "mean",
     ) -> "Tensor":
-        """The loss in nats, of texts that have a label.
+        """The loss in nats over the texts that have a label.
 
         Args:
             logits: shape (n, labels).
-            targets: of the same texts.
-            class_weights: weight of each label, shape (labels,), or None; a mean divides by their sum.
+            targets: targets of the same texts.
+            class_weights: weight of each label, shape (labels,), or None. A mean divides by the sum of weights.
             label_smoothing: mass spread over other labels, in [0, 1).
-            reduction: over texts.
+            reduction: reduction over texts.
         """
 
     @abstractmethod
     def loss_weight(self, targets: "Tensor", class_weights: "Tensor | None") -> "Tensor":
-        """What the mean of `loss` divides by; a scalar."""
+        """The divisor of the mean in `loss`, a scalar."""
 
     @abstractmethod
     def balanced_weights(self, targets: Targets, labels: int) -> "Tensor":
-        """Weights under which every label counts the same, shape (labels,)."""
+        """Class weights that give every label the same total weight, shape (labels,)."""
 
     @abstractmethod
     def soft_loss(self, logits: "Tensor", teacher_logits: "Tensor", temperature: float) -> "Tensor":
@@ -104,10 +104,10 @@ class Task(Settings, ABC):
     def batch_loss(
         self, logits: "Tensor", batch: "dict[str, Tensor]", class_weights: "Tensor | None", label_smoothing: float
     ) -> "Tensor":
-        """The mean loss of a batch, or what this process contributes to it.
+        """The mean loss of a batch, or this process's contribution to it.
 
-        Gradients of processes are averaged. Each multiplies the mean over its part by (processes · weight of the part /
-        weight of the batch), so that the average is the gradient of the mean over the whole batch.
+        DDP averages gradients over processes. Each process multiplies the mean over its part by (processes · weight of
+        the part / weight of the batch), so that the average is the gradient of the mean over the whole batch.
         """
         mean = self.loss(logits, batch["labels"], class_weights, label_smoothing)
         return mean * self._batch_factor(batch, class_weights)
@@ -123,11 +123,11 @@ class Task(Settings, ABC):
 
     @abstractmethod
     def decode(self, logits: Logits) -> Targets:
-        """The labels that the logits amount to, in the form of targets."""
+        """The predicted labels, in the form of targets."""
 
     @abstractmethod
     def probabilities(self, logits: Logits) -> NDArray[np.float64]:
-        """Of each label, shape (n, labels)."""
+        """The probability of each label, shape (n, labels)."""
 
     @abstractmethod
     def activate(self, logits: "Tensor") -> "Tensor":
@@ -135,11 +135,11 @@ class Task(Settings, ABC):
 
     @abstractmethod
     def names(self, targets: Targets, labels: Sequence[str]) -> list[str]:
-        """Targets, or decoded logits, as text."""
+        """Label names of targets or decoded logits."""
 
     @abstractmethod
     def confidence(self, logits: Logits) -> NDArray[np.float64]:
-        """The probability of what `decode` gives, shape (n,)."""
+        """The probability of the decoded labels, shape (n,)."""
 
     # Evaluation.
 
@@ -150,19 +150,19 @@ class Task(Settings, ABC):
         """Every metric of one split as plain numbers.
 
         Returns:
-            `n`, every one of `chirplet.config.schema.METRICS`, `per_class` (label to f1, precision, recall, support)
-            and `confusion_matrix`; others may be added.
+            `n`, every metric of `chirplet.config.schema.METRICS`, `per_class` (label to f1, precision, recall, support)
+            and `confusion_matrix`. A task may add others.
 
         Raises:
-            ValueError: there are no texts, or shapes do not agree.
+            ValueError: there are no texts, or shapes differ.
         """
 
     def right(self, logits: Logits, targets: Targets) -> Mask:
-        """Which texts are labeled rightly, shape (n,): what accuracy counts and paired tests compare."""
+        """Whether each text is labeled correctly, shape (n,), for accuracy and paired tests."""
         return _equal(self.decode(logits), targets)
 
     def agree(self, logits: Logits, other: Logits) -> Mask:
-        """Which texts get the same labels from both, shape (n,)."""
+        """Whether both logits give the same labels, for each text, shape (n,)."""
         return _equal(self.decode(logits), self.decode(other))
 
     @abstractmethod
@@ -175,11 +175,11 @@ class Task(Settings, ABC):
 
     @abstractmethod
     def distances(self, logits: "Tensor", reference: "Tensor") -> dict[str, float]:
-        """How far logits are from those of the fp32 model, both of shape (n, labels).
+        """Distances of logits from `reference`, those of the fp32 model, both of shape (n, labels).
 
         Returns:
-            `divergence`: the mean KL(fp32 ‖ this) in nats. `expected_drop`: the share of texts that will be labeled
-            rightly no more if the probabilities of fp32 are true.
+            `divergence`: the mean KL(fp32 ‖ this) in nats. `expected_drop`: the expected drop of accuracy if the fp32
+            model's probabilities are true.
         """
 
     # Tables.
@@ -187,34 +187,34 @@ class Task(Settings, ABC):
     def columns(self, labels: Sequence[str], prefix: str) -> dict[str, type[str] | type[float]]:
         """Names and types of the columns that predictions add to a table.
 
-        They are `label`, then for each label `probability_` and its name in snake case; names that would fall together
-        so keep their spelling. `prefix` comes first in all of them.
+        The columns are `label`, and for each label `probability_` with its name in snake case. Names keep their
+        spelling if they would collide in snake case. `prefix` is put before every name.
         """
         snake = [re.sub(r"\W+", "_", label.casefold()).strip("_") for label in labels]
         names = snake if len(set(snake)) == len(labels) and all(snake) else labels
         return {f"{prefix}label": str} | {f"{prefix}probability_{name}": float for name in names}
 
     def cells(self, logits: Logits, labels: Sequence[str]) -> list[list[Any]]:
-        """The values of each column of `columns`, n of each."""
+        """The n values of each column of `columns`."""
         values: list[list[Any]] = np.round(self.probabilities(logits), DECIMALS).T.tolist()
         return [self.names(self.decode(logits), labels), *values]
 
 
 def open_task(recorded: Mapping[str, Any]) -> Task:
-    """The task that a record names, with its settings.
+    """The task with the name and settings of a record.
 
-    The name may come from a stranger: no module is imported but one of this package.
+    Records may be untrusted, so only modules of this package are imported.
 
     Raises:
         ValueError: there is no such task, or its settings are not valid.
     """
     name = recorded.get("name")
     if not isinstance(name, str) or re.fullmatch("[a-z][a-z0-9_]*", name) is None:
-        raise ValueError(f"name: got {name!r}, should be a task's")
+        raise ValueError(f"name: got {name!r}, should be the name of a task")
     try:
         kind = getattr(import_module(f"{__package__}.{name}"), name.title().replace("_", ""))
     except (ImportError, AttributeError):
-        raise ValueError(f"name: got {name!r}, which this version of chirplet does not know") from None
+        raise ValueError(f"name: got {name!r}, should be a task that this version of chirplet has") from None
     task: Task = kind.model_validate({key: value for key, value in recorded.items() if key != "name"})
     return task
 

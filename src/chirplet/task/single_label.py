@@ -1,4 +1,4 @@
-"""One label a text: a softmax over the labels, trained by cross-entropy."""
+"""One label per text: softmax over the labels, trained by cross-entropy."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class SingleLabel(Task):
-    """A target is the index of the text's label, int64, shape (n,); a negative one is none."""
+    """Targets are indices of labels, int64, shape (n,); negative ones stand for no label."""
 
     problem_type: ClassVar[str] = "single_label_classification"
 
@@ -53,7 +53,7 @@ class SingleLabel(Task):
         return torch.tensor(float(len(known))) if class_weights is None else class_weights[known].sum()
 
     def balanced_weights(self, targets: Targets, labels: int) -> "Tensor":
-        """n / (labels * n of the label); a label without texts weighs nothing."""
+        """n / (labels * n of the label); 0 for a label without texts."""
         import torch
 
         counts = np.bincount(targets, minlength=labels)
@@ -63,8 +63,8 @@ class SingleLabel(Task):
     def soft_loss(self, logits: "Tensor", teacher_logits: "Tensor", temperature: float) -> "Tensor":
         """T² · KL(teacher ‖ student) of the distributions softened by T.
 
-        Hinton et al. 2015 (arXiv 1503.02531), section 2: gradients of the softened distributions shrink with 1/T², so
-        the factor keeps their share when T is changed.
+        Hinton et al. 2015 (arXiv 1503.02531), section 2: gradients of the softened distributions scale with 1/T², so
+        the factor keeps their magnitude independent of T.
         """
         from torch.nn.functional import kl_div
 
@@ -113,20 +113,20 @@ class SingleLabel(Task):
         return table
 
     def distances(self, logits: "Tensor", reference: "Tensor") -> dict[str, float]:
-        """`expected_drop` is the mean of fp32's probability of the label that fp32 gives, less that of the other's."""
+        """`expected_drop` is the mean difference of fp32's probability between fp32's label and this model's."""
         from torch.nn.functional import kl_div
 
         after, before = (scores.log_softmax(dim=1) for scores in (logits, reference))
-        believed = before.exp()
-        given = believed.gather(1, logits.argmax(dim=1, keepdim=True)).squeeze(1)
+        probabilities = before.exp()
+        chosen = probabilities.gather(1, logits.argmax(dim=1, keepdim=True)).squeeze(1)
         return {
             "divergence": kl_div(after, before, reduction="batchmean", log_target=True).item(),
-            "expected_drop": (believed.amax(dim=1) - given).mean().item(),
+            "expected_drop": (probabilities.amax(dim=1) - chosen).mean().item(),
         }
 
 
 def _shifted(logits: Logits) -> NDArray[np.float64]:
-    """Logits less the highest of each text, in float64, so that none is too large to exponentiate."""
+    """Logits minus the highest of each text, in float64, so that the exponential does not overflow."""
     exact = logits.astype(np.float64)
     shifted: NDArray[np.float64] = exact - exact.max(axis=1, keepdims=True)
     return shifted

@@ -241,7 +241,7 @@ def test_parameters_are_of_the_head_the_layers_or_the_embeddings(model, family):
         found = {parameter for name, parameter in model.named_parameters() if depths[name] == depth}
         assert found >= set(expected)
         assert depth not in (1, 2, 3, 0) or found == set(expected), depth
-    with pytest.raises(ModelError, match=r"adapter\.weight' is neither of the embeddings"):
+    with pytest.raises(ModelError, match=r"adapter\.weight': should be in the embeddings"):
         family.depth_from_top(model, f"{model.base_model_prefix}.adapter.weight")
 
 

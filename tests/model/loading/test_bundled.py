@@ -9,7 +9,6 @@ from checkpoints import settings_of
 from chirplet.model.loading import bundled
 from chirplet.model.loading.load import Origin, load_model, load_tokenizer
 from chirplet.system.error import ModelError
-from chirplet.system.hashing import file_hash
 
 
 class Installed:
@@ -30,13 +29,6 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / name).write_bytes((real / name).read_bytes())
     monkeypatch.setattr(metadata, "distribution", lambda _: Installed(tmp_path))
     return folder
-
-
-def test_sha256_of_files_in_turn(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"a")
-    (tmp_path / "bc").write_bytes(b"bc")
-    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
-    assert file_hash(tmp_path / "a", tmp_path / "bc") == abc
 
 
 def test_the_real_model_without_importing_its_package() -> None:

@@ -72,7 +72,7 @@ def test_what_no_model_has_is_refused(request, kind, key):
     folder = request.getfixturevalue(kind)
     OPENED[kind](folder)
     change_config(folder, **{key: HUGE[key]})
-    assert refused(OPENED[kind], folder).startswith(f"{key} is {HUGE[key]}, should be at most ")
+    assert refused(OPENED[kind], folder).startswith(f"{key}: got {HUGE[key]}, should be at most ")
 
 
 @pytest.mark.parametrize("kind", OPENED)
@@ -94,7 +94,7 @@ def test_random_weights_have_bounds_too(base):
 
 def test_sizes_within_other_configurations_are_looked_at_too(base):
     change_config(base, text_config={"n_layers": 10**6})
-    assert refused(lambda folder: open_config(settings_of(folder), folder), base).startswith("n_layers is 1000000")
+    assert refused(lambda folder: open_config(settings_of(folder), folder), base).startswith("n_layers: got 1000000")
 
 
 @pytest.mark.parametrize(

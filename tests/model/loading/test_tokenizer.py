@@ -69,7 +69,9 @@ def test_bertweet_whose_merges_transformers_spoilt(copy_of: CopyOf) -> None:
     folder = copy_of("bertweet")
     lines = (folder / "bpe.codes").read_text().splitlines()
     (folder / "bpe.codes").write_text("".join(line.rsplit(" ", 1)[0] + "\n" for line in lines))
-    with pytest.raises(ModelError, match=r"bpe\.codes holds no merges: .* put the bpe\.codes of the original"):
+    with pytest.raises(
+        ModelError, match=r"bpe\.codes has no merges, .* replace it with the bpe\.codes of the original"
+    ):
         load_tokenizer(settings_of(folder))
 
 
@@ -83,7 +85,7 @@ def test_bertweet_without_merges(copy_of: CopyOf) -> None:
 def test_max_length_beyond_the_position_table(checkpoints: dict[str, Path]) -> None:
     folder = checkpoints["bertweet"]
     assert load_tokenizer(settings_of(folder, max_length=128)).model_max_length == 128
-    with pytest.raises(ModelError, match=rf"^model\.max_length: got 129, {folder} reads at most 128 tokens$"):
+    with pytest.raises(ModelError, match=rf"^model\.max_length: got 129, should be at most 128, .* of {folder}$"):
         load_tokenizer(settings_of(folder, max_length=129))
 
 

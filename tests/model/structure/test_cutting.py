@@ -1,4 +1,4 @@
-"""A model cut down: what is kept is what was there."""
+"""A student cut from its teacher has the teacher's weights."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def cut(**changes) -> Cut:
 
 
 @pytest.fixture
-def whole() -> BertForSequenceClassification:
+def teacher() -> BertForSequenceClassification:
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_hidden_layers": 6, "num_attention_heads": 2, "intermediate_size": 24}
     return BertForSequenceClassification(BertConfig(vocab_size=30, num_labels=3, **sizes)).eval()
@@ -36,31 +36,31 @@ def whole() -> BertForSequenceClassification:
         ({"layers": [1, 4]}, [1, 4]),
     ],
 )
-def test_the_layers_kept_are_those_of_the_teacher_and_the_rest_is_copied(whole, changes, kept):
-    student = cut_down(whole, cut(**changes), seed=0)
-    own, theirs = student.state_dict(), whole.state_dict()
+def test_the_layers_kept_are_those_of_the_teacher_and_the_rest_is_copied(teacher, changes, kept):
+    student = cut_down(teacher, cut(**changes), seed=0)
+    weights, teacher_weights = student.state_dict(), teacher.state_dict()
     assert student.config.num_hidden_layers == len(student.bert.encoder.layer) == len(kept)
-    for name, tensor in own.items():
+    for name, tensor in weights.items():
         if "encoder.layer." in name:
             _, _, rest = name.partition("encoder.layer.")
-            place, _, rest = rest.partition(".")
-            name = f"bert.encoder.layer.{kept[int(place)]}.{rest}"
-        torch.testing.assert_close(tensor, theirs[name], rtol=0, atol=0)
-    assert whole.config.num_hidden_layers == 6
+            index, _, rest = rest.partition(".")
+            name = f"bert.encoder.layer.{kept[int(index)]}.{rest}"
+        torch.testing.assert_close(tensor, teacher_weights[name], rtol=0, atol=0)
+    assert teacher.config.num_hidden_layers == 6
 
 
-def test_the_units_that_do_nothing_go_first(whole):
-    """Eight units whose output weights are 0: without them the model says the same."""
+def test_neurons_without_effect_are_removed_first(teacher):
+    """Without eight neurons whose output weights are 0 the model has the same logits."""
     with torch.no_grad():
-        for layer in whole.bert.encoder.layer:
+        for layer in teacher.bert.encoder.layer:
             layer.output.dense.weight[:, 3:11] = 0
-    student = cut_down(whole, cut(num_layers=6, intermediate_size=16), seed=0)
+    student = cut_down(teacher, cut(num_layers=6, intermediate_size=16), seed=0)
     ids = torch.randint(1, 30, (2, 7))
-    torch.testing.assert_close(student(ids).logits, whole(ids).logits)
+    torch.testing.assert_close(student(ids).logits, teacher(ids).logits)
 
 
-def test_a_cut_model_opens_again_as_it_was_saved(whole, tmp_path):
-    student = cut_down(whole, cut(num_layers=2, intermediate_size=8), seed=0)
+def test_a_cut_model_opens_again_as_it_was_saved(teacher, tmp_path):
+    student = cut_down(teacher, cut(num_layers=2, intermediate_size=8), seed=0)
     student.save_pretrained(tmp_path)
     opened = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
     ids = torch.randint(1, 30, (2, 7))
@@ -68,11 +68,11 @@ def test_a_cut_model_opens_again_as_it_was_saved(whole, tmp_path):
     assert opened.config.intermediate_size == 8
 
 
-def test_random_weights_have_the_shape_and_nothing_else_of_the_teacher(whole):
+def test_random_weights_have_the_shape_and_nothing_else_of_the_teacher(teacher):
     before = torch.get_rng_state()
-    one, again = (cut_down(whole, cut(pretrained=False), seed=3) for _ in range(2))
+    one, again = (cut_down(teacher, cut(pretrained=False), seed=3) for _ in range(2))
     assert torch.equal(before, torch.get_rng_state())
-    words = [model.get_input_embeddings().weight for model in (one, again, whole)]
+    words = [model.get_input_embeddings().weight for model in (one, again, teacher)]
     assert torch.equal(words[0], words[1])
     assert not torch.isclose(words[0], words[2]).all()
 
@@ -88,6 +88,6 @@ def test_random_weights_have_the_shape_and_nothing_else_of_the_teacher(whole):
         ({"layers": "upper"}, "stage.cut.layers: got 'upper', should be 'lower' or 'even'"),
     ],
 )
-def test_what_cannot_be_kept_is_told(whole, changes, line):
+def test_invalid_cuts_raise(teacher, changes, line):
     with pytest.raises(ConfigError, match=line):
-        cut_down(whole, cut(**changes), seed=0)
+        cut_down(teacher, cut(**changes), seed=0)

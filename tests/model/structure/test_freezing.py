@@ -63,6 +63,6 @@ def test_each_architecture_has_a_head_to_train(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("layers", [3, -1, None])
 def test_layers_that_the_model_does_not_have(model: PreTrainedModel, layers: int | None) -> None:
-    message = rf"^stage\.layers: got {layers}, should be 0 to 2, as many as the model has, or all$"
+    message = rf"^stage\.layers: got {layers}, should be 0 to 2, the model's layers, or all$"
     with pytest.raises(ModelError, match=message):
         freeze(model, "last_layers", layers, embeddings=False)

@@ -54,6 +54,6 @@ def test_a_drop_of_just_the_tolerance_is_within():
 
 
 def test_what_never_is_within_is_refused():
-    for layers, told in ((LAYERS, "with all 10 layers kept"), ([], "no layers to keep")):
+    for layers, told in ((LAYERS, "with all 10 layers excluded"), ([], "no layers to exclude")):
         with pytest.raises(QuantizationError, match=rf"stage.tolerance: got 0.01, .* drops by 0.2000 .*{told}"):
             fewest_excluded(layers, FP32, 0.01, lambda _: Quality(1.0, 0.7))

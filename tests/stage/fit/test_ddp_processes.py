@@ -141,7 +141,7 @@ def test_a_run_resumes_with_another_number_of_processes(
         execute(compose_config(*run, f"trainer.devices={first}"), tmp_path)
     capsys.readouterr()
     execute(compose_config(*run, f"trainer.devices={then}"), tmp_path)
-    assert f"it was trained by {first} process" in capsys.readouterr().out
+    assert f"the checkpoint was trained by {first} process" in capsys.readouterr().out
     resumed = Artifact.open(tmp_path / "artifact")
     assert resumed.record.training["resumed"] is True
     assert resumed.record.training["processes"] == then

@@ -23,5 +23,5 @@ def test_a_saved_tokenizer_that_reads_otherwise_is_told(tmp_path):
     changed = saved.replace('"lowercase":true', '"lowercase":false').replace('"lowercase": true', '"lowercase": false')
     assert changed != saved
     (folder / "tokenizer.json").write_text(changed)
-    with pytest.raises(ArtifactError, match="the saved tokenizer reads texts as other tokens"):
+    with pytest.raises(ArtifactError, match="the saved tokenizer gives other tokens"):
         tokens_as_saved(folder, data, examples)

@@ -1,1 +1,1 @@
-"""The losses of distillation."""
+"""Distillation losses."""

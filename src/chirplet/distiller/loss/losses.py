@@ -1,4 +1,4 @@
-"""What a student imitates of its teacher beside the labels, as losses on what both make of one batch."""
+"""Distillation losses between the outputs of student and teacher for one batch."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Relation = Literal["qk", "qq", "kk", "vv"]
-"""Which of a layer's queries, keys and values are set in relation to each other."""
+"""The pair of a layer's queries, keys and values that a relation is between."""
 
 Projections = dict[str, Tensor]
 """A layer's `q`, `k` and `v`, each of shape (batch, tokens, width)."""
 
 MASKED = -1e4
-"""The score of padding, whose share is 0 then; minus infinity would make 0 · ∞ in the divergence."""
+"""The score of padding, whose probability is then 0. Minus infinity would make 0 · ∞ in the divergence."""
 
 
 @dataclass(frozen=True)
 class Signals:
-    """What a model makes of a batch.
+    """A model's outputs for a batch.
 
-    `logits` have shape (batch, classes); `states` are what the embeddings and each layer give, the lowest first, of
-    shape (batch, tokens, width); `projections` are those of each layer. The last two are empty where nobody asked.
+    `logits` has shape (batch, classes). `states` are the outputs of the embeddings and each layer, lowest first, of
+    shape (batch, tokens, width). `projections` are those of each layer. The last two are empty if not needed.
     """
 
     logits: Tensor
@@ -40,13 +40,13 @@ class Signals:
 
 
 def observe(model: "PreTrainedModel", batch: Batch) -> Signals:
-    """Run the model as `transformers` does, and keep what its layers say; all in float32."""
+    """Run the model with `transformers`, and record the outputs of its layers; all in float32."""
     family = family_of(model)
     layers = [family.matrices(layer) for layer in family.layers(model)]
-    kept: list[Projections] = [{} for _ in layers]
+    recorded: list[Projections] = [{} for _ in layers]
     hooks = [
-        module.register_forward_hook(lambda _, __, output, kept=found, name=name: kept.update({name: output.float()}))
-        for layer, found in zip(layers, kept, strict=True)
+        module.register_forward_hook(lambda _, __, output, into=into, name=name: into.update({name: output.float()}))
+        for layer, into in zip(layers, recorded, strict=True)
         for name, module in (("q", layer.query), ("k", layer.key), ("v", layer.value))
     ]
     try:
@@ -55,18 +55,18 @@ def observe(model: "PreTrainedModel", batch: Batch) -> Signals:
         for hook in hooks:
             hook.remove()
     states = tuple(state.float() for state in output.hidden_states)
-    return Signals(output.logits.float(), states, tuple(kept))
+    return Signals(output.logits.float(), states, tuple(recorded))
 
 
 class Imitation(nn.Module, ABC):
-    """One loss between what student and teacher make of a batch; those with weights of their own are trained along."""
+    """A loss between student and teacher for a batch. Its parameters, if any, are trained with the student."""
 
     mean_over: ClassVar[MeanOver] = "tokens"
-    """What the loss is a mean over."""
+    """The unit that the loss averages over."""
 
     @abstractmethod
     def forward(self, student: Signals, teacher: Signals, mask: Tensor) -> Tensor:
-        """A scalar. `mask`, of shape (batch, tokens), is 1 where there is a token."""
+        """The loss, a scalar. `mask`, of shape (batch, tokens), is 1 for tokens and 0 for padding."""
 
 
 class LogitImitation(Imitation):
@@ -89,9 +89,10 @@ class StateImitation(Imitation):
     """Mean squared difference of hidden states, over real tokens (TinyBERT, Jiao et al. 2020, arXiv 1909.10351, Eq. 8).
 
     Args:
-        pairs: a student's state and the teacher's that it imitates, 0 being the embeddings'.
-        student_width: of the student's states.
-        teacher_width: of the teacher's. Where it is another, a linear map of the student's states is trained along.
+        pairs: indices of a student's state and the teacher's state that it imitates; 0 is the embeddings'.
+        student_width: width of the student's states.
+        teacher_width: width of the teacher's states. If it differs, a linear map of the student's states is trained
+            with the student.
     """
 
     def __init__(self, pairs: Sequence[tuple[int, int]], student_width: int, teacher_width: int) -> None:
@@ -110,8 +111,8 @@ class RelationImitation(Imitation):
     """Divergence of self-attention relations (MiniLM, Wang et al. 2020, arXiv 2002.10957, sections 3.1 and 3.2).
 
     A relation is softmax(A Bᵀ / √d) between two of queries, keys and values: `qk` is attention, `vv` MiniLM's value
-    relation, and `qq`, `kk`, `vv` those of MiniLMv2 (arXiv 2012.15828). Widths are cut into `heads` parts for both
-    models, whatever heads they compute with, so that each may have its own width.
+    relation, and `qq`, `kk`, `vv` those of MiniLMv2 (arXiv 2012.15828). Both models' widths are split into `heads`
+    parts, whatever their number of attention heads, so that their widths may differ.
     """
 
     def __init__(self, relations: Sequence[Relation], student_layer: int, teacher_layer: int, heads: int) -> None:
@@ -125,16 +126,16 @@ class RelationImitation(Imitation):
         real = mask.bool()
         total = student.logits.new_zeros(())
         for relation in self.relations:
-            made = _relation(student.projections[self.student_layer], relation, self.heads, real)
-            told = _relation(teacher.projections[self.teacher_layer], relation, self.heads, real)
-            total = total + kl_div(made, told, reduction="batchmean", log_target=True)
+            student_relation = _relation(student.projections[self.student_layer], relation, self.heads, real)
+            teacher_relation = _relation(teacher.projections[self.teacher_layer], relation, self.heads, real)
+            total = total + kl_div(student_relation, teacher_relation, reduction="batchmean", log_target=True)
         return total
 
 
 def _relation(projections: Projections, relation: Relation, heads: int, real: Tensor) -> Tensor:
-    """Logarithms of the shares that each real token's heads give the tokens of its text; shape (n, tokens)."""
-    asking, asked = (projections[name].unflatten(-1, (heads, -1)).transpose(1, 2) for name in relation)
-    scores = asking @ asked.transpose(-1, -2) / asking.shape[-1] ** 0.5  # (batch, heads, tokens, tokens)
-    shares = scores.masked_fill(~real[:, None, None], MASKED).log_softmax(dim=-1)
-    rows: Tensor = shares.transpose(1, 2)[real].flatten(0, 1)
+    """Log-softmax of the scores between each real token and the tokens of its text, per head; shape (n, tokens)."""
+    left, right = (projections[name].unflatten(-1, (heads, -1)).transpose(1, 2) for name in relation)
+    scores = left @ right.transpose(-1, -2) / left.shape[-1] ** 0.5  # (batch, heads, tokens, tokens)
+    log_weights = scores.masked_fill(~real[:, None, None], MASKED).log_softmax(dim=-1)
+    rows: Tensor = log_weights.transpose(1, 2)[real].flatten(0, 1)
     return rows

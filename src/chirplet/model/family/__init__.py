@@ -1,4 +1,4 @@
-"""Families of architectures: where the parts of a model are, and what chirplet can do with it."""
+"""Families of architectures: the names of a model's parts, and what chirplet supports."""
 
 from typing import TYPE_CHECKING
 
@@ -22,10 +22,10 @@ FAMILIES: dict[str, Family] = {
 
 
 def family_named(model_type: object) -> Family:
-    """The family of that `model_type`.
+    """The family of a `model_type`.
 
     Raises:
-        ModelError: there is none.
+        ModelError: the type is unknown.
     """
     family = FAMILIES.get(model_type) if isinstance(model_type, str) else None
     if family is None:
@@ -34,16 +34,16 @@ def family_named(model_type: object) -> Family:
 
 
 def family_of(model: "PreTrainedModel | PretrainedConfig") -> Family:
-    """The family of a model, or of the configuration of one.
+    """The family of a model or of its configuration.
 
     Raises:
-        ModelError: its `model_type` is of no family.
+        ModelError: its `model_type` is unknown.
     """
     return family_named(getattr(model, "config", model).model_type)
 
 
 def matrix_of(name: str) -> tuple[int, MatrixName] | None:
-    """The layer's index and the matrix that a module of that name is, of whatever family; None where it is none."""
+    """The layer's index and the matrix that a module's name denotes in any family; None if it denotes none."""
     for family in FAMILIES.values():
         inside = family.within_layer(name)
         for matrix, path in family.matrix_names.items():

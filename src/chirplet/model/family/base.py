@@ -1,4 +1,4 @@
-"""What a family of architectures says of its models: where parts are, how `config.json` names sizes, what is possible.
+"""The interface of a family of architectures: module names, keys of `config.json`, and supported features.
 
 Importing a family imports neither torch nor transformers.
 """
@@ -21,7 +21,7 @@ MatrixName = Literal["query", "key", "value", "attention_output", "intermediate"
 
 @dataclass(frozen=True)
 class ConfigNames:
-    """How `config.json` names what every encoder has."""
+    """Keys of `config.json` for what every encoder has."""
 
     layers: str
     hidden_size: str
@@ -35,7 +35,7 @@ class ConfigNames:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Layers, width of the states, attention heads and feed-forward neurons of each layer."""
+    """Number of layers, width of the states, and attention heads and feed-forward neurons of each layer."""
 
     layers: int
     hidden_size: int
@@ -62,7 +62,7 @@ class Matrices:
 
 @dataclass(frozen=True)
 class PostNorm:
-    """One encoder layer without its matrices, where normalisation follows the residual sum.
+    """One encoder layer without its matrices, with normalization after the residual sum.
 
     attended = attention_norm(attention_output_dropout(attention) + states), then
     output_norm(output_dropout(feed-forward) + attended).
@@ -78,9 +78,9 @@ class PostNorm:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """The sum of word, position and token type embeddings, normalised.
+    """The normalized sum of word, position and token type embeddings.
 
-    The first token is at row `position_offset` of `positions`; every token has the type of `token_type`.
+    The first token has row `position_offset` of `positions`. Every token has the type embedding `token_type`.
     """
 
     words: "nn.Embedding"  # (vocab_size, hidden_size)
@@ -93,32 +93,32 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class Head:
-    """Logits are output(tanh(dense(x))) of the first token's state x; dropout is left out."""
+    """Logits are output(tanh(dense(x))) of the first token's state x, without dropout."""
 
     dense: "nn.Linear"  # (hidden_size, hidden_size)
     output: "nn.Linear"  # (labels, hidden_size)
 
 
 class Family(ABC):
-    """Architectures whose models have the same parts with the same names."""
+    """Architectures whose models have the same modules with the same names."""
 
     fast_forward: ClassVar[bool]
-    """Whether `chirplet.model.fast_forward` computes its models; their layers are then `PostNorm`."""
+    """Whether `chirplet.model.fast_forward` supports the models. Their layers are then `PostNorm`."""
     writes_graph: ClassVar[bool]
-    """Whether `chirplet.quantizer.graph` writes its models with a GELU; their layers are then `PostNorm`."""
+    """Whether `chirplet.quantizer.graph` supports the models with GELU. Their layers are then `PostNorm`."""
     prunes_heads: ClassVar[bool]
-    """Whether a model may have fewer heads and neurons, the same number in each layer."""
+    """Whether heads and neurons can be pruned to the same number in each layer."""
 
     names: ClassVar[ConfigNames]
     layers_name: ClassVar[str]
-    """Where the encoder has its layers, such as `encoder.layer`."""
+    """Name of the encoder's layers, for example `encoder.layer`."""
     embeddings_name: ClassVar[str]
     pooler_name: ClassVar[str]
     matrix_names: ClassVar[Mapping[MatrixName, str]]
-    """Where a layer has its matrices."""
+    """Names of a layer's matrices within the layer."""
 
     def sizes(self, config: "PretrainedConfig") -> Sizes:
-        """The sizes of a model of this configuration."""
+        """The sizes of a model with this configuration."""
         names = (self.names.layers, self.names.hidden_size, self.names.heads, self.names.intermediate_size)
         return Sizes(*(int(getattr(config, name)) for name in names))
 
@@ -129,7 +129,7 @@ class Family(ABC):
         heads: int | None = None,
         intermediate_size: int | None = None,
     ) -> dict[str, int]:
-        """Sizes as `config.json` names them, but for those that are None."""
+        """The sizes that are not None, by their keys in `config.json`."""
         names = self.names
         changes = {
             names.layers: layers,
@@ -140,19 +140,19 @@ class Family(ABC):
         return {name: size for name, size in changes.items() if size is not None}
 
     def dropout_changes(self, encoder: float, classifier: float) -> dict[str, float]:
-        """Dropout rates of the encoder, its attention included, and of the head, as `config.json` names them."""
+        """Dropout rates of the encoder, its attention included, and of the head, by their keys in `config.json`."""
         return dict.fromkeys(self.names.encoder_dropout, encoder) | {self.names.classifier_dropout: classifier}
 
     def activation(self, config: "PretrainedConfig") -> str:
-        """The activation of the feed-forward parts, by the name that transformers has for it."""
+        """The name in transformers of the activation of the feed-forward parts."""
         return str(getattr(config, self.names.activation))
 
     @abstractmethod
     def position_offset(self, config: "PretrainedConfig") -> int:
-        """The row of the position table that belongs to the first token."""
+        """The first token's row in the table of position embeddings."""
 
     def longest_input(self, config: "PretrainedConfig") -> int:
-        """How many tokens fit in the position table, special tokens included."""
+        """Most tokens of a text, special tokens included, by the table of position embeddings."""
         return int(getattr(config, self.names.positions)) - self.position_offset(config)
 
     def layers(self, model: "PreTrainedModel") -> "nn.ModuleList":
@@ -182,12 +182,12 @@ class Family(ABC):
         """Logits (batch, labels) of the first token's states (batch, hidden_size); dropout as the model's mode says."""
 
     def word_embeddings(self, model: "PreTrainedModel") -> "nn.Embedding":
-        """The table of the vocabulary, shape (vocab_size, hidden_size)."""
+        """The word embeddings, shape (vocab_size, hidden_size)."""
         table: Any = model.get_input_embeddings()
         return table  # type: ignore[no-any-return]
 
     def head_modules(self, model: "PreTrainedModel") -> "list[nn.Module]":
-        """Everything outside the encoder."""
+        """All modules outside the encoder."""
         return [module for module in model.children() if module is not model.base_model]
 
     def is_head(self, model: "PreTrainedModel", name: str) -> bool:
@@ -195,12 +195,12 @@ class Family(ABC):
         return not name.startswith(f"{model.base_model_prefix}.")
 
     def depth_from_top(self, model: "PreTrainedModel", name: str) -> int:
-        """How far below the head the parameter `name` is.
+        """Depth of the parameter `name` below the head.
 
         0 is the head and the pooler, 1 the last of L layers, L the first, L + 1 the embeddings.
 
         Raises:
-            ModelError: it is of none of these.
+            ModelError: the parameter is in none of these.
         """
         part = name.removeprefix(f"{model.base_model_prefix}.")
         if self.is_head(model, name) or part.startswith(f"{self.pooler_name}."):
@@ -210,9 +210,9 @@ class Family(ABC):
             return count - inside[0]
         if part.startswith(f"{self.embeddings_name}."):
             return count + 1
-        raise ModelError(f"parameter {name!r} is neither of the embeddings, a layer, the pooler nor the head")
+        raise ModelError(f"parameter {name!r}: should be in the embeddings, a layer, the pooler or the head")
 
     def within_layer(self, name: str) -> tuple[int, str] | None:
-        """The index of the layer that a module or parameter is in, and its name there; None outside of all layers."""
+        """The layer's index and the name within the layer of a module or parameter; None outside the layers."""
         match = re.search(rf"(?:^|\.){re.escape(self.layers_name)}\.(\d+)\.(.+)$", name)
         return None if match is None else (int(match[1]), match[2])

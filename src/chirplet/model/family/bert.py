@@ -1,4 +1,4 @@
-"""BERT (Devlin et al. 2018, arXiv 1810.04805); MiniLM is one, too."""
+"""BERT (Devlin et al. 2018, arXiv 1810.04805), the architecture of MiniLM too."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Bert(Family):
-    """The head is one linear layer behind the encoder's pooler."""
+    """BERT, whose head is one linear layer on the encoder's pooler."""
 
     fast_forward: ClassVar[bool] = True
     writes_graph: ClassVar[bool] = True

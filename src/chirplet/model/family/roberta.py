@@ -1,4 +1,4 @@
-"""RoBERTa (Liu et al. 2019, arXiv 1907.11692); BERTweet, XLM-R and CamemBERT are of the same architecture."""
+"""RoBERTa (Liu et al. 2019, arXiv 1907.11692), the architecture of BERTweet, XLM-R and CamemBERT too."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class Roberta(Bert):
-    """BERT without a pooler, whose head has two linear layers, and which counts positions from behind the padding."""
+    """BERT without a pooler, with a head of two linear layers, and with positions counted from after the padding id."""
 
     def position_offset(self, config: "PretrainedConfig") -> int:
-        # As fairseq does: the row of the padding's id stays empty.
+        # As in fairseq: rows up to the padding id are unused.
         return 1 + (1 if config.pad_token_id is None else int(config.pad_token_id))
 
     def head(self, model: "PreTrainedModel") -> Head:

@@ -1,14 +1,14 @@
-"""The encoder's forward and backward pass, arranged so that matrix products come nearer to bounding its speed.
+"""A faster forward and backward pass of the encoder.
 
-What it computes is what `transformers` computes (the tests compare logits and gradients); how:
+It computes what `transformers` computes (the tests compare logits and gradients), with these differences:
 
-- Tokens stand in one row after another without the padding between them; only attention sees a padded batch.
-- What passes between layers stays in the computing type. Under autocast it would be fp32, and cast for each product.
-- Query, key and value are one product.
-- The last layer is computed for the first token alone, which is all that a classification head reads: every token is
-  still a key and a value there, but two of the layer's twelve parts of matrix products are left, where the feed-forward
-  is four times as wide as the model.
-- A weight's gradient is computed in the weight's own layout.
+- Tokens are packed into rows without padding; only attention uses a padded batch.
+- States between layers stay in the compute type. Autocast would keep them in fp32 and cast them for each product.
+- Query, key and value are one matrix product.
+- The last layer is computed for the first token alone, the only one that a classification head reads. Every token is
+  still a key and a value, but only 2/12 of the layer's matrix products remain if the feed-forward part is four times as
+  wide as the model.
+- A weight's gradient is computed in the memory layout of the weight.
 """
 
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from chirplet.model.family.base import Embeddings
 from chirplet.model.fast_forward.packing import Layout, Packed, Padded
 
 Encoder = Literal["packed", "padded", "transformers"]
-"""Who computes the encoder: this module, on tokens alone or on the padded batch, or `transformers`."""
+"""The implementation of the encoder: this module, on packed or padded batches, or `transformers`."""
 
 
 def first_token_states(
@@ -33,11 +33,11 @@ def first_token_states(
     """The encoder's state of the first token of each text, shape (batch, width), in autocast's type or fp32.
 
     Args:
-        model: of a family with `fast_forward`; its modules' dropout rates, training modes and attention
-            implementation (eager, else scaled dot product) count.
+        model: of a family with `fast_forward`. Its dropout rates, training mode and attention implementation (eager,
+            otherwise scaled dot product) are used.
         input_ids: shape (batch, tokens), padded on the right.
-        attention_mask: shape (batch, tokens), 1 where there is a token, 0 where there is padding.
-        packed: leave padding out of everything but attention.
+        attention_mask: shape (batch, tokens), 1 for tokens, 0 for padding.
+        packed: leave padding out of everything except attention.
     """
     device = input_ids.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
@@ -74,11 +74,11 @@ def _layer(
     attend: Any,
     last: bool,
 ) -> Tensor:
-    """States (tokens of all texts, width) in and out; of the last layer the first tokens' alone, (batch, width)."""
+    """States (rows, width) in and out; the last layer returns those of first tokens only, (batch, width)."""
     matrices, parts = family.matrices(layer), family.post_norm(layer)
-    asking = layout.firsts(states) if last else states
+    queried = layout.firsts(states) if last else states
     if last:
-        (query,) = _heads(_linear(asking, matrices.query)[:, None], 1, heads)
+        (query,) = _heads(_linear(queried, matrices.query)[:, None], 1, heads)
         key, value = _heads(layout.spread(_linear(states, matrices.key, matrices.value)), 2, heads)
     else:
         product = _linear(states, matrices.query, matrices.key, matrices.value)
@@ -87,13 +87,13 @@ def _layer(
     context = attend(query, key, value, bias, rate).transpose(1, 2).flatten(2)
     context = context[:, 0] if last else layout.gather(context)
     projected = parts.attention_output_dropout(_linear(context, matrices.attention_output))
-    attended = _normalized(projected + asking, parts.attention_norm)
+    attended = _normalized(projected + queried, parts.attention_norm)
     wide = parts.activation(_linear(attended, matrices.intermediate))
     return _normalized(parts.output_dropout(_linear(wide, matrices.output)) + attended, parts.output_norm)
 
 
 def _normalized(summed: Tensor, norm: nn.LayerNorm) -> Tensor:
-    """Layer normalisation in the states' type."""
+    """Layer normalization in the states' type."""
     return layer_norm(summed, norm.normalized_shape, norm.weight.to(summed.dtype), norm.bias.to(summed.dtype), norm.eps)
 
 
@@ -105,16 +105,16 @@ def _heads(projected: Tensor, count: int, heads: int) -> tuple[Tensor, ...]:
 
 
 def _eager(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, rate: float) -> Tensor:
-    """softmax(Q Kᵀ / √size + bias) V, product by product: the quicker one on a CPU, forth and back."""
-    rows, heads, asking, size = query.shape
+    """softmax(Q Kᵀ / √size + bias) V as separate products, which is faster on CPUs, forward and backward."""
+    rows, heads, queries, size = query.shape
     query, key, value = query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1)
     scores = torch.baddbmm(query.new_empty(()), query, key.transpose(1, 2), beta=0, alpha=size**-0.5)
     if bias is not None:
-        scores = scores.view(rows, heads, asking, -1).add_(bias[:, None, None]).flatten(0, 1)
-    shares = scores.softmax(-1)
+        scores = scores.view(rows, heads, queries, -1).add_(bias[:, None, None]).flatten(0, 1)
+    weights = scores.softmax(-1)
     if rate:
-        shares = dropout(shares, rate)
-    return torch.bmm(shares, value).view(rows, heads, asking, size)
+        weights = dropout(weights, rate)
+    return torch.bmm(weights, value).view(rows, heads, queries, size)
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, rate: float) -> Tensor:
@@ -137,14 +137,14 @@ class _Linear(Function):
         of_x, of_weight, of_bias = ctx.needs_input_grad
         return (
             gradient @ weight if of_x else None,
-            # Autograd's own is the transpose of xᵀ times the gradient, which has to be copied.
+            # Autograd would compute the transpose of this, which then has to be copied.
             gradient.t() @ x if of_weight else None,
             gradient.sum(0) if of_bias else None,
         )
 
 
 def _linear(states: Tensor, *projections: nn.Linear) -> Tensor:
-    """All projections of the states, (n, width) to (n, widths), in the states' type."""
+    """All projections of the states as one product, (n, width) to (n, sum of widths), in the states' type."""
     weights = [projection.weight.to(states.dtype) for projection in projections]
     biases = [projection.bias.to(states.dtype) for projection in projections]
     weight, bias = (torch.cat(parts) if len(parts) > 1 else parts[0] for parts in (weights, biases))

@@ -1,4 +1,4 @@
-"""Where a batch's tokens stand: padded to a rectangle, or packed one after another without padding."""
+"""Layouts of a batch's tokens: padded to a rectangle, or packed without padding."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -8,12 +8,12 @@ from torch import Tensor
 from torch.autograd import Function
 
 ROWS = 128
-"""A packed batch is filled up to a multiple of so many rows: fewer sizes are fewer shapes, and the CPU's library
-prepares its products shape by shape."""
+"""Packed batches are filled up to a multiple of this many rows. Fewer sizes are fewer shapes, each of which the CPU's
+library prepares separately."""
 
 
 class Layout(ABC):
-    """How states of shape (rows, width) belong to the tokens of a batch of shape (batch, tokens)."""
+    """Maps states of shape (rows, width) to the tokens of a batch of shape (batch, tokens)."""
 
     @abstractmethod
     def ids(self, input_ids: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ class Layout(ABC):
 
     @abstractmethod
     def positions(self) -> Tensor:
-        """How many tokens stand before each in its text, shape (rows,)."""
+        """The position of each token in its text, from 0, shape (rows,)."""
 
     @abstractmethod
     def firsts(self, states: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ class Layout(ABC):
 
 
 class Padded(Layout):
-    """Every place of the rectangle is a row."""
+    """Every token of the rectangle is a row, padding included."""
 
     def __init__(self, attention_mask: Tensor) -> None:
         self.batch, self.tokens = attention_mask.shape
@@ -60,28 +60,28 @@ class Padded(Layout):
 
 
 class Packed(Layout):
-    """Tokens alone are rows, and then some spare rows, at least one; padding in the rectangle is a copy of a spare row.
+    """Tokens are rows, followed by one or more spare rows. Padding in the rectangle is a copy of a spare row.
 
-    Spare rows hold the padding's embedding, are read by nobody, and so have no gradient.
+    Spare rows have the padding's embedding. Nothing reads them, so they have no gradient.
     """
 
     def __init__(self, attention_mask: Tensor) -> None:
         self.batch, self.tokens = attention_mask.shape
-        self.places = attention_mask.flatten().nonzero().squeeze(1)  # of each token in the rectangle
-        count = len(self.places)
+        self.indices = attention_mask.flatten().nonzero().squeeze(1)  # of tokens in the flattened rectangle
+        count = len(self.indices)
         self.size = (count // ROWS + 1) * ROWS
         self.rows = torch.full((self.batch * self.tokens,), count, device=attention_mask.device)
-        self.rows[self.places] = torch.arange(count, device=attention_mask.device)
+        self.rows[self.indices] = torch.arange(count, device=attention_mask.device)
 
     def ids(self, input_ids: Tensor) -> Tensor:
         ids = input_ids.flatten()
         packed = ids.new_zeros(self.size)
-        packed[: len(self.places)] = ids[self.places]
+        packed[: len(self.indices)] = ids[self.indices]
         return packed
 
     def positions(self) -> Tensor:
-        positions = self.places.new_zeros(self.size)
-        positions[: len(self.places)] = self.places % self.tokens
+        positions = self.indices.new_zeros(self.size)
+        positions[: len(self.indices)] = self.indices % self.tokens
         return positions
 
     def firsts(self, states: Tensor) -> Tensor:
@@ -96,20 +96,20 @@ class Packed(Layout):
         return gathered
 
     def to_rectangle(self, states: Tensor) -> Tensor:
-        """`spread`, of which autograd knows nothing."""
+        """`spread` without autograd."""
         return states.index_select(0, self.rows).view(self.batch, self.tokens, -1)
 
     def to_rows(self, states: Tensor) -> Tensor:
-        """`gather`, of which autograd knows nothing."""
-        count = len(self.places)
+        """`gather` without autograd."""
+        count = len(self.indices)
         rows = states.new_empty(self.size, states.shape[-1])
-        torch.index_select(states.flatten(0, 1), 0, self.places, out=rows[:count])
+        torch.index_select(states.flatten(0, 1), 0, self.indices, out=rows[:count])
         rows[count:] = 0
         return rows
 
 
 class _Spread(Function):
-    """Autograd's own would add up gradients row by row, though but for spare rows each is there once."""
+    """`spread` with a faster backward pass. Autograd would accumulate gradients, though only spare rows repeat."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, layout: Packed) -> Tensor:
@@ -122,7 +122,7 @@ class _Spread(Function):
 
 
 class _Gather(Function):
-    """The other way; spare rows have no gradient, so that padding has none either."""
+    """`gather`, whose backward pass gives padding no gradient, since spare rows have none."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, layout: Packed) -> Tensor:

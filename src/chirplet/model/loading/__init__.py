@@ -1,1 +1,1 @@
-"""Weights and tokenizers, from the bundled package, a folder or the hub."""
+"""Load weights and tokenizers from the bundled package, a folder or the hub."""

@@ -1,7 +1,8 @@
-"""BERTweet's own tokenizer, with saving mended.
+"""BERTweet's tokenizer with a fix for saving.
 
-transformers 5.23 writes `bpe.codes` without the count that ends each line, and on reading takes the second
-half of each merge for that count: a saved and reopened tokenizer knows no merge and spells every word.
+transformers 5.23 writes `bpe.codes` without the count at the end of each line, and takes the second half of each merge
+for that count when it reads the file. A saved and reopened tokenizer then has no merges and splits every word into
+characters.
 """
 
 from pathlib import Path
@@ -13,21 +14,21 @@ from chirplet.system.error import ModelError
 
 
 class BertweetTokenizer(transformers.BertweetTokenizer):
-    """The class of transformers, under its name, so that what it saves is opened there."""
+    """A subclass with the same name as in transformers, so that transformers opens what it saves."""
 
     def bpe(self, token: str) -> str:
-        """The pieces of a word; one of more than `LONGEST_WORD` characters is cut first, as `cleaning` does it.
+        """The pieces of a word. A word of more than `LONGEST_WORD` characters is split first, as in `cleaning`.
 
-        Merging goes over the whole word once for each merge, and there are 64,000 of those.
+        Merging scans the whole word for each merge, so long words are slow.
         """
         if len(token) <= LONGEST_WORD:
             return str(super().bpe(token))  # type: ignore[no-untyped-call]
         return " ".join(self.bpe(token[start : start + LONGEST_WORD]) for start in range(0, len(token), LONGEST_WORD))
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
-        """Write the vocabulary and the merges as the original files have them, each merge with a count.
+        """Write the vocabulary and the merges in the original format, each merge with a count.
 
-        The counts are zeros: nothing but the order of the lines is ever read.
+        The counts are zeros, since only the order of the lines is read.
         """
         vocabulary, merges = super().save_vocabulary(save_directory, filename_prefix)
         ranked = sorted(self.bpe_ranks, key=self.bpe_ranks.__getitem__)
@@ -37,24 +38,24 @@ class BertweetTokenizer(transformers.BertweetTokenizer):
 
 
 def open_bertweet(folder: Path, max_length: int) -> BertweetTokenizer:
-    """The tokenizer of a BERTweet checkpoint; its own normalisation stays off, since texts come cleaned.
+    """The tokenizer of a BERTweet checkpoint, without its normalization, since texts are cleaned before.
 
     Raises:
-        ModelError: its merges were written by transformers' own `save_pretrained`, and are useless.
+        ModelError: a file is missing or damaged, or the merges were saved by transformers without counts.
     """
     missing = [name for name in ("vocab.txt", "bpe.codes") if not (folder / name).is_file()]
     if missing:
         raise ModelError(f"{folder.name} lacks the BERTweet tokenizer's {' and '.join(missing)}")
-    # from_pretrained would take special tokens from a tokenizer.json that lies beside these files
+    # from_pretrained would read special tokens from a tokenizer.json in the same folder
     try:
         tokenizer = BertweetTokenizer(  # type: ignore[no-untyped-call]
             str(folder / "vocab.txt"), str(folder / "bpe.codes"), normalization=False, model_max_length=max_length
         )
-    except Exception as error:  # that is what transformers raises, or whatever a line made of it
+    except Exception as error:  # transformers raises exceptions of every kind
         raise ModelError(f"{folder.name}: its vocab.txt or bpe.codes is damaged ({error})") from error
     if not any(len(merge) == 2 for merge in tokenizer.bpe_ranks):
         raise ModelError(
-            f"{folder.name}/bpe.codes holds no merges: transformers saved it without counts; "
-            "put the bpe.codes of the original checkpoint in its place"
+            f"{folder.name}/bpe.codes has no merges, since transformers saved it without counts; "
+            "replace it with the bpe.codes of the original checkpoint"
         )
     return tokenizer

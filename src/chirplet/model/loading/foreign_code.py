@@ -1,4 +1,4 @@
-"""Code that a checkpoint's configuration would have fetched and run."""
+"""Refuse checkpoints whose configuration would download and run code."""
 
 import json
 from pathlib import Path
@@ -8,13 +8,13 @@ from chirplet.system.error import ModelError
 
 
 def refuse_code(folder: Path) -> None:
-    """See that `config.json` names no attention kernel of the hub: transformers runs those without being asked twice.
+    """Check that `config.json` names no attention kernel of the hub, which transformers would download and run.
 
-    `auto_map` needs no look: nothing here is opened with trust in remote code. What is no JSON is for whoever opens
-    it to tell.
+    `auto_map` is not checked, since chirplet opens nothing with `trust_remote_code`. A damaged file is not reported
+    here, since opening it does.
 
     Raises:
-        ModelError: it names one.
+        ModelError: it names a kernel.
     """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -23,14 +23,14 @@ def refuse_code(folder: Path) -> None:
     kernel = next(filter(None, map(_kernel, _items(config))), None)
     if kernel is not None:
         raise ModelError(
-            f"{folder / 'config.json'}: names {kernel!r}, code of the hub, as its attention; take that out"
+            f"{folder / 'config.json'}: got the attention {kernel!r}, which is code of the hub; remove that key"
         )
 
 
 def _items(node: Any) -> list[tuple[str, Any]]:
-    """Every key and value, of configurations within configurations too."""
-    own = list(node.items()) if isinstance(node, dict) else []
-    return own + [item for _, value in own for item in _items(value)]
+    """Every key and value, nested ones included."""
+    outer = list(node.items()) if isinstance(node, dict) else []
+    return outer + [item for _, value in outer for item in _items(value)]
 
 
 def _kernel(item: tuple[str, Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""Checkpoints of the Hugging Face hub: fetched as a folder, so that they open like any other."""
+"""Download checkpoints from the Hugging Face hub as folders."""
 
 from pathlib import Path
 
@@ -18,14 +18,13 @@ WEIGHT_FILES = ["model.safetensors", "model-*-of-*.safetensors"]
 
 
 def download(name: str, revision: str | None, weights: bool) -> Path:
-    """The folder of a hub model in the local cache; its name is the commit hash.
+    """Download a hub model. Returns its folder in the local cache, whose name is the commit hash.
 
-    Only safetensors are fetched, never pickles. transformers' own loader is not asked, because where a
-    repository has no safetensors it would have a web service convert them and take another revision than the
-    one named.
+    Only safetensors are downloaded, never pickles. transformers' loader is not used, because for a repository without
+    safetensors it would ask a web service to convert them, and load another revision than the one given.
 
     Raises:
-        ModelError: the hub cannot be reached, or knows no such model or revision.
+        ModelError: the hub cannot be reached, or has no such model or revision.
     """
     patterns = TOKENIZER_FILES + (WEIGHT_FILES if weights else [])
     problem: tuple[str, ...]
@@ -36,15 +35,15 @@ def download(name: str, revision: str | None, weights: bool) -> Path:
     except RepositoryNotFoundError:
         problem = NAME, f": the hub has no model {name!r} (for a private one, set HF_TOKEN)"
     except RevisionNotFoundError:
-        problem = Key("model.revision"), f": got {revision!r}, {name} has no such revision"
+        problem = Key("model.revision"), f": got {revision!r}, should be a revision of {name}"
     except LocalEntryNotFoundError:
         reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
         problem = (
             *(NAME, f": {_with_revision(name, revision)} is neither a folder nor in the cache, and {reason}; "),
             *("offline work ", GROUP, "=minilm and ", GROUP, "=local ", NAME, "=FOLDER"),
         )
-    except Exception as error:  # the hub's HTTP library, and so its exceptions, changes between versions
-        problem = NAME, f": {name} cannot be fetched from the hub ({kind_and_message(error)})"
+    except Exception as error:  # exceptions depend on the HTTP library, which changes between versions of the hub
+        problem = NAME, f": {name} cannot be downloaded from the hub ({kind_and_message(error)})"
     raise ModelError(*problem)
 
 

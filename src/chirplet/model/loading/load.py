@@ -1,4 +1,4 @@
-"""A pretrained encoder with a classification head on it."""
+"""Load a pretrained encoder with a classification head."""
 
 import logging
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A classifier in evaluation mode, in float32 on the CPU, and where it came from."""
+    """A classifier in evaluation mode, in float32 on the CPU, and its origin."""
 
     model: PreTrainedModel
     origin: Origin
@@ -36,12 +36,11 @@ def load_model(
 ) -> LoadedModel:
     """Open the checkpoint as a classifier of `labels`.
 
-    A head that the checkpoint already has for the same labels in the same order is kept; otherwise a new one
-    is drawn from `seed`. torch's global random state is neither used nor changed. `problem_type` is what `config.json`
-    calls the task.
+    The checkpoint's head is used if it has the same labels in the same order; otherwise a new one is drawn from `seed`.
+    torch's global random state is neither used nor changed. `problem_type` is the task's name in `config.json`.
 
     Raises:
-        ModelError: the checkpoint cannot be had, is damaged or incomplete, or holds no safetensors.
+        ModelError: the checkpoint cannot be downloaded, is damaged or incomplete, or has no safetensors.
     """
     folder = checkpoint_folder(settings)
     stored = open_config(settings, folder)
@@ -117,9 +116,9 @@ def _open_weights(
 
 
 def _check_encoder(settings: Pretrained, model: PreTrainedModel, absent: set[str], unexpected: set[str]) -> None:
-    """See that every weight of the encoder came from the checkpoint, and none of its layers was left out.
+    """Check that every weight of the encoder was loaded, and that no layer of the checkpoint was left out.
 
-    The pooler may be new: checkpoints of language models have none.
+    The pooler may be new, since checkpoints of language models have none.
     """
     family = family_of(model)
     lacking = sorted(key for key in absent if family.depth_from_top(model, key) > 0)
@@ -135,12 +134,12 @@ def _check_encoder(settings: Pretrained, model: PreTrainedModel, absent: set[str
     if surplus:
         raise ModelError(
             NAME,
-            f": {settings.name_or_path} has weights of layers that its config.json does not name ({surplus[0]}, ...)",
+            f": {settings.name_or_path} has weights of more layers than its config.json ({surplus[0]}, ...)",
         )
 
 
 def initialise_head(model: PreTrainedModel, seed: int) -> None:
-    """Draw the linear layers of the head anew: weights from N(0, initializer_range), biases zero."""
+    """Initialize the linear layers of the head: weights from N(0, initializer_range), biases zero."""
     generator = torch.Generator().manual_seed(seed)
     for head in family_of(model).head_modules(model):
         for module in head.modules():

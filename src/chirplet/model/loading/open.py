@@ -1,4 +1,4 @@
-"""Opening a checkpoint's files with transformers, each failure told in one line."""
+"""Open a checkpoint's files with transformers, with one-line errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from chirplet.system.error import ModelError, UserError, kind_and_message
 
 @contextmanager
 def opening(settings: Pretrained) -> Iterator[None]:
-    """Quiet transformers, and turn whatever it raises into one line that names the checkpoint."""
+    """Silence transformers, and turn its exceptions into a one-line error that names the checkpoint."""
     try:
         with quiet():
             yield
@@ -29,10 +29,10 @@ def opening(settings: Pretrained) -> Iterator[None]:
 
 
 def open_config(settings: Pretrained, folder: Path, **changes: Any) -> PretrainedConfig:
-    """The checkpoint's configuration with `changes` made.
+    """The checkpoint's configuration with `changes`.
 
     Raises:
-        ModelError: it is missing or damaged, or of an architecture that chirplet does not know.
+        ModelError: it is missing or damaged, or of an unsupported architecture.
     """
     if not (folder / "config.json").is_file():
         raise ModelError(NAME, f": {settings.name_or_path} has no config.json")
@@ -44,5 +44,5 @@ def open_config(settings: Pretrained, folder: Path, **changes: Any) -> Pretraine
         )
     if config.model_type not in FAMILIES:
         known = ", ".join(FAMILIES)
-        raise ModelError(NAME, f": {settings.name_or_path} is of type {config.model_type!r}; should be one of {known}")
+        raise ModelError(NAME, f": {settings.name_or_path} is of type {config.model_type!r}, should be one of {known}")
     return config

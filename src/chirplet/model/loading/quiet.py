@@ -1,4 +1,4 @@
-"""transformers told to keep its progress bars and advice to itself for a while."""
+"""Silence transformers' progress bars and warnings."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from transformers.utils import logging
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bar and nothing below an error from transformers inside the block; as before after it."""
+    """Disable progress bars and log messages below errors of transformers within the block."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

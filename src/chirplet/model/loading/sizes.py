@@ -1,4 +1,4 @@
-"""Sizes that a checkpoint's configuration claims, looked at before anything of them is built."""
+"""Check the sizes in a checkpoint's configuration before a model is built from them."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from chirplet.model.family import FAMILIES
 from chirplet.system.error import ModelError
 
 NAMES = dict.fromkeys(family.names for family in FAMILIES.values())
-"""Of every family, since `model_type` is looked at later, by whoever opens the file."""
+"""Of every family, since `model_type` is checked later, when the file is opened."""
 LAYERS = re.compile(r"(^|_)layers?$")
 MOST_LAYERS = 1_000
 MOST = {
@@ -24,24 +24,24 @@ MOST = {
     **{name: 2**16 for names in NAMES for name in (names.hidden_size, names.heads)},
     **{name: 2**20 for names in NAMES for name in (names.intermediate_size, names.positions)},
 }
-"""Far above what any encoder has."""
+"""Upper limits, far above any encoder."""
 MOST_WEIGHTS = 2**34
-"""Of a model whose weights are drawn; the largest BERT or RoBERTa has 2**33.3."""
+"""Most parameters of a model with random weights; the largest BERT or RoBERTa has 2**33.3."""
 
 
 def check_sizes(folder: Path, weights: Sequence[Path] = ()) -> None:
-    """See that the model of `config.json` is no larger than a model can be, and than its `weights` say.
+    """Check that the model of `config.json` is below the limits and no larger than its `weights`.
 
-    Only lower bounds of what it would have are compared, in numbers: those of the layers' largest matrices and of each
-    table. They hold for every relative of BERT, and a model that keeps them has about ten times the numbers that its
-    files have at most. Whoever opens a file reports what is no JSON or no safetensors.
+    The check compares lower bounds of the number of parameters: the layers' largest matrices, and each embedding table.
+    They hold for every relative of BERT, and bound a model to about ten times the parameters in its files. A file that
+    is no JSON or no safetensors is not reported here, since opening it does.
 
     Args:
-        folder: of the checkpoint.
-        weights: its safetensors files, whose headers alone are read; none where weights are drawn.
+        folder: the checkpoint's folder.
+        weights: its safetensors files, of which only the headers are read; empty for random weights.
 
     Raises:
-        ModelError: it is larger; names the key.
+        ModelError: a size is too large. The message names the key.
     """
     path = folder / "config.json"
     try:
@@ -52,7 +52,7 @@ def check_sizes(folder: Path, weights: Sequence[Path] = ()) -> None:
     for key, value in _whole_numbers(config):
         most = MOST_LAYERS if LAYERS.search(key) else MOST.get(key, math.inf)
         if value > most:
-            raise ModelError(f"{path}: {key} is {value}, should be at most {most}")
+            raise ModelError(f"{path}: {key}: got {value}, should be at most {most}")
     for keys, claimed in _claimed(dict(_whole_numbers(config))):
         if claimed > held:
             but = f"its {'files hold' if weights[1:] else 'file holds'}" if weights else "no model has more than"
@@ -65,7 +65,7 @@ def _numbers(weights: Path) -> int:
 
 
 def _whole_numbers(node: Any) -> Iterator[tuple[str, int]]:
-    """Every key with a whole number, the outermost ones last."""
+    """Every key with an integer value, the outermost last."""
     if not isinstance(node, dict):
         return
     for value in node.values():
@@ -74,7 +74,7 @@ def _whole_numbers(node: Any) -> Iterator[tuple[str, int]]:
 
 
 def _claimed(sizes: dict[str, int]) -> Iterator[tuple[list[str], int]]:
-    """Products of sizes that are at most the numbers of the model, each with its keys."""
+    """Lower bounds of the number of parameters, each with its keys."""
     for names in NAMES:
         keys = [names.layers, names.hidden_size, names.intermediate_size]
         layers, hidden, inner = (sizes.get(key, 1) for key in keys)

@@ -1,4 +1,4 @@
-"""The tokenizer that belongs to a checkpoint."""
+"""Load a checkpoint's tokenizer."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -17,10 +17,10 @@ VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.
 
 
 def load_tokenizer(settings: Pretrained) -> PreTrainedTokenizerBase:
-    """The checkpoint's own tokenizer, cutting at `settings.max_length` tokens, special tokens included.
+    """The checkpoint's tokenizer, which truncates at `settings.max_length` tokens, special tokens included.
 
     Raises:
-        ModelError: it is missing or damaged, does not fit the model, or `max_length` is more than that reads.
+        ModelError: it is missing or damaged, does not fit the model, or `max_length` is more than the model takes.
     """
     folder = checkpoint_folder(settings)
     config = open_config(settings, folder)
@@ -28,7 +28,7 @@ def load_tokenizer(settings: Pretrained) -> PreTrainedTokenizerBase:
     if settings.max_length > allowed:
         raise ModelError(
             Key("model.max_length"),
-            f": got {settings.max_length}, {settings.name_or_path} reads at most {allowed} tokens",
+            f": got {settings.max_length}, should be at most {allowed}, the longest input of {settings.name_or_path}",
         )
     with opening(settings):
         tokenizer = _open(folder, config, settings.max_length)
@@ -45,7 +45,7 @@ def _open(folder: Path, config: PretrainedConfig, max_length: int) -> PreTrained
     named: Any = get_tokenizer_config(folder).get("tokenizer_class") or getattr(config, "tokenizer_class", None)
     if str(named).startswith("Bertweet"):
         return open_bertweet(folder, max_length)
-    # Without these, transformers makes up a tokenizer of five special tokens and says nothing.
+    # Without these files, transformers silently makes a tokenizer of five special tokens.
     if not any((folder / name).is_file() for name in VOCABULARIES):
         raise ModelError(f"{folder.name} has no tokenizer: none of {', '.join(VOCABULARIES)}")
     tokenizer = AutoTokenizer.from_pretrained(

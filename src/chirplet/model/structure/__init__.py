@@ -1,1 +1,1 @@
-"""An encoder's parts frozen, grouped for the optimizer, left out."""
+"""Operations on an encoder's parts: freezing, parameter groups, cutting and narrowing."""

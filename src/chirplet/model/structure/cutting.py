@@ -1,4 +1,4 @@
-"""A smaller encoder cut from a larger one: some of its layers, narrower feed-forward parts, all else as it was."""
+"""Cut a smaller encoder from a larger one: fewer layers, narrower feed-forward parts."""
 
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 
 class Cut(Settings):
-    """What is kept. `layers` names them, or says which `num_layers` of them: the lowest, or those evenly spread.
+    """What the student keeps of its teacher.
 
-    `num_layers: null` is half of the layers, `intermediate_size: null` the teacher's. With `pretrained: false` a model
-    of that shape starts from random weights.
+    `layers` lists the kept layers from 0, or says how to choose `num_layers` of them: the lowest, or evenly spaced.
+    `num_layers: null` is half of the layers, `intermediate_size: null` the teacher's. With `pretrained: false` the
+    student has random weights.
     """
 
     layers: Literal["lower", "even"] | Annotated[list[Index], Field(min_length=1)]
@@ -37,14 +38,14 @@ class Cut(Settings):
 
     @property
     def is_default(self) -> bool:
-        """Whether it is the lower half of the layers, as where nothing is said."""
+        """Whether these are the default settings, the lower half of the layers."""
         return self == Cut(layers="lower", num_layers=None, intermediate_size=None, pretrained=True)
 
     def kept(self, depth: int) -> list[int]:
-        """The layers kept of so many, from 0, ascending.
+        """Indices of the layers kept of `depth` layers, ascending.
 
         Raises:
-            ConfigError: there are not so many.
+            ConfigError: more layers are kept than there are.
         """
         if isinstance(self.layers, list):
             if self.layers[-1] >= depth:
@@ -52,23 +53,23 @@ class Cut(Settings):
                     f"stage.cut.layers: got {self.layers}, should be less than {depth}, the teacher's layers"
                 )
             return list(self.layers)
-        wanted = max(depth // 2, 1) if self.num_layers is None else self.num_layers
-        if wanted > depth:
-            raise ConfigError(f"stage.cut.num_layers: got {wanted}, should be at most {depth}, the teacher's layers")
+        count = max(depth // 2, 1) if self.num_layers is None else self.num_layers
+        if count > depth:
+            raise ConfigError(f"stage.cut.num_layers: got {count}, should be at most {depth}, the teacher's layers")
         if self.layers == "lower":
-            return list(range(wanted))
-        # First and last are among them where there are two or more; of one, the first.
-        return [round(place * (depth - 1) / max(wanted - 1, 1)) for place in range(wanted)]
+            return list(range(count))
+        # The first layer, and with two or more also the last.
+        return [round(index * (depth - 1) / max(count - 1, 1)) for index in range(count)]
 
 
 def cut_down(model: "PreTrainedModel", cut: Cut, seed: int) -> "PreTrainedModel":
-    """A smaller copy of the classifier in evaluation mode; `seed` draws its weights where none are copied.
+    """A smaller copy of the classifier, in evaluation mode. `seed` draws the weights if `cut.pretrained` is false.
 
-    Lower layers carry over best (arXiv 2305.15032). Of a feed-forward part those units stay whose weights, in and out,
-    have the largest product of norms.
+    Lower layers transfer best (arXiv 2305.15032). A feed-forward part keeps the neurons with the largest product of the
+    norms of their input and output weights.
 
     Raises:
-        ConfigError: the model has fewer layers or narrower feed-forward parts than are to be kept.
+        ConfigError: the model has fewer layers or neurons than `cut` keeps.
     """
     import torch
 
@@ -83,8 +84,8 @@ def cut_down(model: "PreTrainedModel", cut: Cut, seed: int) -> "PreTrainedModel"
             f"stage.cut.intermediate_size: got {cut.intermediate_size}, should be at most {width}, the teacher's"
         )
     kept = cut.kept(len(layers))
-    units = [_strongest(family.matrices(layers[layer]), cut.intermediate_size or width) for layer in kept]
-    student = narrowed(model, kept, [torch.arange(sizes.heads)] * len(kept), units)
+    neurons = [_strongest(family.matrices(layers[layer]), cut.intermediate_size or width) for layer in kept]
+    student = narrowed(model, kept, [torch.arange(sizes.heads)] * len(kept), neurons)
     if not cut.pretrained:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -93,7 +94,7 @@ def cut_down(model: "PreTrainedModel", cut: Cut, seed: int) -> "PreTrainedModel"
 
 
 def _strongest(matrices: "Matrices", width: int) -> "Tensor":
-    """The `width` units of a layer's feed-forward part that stay, in their order."""
+    """Indices of the `width` neurons to keep of a layer, ascending."""
     up, down = matrices.intermediate.weight.detach(), matrices.output.weight.detach()
-    units: Tensor = (up.norm(dim=1) * down.norm(dim=0)).topk(width).indices.sort().values
-    return units
+    neurons: Tensor = (up.norm(dim=1) * down.norm(dim=0)).topk(width).indices.sort().values
+    return neurons

@@ -1,4 +1,4 @@
-"""Which parameters are trained."""
+"""Freeze parameters."""
 
 from typing import Literal
 
@@ -12,9 +12,9 @@ Layers = int | Literal["all"]
 
 
 def freeze(model: PreTrainedModel, method: Method, layers: Layers | None, embeddings: bool) -> None:
-    """Train all of the model, its head and the last `layers` layers, or its head alone; freeze the rest.
+    """Train the whole model, the head and the last `layers` layers, or the head alone, and freeze the rest.
 
-    The pooler goes with the head. `layers` and `embeddings` count for `last_layers` only.
+    The pooler belongs to the head. `layers` and `embeddings` are used by `last_layers` only.
 
     Raises:
         ModelError: `layers` is missing, negative or more than the model has.
@@ -30,7 +30,7 @@ def freeze(model: PreTrainedModel, method: Method, layers: Layers | None, embedd
 
 
 def count_trainable(model: PreTrainedModel) -> int:
-    """How many numbers the optimizer may change."""
+    """Number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
@@ -38,5 +38,5 @@ def _checked(layers: Layers | None, available: int) -> int:
     if layers == "all":
         return available
     if layers is None or not 0 <= layers <= available:
-        raise ModelError(f"stage.layers: got {layers}, should be 0 to {available}, as many as the model has, or all")
+        raise ModelError(f"stage.layers: got {layers}, should be 0 to {available}, the model's layers, or all")
     return layers

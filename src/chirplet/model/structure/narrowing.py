@@ -1,8 +1,8 @@
-"""A smaller dense model from the layers, heads and neurons that are kept of another, as its `config.json` can say it.
+"""A smaller dense model with some of a model's layers, heads and neurons, within what `config.json` can express.
 
-All feed-forward parts have one width, and heads share the width of the model: heads · head size = hidden size. So fewer
-heads do not make the matrices smaller. Each one kept gets a larger share of the width, of which it fills a part; the
-rest is zero, and the softmax has fewer rows.
+All feed-forward parts have one width, and heads share the width of the model: heads · head size = hidden size. Fewer
+heads therefore do not make the matrices smaller. Each kept head gets a larger share of the width and fills a part of
+it; the rest is zero, and the softmax has fewer rows.
 """
 
 import copy
@@ -18,13 +18,13 @@ from chirplet.model.family.base import MatrixName
 
 @torch.no_grad()
 def narrowed(model: PreTrainedModel, layers: list[int], heads: list[Tensor], neurons: list[Tensor]) -> PreTrainedModel:
-    """The smaller model, in evaluation mode, which computes what the other would without the rest.
+    """The smaller model, in evaluation mode. It computes what `model` would with the removed parts set to zero.
 
     Args:
         model: an encoder with a head.
-        layers: indices of those kept, ascending.
-        heads: for each kept layer the heads kept, ascending; as many in each, a divisor of the hidden size.
-        neurons: for each kept layer the neurons kept, ascending; as many in each.
+        layers: indices of the kept layers, ascending.
+        heads: indices of the kept heads of each kept layer, ascending; the same number, a divisor of the hidden size.
+        neurons: indices of the kept neurons of each kept layer, ascending; the same number.
     """
     family, config = family_of(model), copy.deepcopy(model.config)
     config.update(family.size_changes(layers=len(layers), heads=len(heads[0]), intermediate_size=len(neurons[0])))
@@ -55,7 +55,7 @@ def _fewer_neurons(family: Family, layer: dict[str, Tensor], kept: Tensor) -> di
 
 
 def _fewer_heads(family: Family, layer: dict[str, Tensor], kept: Tensor, size: int, wide: int) -> dict[str, Tensor]:
-    """The kept heads of `size` rows each, in shares of `wide` rows."""
+    """The kept heads of `size` rows each, spread over `wide` rows each."""
     if size == wide:
         return layer
     old = (kept[:, None] * size + torch.arange(size)).flatten()
@@ -63,7 +63,7 @@ def _fewer_heads(family: Family, layer: dict[str, Tensor], kept: Tensor, size: i
     part = dict(layer)
     projections: tuple[MatrixName, ...] = ("query", "key", "value")
     for matrix in projections:
-        # Scores are divided by the root of the head's size, which is larger now.
+        # Attention divides scores by the root of the head size, which is larger now.
         factor = sqrt(wide / size) if matrix == "query" else 1.0
         for kind in ("weight", "bias"):
             name = f"{family.matrix_names[matrix]}.{kind}"

@@ -1,4 +1,4 @@
-"""Parameter groups for AdamW: learning rates by depth, weight decay where it belongs."""
+"""Parameter groups for AdamW: learning rates by depth, and no weight decay for vectors."""
 
 from typing import Any
 
@@ -14,13 +14,12 @@ def parameter_groups(
     layer_decay: float,
     head_learning_rate: float | None,
 ) -> list[dict[str, Any]]:
-    """Each trainable parameter in exactly one group, in as few groups as there are different settings.
+    """Each trainable parameter in exactly one group, one group per combination of learning rate and weight decay.
 
-    A parameter at depth d below the head learns at `learning_rate * layer_decay**d` (discriminative
-    fine-tuning, Howard & Ruder 2018, section 3.1, where η_{l-1} = η_l / 2.6 is a `layer_decay` of 0.385): the
-    last of L layers is at d = 1, the first at d = L, the embeddings at L + 1. Head and pooler learn at
-    `head_learning_rate`, or at `learning_rate` where that is null. Biases and the weights of LayerNorm do not
-    decay.
+    A parameter at depth d below the head has the learning rate `learning_rate * layer_decay**d` (discriminative
+    fine-tuning, Howard & Ruder 2018, section 3.1, where η_{l-1} = η_l / 2.6 is a `layer_decay` of 0.385): the last of L
+    layers is at d = 1, the first at d = L, the embeddings at L + 1. Head and pooler have `head_learning_rate`, or
+    `learning_rate` if that is None. Biases and the weights of LayerNorm do not decay.
     """
     head_rate = learning_rate if head_learning_rate is None else head_learning_rate
     family = family_of(model)

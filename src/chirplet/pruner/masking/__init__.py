@@ -1,1 +1,1 @@
-"""Which weights are zero: scores, masks and schedules."""
+"""Masks over weights: scores, masks and schedules."""

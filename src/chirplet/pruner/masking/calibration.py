@@ -1,4 +1,4 @@
-"""The data that pruners may look at."""
+"""The calibration data of pruners."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CalibrationData:
-    """What a pruner may look at, train texts all of it.
+    """A sample of train texts.
 
-    `tokens` and `targets`, as `task` has them, are a sample; `pad_id` fills up its batches; `uncut()` gives the tokens
-    of every train text, none of them cut off.
+    `tokens` and `targets` are of the sample, `pad_id` pads its batches, and `uncut()` returns the untruncated tokens of
+    all train texts.
     """
 
     task: Task

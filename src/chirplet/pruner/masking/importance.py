@@ -1,7 +1,7 @@
-"""How much attention heads and feed-forward neurons matter, by what the loss would change without them.
+"""Importance of attention heads and feed-forward neurons: the estimated change of the loss without them.
 
-First-order Taylor expansion: |a · ∂L/∂a|, summed over a text's tokens before the absolute value is taken (Molchanov et
-al. 2019, arXiv 1906.10771; of heads, Michel et al. 2019, arXiv 1905.10650, equation 2).
+First-order Taylor expansion |a · ∂L/∂a|, summed over a text's tokens before the absolute value is taken (Molchanov et
+al. 2019, arXiv 1906.10771; for heads, Michel et al. 2019, arXiv 1905.10650, equation 2).
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ BATCH_SIZE = 32
 
 
 def importances(model: PreTrainedModel, calibration: CalibrationData) -> tuple[Tensor, Tensor]:
-    """Of each layer's heads, shape (layers, heads), and neurons, shape (layers, width), over the sample.
+    """Importances of heads, shape (layers, heads), and neurons, shape (layers, intermediate size), over the sample.
 
     The model is left in evaluation mode, without gradients.
     """
@@ -26,9 +26,9 @@ def importances(model: PreTrainedModel, calibration: CalibrationData) -> tuple[T
     layers, sizes = [family.matrices(layer) for layer in family.layers(model)], family.sizes(model.config)
     heads = torch.zeros(len(layers), sizes.heads)
     neurons = torch.zeros(len(layers), sizes.intermediate_size)
-    wanted = [dense for layer in layers for dense in (layer.attention_output, layer.output)]
-    seen: dict[nn.Module, Tensor] = {}
-    handles = [dense.register_forward_pre_hook(_keep(seen)) for dense in wanted]
+    modules = [dense for layer in layers for dense in (layer.attention_output, layer.output)]
+    inputs_of: dict[nn.Module, Tensor] = {}
+    handles = [dense.register_forward_pre_hook(_keep(inputs_of)) for dense in modules]
     model.eval()
     try:
         for batch in by_length(calibration.tokens.lengths, BATCH_SIZE):
@@ -36,11 +36,11 @@ def importances(model: PreTrainedModel, calibration: CalibrationData) -> tuple[T
             loss = calibration.task.loss(
                 model(input_ids=input_ids, attention_mask=mask).logits,
                 torch.from_numpy(calibration.targets[batch]),
-                reduction="sum",  # so that each text's gradient is its own
+                reduction="sum",  # so that a text's gradient does not depend on the batch size
             )
-            gradients = torch.autograd.grad(loss, [seen[dense] for dense in wanted])
-            for i, (dense, gradient) in enumerate(zip(wanted, gradients, strict=True)):
-                changes = (seen[dense].detach() * gradient).sum(dim=1)  # (batch, width), padding's gradient is 0
+            gradients = torch.autograd.grad(loss, [inputs_of[dense] for dense in modules])
+            for i, (dense, gradient) in enumerate(zip(modules, gradients, strict=True)):
+                changes = (inputs_of[dense].detach() * gradient).sum(dim=1)  # (batch, width), padding's gradient is 0
                 if i % 2 == 0:
                     heads[i // 2] += changes.unflatten(1, (sizes.heads, -1)).sum(dim=2).abs().sum(dim=0)
                 else:
@@ -51,8 +51,8 @@ def importances(model: PreTrainedModel, calibration: CalibrationData) -> tuple[T
     return heads, neurons
 
 
-def _keep(seen: dict[nn.Module, Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+def _keep(inputs_of: dict[nn.Module, Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
     def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        (seen[module],) = inputs
+        (inputs_of[module],) = inputs
 
     return hook

@@ -1,4 +1,4 @@
-"""Masks over single weights: which weights may go, which of them score lowest, how much goes at which step."""
+"""Masks over single weights: the prunable weights, masks by score, and sparsity schedules."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,12 +17,13 @@ Scope = Literal["body", "linear", "all"]
 
 
 def prunable(model: PreTrainedModel, scope: Scope) -> dict[str, nn.Parameter]:
-    """Weights by name: of the layers' matrices, of all matrices that multiply, or of every module that has a weight.
+    """The prunable weights by name.
 
-    Biases are never pruned. `linear` has the pooler and the head too, `all` embeddings and LayerNorm besides.
+    `body` has the linear layers of the encoder's layers, `linear` those of pooler and head too, `all` embeddings and
+    LayerNorm as well. Biases are never pruned.
 
     Raises:
-        ModelError: `body` of a model of no known family.
+        ModelError: `scope` is `body` and the model is of no known family.
     """
     body = set(family_of(model).layers(model).modules()) if scope == "body" else set()
     return {
@@ -34,9 +35,9 @@ def prunable(model: PreTrainedModel, scope: Scope) -> dict[str, nn.Parameter]:
 
 
 def global_magnitude_mask(scores: Mapping[str, Tensor], sparsity: float) -> dict[str, Tensor]:
-    """Masks that leave out the lowest scores of all weights together, as many as `sparsity` says, rounded.
+    """Masks without the lowest scores of all weights together, a share `sparsity` of them, rounded.
 
-    Of equal scores those that come last go first.
+    Of equal scores the last ones are removed first.
     """
     flat = torch.cat([score.flatten() for score in scores.values()])
     dropped = round(sparsity * len(flat))
@@ -51,7 +52,7 @@ def global_magnitude_mask(scores: Mapping[str, Tensor], sparsity: float) -> dict
 
 
 def lowest_of_rows(score: Tensor, present: Tensor, share: float) -> Tensor:
-    """A mask (rows, columns) of what is `present` but for each row's lowest scores, a `share` of these, rounded."""
+    """The mask `present` (rows, columns) without the lowest scores of each row, a `share` of its weights, rounded."""
     left = present.sum(dim=1, keepdim=True)
     gone = score.shape[1] - left + (share * left.double()).round()
     rank = score.masked_fill(~present, float("-inf")).argsort(dim=1).argsort(dim=1)
@@ -59,15 +60,15 @@ def lowest_of_rows(score: Tensor, present: Tensor, share: float) -> Tensor:
 
 
 def zeros_of(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Masks of the layers' weights where some are zero: what an earlier pruning left, so that it stays."""
+    """Masks of the encoder layers' weights that have zeros, to preserve the zeros of an earlier pruning."""
     return {name: weight != 0 for name, weight in prunable(model, "body").items() if bool((weight == 0).any())}
 
 
 @contextmanager
 def zeros_kept(model: PreTrainedModel) -> Iterator[None]:
-    """While the block lasts, training moves none of `zeros_of`: they get no gradient, and nothing else moves a zero."""
+    """Keep the zeros of `zeros_of` at zero in training within the block, by masking their gradients."""
     weights = dict(model.named_parameters())
-    handles = [weights[name].register_hook(partial(_left, mask)) for name, mask in zeros_of(model).items()]
+    handles = [weights[name].register_hook(partial(_masked_gradient, mask)) for name, mask in zeros_of(model).items()]
     try:
         yield
     finally:
@@ -75,8 +76,8 @@ def zeros_kept(model: PreTrainedModel) -> Iterator[None]:
             handle.remove()
 
 
-def _left(mask: Tensor, gradient: Tensor) -> Tensor:
-    return gradient * mask.to(gradient.device)  # the model may be trained elsewhere than the masks were made
+def _masked_gradient(mask: Tensor, gradient: Tensor) -> Tensor:
+    return gradient * mask.to(gradient.device)  # the model may have been moved since
 
 
 def sparsity_of(weights: Mapping[str, Tensor]) -> float:
@@ -86,29 +87,29 @@ def sparsity_of(weights: Mapping[str, Tensor]) -> float:
 
 
 def takes_back(weights: Mapping[str, Tensor], sparsity: float) -> bool:
-    """Whether more of the weights are zero already; the few that are zero by chance do not count."""
+    """Whether the weights are already sparser than `sparsity`. A few accidental zeros are ignored."""
     present = sparsity_of(weights)
     return sparsity < present and round(present, 4) > sparsity
 
 
 def check_sparsity(weights: Mapping[str, Tensor], sparsity: float) -> None:
-    """See that pruning to `sparsity` takes nothing back.
+    """Check that the weights are not already sparser than `sparsity`.
 
     Raises:
-        PruningError: more of the weights are zero already.
+        PruningError: they are.
     """
     if takes_back(weights, sparsity):
         raise PruningError(
-            f"pruner.sparsity: got {sparsity:g}, but {sparsity_of(weights):.4g} of these weights are zero already and "
-            "stay so; should be more than that"
+            f"pruner.sparsity: got {sparsity:g}, should be at least {sparsity_of(weights):.4g}, the share of these "
+            "weights that is zero already"
         )
 
 
 def check_room(weights: Mapping[str, Tensor], sparsity: float) -> None:
-    """See that at `sparsity` each weight can keep one of its numbers, where nobody knows yet which.
+    """Check that `sparsity` leaves at least one number per matrix, for methods that choose the weights later.
 
     Raises:
-        PruningError: fewer are left than there are weights.
+        PruningError: fewer numbers are left than there are matrices.
     """
     total = sum(weight.numel() for weight in weights.values())
     left = total - round(sparsity * total)
@@ -120,10 +121,10 @@ def check_room(weights: Mapping[str, Tensor], sparsity: float) -> None:
 
 
 def check_alive(masks: Mapping[str, Tensor], sparsity: float) -> None:
-    """See that every weight keeps some of its numbers.
+    """Check that every mask keeps some weights.
 
     Raises:
-        PruningError: one has none left; names it.
+        PruningError: a mask keeps none. The message names the layer.
     """
     gone = [name.removesuffix(".weight") for name, mask in masks.items() if not bool(mask.any())]
     if gone:
@@ -135,14 +136,14 @@ def check_alive(masks: Mapping[str, Tensor], sparsity: float) -> None:
 
 @torch.no_grad()
 def apply_masks(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
-    """Set to zero what the masks leave out; infinite and undefined numbers too."""
+    """Set the weights outside the masks to zero, infinities and NaNs included."""
     for name, mask in masks.items():
         weights[name].masked_fill_(~mask, 0.0)
 
 
 @contextmanager
 def masked(model: PreTrainedModel, masks: Mapping[str, Tensor]) -> Iterator[PreTrainedModel]:
-    """The model as the masks would leave it, and afterwards as it was."""
+    """Apply the masks within the block, and restore the weights afterwards."""
     weights = dict(model.named_parameters())
     before = {name: weights[name].detach().clone() for name in masks}
     try:
@@ -156,10 +157,10 @@ def masked(model: PreTrainedModel, masks: Mapping[str, Tensor]) -> Iterator[PreT
 
 @dataclass(frozen=True)
 class Ramp:
-    """Sparsity that rises over the first `steps` optimizer steps, renewed every `every` of them.
+    """Sparsity that rises over the first `steps` optimizer steps, updated every `every` steps.
 
-    Zhu & Gupta 2017 (arXiv 1710.01878), equation 1: s = s_f + (s_i − s_f)(1 − t/T)³, quick while there is much that
-    nobody misses, slow near the end.
+    Zhu & Gupta 2017 (arXiv 1710.01878), equation 1: s = s_f + (s_i − s_f)(1 − t/T)³, which rises quickly while many
+    weights are redundant, and slowly near the end.
     """
 
     initial: float
@@ -168,10 +169,10 @@ class Ramp:
     every: int
 
     def sparsity(self, step: int) -> float:
-        """What is to be zero at that step, a share."""
+        """The sparsity at a step, from 0 to 1."""
         left = 1 - min(step, self.steps) / self.steps if self.steps else 0.0
         return self.final + (self.initial - self.final) * left**3
 
     def is_due(self, step: int) -> bool:
-        """Whether masks are renewed before that step."""
+        """Whether masks are updated before a step."""
         return step == self.steps or (step < self.steps and step % self.every == 0)

@@ -1,4 +1,4 @@
-"""Masks over the steps of a recovery: held as they are, rising with a schedule, or by scores that are learnt."""
+"""Masks during a recovery: fixed, with rising sparsity, or by learnt scores."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Masking(nn.Module):
-    """Keeps weights of `model` at zero where `masks` leave them out; both are saved with a checkpoint."""
+    """Keeps the weights of `model` outside `masks` at zero. The masks are saved in checkpoints."""
 
     def __init__(self, model: "PreTrainedModel", masks: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -24,41 +24,41 @@ class Masking(nn.Module):
             self.register_buffer(_buffer(name), mask)
 
     def masks(self) -> dict[str, Tensor]:
-        """The masks as they are now."""
+        """The current masks."""
         return {name: self.get_buffer(_buffer(name)) for name in self.weights}
 
     def renew(self, masks: Mapping[str, Tensor]) -> None:
-        """Take other masks for the same weights."""
+        """Replace the masks of the same weights."""
         for name, mask in masks.items():
             self.get_buffer(_buffer(name)).copy_(mask)
 
     def groups(self) -> list[dict[str, Any]]:
-        """What there is to learn beside the model, as AdamW's parameter groups."""
+        """AdamW's parameter groups for learnt scores."""
         return []
 
     def before_step(self, step: int) -> None:
-        """Called before each optimizer step, with the number of those done."""
+        """Called before each optimizer step, with the number of steps done."""
 
     @torch.no_grad()
     def hold(self) -> None:
-        """Called after each optimizer step: what it moved behind the masks goes back to zero."""
-        # On a CPU this takes a third of the time that filling takes; zeros may have signs until `finish`.
+        """Called after each optimizer step. Sets weights outside the masks back to zero."""
+        # On a CPU a product takes a third of the time of `masked_fill_`. Zeros may have signs until `finish`.
         for name, weight in self.weights.items():
             weight.mul_(self.get_buffer(_buffer(name)))
 
     def finish(self) -> None:
-        """Leave the model as it is to be saved."""
+        """Called before the model is saved. Applies the masks to its weights."""
         apply_masks(self.weights, self.masks())
 
 
 class Rising(Masking):
-    """Masks that leave out more and more.
+    """Masks with rising sparsity.
 
     Args:
-        model: its weights are scored as they are at the time.
-        masks: those to begin with.
-        remask: gives the masks for a sparsity.
-        ramp: sparsity by step.
+        model: the model to prune.
+        masks: the initial masks.
+        remask: computes the masks for a sparsity from the current weights.
+        ramp: the sparsity of each step.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Rising(Masking):
         self.renewed = -1
 
     def before_step(self, step: int) -> None:
-        # Accumulated batches come with the same step.
+        # Accumulated batches have the same step.
         if self.ramp.is_due(step) and step != self.renewed:
             self.renewed = step
             self.renew(self.remask(self.ramp.sparsity(step)))
@@ -82,7 +82,7 @@ class Rising(Masking):
 
 
 class Moving(Masking):
-    """Masks by scores that are learnt beside the weights, which all stay until `finish`."""
+    """Masks by learnt scores. All weights are kept until `finish`."""
 
     def __init__(
         self, model: "PreTrainedModel", masks: Mapping[str, Tensor], score_learning_rate: float, ramp: Ramp
@@ -95,7 +95,7 @@ class Moving(Masking):
             parametrize.register_parametrization(module, "weight", ScoredWeight(masks[name]))
 
     def scored(self) -> "dict[str, ScoredWeight]":
-        """What stands before each weight."""
+        """The parametrization of each weight."""
         return {name: module.parametrizations.weight[0] for name, module in self.modules_by_name.items()}  # type: ignore[union-attr,index,misc]
 
     def masks(self) -> dict[str, Tensor]:
@@ -108,24 +108,24 @@ class Moving(Masking):
     def before_step(self, step: int) -> None:
         if self.ramp.is_due(step):
             scored, sparsity = self.scored(), self.ramp.sparsity(step)
-            masks = global_magnitude_mask({name: one.scores.detach() for name, one in scored.items()}, sparsity)
+            masks = global_magnitude_mask({name: weight.scores.detach() for name, weight in scored.items()}, sparsity)
             check_alive(masks, sparsity)
-            for name, one in scored.items():
-                one.mask.copy_(masks[name])
+            for name, weight in scored.items():
+                weight.mask.copy_(masks[name])
 
     def hold(self) -> None:
-        """Nothing: what is left out may still come back."""
+        """Do nothing, since masked weights may come back."""
 
     def finish(self) -> None:
         masks = self.masks()
         for module in self.modules_by_name.values():
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
-        # Products with a mask have signs, zeros that are to be saved have none.
+        # Products with a mask may be -0; saved zeros have no sign.
         apply_masks({name: module.get_parameter("weight") for name, module in self.modules_by_name.items()}, masks)
 
 
 class ScoredWeight(nn.Module):
-    """A weight behind the mask of its scores, both of its shape; what the first mask leaves out never comes back."""
+    """Masks a weight by its scores, both of its shape. Weights outside the initial mask never come back."""
 
     def __init__(self, mask: Tensor) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class ScoredWeight(nn.Module):
         self.register_buffer("mask", mask)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The weight, zero where the mask leaves it out."""
+        """The weight, zero outside the mask."""
         kept: Tensor = _Straight.apply(weight, self.scores, self.mask)  # type: ignore[no-untyped-call]
         return kept
 
@@ -156,5 +156,5 @@ class _Straight(Function):
 
 
 def _buffer(name: str) -> str:
-    """Buffers may not have dots in their names."""
+    """The name without dots, which names of buffers may not have."""
     return name.replace(".", "/")

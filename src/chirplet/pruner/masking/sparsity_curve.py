@@ -1,4 +1,4 @@
-"""What pruning alone does before any recovery: accuracy by sparsity, and the loss by the layer that is pruned."""
+"""Evaluate pruning without recovery: accuracy by sparsity, and loss by pruned layer."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CurveEvaluator:
-    """What evaluates models on validation texts, and what runs a model: where, in what."""
+    """An evaluator on validation texts, and a factory of the runtime that computes a model."""
 
     evaluator: Evaluator
     runtime: "Callable[[PreTrainedModel], Runtime]"
 
     def evaluate_splits(self, model: "PreTrainedModel") -> dict[str, float]:
-        """`accuracy`, and `loss` in nats; `runtime` may move the model, which is moved back."""
+        """`accuracy`, and `loss` in nats. The model is moved back if `runtime` moves it."""
         before: Any = model.device
         try:
             quality, _ = self.evaluator(self.runtime(model))
@@ -37,7 +37,7 @@ def curve(
     sparsities: Sequence[float],
     evaluator: CurveEvaluator,
 ) -> list[dict[str, float]]:
-    """For each sparsity, pruned at once and not trained: itself, `accuracy` and `loss`."""
+    """`sparsity`, `accuracy` and `loss` of the model pruned to each sparsity without training."""
     points = []
     for sparsity in sparsities:
         with masked(model, masks_at(sparsity)) as pruned:
@@ -46,13 +46,13 @@ def curve(
 
 
 def layer_losses(model: "PreTrainedModel", masks: "Mapping[str, Tensor]", evaluator: CurveEvaluator) -> list[float]:
-    """By how much the loss rises, in nats, where one layer alone is pruned; lowest layer first."""
+    """The rise of the loss, in nats, when one layer alone is pruned; lowest layer first."""
     dense = evaluator.evaluate_splits(model)["loss"]
     family = family_of(model)
     inside = {name: family.within_layer(name) for name in masks}
     rises = []
     for index in range(len(family.layers(model))):
-        of_layer = {name: masks[name] for name, where in inside.items() if where is not None and where[0] == index}
+        of_layer = {name: masks[name] for name, part in inside.items() if part is not None and part[0] == index}
         with masked(model, of_layer) as pruned:
             rises.append(evaluator.evaluate_splits(pruned)["loss"] - dense)
     return rises

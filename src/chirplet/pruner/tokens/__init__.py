@@ -1,1 +1,1 @@
-"""Which tokens go, and what becomes of the tokenizer."""
+"""Remove tokens from a tokenizer and its embedding table."""

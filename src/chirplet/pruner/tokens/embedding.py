@@ -1,4 +1,4 @@
-"""A model's embedding table with some of its rows."""
+"""Remove rows of a model's embedding table."""
 
 import numpy as np
 import torch
@@ -10,25 +10,28 @@ from chirplet.model.family import family_of
 from chirplet.system.error import PruningError
 
 TOKEN_IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "mask_token_id")
-"""What `config.json` may say of the tokenizer."""
+"""Keys of `config.json` with token ids."""
 
 
 def keep_rows(model: PreTrainedModel, kept: NDArray[np.int64]) -> None:
-    """Leave the rows `kept`, ascending, in `model`, which then has as many tokens; row i is old row kept[i].
+    """Keep the rows `kept`, ascending, of the word embeddings of `model`; new row i is old row kept[i].
 
     Raises:
-        PruningError: the padding's id would change, from which RoBERTa counts its positions.
+        PruningError: the padding id would change, from which RoBERTa counts positions.
     """
     renumbered = {int(old): new for new, old in enumerate(kept)}
     table = family_of(model).word_embeddings(model)
     padding = table.padding_idx
     if padding is not None and renumbered.get(padding) != padding:
-        raise PruningError(f"pruner: the padding's id {padding} would change, which the model's positions depend on")
+        raise PruningError(
+            f"pruner: got vocabulary, which would change the padding id {padding} that the model's positions depend "
+            "on; choose another pruner"
+        )
     rows = table.weight.detach()[torch.from_numpy(kept)].clone()
     model.set_input_embeddings(nn.Embedding(len(kept), rows.shape[1], padding_idx=padding, _weight=rows))
     model.config.vocab_size = len(kept)
     for name in TOKEN_IDS:
         old = getattr(model.config, name, None)
         if isinstance(old, int):
-            # An id without a token, of a tokenizer that has no such token, says nothing.
+            # None if the tokenizer has no such token.
             setattr(model.config, name, renumbered.get(old))

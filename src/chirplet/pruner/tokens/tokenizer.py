@@ -1,12 +1,12 @@
-"""A tokenizer with fewer tokens, which reads a text as before if every token of it was kept and none was unknown.
+"""A tokenizer with fewer tokens, which tokenizes a text as before if all its tokens were kept and none was unknown.
 
-WordPiece takes the longest piece in the vocabulary that the rest of a word begins with. If that one is kept it still is
-the longest, whatever others went; so by induction, piece by piece.
+WordPiece takes the longest piece in the vocabulary that the rest of a word begins with. A kept piece is still the
+longest, whatever others were removed; so by induction, piece by piece.
 
-BPE applies, again and again, the first merge in its list that two neighbours fit. Every merge that is applied to a word
-makes a token of it, or a part of one that a later merge uses. Kept with a token are, therefore, all merges that make
-it, and its parts with those that make them, down to single symbols. Then each merge that was applied is still there,
-and none stands before it that was not, so that the same one is applied, step by step.
+BPE repeatedly applies the first merge in its list that fits two neighbours. Every merge applied to a word makes a token
+of it, or a part of a token that a later merge uses. A kept token therefore keeps all merges that make it, and its parts
+with the merges that make those, down to single symbols. Each applied merge is then still in the list, and no new merge
+precedes it, so that the same merges are applied, step by step.
 """
 
 import json
@@ -26,15 +26,15 @@ from chirplet.system.error import PruningError
 
 Merge = tuple[str, str]
 KINDS = ("WordPiece", "BPE")
-"""Models of a `tokenizer.json` that are known here."""
+"""Supported models of a `tokenizer.json`."""
 
 END_OF_WORD = "</w>"
 CONTINUES = "@@"
-"""How BERTweet's vocabulary ends a piece that goes on; its merges mark pieces that end a word instead."""
+"""Suffix in BERTweet's vocabulary of pieces that do not end a word; its merges mark pieces that end a word instead."""
 
 
 def check_kind(tokenizer: PreTrainedTokenizerBase) -> None:
-    """See that `keep_tokens` knows the tokenizer.
+    """Check that `keep_tokens` supports the tokenizer.
 
     Raises:
         PruningError: it is neither WordPiece, BPE nor BERTweet's.
@@ -43,21 +43,24 @@ def check_kind(tokenizer: PreTrainedTokenizerBase) -> None:
         return
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise PruningError(
-            f"pruner: vocabulary rewrites a tokenizer.json, which a {type(tokenizer).__name__} has not; "
-            "should be a fast tokenizer or BERTweet's"
+            f"pruner: got vocabulary, but the tokenizer is a {type(tokenizer).__name__}, should be a fast tokenizer or "
+            "BERTweet's; choose another pruner"
         )
     kind = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"]
     if kind not in KINDS:
-        raise PruningError(f"pruner: vocabulary knows {' and '.join(KINDS)}, but the tokenizer is {kind}")
+        raise PruningError(
+            f"pruner: got vocabulary, but the tokenizer is {kind}, should be {' or '.join(KINDS)}; "
+            "choose another pruner"
+        )
 
 
 def keep_tokens(
     tokenizer: PreTrainedTokenizerBase, used: Iterable[int]
 ) -> tuple[PreTrainedTokenizerBase, NDArray[np.int64]]:
-    """The tokenizer with the tokens `used`, single characters or bytes, special ones, and parts that others need.
+    """The tokenizer with the tokens `used`, single characters or bytes, special tokens, and the parts of all these.
 
     Returns:
-        A new tokenizer, and the ids kept, ascending: token i of the new one was token kept[i].
+        A new tokenizer, and the kept ids, ascending: token i of the new one was token kept[i].
 
     Raises:
         PruningError: as `check_kind`.
@@ -77,7 +80,7 @@ def keep_tokens(
 
 
 def closure(kept: Collection[str], merges: Sequence[Merge]) -> tuple[set[str], list[Merge]]:
-    """The tokens with all that they are merged from, and the merges that make any of these, in their order."""
+    """The tokens with all parts that they are merged from, and the merges that make any of these, in order."""
     made: dict[str, list[Merge]] = defaultdict(list)
     for merge in merges:
         made["".join(merge)].append(merge)
@@ -91,7 +94,7 @@ def closure(kept: Collection[str], merges: Sequence[Merge]) -> tuple[set[str], l
 
 
 def _keep_in_file(path: Path, used: set[int]) -> NDArray[np.int64]:
-    """Rewrite a `tokenizer.json`."""
+    """Rewrite a `tokenizer.json`. Returns the kept ids."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     model = content["model"]
     vocabulary: dict[str, int] = model["vocab"]
@@ -117,13 +120,13 @@ def _keep_in_file(path: Path, used: set[int]) -> NDArray[np.int64]:
 
 
 def _merge(merge: str | list[str]) -> Merge:
-    """Older files have a merge as two words in a text."""
+    """Parse a merge, which older files write as one string."""
     left, right = merge.split(" ") if isinstance(merge, str) else merge
     return left, right
 
 
 def _renumber(processor: Any, renumbered: dict[int, int]) -> None:
-    """Give the special tokens that stand around a text their new ids."""
+    """Renumber the special tokens that are added to a text."""
     for part in processor.get("processors", ()):
         _renumber(part, renumbered)
     for token in processor.get("special_tokens", {}).values():
@@ -135,9 +138,9 @@ def _renumber(processor: Any, renumbered: dict[int, int]) -> None:
 
 
 def _keep_bertweet(folder: Path, tokenizer: BertweetTokenizer, used: set[int]) -> NDArray[np.int64]:
-    """Rewrite `vocab.txt` and `bpe.codes`.
+    """Rewrite `vocab.txt` and `bpe.codes`. Returns the kept ids.
 
-    Parts that a token is merged from stay in the vocabulary, since a word that loses its own token may end in them.
+    The parts that a token is merged from stay in the vocabulary, since a word without a token may end in them.
     """
     vocabulary: dict[str, int] = tokenizer.encoder
     ranks: dict[Any, int] = tokenizer.bpe_ranks
@@ -155,7 +158,7 @@ def _keep_bertweet(folder: Path, tokenizer: BertweetTokenizer, used: set[int]) -
 
 
 def _symbols(piece: str) -> str:
-    """A piece of the vocabulary as merges call it."""
+    """The spelling in merges of a piece of the vocabulary."""
     continues = piece.endswith(CONTINUES) and piece != CONTINUES
     return piece.removesuffix(CONTINUES) if continues else f"{piece}{END_OF_WORD}"
 

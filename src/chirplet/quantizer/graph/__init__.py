@@ -1,1 +1,1 @@
-"""Graphs of encoders for ONNX Runtime and OpenVINO."""
+"""Graphs of classifiers for ONNX Runtime and OpenVINO."""

@@ -1,4 +1,4 @@
-"""Weights cast to a type of sixteen bits: what `bf16` and `fp16` do."""
+"""Cast weights to a type of 16 bits, for `bf16` and `fp16`."""
 
 from collections.abc import Collection
 from copy import deepcopy
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Cast(Quantization):
-    """All weights in one type, saved as `transformers` saves them; nothing is kept or left by layers."""
+    """All weights in one type, saved by `transformers`. No layer can be excluded."""
 
     layers = ()
 

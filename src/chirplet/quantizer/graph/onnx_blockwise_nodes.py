@@ -1,7 +1,7 @@
-"""The nodes by which ONNX Runtime computes a classifier whose weights have a scale for each block of them.
+"""ONNX Runtime's nodes for weights with a scale per block.
 
-`MatMulNBits` and `GatherBlockQuantized` take blocks along the inputs of a layer and along the rows of a table. Weights
-have 4 bits, those of layers that are kept 8.
+`MatMulNBits` and `GatherBlockQuantized` use blocks along the inputs of a layer and along the rows of a table. Weights
+have 4 bits, those of excluded layers 8.
 """
 
 from collections.abc import Collection
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 LEVELS = {"fp32": 1, "int8": 4}
-"""How ONNX Runtime numbers what products are made of."""
+"""ONNX Runtime's `accuracy_level` by type of activations."""
 
 
 class BlockQuantization(Quantization):
-    """Writes the graph anew for each set of layers that is kept: that takes a fraction of a second."""
+    """Writes a new graph for each set of excluded layers, which takes a fraction of a second."""
 
     def __init__(self, model: "PreTrainedModel", block_size: int, activations: str) -> None:
         check_known(model)
@@ -55,7 +55,7 @@ class BlockQuantization(Quantization):
 
 
 class Blocks(Int8):
-    """ONNX Runtime's operations on blocks; what is kept has 8 bits. Tables read whole stand as in int8's graph."""
+    """ONNX Runtime's block operations, with 8 bits for excluded layers. Sliced tables are those of `Int8`."""
 
     def __init__(self, excluded: Collection[str], block_size: int, level: int) -> None:
         super().__init__(excluded, STEPS)
@@ -72,7 +72,7 @@ class Blocks(Int8):
         packed = pairs(np.bitwise_and(codes - np.uint8(8), np.uint8(0xF))).tobytes()
         weight = helper.make_tensor(f"{name}.weight", TensorProto.INT4, table.shape, packed, raw=True)
         self.constants[weight.name] = weight
-        found: str = self.node(
+        output: str = self.node(
             "GatherBlockQuantized",
             weight.name,
             *which,
@@ -83,9 +83,9 @@ class Blocks(Int8):
             quantize_axis=1,
             name=f"{name}.lookup",
         )
-        return found
+        return output
 
-    attend_first = Arithmetic.attend_first  # its keys and values stand in 4 bits too
+    attend_first = Arithmetic.attend_first  # the last layer's keys and values have 4 bits too
 
     def linear(self, states: str, layers: Linears) -> list[str]:
         return [self._product(states, name, layer) for name, layer in layers.items()]
@@ -100,30 +100,30 @@ class Blocks(Int8):
             *([] if layer.bias is None else ["", "", self.constant(f"{name}.bias", array(layer.bias))]),
         ]
         sizes = {"K": layer.in_features, "N": layer.out_features, "bits": bits, "block_size": self.block_size}
-        found: str = self.node(
+        output: str = self.node(
             "MatMulNBits", *inputs, domain=MICROSOFT, accuracy_level=self.level, name=f"{name}.product", **sizes
         )
-        return found
+        return output
 
 
 def in_blocks(weight: NDArray[np.float32], size: int, bits: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Codes (rows, blocks, size) of `bits`, whose middle is zero, and scales (rows, blocks); of (rows, columns).
+    """Codes (rows, blocks, size) of `bits` and scales (rows, blocks) of a weight (rows, columns).
 
-    The largest weight of a block by magnitude has the lowest code, since there is one more on that side. A last block
-    that is not full is filled with zeros.
+    The middle code is zero. The largest weight of a block by magnitude has the lowest code, since there is one more
+    code below the middle. The last block is filled with zeros.
     """
     rows, columns = weight.shape
     middle = 2 ** (bits - 1)
     blocks = np.pad(weight, ((0, 0), (0, -columns % size))).reshape(rows, -1, size)
-    place = np.abs(blocks).argmax(axis=2, keepdims=True)
-    extreme = np.take_along_axis(blocks, place, axis=2)
-    # All zeros have any scale.
+    index = np.abs(blocks).argmax(axis=2, keepdims=True)
+    extreme = np.take_along_axis(blocks, index, axis=2)
+    # A block of zeros may have any scale.
     scale = np.where(extreme == 0, np.float32(1), extreme / np.float32(-middle))
     codes = np.clip(np.rint(blocks / scale) + middle, 0, 2 * middle - 1).astype(np.uint8)
     return codes, scale[:, :, 0]
 
 
 def pairs(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Codes of 4 bits, two in a byte along the last axis, the first of them in its lower half."""
+    """Codes of 4 bits packed in pairs along the last axis, the first in the lower half of the byte."""
     both: NDArray[np.uint8] = codes[..., 0::2] | codes[..., 1::2] << np.uint8(4)
     return both

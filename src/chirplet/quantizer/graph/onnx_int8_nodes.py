@@ -1,9 +1,9 @@
-"""The nodes by which ONNX Runtime computes a classifier in int8.
+"""ONNX Runtime's nodes for a classifier in int8.
 
-Tables of embeddings have one scale a row and one a column; those that are kept stand in fp16. It is what comes into a
-layer that int8 rounds too roughly, by one scale for a batch; so layers that are kept are computed in fp32. Their
-weights stand in int8 all the same, with a scale for each input beside that for each output. So do keys and values of
-the last layer, which are never computed: the first token's query goes to the states instead (`Int8.attend_first`).
+Embedding tables have a scale per row and a scale per column; excluded tables are in fp16. Excluded linear layers are
+computed in fp32, since the coarse rounding is that of their inputs, with one scale per batch. Their weights are still
+stored in int8, with a scale per input and a scale per output. The same holds for the keys and values of the last layer,
+which are never computed: the first token's query is applied to the states instead (`Int8.attend_first`).
 """
 
 from collections.abc import Collection
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 STEPS, REDUCED_STEPS = 127, 63
-"""Steps from zero to the largest weight, of 8 bits and of 7."""
+"""Steps from zero to the largest weight, in 8 bits and in 7 bits."""
 
 
 class OnnxQuantization(Quantization):
-    """Writes the graph anew for each set of layers that is kept: that takes a fraction of a second."""
+    """Writes a new graph for each set of excluded layers, which takes a fraction of a second."""
 
     def __init__(self, model: "PreTrainedModel", steps: int) -> None:
         check_known(model)
@@ -61,7 +61,7 @@ class OnnxQuantization(Quantization):
 
 
 class Int8(Arithmetic):
-    """ONNX Runtime's own operations, in int8 but for the layers that are `kept`."""
+    """ONNX Runtime's operations in int8, except for the layers in `excluded`."""
 
     def __init__(self, excluded: Collection[str], steps: int) -> None:
         super().__init__()
@@ -69,10 +69,10 @@ class Int8(Arithmetic):
         self.steps = steps
 
     def weight(self, name: str, values: NDArray[np.float32]) -> str:
-        """A matrix (in, out) that fp32 computes with."""
+        """A matrix (in, out) stored in int8 and computed in fp32."""
         balance = scales(values, axis=1)
         whole, steps = rounded(values / balance, STEPS, axis=0)
-        # Of constants alone: the runtime does this once, when it opens the file.
+        # These nodes have constant inputs, so the runtime computes them once, when it opens the file.
         single = self.node("Cast", self.constant(f"{name}.weight", whole), to=TensorProto.FLOAT)
         scaled = self.node("Mul", single, self.constant(f"{name}.weight_scale", steps))
         matrix: str = self.node("Mul", scaled, self.constant(f"{name}.input_scale", balance))
@@ -81,29 +81,29 @@ class Int8(Arithmetic):
     def rows(self, name: str, table: NDArray[np.float32], operation: str, *which: str) -> str:
         if name in self.excluded:
             half = self.node(operation, self.constant(f"{name}.weight", table.astype(np.float16)), *which)
-            kept: str = self.node("Cast", half, to=TensorProto.FLOAT)
-            return kept
+            output: str = self.node("Cast", half, to=TensorProto.FLOAT)
+            return output
         return self.rounded_rows(name, table, operation, *which)
 
     def rounded_rows(self, name: str, table: NDArray[np.float32], operation: str, *which: str) -> str:
-        """Rows of a table in int8, kept or not."""
+        """Rows of a table in int8, whether excluded or not."""
         balance = column_scales(table)
         whole, scale = (
             self.node(operation, self.constant(f"{name}.{part}", values), *which)
             for part, values in zip(("weight", "weight_scale"), rounded(table / balance, STEPS, axis=1), strict=True)
         )
         row = self.node("Mul", self.node("Cast", whole, to=TensorProto.FLOAT), scale)
-        found: str = self.node("Mul", row, self.constant(f"{name}.column_scale", balance[0]))
-        return found
+        output: str = self.node("Mul", row, self.constant(f"{name}.column_scale", balance[0]))
+        return output
 
     def linear(self, states: str, layers: Linears) -> list[str]:
         if all(name in self.excluded for name in layers):
             return super().linear(states, layers)
         values, scale, zero_point = self.node("DynamicQuantizeLinear", states, outputs=3)
-        found = []
+        outputs = []
         for name, layer in layers.items():
             if name in self.excluded:
-                found += super().linear(states, {name: layer})
+                outputs += super().linear(states, {name: layer})
                 continue
             whole, steps = rounded(array(layer.weight).T, self.steps, axis=0)
             inputs = [
@@ -115,17 +115,17 @@ class Int8(Arithmetic):
                 self.constant(f"{name}.weight_zero_point", np.zeros_like(whole[0])),
                 *([] if layer.bias is None else [self.constant(f"{name}.bias", array(layer.bias))]),
             ]
-            found.append(self.node("MatMulIntegerToFloat", *inputs, domain=MICROSOFT))
-        return found
+            outputs.append(self.node("MatMulIntegerToFloat", *inputs, domain=MICROSOFT))
+        return outputs
 
     def mask(self, attention_mask: str) -> str:
-        found: str = self.node("Cast", attention_mask, to=TensorProto.INT32)
-        return found
+        output: str = self.node("Cast", attention_mask, to=TensorProto.INT32)
+        return output
 
     def attend_first(self, states: str, first: str, mask: str, attention: Attention) -> str:
-        """Without keys and values of tokens: q·(W x) = (Wᵀq)·x, and Σ pᵢ (W xᵢ) = W Σ pᵢ xᵢ, for one query a text.
+        """The first token's context without keys and values: q·(W x) = (Wᵀq)·x, and Σ pᵢ (W xᵢ) = W Σ pᵢ xᵢ.
 
-        The keys' bias adds the same to all scores, so softmax takes it out again.
+        The keys' bias is left out, since it adds the same to all scores and the softmax cancels it.
         """
         (query,) = self.linear(first, attention.query)
         heads, size = attention.heads, attention.size
@@ -140,24 +140,24 @@ class Int8(Arithmetic):
             self.node("Reshape", self.node("Transpose", matrix, perm=[1, 0]), apart) for matrix in from_states
         )
         by_head = self.node("Transpose", self.node("Reshape", query, split), perm=[1, 0, 2])
-        asked = self.node("Transpose", self.node("MatMul", by_head, to_keys), perm=[1, 0, 2])
-        scores = self.node("MatMul", asked, self.node("Transpose", states, perm=[0, 2, 1]))
-        shares = self.node("Softmax", self.node("Add", scores, self._hidden(mask)), axis=-1)
-        taken = self.node("Transpose", self.node("MatMul", shares, states), perm=[1, 0, 2])
-        context = self.node("MatMul", taken, self.node("Transpose", to_values, perm=[0, 2, 1]))
+        queries = self.node("Transpose", self.node("MatMul", by_head, to_keys), perm=[1, 0, 2])
+        scores = self.node("MatMul", queries, self.node("Transpose", states, perm=[0, 2, 1]))
+        weights = self.node("Softmax", self.node("Add", scores, self._score_mask(mask)), axis=-1)
+        averaged = self.node("Transpose", self.node("MatMul", weights, states), perm=[1, 0, 2])
+        context = self.node("MatMul", averaged, self.node("Transpose", to_values, perm=[0, 2, 1]))
         together = self.node("Transpose", context, perm=[1, 0, 2])
         joined = self.node("Reshape", together, self.constant("join_first", np.array([0, 1, heads * size])))
         if of_values.bias is None:
             return str(joined)
-        found: str = self.node("Add", joined, self.constant(f"{value}.bias", array(of_values.bias)))
-        return found
+        output: str = self.node("Add", joined, self.constant(f"{value}.bias", array(of_values.bias)))
+        return output
 
-    def _hidden(self, mask: str) -> str:
-        """What is added to scores, (batch, 1, tokens)."""
+    def _score_mask(self, mask: str) -> str:
+        """The mask as a summand of scores, (batch, 1, tokens)."""
         absent = self.node("Not", self.node("Cast", mask, to=TensorProto.BOOL))
         added = self.node("Mul", self.node("Cast", absent, to=TensorProto.FLOAT), self.constant("mask_scale", MASKED))
-        found: str = self.node("Unsqueeze", added, self.constant("place_1", np.array([1])))
-        return found
+        output: str = self.node("Unsqueeze", added, self.constant("place_1", np.array([1])))
+        return output
 
     def context(self, query: str, key: str, value: str, mask: str, attention: Attention) -> str:
         inputs = (query, key, value, "", mask)
@@ -166,30 +166,30 @@ class Int8(Arithmetic):
             "scale": attention.scale,
             "mask_filter_value": float(MASKED),
         }
-        found: str = self.node("MultiHeadAttention", *inputs, domain=MICROSOFT, **settings)
-        return found
+        output: str = self.node("MultiHeadAttention", *inputs, domain=MICROSOFT, **settings)
+        return output
 
     def gelu(self, states: str) -> str:
-        found: str = self.node("Gelu", states, domain=MICROSOFT)
-        return found
+        output: str = self.node("Gelu", states, domain=MICROSOFT)
+        return output
 
 
 def rounded(weight: NDArray[np.float32], steps: int, axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Whole numbers within ±`steps` and their scales along `axis`, which is kept with length 1."""
+    """Integers within ±`steps` and their scales along `axis`, which is kept with length 1."""
     scale = scales(weight / np.float32(steps), axis)
     return np.rint(weight / scale).astype(np.int8), scale
 
 
 def column_scales(table: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scales of the columns of a table (rows, width), shape (1, width), that has scales of its rows too.
+    """Column scales of a table (rows, width) that has row scales too, shape (1, width).
 
-    A column that stands out in every row would take all steps of each; it does in positions. They are taken of rows
-    that are as large as each other, since a row that is large as a whole would set the scales of all columns.
+    Without them, a column that is large in every row, as in position embeddings, would determine the scales of all
+    rows. They are computed after dividing each row by its scale, so that a large row does not determine them.
     """
     return scales(table / scales(table, axis=1), axis=0)
 
 
 def scales(values: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-    """The largest magnitude along `axis`, which is kept with length 1; hardly anything, but not zero, where all are."""
+    """The largest magnitude along `axis`, which is kept with length 1; a tiny number, not zero, for zeros."""
     largest: NDArray[np.float32] = np.abs(values).max(axis=axis, keepdims=True)
     return np.maximum(largest, np.float32(2.0**-120)).astype(np.float32)

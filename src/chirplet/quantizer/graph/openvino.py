@@ -1,4 +1,4 @@
-"""How OpenVINO gets a classifier in int8: from the fp32 graph, by NNCF."""
+"""Quantize a classifier for OpenVINO: NNCF on the fp32 graph."""
 
 import contextlib
 import io
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class OpenVinoWeights(Quantization):
-    """Weights in int8; activations are quantized by the runtime, `group_size` channels of a token together."""
+    """Weights in int8. The runtime quantizes activations with a scale per `group_size` channels of a token."""
 
     def __init__(self, model: "PreTrainedModel", group_size: int, workspace: Path) -> None:
         self.config = model.config
         self.group_size = group_size
         with _nncf() as (_, openvino):
             self.converted = openvino.convert_model(write_graph(model, workspace))
-        # Positions are cut out of their table, not looked up; NNCF leaves such a table as it is.
+        # NNCF does not quantize the table of positions, which is sliced instead of looked up.
         self.layers = tuple(name for name in layer_names(model) if _compressed(self.converted, name))
         activations = f"int8, one scale for {group_size} channels of a token" if group_size else "not quantized"
         self.facts: dict[str, Any] = {"weights": "int8, one scale an output or row", "activations": activations}
@@ -46,7 +46,7 @@ class OpenVinoWeights(Quantization):
 
 
 class OpenVinoStatic(Quantization):
-    """Calibrated once; a layer that is kept has the roundings of its input and weight taken out again."""
+    """Calibrates once. Excluding a layer removes the rounding of its input and weight."""
 
     def __init__(
         self, model: "PreTrainedModel", calibration: Calibration, texts: int, alpha: float, workspace: Path
@@ -85,28 +85,28 @@ class OpenVinoStatic(Quantization):
         for name in excluded:
             for target, rounding in self._roundings(model, name):
                 target.replace_source_output(rounding.input_value(0))
-        # Done by NNCF itself unless, as here, layers may still be taken out.
+        # NNCF would do this in `quantize`, but layers are excluded only after that.
         from openvino._offline_transformations import compress_quantize_weights_transformation
 
         compress_quantize_weights_transformation(model)
         _save(model, folder, self.config)
 
     def _roundings(self, model: Any, layer: str) -> list[tuple[Any, Any]]:
-        """Inputs of a layer's product that a `FakeQuantize` feeds, each with that."""
+        """Inputs of a layer's product that come from a `FakeQuantize`, each with that node."""
         targets = [target for operation in _operations(model, layer) for target in operation.inputs()]
         pairs = [(target, target.get_source_output().get_node()) for target in targets]
         return [(target, source) for target, source in pairs if source.get_type_name() == "FakeQuantize"]
 
 
 def write_graph(model: "PreTrainedModel", workspace: Path) -> Path:
-    """The fp32 graph, which a conversion maps and may go back to for as long as the workspace is there."""
+    """Write the fp32 graph to the workspace, where it must stay, since a converted model may be mapped from it."""
     path = workspace / "fp32.onnx"
     onnx.save(classifier_graph(model, Arithmetic(), {}), path)
     return path
 
 
 def _operations(model: Any, layer: str) -> list[Any]:
-    """The product of a linear layer, or the lookup in a table."""
+    """The product of a linear layer, or the lookup of a table."""
     wanted = {f"{layer}.product", f"{layer}.lookup"}
     return [operation for operation in model.get_ops() if operation.get_friendly_name() in wanted]
 
@@ -125,7 +125,7 @@ def _save(model: Any, folder: Path, config: Any) -> None:
 
 @contextlib.contextmanager
 def _nncf() -> Iterator[tuple[Any, Any]]:
-    """The two libraries, without tables and progress bars on the terminal."""
+    """Import `nncf` and `openvino`, and suppress their output on the terminal."""
     with needs("nncf", REMEDY), contextlib.redirect_stdout(io.StringIO()):
         import nncf
         import openvino

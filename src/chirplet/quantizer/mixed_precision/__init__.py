@@ -1,1 +1,1 @@
-"""Which layers stay in fp32."""
+"""The choice of layers that are not quantized."""

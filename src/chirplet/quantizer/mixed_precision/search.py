@@ -1,4 +1,4 @@
-"""Which layers bear being quantized: each alone is asked, and the most sensitive are kept until the whole is right."""
+"""Search the fewest layers to exclude from quantization, the most sensitive first."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -7,7 +7,7 @@ from chirplet.evaluation.evaluator import Quality
 from chirplet.system.error import QuantizationError
 
 ROUNDING = 1e-6
-"""Accuracies are logged in fp32; one text of a million weighs as much."""
+"""Allowance for accuracies rounded to fp32, equal to one text in a million."""
 
 
 def sensitivities(
@@ -15,18 +15,18 @@ def sensitivities(
 ) -> dict[str, dict[str, float]]:
     """`divergence` and `loss_rise`, in nats, when each layer alone is quantized; the most sensitive first.
 
-    Layers are ordered by divergence: on few texts the loss falls about as often as it rises, whatever a layer loses.
+    Layers are ordered by divergence, since on few texts the loss falls about as often as it rises.
 
     Args:
-        layers: all that can be quantized.
-        fp32: of the model as it was, on the texts that `judge` looks at.
-        judge: the quality of the model with these layers kept.
+        layers: all layers that can be quantized.
+        fp32: the quality of the fp32 model, on the texts of `evaluate_splits`.
+        evaluate_splits: returns the quality of the model with the given layers excluded.
     """
-    found = {}
+    results = {}
     for layer in layers:
         quality = evaluate_splits([other for other in layers if other != layer])
-        found[layer] = {"divergence": quality.divergence, "loss_rise": quality.loss - fp32.loss}
-    return dict(sorted(found.items(), key=lambda pair: -pair[1]["divergence"]))
+        results[layer] = {"divergence": quality.divergence, "loss_rise": quality.loss - fp32.loss}
+    return dict(sorted(results.items(), key=lambda pair: -pair[1]["divergence"]))
 
 
 def fewest_excluded(
@@ -35,32 +35,32 @@ def fewest_excluded(
     tolerance: float,
     evaluate_splits: Callable[[Collection[str]], Quality],
 ) -> tuple[list[str], list[dict[str, Any]]]:
-    """The layers to keep, and an account of what was tried.
+    """The layers to exclude, and the results of all trials.
 
-    The most sensitive are kept, twice as many each time, until the drop of accuracy (`Quality.drop_from`) is within
-    `tolerance`; then the fewest that do are looked for by bisection.
+    The search excludes the most sensitive layers, doubling their number until the drop of accuracy
+    (`Quality.drop_from`) is within `tolerance`, and then bisects for the smallest number.
 
     Raises:
-        QuantizationError: it never is, or there are no layers that could be kept.
+        QuantizationError: the drop exceeds `tolerance` with all layers excluded, or there are no layers to exclude.
     """
     order = list(by_sensitivity)
     tried: list[dict[str, Any]] = []
 
     def within(count: int) -> bool:
         quality = evaluate_splits(order[:count])
-        told = {"accuracy": quality.accuracy, "expected_drop": quality.expected_drop, "loss": quality.loss}
-        tried.append({"excluded_layers": count} | told)
+        metrics = {"accuracy": quality.accuracy, "expected_drop": quality.expected_drop, "loss": quality.loss}
+        tried.append({"excluded_layers": count} | metrics)
         return quality.drop_from(fp32) <= tolerance + ROUNDING
 
     failed, count = -1, 0
     while not within(count):
         if count == len(order):
-            counted, expected = fp32.accuracy - tried[-1]["accuracy"], tried[-1]["expected_drop"]
-            drop = f"{counted:.4f}" if expected is None else f"{counted:.4f} as counted, {expected:.4f} as expected,"
-            excluded = f"with all {count} layers kept" if order else "and this quantizer has no layers to keep"
+            measured, expected = fp32.accuracy - tried[-1]["accuracy"], tried[-1]["expected_drop"]
+            drop = f"{measured:.4f}" if expected is None else f"{measured:.4f} (measured) and {expected:.4f} (expected)"
+            excluded = f"with all {count} layers excluded" if order else "and this quantizer has no layers to exclude"
             raise QuantizationError(
                 f"stage.tolerance: got {tolerance}, but accuracy on val drops by {drop} {excluded}; "
-                "should be more, or null, which takes any"
+                "should be more, or null, which accepts any drop"
             )
         failed, count = count, min(max(1, 2 * count), len(order))
     while count - failed > 1:

@@ -1,1 +1,1 @@
-"""What distillation needs: teachers, a student, its data and its baseline."""
+"""The parts of distillation: teachers, student, data and label-only baseline."""

@@ -1,4 +1,4 @@
-"""What a student is taught: texts with and without labels, and who says something of each."""
+"""The distillation data of a student: texts with and without labels, and the teachers of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DistillationData:
-    """The first `plain` of `texts` are as they were written, those with labels before the others; then come views.
+    """The student's texts: labeled ones, unlabeled ones, then augmented copies with words dropped.
 
-    `folds` says whom each is learnt from, None that it is from all `teachers`; `account` tells for the record what the
-    texts are.
+    The first `plain` of `examples` are unaugmented. `folds` has the teacher of each text, shape (n,); None is all
+    `teachers` for every text. `summary` has the counts and file hashes for the record.
     """
 
     examples: Examples
     plain: int
     folds: Folds | None
     teachers: Teachers
-    account: dict[str, Any]
+    summary: dict[str, Any]
 
     def logits(self, run: Run, batch_size: int) -> NDArray[np.float32]:
-        """What the teachers say of the texts, shape (n, classes).
+        """The teachers' logits for the texts, shape (n, classes).
 
-        Those with labels, those without and views are asked for apart, since other students may share some of them.
+        Labeled texts, unlabeled texts and augmented copies are cached separately, since other students may share some.
 
         Raises:
             ModelError: a teacher's model cannot be run.
@@ -52,7 +52,7 @@ class DistillationData:
             self.teachers.logits(
                 self.examples.take(part), None if self.folds is None else self.folds[part], run, batch_size
             )
-            for part in np.split(rows, [self.account["labeled"], self.plain])
+            for part in np.split(rows, [self.summary["labeled"], self.plain])
             if len(part)
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -61,12 +61,12 @@ class DistillationData:
 def make_distillation_data(
     stage: "DistillSettings", files: Sequence[str], corpus: Corpus, teachers: Teachers, run: Run
 ) -> DistillationData:
-    """The train texts, those of `files` without labels, and views of both.
+    """The train texts, the unlabeled texts of `files`, and augmented copies of both.
 
-    A view is learnt from whoever teaches the text that it is of; texts of files from all teachers together.
+    An augmented copy has the same teacher as its original. Unlabeled texts are learnt from all teachers.
 
     Raises:
-        DataError: a file cannot be read, or none of them has a text that is new.
+        DataError: a file cannot be read, or the corpus already has every text of the files.
     """
     train = corpus.train
     read = (
@@ -76,39 +76,44 @@ def make_distillation_data(
     )
     more = without_known(read, corpus)
     if files and not len(more):
-        raise DataError(f"unlabeled_files: {len(read):,} texts, none of which data={corpus.name} has not got already")
+        raise DataError(
+            f"unlabeled_files: data={corpus.name} already has all {len(read):,} texts; give files with other texts"
+        )
     plain = train.joined(more)
     copies = without_held_out(word_drop(plain, stage.word_drop, stage.augmentations_per_text, run.seed), plain, corpus)
     folds = None
     if teachers.folds is not None:
-        own = np.concatenate([teachers.folds, np.full(len(more), EVERYONE)])
-        folds = np.concatenate([own, np.tile(own, stage.augmentations_per_text)])
-    account: dict[str, Any] = {"labeled": len(train), "unlabeled": len(more), "augmented": len(copies)}
+        plain_folds = np.concatenate([teachers.folds, np.full(len(more), EVERYONE)])
+        folds = np.concatenate([plain_folds, np.tile(plain_folds, stage.augmentations_per_text)])
+    summary: dict[str, Any] = {"labeled": len(train), "unlabeled": len(more), "augmented": len(copies)}
     if files:
-        account["unlabeled_left_out"] = len(read) - len(more)
-        account["unlabeled_files"] = file_hashes(files)
-    return DistillationData(plain.joined(copies), len(plain), folds, teachers, account)
+        summary["unlabeled_left_out"] = len(read) - len(more)
+        summary["unlabeled_files"] = file_hashes(files)
+    return DistillationData(plain.joined(copies), len(plain), folds, teachers, summary)
 
 
 def check_shared_tokens(name: str, distillation_data: DistillationData, student: Prepared, teacher: Artifact) -> None:
-    """See that student and teacher read every text as the same tokens.
+    """Check that student and teacher tokenize every text alike.
 
     Raises:
-        ConfigError: they do not; says why.
+        ConfigError: they do not. The message has the reason.
     """
-    told = prepared(teacher, student.corpus, student.cache_dir)
-    own, others = student.tokens(distillation_data.examples), told.tokens(distillation_data.examples)
-    if np.array_equal(own.offsets, others.offsets) and np.array_equal(own.values, others.values):
+    teacher_data = prepared(teacher, student.corpus, student.cache_dir)
+    student_tokens = student.tokens(distillation_data.examples)
+    teacher_tokens = teacher_data.tokens(distillation_data.examples)
+    if np.array_equal(student_tokens.offsets, teacher_tokens.offsets) and np.array_equal(
+        student_tokens.values, teacher_tokens.values
+    ):
         return
-    if student.tokenizer.get_vocab() != told.tokenizer.get_vocab():
+    if student.tokenizer.get_vocab() != teacher_data.tokenizer.get_vocab():
         reason = "their vocabularies differ"
-    elif student.cleaning != told.cleaning:
-        reason = f"their cleaning is {student.cleaning} and {told.cleaning}"
-    elif student.max_length != told.max_length:
-        reason = f"their max_length is {student.max_length} and {told.max_length}"
+    elif student.cleaning != teacher_data.cleaning:
+        reason = f"their cleaning is {student.cleaning} and {teacher_data.cleaning}"
+    elif student.max_length != teacher_data.max_length:
+        reason = f"their max_length is {student.max_length} and {teacher_data.max_length}"
     else:
         reason = "their tokenizers differ"
     raise ConfigError(
-        f"distiller: got {name}, which compares token by token, but student and teacher have other tokens ({reason}); "
-        "should be logits alone"
+        f"distiller: got {name}, which compares token by token, but student and teacher tokenize texts differently "
+        f"({reason}); should be logits alone"
     )

@@ -1,4 +1,4 @@
-"""The control of a distilled student: the same student, start and steps, on labels alone."""
+"""The label-only baseline of a distilled student: the same initial weights and steps, trained on labels alone."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 FOLDER = "label_only_baseline"
-"""Below the run's own folder; what it says is told of both."""
+"""The baseline's folder below the run's output folder."""
 
 MOST_VALIDATIONS = 10
-"""Of a control, for each of its student's."""
+"""Most validations of the baseline for each validation of the student."""
 
 
 def baseline_run(run: Run, resume: str | None, steps: int, labeled: float = 1.0) -> Run:
-    """The run of a control that ends after the student's `steps`, wherever its own validation would have stopped it.
+    """The baseline's run, which trains for the student's `steps` without early stopping.
 
-    Where only a part of the student's texts is `labeled`, the control reads those several times an epoch. It is
-    validated after each time, up to `MOST_VALIDATIONS`, so that it too may be taken from before it overfits. Its
-    checkpoints are below the student's, also where that is resumed elsewhere.
+    If only a share `labeled` of the student's texts has labels, the baseline repeats the labeled texts within an epoch.
+    It is validated after each repetition, at most `MOST_VALIDATIONS` times per validation of the student, so that a
+    checkpoint from before overfitting can be chosen. Its checkpoints are below the student's.
     """
     interval = run.trainer.val_check_interval * max(labeled, 1 / MOST_VALIDATIONS)
     return replace(
@@ -48,12 +48,13 @@ def baseline_run(run: Run, resume: str | None, steps: int, labeled: float = 1.0)
 
 
 def resumed_phases(resume: str | None) -> tuple[str | None, str | None]:
-    """The checkpoints that the student and its control go on from; each finds its own where `resume` is `AUTO`.
+    """The checkpoints that the student and its baseline resume from. With `AUTO` each finds its newest one.
 
-    A control's checkpoint means that the student was done; its last checkpoint then gives it without new training.
+    A checkpoint of the baseline implies that the student was finished. The student is then restored from its last
+    checkpoint without further training.
 
     Raises:
-        ConfigError: that one is missing.
+        ConfigError: that checkpoint of the student is missing.
     """
     if resume is None or resume == AUTO:
         return resume, resume
@@ -63,16 +64,16 @@ def resumed_phases(resume: str | None) -> tuple[str | None, str | None]:
     last = folder.parent.parent / folder.name / LAST
     if not last.is_file():
         raise ConfigError(
-            f"resume: {resume!r} is of a control, and the student's own {str(last)!r} is missing; resume=auto in the "
-            "same hydra.run.dir trains the student again and then goes on with the control"
+            f"resume: got {resume!r}, a checkpoint of the label-only baseline, but the student's {str(last)!r} is "
+            "missing; resume=auto in the same hydra.run.dir trains the student again, then resumes the baseline"
         )
     return str(last), resume
 
 
 def as_many(train: Examples, count: int, seed: int) -> Examples:
-    """The labeled texts over and over until they are as many as the student's: epochs then have as many steps.
+    """Repeat the labeled texts until there are `count`, so that an epoch has as many steps as the student's.
 
-    Those that are there once more than others are drawn, since a file may be sorted.
+    A random sample is repeated once more than the rest, since a file may be sorted.
     """
     if len(train) == count:
         return train
@@ -87,22 +88,23 @@ def baseline_results(
     splits: Sequence[Split],
     batch_size: int,
 ) -> Callable[[Path, SplitLogits], dict[str, Any]]:
-    """What `write_outcome` asks once the student was judged: the control's figures, and how sure the difference is.
+    """The callback that `write_outcome` calls after it evaluated the student.
 
-    Its predictions are written beside the student's.
+    It returns the baseline's metrics and the difference in accuracy with its interval, and writes the baseline's
+    predictions into the student's folder.
     """
 
-    def account(folder: Path, student: SplitLogits) -> dict[str, Any]:
+    def summarize(folder: Path, student: SplitLogits) -> dict[str, Any]:
         evaluated = evaluate_splits(trained_runtime(run, baseline), data, splits, batch_size)
         task = data.task
         write_predictions(folder, {str(split): pair for split, pair in evaluated.items()}, task, BASELINE_PREDICTIONS)
-        told: dict[str, Any] = {"training": training}
+        results: dict[str, Any] = {"training": training}
         for split, (examples, logits) in evaluated.items():
             targets = task.targets(examples)
             right, others = (task.right(each, targets) for each in (student[split][1], logits))
             difference = accuracy_difference(right, others, level=LEVEL, resamples=RESAMPLES, seed=run.seed)
-            told[split] = scalars(task.evaluate(logits, targets, data.corpus.labels))
-            told[split]["difference"] = difference.model_dump()
-        return {"label_only_baseline": told}
+            results[split] = scalars(task.evaluate(logits, targets, data.corpus.labels))
+            results[split]["difference"] = difference.model_dump()
+        return {"label_only_baseline": results}
 
-    return account
+    return summarize

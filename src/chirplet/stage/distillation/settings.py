@@ -17,11 +17,12 @@ from chirplet.system.error import ArtifactError
 
 
 class DistillSettings(TrainingStage, ABC):
-    """Who teaches whom, what, and from which texts; beside what every stage that trains has.
+    """The teachers, the student, the losses and the data, in addition to the settings of `TrainingStage`.
 
-    `distiller` is what the student imitates, by name. `alpha` is the labels' share of the loss. `teacher` is an
-    artifact or several of them. `student: null` is the first teacher, `cut` down. With `control` the same student is
-    trained from the same start for as many steps on labels alone.
+    `teacher` is the folder of one artifact or several. `student: null` cuts the student from the first teacher, as
+    `cut` says. `distiller` has the distillation losses by name, and `alpha` is the weight of the labels' loss. With
+    `label_only_baseline` the same student is also trained from the same initial weights for as many steps on labels
+    alone.
     """
 
     teacher: str | Annotated[list[str], Field(min_length=1)] | None
@@ -44,8 +45,8 @@ class DistillSettings(TrainingStage, ABC):
     def _no_model(cls, teacher: object) -> object:
         if isinstance(teacher, Pretrained):
             raise ValueError(
-                "got a model that is not fine-tuned, should be teacher=DIR, an artifact; stage=chain takes "
-                "model@teacher=NAME, fine-tunes it and distils it"
+                "got a model that is not fine-tuned, should be the folder of an artifact, teacher=DIR; "
+                "stage=chain fine-tunes model@teacher=NAME first, then distils it"
             )
         return teacher
 
@@ -76,25 +77,26 @@ class DistillSettings(TrainingStage, ABC):
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if not self.distiller:
-            raise ValueError("distiller: is empty, should be one or several; distiller=logits is Hinton's")
+            raise ValueError("distiller: is empty, should name at least one, for example distiller=logits")
         inside = [name for name, distiller in self.distiller.items() if distiller.looks_inside]
         teachers = as_list(self.teacher)
         if inside and len(teachers) > 1:
             raise ValueError(
-                f"distiller: got {inside[0]}, which looks at one teacher's layers, and {len(teachers)} teachers"
+                f"distiller: got {inside[0]}, which needs the layers of one teacher, and {len(teachers)} teachers; "
+                "should be logits alone, or give one teacher"
             )
         if self.out_of_fold and len(teachers) == 1:
-            raise ValueError("out_of_fold: got true with one teacher, should have one for each fold")
+            raise ValueError("out_of_fold: got true with one teacher, should be false, or give one teacher per fold")
         if bool(self.augmentations_per_text) != bool(self.word_drop):
             raise ValueError(
                 f"augmentations_per_text and word_drop: got {self.augmentations_per_text} and {self.word_drop:g}, "
                 "should both be 0 or neither"
             )
         if self.student is not None and not self.cut.is_default:
-            raise ValueError(f"cut: got {self.cut}, but model@student is no cut teacher; should be one of the two")
+            raise ValueError(f"cut: got {self.cut}, should be left out with model@student, which is not cut")
         return self
 
     @property
     def method(self) -> str:
-        """Their names, for the record."""
+        """The distillers' names, for the record."""
         return " + ".join(self.distiller)

@@ -1,4 +1,4 @@
-"""The student as it starts: a model of its own, or its teacher cut down."""
+"""The untrained student: a model that the user names, or the teacher cut down."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 KEYS = {"model.": "student.", "model": "model@student"}
-"""The model's keys, which errors name, and what they are here."""
+"""The model's keys in errors, and the student's keys that replace them."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """A student before its first step, the texts as its own tokenizer reads them, and its lineage."""
+    """An untrained student, the corpus with its tokenizer, and its lineage."""
 
     loaded: LoadedModel
     data: Prepared
@@ -38,17 +38,17 @@ class Start:
 
 
 def own_start(settings: Pretrained, corpus: Corpus, run: Run, other_data: bool) -> Start:
-    """A student that `model@student` names, with its own cleaning and tokenizer.
+    """The student that `model@student` names, with its cleaning and tokenizer.
 
     Raises:
-        ArtifactError: it is an artifact that was made from other texts, and may not be (`other_data`).
-        ModelError: it cannot be had, is damaged or incomplete.
+        ArtifactError: it is an artifact that was made from other texts, and `other_data` is false.
+        ModelError: it cannot be loaded, is damaged or incomplete.
     """
     if settings.pretrained and settings.is_folder and (settings.folder / RECORD).is_file() and not other_data:
         artifact = Artifact.open(settings.folder)
         check_data(artifact, corpus, run, key="student")
         check_val_untrained(artifact, "student")
-    with _called_student():
+    with _student_keys():
         loaded = load_model(settings, corpus.labels, run.seed, run.task.problem_type)
         tokenizer = load_tokenizer(settings)
     data = Prepared(corpus, run.task, tokenizer, settings.cleaning, settings.max_length, run.cache_dir)
@@ -56,8 +56,8 @@ def own_start(settings: Pretrained, corpus: Corpus, run: Run, other_data: bool) 
 
 
 @contextmanager
-def _called_student() -> Iterator[None]:
-    """Let a line about the model name the student's keys."""
+def _student_keys() -> Iterator[None]:
+    """Name the student's keys in errors about the model."""
     try:
         yield
     except ModelError as error:
@@ -69,30 +69,30 @@ def cut_start(teacher: Artifact, cut: Cut, corpus: Corpus, run: Run) -> Start:
 
     Raises:
         ArtifactError: the teacher is quantized, or the run has an artifact already.
-        ConfigError: there is less of the teacher than is to be kept.
+        ConfigError: the teacher has fewer layers, heads or neurons than `cut` keeps.
     """
     check_free(run.artifact_folder)
     check_val_untrained(teacher, "teacher")
-    whole = open_inside(teacher, "a student is cut from it; name another with model@student=NAME")
-    model = cut_down(whole, cut, run.seed)
+    uncut = open_inside(teacher, "a student is cut from it; name another with model@student=NAME")
+    model = cut_down(uncut, cut, run.seed)
     lineage = lineage_from(teacher)
     if not cut.pretrained:
         name = teacher.record.lineage[0].name
         lineage = [Ancestor(name=name, revision=None, weights_sha256=None, pretrained=False, artifact=None, stage=None)]
     parent = lineage[-1]
-    layers, whole_layers = (family_of(one).sizes(one.config).layers for one in (model, whole))
-    title = f"{layers} of {whole_layers} layers of {teacher.record.lineage[0].name}"
+    layers, uncut_layers = (family_of(one).sizes(one.config).layers for one in (model, uncut))
+    title = f"{layers} of {uncut_layers} layers of {teacher.record.lineage[0].name}"
     origin = Origin(title, None, parent.weights_sha256, parent.pretrained, parent.artifact)
     return Start(LoadedModel(model, origin), prepared(teacher, corpus, run.cache_dir), lineage)
 
 
 def open_inside(teacher: Artifact, why: str) -> "PreTrainedModel":
-    """The teacher's model in fp32, where its layers are needed.
+    """The teacher's model in fp32, for uses that need its layers.
 
     Raises:
-        ArtifactError: it is for another runtime than PyTorch, or quantized to integers; `why` ends the line.
+        ArtifactError: it is for another runtime than PyTorch, or quantized to integers. `why` ends the message.
     """
     kind = runtime_of(teacher.folder)
     if kind != "pytorch":
-        raise ArtifactError(f"teacher: {str(teacher.folder)!r} is for {kind}, should be for pytorch where {why}")
+        raise ArtifactError(f"teacher: {str(teacher.folder)!r} is for {kind}, should be for pytorch when {why}")
     return trainable(teacher.folder)

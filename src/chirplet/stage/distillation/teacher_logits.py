@@ -1,4 +1,4 @@
-"""A teacher's logits: computed once for the same teacher and texts, memory-mapped from then on."""
+"""A teacher's logits, computed once per teacher and texts, then memory-mapped from the cache."""
 
 import hashlib
 import io
@@ -25,7 +25,7 @@ from chirplet.system.hashing import texts_hash
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 2
-"""Since when a teacher answers its probe first."""
+"""Part of the cache key. Raise it when cached logits must be computed again; 2 checks the teacher's probe first."""
 
 
 def teacher_logits(
@@ -38,25 +38,23 @@ def teacher_logits(
     threads: int | None,
     verify: bool = True,
 ) -> NDArray[np.float32]:
-    """What the artifact says of `texts`, after its own cleaning and by its own tokens; shape (n, classes).
+    """The artifact's logits for `examples`, with its cleaning and tokenizer; shape (n, classes).
 
-    The file is keyed by the artifact's bytes, its cleaning and length, the texts, and what changes the last digits: the
-    runtime, what it computes on and in, how many texts at once. Texts are taken as the corpus has them, that is
-    repaired.
+    The cache key covers the artifact's bytes, its cleaning and maximum length, the texts, and all that may change the
+    last digits: runtime, device, precision and batch size. Texts are expected as the corpus has them, repaired.
 
     Raises:
-        ConfigError: the accelerator asked for is not there.
-        ModelError: the artifact's model or tokenizer is damaged, its runtime is not installed, or it answers its probe
-            otherwise.
+        ConfigError: the requested accelerator is not available.
+        ModelError: the artifact's model or tokenizer is damaged, its runtime is not installed, or its probe fails.
     """
     record = artifact.record
     kind = runtime_of(artifact.folder)
     accelerator = accelerator_for(artifact.folder, accelerator)
     device = device_of(accelerator)
     computed = (kind, device.type, f"bf16={bf16_is_native(device)}", str(batch_size), f"verify={verify}")
-    # Of the files that are there: what the record says is of those that were written.
-    itself = content_id(artifact.folder)
-    parts = (str(FORMAT_VERSION), itself, cleaning.fingerprint(record.cleaning), str(record.max_length), *computed)
+    # Hash the files as they are now; the record's id is of the files as they were written.
+    content = content_id(artifact.folder)
+    parts = (str(FORMAT_VERSION), content, cleaning.fingerprint(record.cleaning), str(record.max_length), *computed)
     key = hashlib.sha256("\n".join((*parts, texts_hash(examples.text))).encode()).hexdigest()
     with locked_folder(cache_dir / "logits") as folder:
         path = folder / f"{key}.npy"
@@ -64,20 +62,20 @@ def teacher_logits(
             try:
                 return _mapped(path, len(examples), len(record.labels))
             except ValueError as error:
-                logger.warning("the cache entry %s is damaged (%s) and is made again", path, error)
+                logger.warning("the cache entry %s is damaged (%s) and is computed again", path, error)
         tokenizer, pad_id = open_tokenizer(artifact.folder, record.max_length)
         runtime = open_runtime(
             artifact.folder, accelerator=accelerator, threads=threads, precision="auto", verify=verify
         )
         tokens = tokenize(examples.text, tokenizer, record.cleaning, record.max_length)
         stream = io.BytesIO()
-        np.save(stream, predict_logits(runtime, tokens, pad_id, batch_size, _shown), allow_pickle=False)
+        np.save(stream, predict_logits(runtime, tokens, pad_id, batch_size, _with_progress), allow_pickle=False)
         write_atomically(stream.getbuffer(), path)
         return _mapped(path, len(examples), len(record.labels))
 
 
-def _shown(batches: list[list[int]]) -> Iterable[list[int]]:
-    """Batches, and on a terminal a bar: a large teacher takes minutes."""
+def _with_progress(batches: list[list[int]]) -> Iterable[list[int]]:
+    """The batches, with a progress bar on a terminal: a large teacher takes minutes."""
     out = console()
     return track(batches, "teacher's logits", console=out, transient=True, disable=not out.is_terminal)
 

@@ -1,4 +1,4 @@
-"""The training of a student by its teachers, and of its control by labels alone."""
+"""Train a student on its teachers' outputs, and its baseline on labels alone."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -43,16 +43,16 @@ def train_student(
     loggers: Sequence[Logger],
     resume: str | None,
 ) -> dict[str, Any]:
-    """Ask the teachers and train the student; an account for the record, as `fit` gives it.
+    """Compute the teachers' logits and train the student. Returns what `fit` does, and `teacher_seconds`.
 
-    `teacher_seconds` are those that the teachers took, hardly any where all that they say was cached.
+    `teacher_seconds` is the time the teachers took, near 0 if all logits were cached.
     """
     title = distillation_data.teachers.title()
     console().print(f"student: {len(distillation_data.examples):,} texts, {stage.method} of {title}", highlight=False)
     started = time.perf_counter()
     extra = {TEACHER_LOGITS: distillation_data.logits(run, stage.eval_batch_size)}
-    asked = {"teacher_seconds": time.perf_counter() - started}
-    return asked | fit(
+    teacher_time = {"teacher_seconds": time.perf_counter() - started}
+    return teacher_time | fit(
         run, student, *_loaders(stage, start.data, distillation_data.examples, run, extra), loggers, resume
     )
 
@@ -66,12 +66,12 @@ def train_baseline(
     steps: int,
     resumed: tuple[str | None, str | None],
 ) -> dict[str, Any]:
-    """Train `model`, the student as it started, on labels alone for its `steps`; an account as `fit` gives it.
+    """Train `model`, the untrained student, on labels alone for `steps`. Returns what `fit` does.
 
-    Its schedule is the student's, also where that one was stopped early. It has loggers of its own, and a sweep is not
-    told of it. `resumed` is what `resumed_phases` gave.
+    The schedule is the student's, even if the student stopped early. The training has separate loggers and reports
+    nothing to a sweep. `resumed` is the result of `resumed_phases`.
     """
-    console().print("control: the same student and steps, labels alone", highlight=False)
+    console().print("label-only baseline: the same student and steps, without the teacher", highlight=False)
     seed_everything(run)
     train = start.data.corpus.train
     examples = as_many(train, len(distillation_data.examples), run.seed)
@@ -79,32 +79,34 @@ def train_baseline(
     optimization = stage.optimization(model, _steps(stage, distillation_data, run))
     baseline = Classifier(*_classifier_arguments(stage, model, start, run, optimization))
     resume, baseline_resume = resumed
-    own = replace(run, output_dir=run.output_dir / FOLDER)
-    followed = baseline_run(run, resume, steps, len(train) / len(examples))
-    with open_loggers(own, "label_only_baseline", start.lineage) as loggers:
-        return fit(followed, baseline, *loaders, loggers, baseline_resume, reported=False)
+    logged_run = replace(run, output_dir=run.output_dir / FOLDER)
+    training_run = baseline_run(run, resume, steps, len(train) / len(examples))
+    with open_loggers(logged_run, "label_only_baseline", start.lineage) as loggers:
+        return fit(training_run, baseline, *loaders, loggers, baseline_resume, reported=False)
 
 
 def student_of(stage: "DistillSettings", start: Start, distillation_data: DistillationData, run: Run) -> Student:
-    """The module that learns the lesson; what cannot be is refused here, before the teachers are asked.
+    """The student's Lightning module. Invalid combinations raise here, before the teachers' logits are computed.
 
     Raises:
-        ConfigError: a distiller looks inside a teacher that reads other tokens, or cannot be between these two, or
-            class weights are not one a label.
-        ArtifactError: it looks inside a teacher that is for another runtime than PyTorch.
+        ConfigError: a distiller needs the layers of a teacher that tokenizes otherwise, or does not fit these two
+            models; or there is not one class weight per label.
+        ArtifactError: a distiller needs the layers of a teacher that is for another runtime than PyTorch.
     """
     model, teacher, teachers = start.loaded.model, None, distillation_data.teachers.artifacts
     inside = [name for name, distiller in stage.distiller.items() if distiller.looks_inside]
     if inside:
         check_shared_tokens(inside[0], distillation_data, start.data, teachers[0])
-        teacher = open_inside(teachers[0], f"distiller={inside[0]} looks at its layers")
-    told = None if teacher is None else teacher.config
+        teacher = open_inside(teachers[0], f"distiller={inside[0]} needs its layers")
+    teacher_config = None if teacher is None else teacher.config
     task = start.data.task
-    imitations = {name: distiller.imitation(task, model.config, told) for name, distiller in stage.distiller.items()}
+    imitations = {
+        name: distiller.imitation(task, model.config, teacher_config) for name, distiller in stage.distiller.items()
+    }
     optimization = stage.optimization(model, _steps(stage, distillation_data, run))
-    own = [parameter for imitation in imitations.values() for parameter in imitation.parameters()]
-    if own:
-        optimization.groups.append({"params": own, "lr": stage.learning_rate, "weight_decay": 0.0})
+    projections = [parameter for imitation in imitations.values() for parameter in imitation.parameters()]
+    if projections:
+        optimization.groups.append({"params": projections, "lr": stage.learning_rate, "weight_decay": 0.0})
     return Student(
         *_classifier_arguments(stage, model, start, run, optimization),
         alpha=stage.alpha,
@@ -117,9 +119,9 @@ def student_of(stage: "DistillSettings", start: Start, distillation_data: Distil
 def _classifier_arguments(
     stage: "DistillSettings", model: "PreTrainedModel", start: Start, run: Run, optimization: Optimization
 ) -> tuple["PreTrainedModel", Task, tuple[str, ...], Optimization, float, Tensor | None, Encoder]:
-    """The arguments that the student's module and its control's share."""
+    """The arguments that the modules of the student and of its baseline share."""
     corpus = start.data.corpus
-    model.train()  # Lightning keeps the mode it finds
+    model.train()  # Lightning does not switch the mode
     family_of(model).word_embeddings(model).sparse = run.trainer.rowwise_embeddings
     task = start.data.task
     weights = stage.loss_weights(task, corpus.train, corpus.labels)

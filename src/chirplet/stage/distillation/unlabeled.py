@@ -1,7 +1,4 @@
-"""More texts than there are labels for: files without any, and views of texts with words dropped.
-
-None of them has a label: they are learnt from the teacher alone.
-"""
+"""Texts without labels: those of files, and augmented copies with words dropped. The teacher alone supervises them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,10 +15,10 @@ from chirplet.task.base import UNLABELLED
 
 
 def read_unlabeled(files: Sequence[str], text_column: str, encoding: str, mend: bool) -> Examples:
-    """The texts in the files' text column, repaired where `mend` says so; blank ones are left out.
+    """The texts in the files' text column, repaired if `mend`; blank texts are left out.
 
     Raises:
-        DataError: a file is missing, damaged, without that column, or holds something else than text there.
+        DataError: a file is missing, damaged, or without that column, or a cell of the column is not text.
     """
     paths = [Path(file).expanduser() for file in files]
     rows: list[str] = []
@@ -33,7 +30,7 @@ def read_unlabeled(files: Sequence[str], text_column: str, encoding: str, mend: 
                 for row in table:
                     text = "" if row.cells[text_column] is None else row.cells[text_column]
                     if not isinstance(text, str):
-                        raise DataError(f"{path} row {row.number}: {text_column!r} is {text!r}, should be text")
+                        raise DataError(f"{path} row {row.number}: {text_column!r}: got {text!r}, should be text")
                     if text.strip():
                         rows.append(f"{name}:{row.number}")
                         texts.append(repair(text)[0] if mend else text)
@@ -43,38 +40,38 @@ def read_unlabeled(files: Sequence[str], text_column: str, encoding: str, mend: 
 
 
 def without_known(examples: Examples, corpus: Corpus) -> Examples:
-    """Those whose text stands in no split of the corpus, each text once: held-out texts are not to be learnt from."""
+    """The examples whose text is in no split of the corpus, each text once, so that no held-out text is trained on."""
     seen = {text_key(text) for split in (corpus.train, corpus.val, corpus.test) for text in split.text} | {""}
     keep = []
-    for place, text in enumerate(examples.text):
+    for index, text in enumerate(examples.text):
         key = text_key(text)
         if key not in seen:
             seen.add(key)
-            keep.append(place)
+            keep.append(index)
     return examples.take(np.array(keep, np.int64))
 
 
 def word_drop(examples: Examples, share: float, copies: int, seed: int) -> Examples:
-    """`views` copies of each text, in which each word is dropped with probability `share`, but never all of them."""
+    """`copies` of each text in which each word is dropped with probability `share`; at least one word stays."""
     rows: list[str] = []
     texts: list[str] = []
-    for view in range(copies):
-        random = np.random.default_rng((seed, view))
+    for copy in range(copies):
+        random = np.random.default_rng((seed, copy))
         for row, text in zip(examples.row_id, examples.text, strict=True):
             words = text.split()
             kept = random.random(len(words)) >= share
             if words and not kept.any():
                 kept[random.integers(len(words))] = True
-            rows.append(f"{row}#{view + 1}")
+            rows.append(f"{row}#{copy + 1}")
             texts.append(" ".join(word for word, stays in zip(words, kept, strict=True) if stays))
     return _unlabelled(rows, texts)
 
 
 def without_held_out(copies: Examples, plain: Examples, corpus: Corpus) -> Examples:
-    """Views whose text has become that of a validation or test text are what they were before words were dropped."""
+    """Restore the original text of copies that have become equal to a validation or test text."""
     held_out = {text_key(text) for split in (corpus.val, corpus.test) for text in split.text}
     texts = [
-        plain.text[place % len(plain)] if text_key(text) in held_out else text for place, text in enumerate(copies.text)
+        plain.text[index % len(plain)] if text_key(text) in held_out else text for index, text in enumerate(copies.text)
     ]
     return replace(copies, text=texts)
 

@@ -1,1 +1,1 @@
-"""How stages train."""
+"""Training: settings, callbacks, DDP processes and the fit."""

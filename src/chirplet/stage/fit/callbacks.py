@@ -1,4 +1,4 @@
-"""The callbacks of a training, built from their settings."""
+"""Build a training's callbacks from their settings."""
 
 from pathlib import Path
 
@@ -14,22 +14,22 @@ from chirplet.system.error import ConfigError
 
 
 def watches_validation(entry: CallbackSettings | Foreign) -> bool:
-    """Whether a callback needs the results of validations."""
+    """Whether a callback needs validation results."""
     return isinstance(entry, CallbackSettings) and entry.needs_validation
 
 
 def training_callbacks(run: Run, folder: Path, validates: bool) -> list[pl.Callback]:
-    """Those of `run`, without the ones that need a validation where there is none; they write to `folder`.
+    """The callbacks of `run`, which write to `folder`; only those that need no validation if nothing `validates`.
 
     Raises:
-        ConfigError: early stopping has no checkpoint to go back to.
+        ConfigError: early stopping is configured without a checkpoint callback.
     """
     settings = list(run.callbacks.values())
     checkpoints = [entry for entry in settings if isinstance(entry, CheckpointSettings)]
     if validates and not checkpoints and any(isinstance(entry, EarlyStoppingSettings) for entry in settings):
         raise ConfigError(
-            "callback: early_stopping without checkpoint would keep the weights of the worst epoch; "
-            "callback=default has both"
+            "callback: got early_stopping without checkpoint, should have both, or the last weights are used instead "
+            "of the best; callback=default has both"
         )
     built: list[pl.Callback] = [RandomState()]
     for entry in settings:
@@ -37,5 +37,5 @@ def training_callbacks(run: Run, folder: Path, validates: bool) -> list[pl.Callb
             built.append(entry.build(pl.Callback))
         elif validates or not entry.needs_validation:
             built.append(entry.build(folder))
-    # After those that choose: Lightning calls the first one the trainer's checkpoint callback.
+    # After the monitoring checkpoints: Lightning takes the first one as `trainer.checkpoint_callback`.
     return built + [entry.build_last(folder) for entry in checkpoints]

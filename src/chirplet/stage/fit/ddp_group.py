@@ -1,4 +1,4 @@
-"""The process group of a training in several processes."""
+"""The process group of distributed training."""
 
 import os
 import socket
@@ -16,12 +16,12 @@ from chirplet.data.batching.batches import Collate, Shard
 from chirplet.stage.run.context import Run
 
 ANSWER = timedelta(minutes=30)
-"""How long a process waits for another one that lives: what the first does alone, such as a checkpoint, takes less."""
+"""Timeout of collective operations. What the first process does alone, for example a checkpoint, takes less."""
 
 
 @contextmanager
 def joined(run: Run, meeting: Path, shard: Shard, threads: int, loaders: Sequence[DataLoader[Any]]) -> Iterator[None]:
-    """This process in a group with the others, its loaders serving its share, on so many CPU threads."""
+    """Join the process group in the folder `meeting`, on `threads` CPU threads, with `loaders` serving `shard`."""
     before = torch.get_num_threads()
     gpu = run.trainer.device().type == "cuda"
     store = distributed.FileStore(str(meeting / "store"), shard.processes)  # type: ignore[attr-defined]
@@ -53,13 +53,13 @@ def _collate(loader: DataLoader[Any]) -> Collate:
 
 @contextmanager
 def _loopback() -> Iterator[None]:
-    """Let Gloo listen where this machine alone can reach it, unless the user chose an interface."""
+    """Make Gloo listen on the loopback interface only, unless the user chose an interface."""
     name = "GLOO_SOCKET_IFNAME"
-    found = [interface for _, interface in socket.if_nameindex() if interface in {"lo", "lo0"}]
-    if name in os.environ or not found:
+    interfaces = [interface for _, interface in socket.if_nameindex() if interface in {"lo", "lo0"}]
+    if name in os.environ or not interfaces:
         yield
         return
-    os.environ[name] = found[0]
+    os.environ[name] = interfaces[0]
     try:
         yield
     finally:

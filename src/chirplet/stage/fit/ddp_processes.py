@@ -1,8 +1,8 @@
-"""Further processes for one training; everything else than `fit` is done by this one alone.
+"""Start and stop the worker processes of distributed training.
 
-This process is the first of them: callbacks that write or tell something, loggers and the result are its own, and an
-interruption, a pruned trial or an error of its own need nobody's consent. The others are given what it has, go through
-the same steps, each on its share of every batch, and are ended when it leaves the training, however it does.
+This process has rank 0. It alone runs loggers and the callbacks that write or report, handles interruptions and pruned
+trials, and returns the result. The workers receive a copy of the module and loaders, run the same steps on their shards
+of every batch, and are killed when this process leaves the training for any reason.
 """
 
 import copyreg
@@ -34,9 +34,9 @@ from chirplet.system.error import ProcessError
 
 POLL_S = 0.05
 END_S = 30.0
-"""How long the others may take to end after the last step."""
+"""Seconds that workers may take to exit after the last step."""
 EXIT_S = 2.0
-"""How long it may take until a process whose connection was lost is known to have ended."""
+"""Seconds to wait for the exit code of a worker whose connection was lost."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,11 +49,11 @@ def processes(
     val_loader: DataLoader[Any] | None,
     checkpoint: str | None,
 ) -> Iterator[Shard | None]:
-    """The others of `trainer.devices` train along within this block; this process's share, None if it is alone.
+    """Run the workers of `trainer.devices` within this block. Yields this process's shard, None for a single process.
 
     Raises:
-        ConfigError: there are not so many devices.
-        ProcessError: another process ended.
+        ConfigError: there are fewer devices than configured.
+        ProcessError: a worker exited.
     """
     count = run.trainer.devices
     if count == 1:
@@ -64,23 +64,23 @@ def processes(
     loaders = [loader for loader in (train_loader, val_loader) if loader is not None]
     with ExitStack() as stack:
         meeting = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chirplet-processes-")))
-        others = stack.enter_context(_Others(meeting, count - 1))
-        others.give(
+        workers = stack.enter_context(_Workers(meeting, count - 1))
+        workers.send(
             lambda shard: DDPTask(run, module, train_loader, val_loader, checkpoint, meeting, shard, threads), count
         )
         stack.enter_context(joined(run, meeting, Shard(0, count), threads, loaders))
         try:
             yield Shard(0, count)
         except RuntimeError as error:  # what torch raises when a connection is lost
-            found = others.first_exited(EXIT_S)
-            if found is None:
+            exited = workers.first_exited(EXIT_S)
+            if exited is None:
                 raise
-            raise others.exit_reason(*found) from error
-        others.end()
+            raise workers.exit_reason(*exited) from error
+        workers.wait()
 
 
-class _Others:
-    """The processes with ranks from 1 on."""
+class _Workers:
+    """The processes with ranks from 1."""
 
     def __init__(self, meeting: Path, count: int) -> None:
         self.meeting = meeting
@@ -92,11 +92,11 @@ class _Others:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=log,
-                    start_new_session=True,  # Ctrl-C is for the first process alone
+                    start_new_session=True,  # so that Ctrl-C reaches the first process only
                     env=environment(),
                 )
 
-    def __enter__(self) -> "_Others":
+    def __enter__(self) -> "_Workers":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -108,52 +108,52 @@ class _Others:
                 with suppress(BrokenPipeError):
                     process.stdin.close()
 
-    def give(self, task: Callable[[Shard], DDPTask], count: int) -> None:
-        """Send each of all `count` but the first its task, and wait until they have it.
+    def send(self, task: Callable[[Shard], DDPTask], count: int) -> None:
+        """Send each worker the task for its shard of `count`, and wait until all have received it.
 
         Raises:
-            ProcessError: one ended before.
+            ProcessError: a worker exited before.
         """
         for rank, process in self.started.items():
             assert process.stdin is not None
-            # One that died at once is found below.
+            # The loop below reports a worker that exited before it read its task.
             with suppress(BrokenPipeError):
                 process.stdin.writelines(framed(_pickled(task(Shard(rank, count)))))
                 process.stdin.flush()
         while not all((self.meeting / f"{rank}.ready").exists() for rank in self.started):
-            found = self.first_exited(POLL_S)
-            if found is not None:
-                raise self.exit_reason(*found)
+            exited = self.first_exited(POLL_S)
+            if exited is not None:
+                raise self.exit_reason(*exited)
 
     def first_exited(self, patience_s: float) -> tuple[int, int] | None:
-        """Rank and exit code of the process that ended first, if one does within so many seconds."""
+        """Rank and exit code of the worker that exited first, None if none exits within `patience_s` seconds."""
         deadline = time.monotonic() + patience_s
         while True:
             codes = [(rank, code) for rank, process in self.started.items() if (code := process.poll()) is not None]
             if codes:
-                # One that was killed says nothing; others complain only after it.
-                return min(codes, key=lambda found: (found[1] >= 0, self._log(found[0]).stat().st_mtime))
+                # Prefer a killed worker, which logs nothing: the others fail because of it.
+                return min(codes, key=lambda exited: (exited[1] >= 0, self._log(exited[0]).stat().st_mtime))
             if time.monotonic() > deadline:
                 return None
             time.sleep(POLL_S)
 
     def exit_reason(self, rank: int, code: int) -> ProcessError:
-        """What there is to say of one that ended; its traceback as a note."""
-        said = self._log(rank).read_text(encoding="utf-8", errors="replace")
-        lines = [line for line in said.splitlines() if line.strip()]
+        """The error for a worker that exited, with its log as a note."""
+        log = self._log(rank).read_text(encoding="utf-8", errors="replace")
+        lines = [line for line in log.splitlines() if line.strip()]
         if code < 0:
             reason = f"was killed by signal {signal.Signals(-code).name}"
             reason += " (out of memory?)" if code == -signal.SIGKILL else ""
         else:
-            told = next((line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)), None)
-            reason = f"ended: {told or next(reversed(lines), f'exit code {code}')}"
+            message = next((line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)), None)
+            reason = f"exited: {message or next(reversed(lines), f'exit code {code}')}"
         error = ProcessError(f"training process {rank + 1} of {len(self.started) + 1} {reason}")
         if lines:
-            error.add_note(said)
+            error.add_note(log)
         return error
 
-    def end(self) -> None:
-        """Wait until all have come to their end too."""
+    def wait(self) -> None:
+        """Wait until all workers have exited, at most `END_S` seconds."""
         deadline = time.monotonic() + END_S
         for rank, process in self.started.items():
             with suppress(subprocess.TimeoutExpired):
@@ -165,10 +165,10 @@ class _Others:
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Also of modules with parametrizations, which torch refuses: in files they would outlive their classes."""
+    """A pickler that accepts modules with parametrizations. Torch refuses them, since their classes are dynamic."""
 
     def reducer_override(self, obj: Any) -> Any:
-        """Make such a module of its class, whatever that is called, and its attributes."""
+        """Reduce a parametrized module to its class and its attributes."""
         if isinstance(obj, nn.Module) and is_parametrized(obj):
             return copyreg.__newobj__, (type(obj),), obj.__dict__, None, None, _fill  # type: ignore[attr-defined]
         return super().reducer_override(obj)

@@ -1,4 +1,4 @@
-"""A process that trains along with the one that started it and sent it a `Peer`."""
+"""A worker process of distributed training, which receives a `DDPTask` from the process that started it."""
 
 import signal
 import sys
@@ -22,10 +22,10 @@ from chirplet.system.hardware import keep_freed_memory
 
 
 class Following(pl.Callback):
-    """What a process minds that follows another one.
+    """Seeds a worker at each step and makes it ignore signals.
 
-    Its random numbers depend on where it is alone, so that a run that resumes from a checkpoint, which has those of the
-    first process, has the same ones. It leaves signals to the first process, and goes when that does.
+    The seed depends on rank, epoch and batch only. A resumed run thus has the same random numbers, although the
+    checkpoint stores only the first process's state. The first process handles signals and ends its workers.
     """
 
     def __init__(self, seed: int, rank: int) -> None:
@@ -33,7 +33,7 @@ class Following(pl.Callback):
         self.rank = rank
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take no notice of a signal, which Lightning would: it has put its own handler there by now."""
+        """Ignore SIGINT and SIGTERM, for which Lightning has just installed handlers."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
 
@@ -41,13 +41,13 @@ class Following(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Seed dropout."""
-        place = np.random.SeedSequence([self.seed, self.rank, trainer.current_epoch, batch_idx])
-        torch.manual_seed(int(place.generate_state(1)[0]))
+        sequence = np.random.SeedSequence([self.seed, self.rank, trainer.current_epoch, batch_idx])
+        torch.manual_seed(int(sequence.generate_state(1)[0]))
 
 
 @dataclass(frozen=True)
 class DDPTask:
-    """One share of a training: what `chirplet.stage.fit.fit.fit` was given, and where the processes meet."""
+    """What a worker receives: the arguments of `chirplet.stage.fit.fit.fit`, its shard and the meeting folder."""
 
     run: Run
     module: pl.LightningModule
@@ -59,15 +59,15 @@ class DDPTask:
     threads: int
 
     def work(self) -> None:
-        """Train to the end; the result is the first process's too."""
+        """Train to the end. The first process ends with the same weights."""
         seed_everything(self.run)
         (self.meeting / f"{self.shard.rank}.ready").touch()
         loaders = [loader for loader in (self.train_loader, self.val_loader) if loader is not None]
         with joined(self.run, self.meeting, self.shard, self.threads, loaders):
-            self._follow()
+            self._fit()
 
-    def _follow(self) -> None:
-        """Train with the callbacks that decide something, so that all processes agree on what comes next."""
+    def _fit(self) -> None:
+        """Fit with the same callbacks as the first process, so that all agree on early stopping."""
         run, checkpoint = self.run, self.checkpoint
         if run.trainer.keep_freed_memory:
             keep_freed_memory()
@@ -79,7 +79,7 @@ class DDPTask:
 
 
 def main() -> None:
-    """Receive the share and work on it."""
+    """Receive the task and carry it out."""
     import chirplet.module.pruning  # noqa: F401 - imported while the first process still pickles
 
     try:

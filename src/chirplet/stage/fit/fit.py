@@ -1,4 +1,4 @@
-"""Fit a Lightning module and leave the best weights in it; what every stage that trains shares."""
+"""Fit a Lightning module and load the best weights; shared by every stage that trains."""
 
 import logging
 import time
@@ -27,13 +27,13 @@ from chirplet.system.error import ArtifactError, ConfigError, first_line
 from chirplet.system.hardware import keep_freed_memory
 from chirplet.system.run_lock import lock_output
 
-# Lightning sets its own level when it is imported, so this must come after.
+# After the imports, since Lightning sets the level when it is imported.
 for name in ("pytorch_lightning", "lightning_fabric"):
     logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def checkpoint_folder(run: Run, resume: str | None) -> Path:
-    """Where checkpoints go: a resumed run writes where it was, since the best one so far lies there."""
+    """The folder of checkpoints. A resumed run writes to the folder it resumes from, which has the best one so far."""
     return run.output_dir / "checkpoints" if resume in (None, AUTO) else Path(resume).expanduser().absolute().parent
 
 
@@ -46,21 +46,21 @@ def fit(
     resume: str | None,
     reported: bool = True,
 ) -> dict[str, Any]:
-    """Train `module`; on return it holds the best weights by validation.
+    """Train `module` and load the best weights by validation into it.
 
-    Without a `val_loader`, or without `CheckpointSettings` among the callbacks, it holds the last ones. In a sweep the
-    trial's study is told of every validation, if this training is what the trial is about (`reported`). With several
-    `trainer.devices` other processes train along.
+    Without a `val_loader`, or without `CheckpointSettings` among the callbacks, the module has the last weights. In a
+    sweep every validation is reported to the trial's study, unless `reported` is false. With several `trainer.devices`
+    the training is distributed.
 
     Returns:
-        An account for the record: epochs, steps, seconds (of this session, validation included), whether it was
-        resumed, precision, device, processes, threads of each, and which epoch was best by what.
+        For the record: epochs, steps, seconds (of this session, validation included), whether it was resumed,
+        precision, device, processes, threads per process, and the best epoch with its monitor and score.
 
     Raises:
-        ConfigError: `resume` is no checkpoint of such a run, early stopping has no checkpoint to go back to, or the
-            steps end before the first validation.
-        Interrupted: Ctrl-C or SIGTERM came; a checkpoint was saved.
-        ProcessError: another process that trained along ended.
+        ConfigError: `resume` is no checkpoint of this run, early stopping is configured without a checkpoint callback,
+            or the steps end before the first validation.
+        Interrupted: Ctrl-C or SIGTERM was received; a checkpoint was saved.
+        ProcessError: a worker process exited.
     """
     if run.trainer.keep_freed_memory:
         keep_freed_memory()
@@ -78,13 +78,13 @@ def fit(
     ]
     if trial is not None and val_loader is not None:
         callbacks.append(TrialReport(trial, run.objective))
-    # Held already, but where `resume` lies in another run's folder.
-    with lock_output(folder.parent), interruption:  # noqa: SIM117 - the others leave before the signals are given back
+    # Takes effect only if `resume` is in another run's folder; this run's folder is locked already.
+    with lock_output(folder.parent), interruption:  # noqa: SIM117 - workers end before signal handlers are restored
         with processes(run, module, train_loader, val_loader, start) as shard:
             trainer = run.trainer.build(callbacks, loggers, run.deterministic, run.output_dir, shard)
             started, threads = time.perf_counter(), torch.get_num_threads()
             trainer.fit(module, train_loader, val_loader, ckpt_path=start, weights_only=True)
-    account: dict[str, Any] = {
+    results: dict[str, Any] = {
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
         "seconds": time.perf_counter() - started,
@@ -96,32 +96,32 @@ def fit(
     }
     if interruption.asked:
         interruption.save_and_leave(trainer)
-    return account | _best(trainer, module)
+    return results | _load_best(trainer, module)
 
 
 def _start(run: Run, resume: str | None, folder: Path, identity: Identity, module: pl.LightningModule) -> str | None:
-    """The checkpoint to go on from, if there is one.
+    """The checkpoint to resume from, if there is one.
 
     Raises:
-        ConfigError: it is not of such a run.
+        ConfigError: it is not of this run.
     """
     start = newest(folder, identity) if resume == AUTO else None if resume is None else Path(resume).expanduser()
     if start is None:
         return None
     before = _checked(start, module)["callbacks"].get(Belonging.__qualname__, {}).get(PROCESSES)
     if resume == AUTO:
-        console().print(f"resumes from {shown_path(start)}", highlight=False)
+        console().print(f"resuming from {shown_path(start)}", highlight=False)
     if before not in (None, run.trainer.devices):
         console().print(
-            f"it was trained by {before} process{'es' * (before > 1)}, now by trainer.devices={run.trainer.devices}: "
-            "the batches stay the same; random numbers of dropout and the order of sums differ from here on",
+            f"the checkpoint was trained by {before} process{'es' * (before > 1)}, now trainer.devices="
+            f"{run.trainer.devices}: batches stay the same; dropout and the order of floating-point sums differ",
             highlight=False,
         )
     return str(start)
 
 
-def _best(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
-    """Put the best weights into the module, where they were kept; which they were, for the record."""
+def _load_best(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
+    """Load the best weights into the module, if they were saved. Returns the best epoch, its monitor and its score."""
     best = trainer.checkpoint_callback
     if not (isinstance(best, ModelCheckpoint) and best.monitor is not None and best.best_model_path):
         return {}
@@ -132,27 +132,27 @@ def _best(trainer: pl.Trainer, module: pl.LightningModule) -> dict[str, Any]:
 
 
 def _checked(resume: Path, module: pl.LightningModule) -> dict[str, Any]:
-    """What the checkpoint holds, if it is one of such a run.
+    """The state in the checkpoint `resume`, checked against `module`.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is not a checkpoint of this run.
     """
     try:
         state: dict[str, Any] = torch.load(resume, map_location="cpu", weights_only=True, mmap=True)
-        found = set(state["state_dict"])
+        names = set(state["state_dict"])
         complete = {"loops", "optimizer_states", "lr_schedulers", "callbacks"} <= set(state)
-    except Exception as error:  # on a file that is no checkpoint torch raises exceptions of every kind
+    except Exception as error:  # torch raises exceptions of every kind for other files
         raise ConfigError(f"resume: {str(resume)!r} is no checkpoint of a run ({first_line(error)})") from error
-    if not complete or found != set(module.state_dict()):
+    if not complete or names != set(module.state_dict()):
         raise ConfigError(f"resume: {str(resume)!r} does not fit this run; give the overrides it was started with")
     return state
 
 
 @contextmanager
 def resumable_from(last: Path) -> Iterator[None]:
-    """Let an error that says what could not be written name the checkpoint `last`, where it is there."""
+    """Add the checkpoint `last`, if it exists, to errors about an artifact that could not be written."""
     try:
         yield
     except ArtifactError as error:
-        kept = f"; the same command with resume={last} needs no new training" if last.exists() else ""
-        raise ArtifactError(f"{error}{kept}") from error
+        advice = f"; the same command with resume={last} needs no new training" if last.exists() else ""
+        raise ArtifactError(f"{error}{advice}") from error

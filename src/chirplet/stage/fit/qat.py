@@ -1,4 +1,4 @@
-"""Train a parent on under int8's roundings."""
+"""Quantization-aware training of a parent."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,11 +20,10 @@ from chirplet.stage.run.parent import Parent
 def train_rounded(
     run: Run, settings: RoundedTraining, parent: Parent, loggers: Sequence[Logger], resume: str | None
 ) -> dict[str, Any]:
-    """Train the parent's model in place, on the labels; the account of the training, which may go on from a checkpoint.
+    """Train the parent's model in place on the labels, with rounded weights and activations. Returns what `fit` does.
 
-    Weights that an earlier pruning has set to zero stay zero.
-
-    `transformers` computes it, since chirplet's own encoder does not come by the modules whose inputs are rounded.
+    Weights that are zero stay zero, so a pruned model keeps its sparsity. The encoder is that of `transformers`, since
+    chirplet's does not call the modules whose inputs are rounded.
     """
     run = replace(run, trainer=run.trainer.model_copy(update={"max_epochs": settings.epochs}))
     model, data, corpus = parent.model, parent.data, parent.data.corpus
@@ -48,6 +47,6 @@ def train_rounded(
     model.train()
     with zeros_kept(model), QuantizationAware(model, settings.weight_steps):
         module = Classifier(model, data.task, corpus.labels, optimization, 0.0, None, encoder="transformers")
-        account = fit(run, module, train_loader, val_loader, loggers, resume)
+        training = fit(run, module, train_loader, val_loader, loggers, resume)
     model.float().cpu().eval()
-    return account
+    return training

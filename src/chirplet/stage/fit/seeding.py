@@ -1,4 +1,4 @@
-"""The state that every training starts from."""
+"""Seeds and threads, set before every training."""
 
 import pytorch_lightning as pl
 

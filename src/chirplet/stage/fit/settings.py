@@ -1,4 +1,4 @@
-"""The settings that stages which train share: how weights are moved, in what batches, how the result is judged."""
+"""Settings shared by stages that train: optimization, batches and evaluation."""
 
 from abc import ABC
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -41,7 +41,7 @@ class TrainingStage(MeasuringStage, ABC):
     resume: Checkpoint | None
 
     def optimization(self, model: "PreTrainedModel", steps: int) -> "Optimization":
-        """Parameter groups of what is not frozen in `model`, and the schedule over so many optimizer steps."""
+        """Parameter groups of the weights of `model` that are not frozen, and the schedule over `steps` steps."""
         from chirplet.model.structure.parameter_groups import parameter_groups
         from chirplet.module.classifier import Optimization
 
@@ -51,10 +51,10 @@ class TrainingStage(MeasuringStage, ABC):
         return Optimization(groups, self.schedule, self.warmup_fraction, steps)
 
     def loss_weights(self, task: Task, train: Examples, labels: tuple[str, ...]) -> "Tensor | None":
-        """The weight of each class in the loss, shape (classes,), where there are any.
+        """The weight of each class in the loss, shape (classes,), or None.
 
         Raises:
-            ConfigError: the weights given are not one a label.
+            ConfigError: there is not one weight per label.
         """
         import torch
 
@@ -70,21 +70,21 @@ class TrainingStage(MeasuringStage, ABC):
         return torch.tensor(self.class_weights)
 
     def evaluated(self, validated: bool = True) -> list[Split]:
-        """The splits that the result is judged on; `validated`: whether val was kept apart from what was trained on."""
+        """The splits to evaluate the result on; `validated` is whether val was not trained on."""
         wanted: dict[Split, bool] = {"train": self.evaluate_train, "val": validated, "test": self.evaluate_test}
         return [split for split, evaluated in wanted.items() if evaluated]
 
     def check_splits(self, corpus: Corpus, validated: bool = True) -> None:
-        """See that there are texts to judge on.
+        """Check that the splits to evaluate on have texts.
 
         Raises:
-            ConfigError: a split that is wanted is empty.
+            ConfigError: one is empty.
         """
         check_filled(corpus, val=validated, test=self.evaluate_test, without_val="finetune with stage.final=true")
 
 
 def check_filled(corpus: Corpus, *, val: bool, test: bool, without_val: str) -> None:
-    """See that the splits that are wanted have texts; `without_val` says how to do without validation.
+    """Check that the requested splits have texts. `without_val` is the advice for runs without validation.
 
     Raises:
         ConfigError: one is empty.

@@ -1,4 +1,4 @@
-"""The probe that an artifact is written with: texts of many lengths, and what its model answers to them here."""
+"""Make the probe of an artifact: texts of many lengths, and the model's logits for them on this machine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,51 +50,51 @@ TEXTS = (
     "The garden has six apple trees, a bench and a narrow path of gravel.",
 )
 SHORT = (5, 7)
-"""Positions of texts that stay as they are."""
+"""Indices of texts that are not lengthened."""
 FIRST_LENGTHS = (21, 16, 33, 48, 40, 64)
 LENGTHS = (128, 127, 112, 96, 80, 72, 63, 56, 49, 47, 31, 25, 24, 13, 9, 8, 3)
-"""Multiples of 8 and of 16, odd ones, and those around powers of two: kernels fail at just one length."""
+"""Multiples of 8 and 16, odd lengths, and lengths around powers of two, since a kernel may fail at a single length."""
 BATCH_SIZES = (1, 3, 16)
 OUTLIER = 10
-"""Times the median distance, which no kernel that is right has at one length; some that are wrong have."""
+"""Multiple of the median distance above which one length is considered wrong. Correct kernels stay below it."""
 NOT_FINITE = (
-    "logits on {} are not finite: training diverged (lower its learning rate), or the model's type cannot hold its "
-    "numbers (take one with more range)"
+    "logits on {} are not finite: training diverged (lower its learning rate), or the model's values overflow its "
+    "data type (choose one with more range)"
 )
 
 
 def probe_tokens(tokenizer: "PreTrainedTokenizerBase | Encoder", head_size: int, max_length: int) -> Tokens:
-    """The texts as tokens, each going on with those behind it until it is as long as wanted, and cut there.
+    """Tokenize the texts, each joined with the texts after it and truncated to its length.
 
-    Wanted are the size of a head, twice that, and the lengths above, but for those of more than `max_length`, and that
-    itself. Where there are fewer lengths than texts, they are used again.
+    The lengths are the head size, twice the head size, `max_length`, `FIRST_LENGTHS` and `LENGTHS`, without those above
+    `max_length`. If there are fewer lengths than texts, they repeat.
     """
     wanted = (head_size, 2 * head_size, *FIRST_LENGTHS, max_length, *LENGTHS)
     lengths = cycle(dict.fromkeys(length for length in wanted if length <= max_length))
     rows = []
-    for place, text in enumerate(TEXTS):
-        if place in SHORT:
+    for index, text in enumerate(TEXTS):
+        if index in SHORT:
             rows.append(tokenize([text], tokenizer, "none", max_length)[0])
         else:
-            longer = " ".join(TEXTS[place:] + TEXTS[:place])
+            longer = " ".join(TEXTS[index:] + TEXTS[:index])
             rows.append(tokenize([longer], tokenizer, "none", next(lengths))[0])
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
     return Tokens(np.concatenate(rows), offsets.astype(np.int64))
 
 
 def in_batches(count: int, size: int) -> list[list[int]]:
-    """The numbers below `count` in order, in batches of `size`; the last one begins again to be as large."""
+    """The indices below `count` in order, in batches of `size`; the last batch is filled from the start."""
     return [[i % count for i in range(begin, begin + size)] for begin in range(0, count, size)]
 
 
 class Prober:
-    """What is known of a model before it is saved: what its weights answer in fp32, and what bf16 changes.
+    """Makes probes of a model and its variants from the model's logits in fp32 and the error of bf16.
 
     Args:
-        model: on any device; in fp32 and evaluation mode.
-        tokenizer: that goes with it.
-        pad_id: its id that pads.
-        max_length: tokens that the model takes.
+        model: the model in fp32 and evaluation mode, on any device.
+        tokenizer: the model's tokenizer.
+        pad_id: the tokenizer's padding id.
+        max_length: most tokens that the model takes.
     """
 
     def __init__(
@@ -102,70 +102,71 @@ class Prober:
     ) -> None:
         head_size = family_of(model).sizes(model.config).head_size
         tokens = probe_tokens(tokenizer, head_size, max_length)
-        unknown = np.empty((len(tokens), 0), np.float32)
-        self.blank = Probe(tokens, pad_id, unknown, unknown, 0.0, cpu_kind())
-        self.fp32 = self._answers(PyTorchRuntime(model, bf16=False))
+        no_logits = np.empty((len(tokens), 0), np.float32)
+        self.blank = Probe(tokens, pad_id, no_logits, no_logits, 0.0, cpu_kind())
+        self.fp32 = self._logits_alone(PyTorchRuntime(model, bf16=False))
         half = PyTorchRuntime(model, bf16=True)
-        self.rounding = max(float(np.abs(self._answers(half) - self.fp32).max()), self._cost_among_others(half))
+        self.rounding = max(float(np.abs(self._logits_alone(half) - self.fp32).max()), self._error_in_batches(half))
 
     def probe(self, runtime: Runtime) -> Probe:
-        """The probe of a model that `runtime` computes as it should.
+        """The probe of a model in a runtime that computes it correctly.
 
-        Costs are the largest distances of a logit from fp32's. Accepted is twice the model's, since another machine may
-        be as far from fp32 as this one in the opposite direction, and four times that of bf16, since others sum more of
-        it in bf16, but for that never more than half of the range of the logits.
+        An error is the largest distance of a logit from fp32. The accepted distance is twice the runtime's error, since
+        another machine may err as much in the opposite direction, plus four times the error of bf16, since other
+        machines sum more of it in bf16, at most half of the range of the logits.
 
         Raises:
-            ModelError: logits are not finite, or those of a few texts alone are far off: this machine computes them
-                wrongly.
+            ModelError: logits are not finite, or the logits of a few texts are far off, because this machine computes
+                their lengths wrongly.
         """
-        own = self._answers(runtime)
-        if not (np.isfinite(own).all() and np.isfinite(self.fp32).all()):
+        logits = self._logits_alone(runtime)
+        if not (np.isfinite(logits).all() and np.isfinite(self.fp32).all()):
             raise ModelError(NOT_FINITE.format("the texts of the probe"))
-        off, spread = np.abs(own - self.fp32).max(axis=1), float(np.ptp(self.fp32))
-        worst = int(off.argmax())
-        if off[worst] > max(spread / 2, OUTLIER * float(np.median(off))):
+        errors, spread = np.abs(logits - self.fp32).max(axis=1), float(np.ptp(self.fp32))
+        worst = int(errors.argmax())
+        if errors[worst] > max(spread / 2, OUTLIER * float(np.median(errors))):
             raise ModelError(
                 f"{runtime.name} ({runtime.precision}) computes {self.blank.tokens.lengths[worst]} tokens wrongly on "
-                f"this CPU, {cpu_kind()}: logits are off by {off[worst]:.3g}, for most lengths by {np.median(off):.2g}"
+                f"this CPU, {cpu_kind()}: logits are off by {errors[worst]:.3g}, by {np.median(errors):.2g} for most "
+                "lengths"
             )
-        cost = max(float(off[worst]), self._cost_among_others(runtime))
-        return replace(self.near_fp32(2 * cost + min(4 * self.rounding, spread / 2)), logits=own)
+        error = max(float(errors[worst]), self._error_in_batches(runtime))
+        return replace(self.near_fp32(2 * error + min(4 * self.rounding, spread / 2)), logits=logits)
 
     def near_fp32(self, accepted: float) -> Probe:
-        """The probe of a model that is to answer as fp32 does, or nearly so."""
+        """The probe of a model whose logits should be within `accepted` of fp32's."""
         return replace(self.blank, fp32=self.fp32, logits=self.fp32, accepted=accepted)
 
-    def _cost_among_others(self, runtime: Runtime) -> float:
-        """The largest distance from fp32 of texts that are padded, and may be rounded by the range of a batch."""
+    def _error_in_batches(self, runtime: Runtime) -> float:
+        """The largest distance from fp32 in batches, where texts are padded and may share the range of rounding."""
         everything = in_batches(len(self.fp32), len(self.fp32))
         return self.near_fp32(0.0).distance(runtime.logits, [*everything, OPENING[-1]])
 
-    def _answers(self, runtime: Runtime) -> Logits:
-        """To each text alone; shape (texts, classes)."""
+    def _logits_alone(self, runtime: Runtime) -> Logits:
+        """Logits of each text in a batch of its own; shape (texts, classes)."""
         alone = in_batches(len(self.blank.tokens), 1)
         return np.concatenate([runtime.logits(*asked) for asked in self.blank.asked(alone)])
 
 
 def reference(folder: Path, accelerator: str, threads: int | None) -> Runtime:
-    """The model in `folder`, computed in the way that is least likely to be wrong."""
+    """The runtime for the model in `folder` that is least likely to compute it wrongly."""
     return runtime_ways(folder, accelerator=accelerator, threads=threads, precision="stored")[-1]()
 
 
 def verify_grid(folder: Path, probe: Probe, accelerator: str, threads: int | None) -> dict[str, Any]:
-    """Ask the saved model all texts of its probe in batches of several sizes, with one thread and with several.
+    """Check the saved model against its probe in batches of several sizes, with one thread and with several.
 
     Returns:
-        For the record: `largest_distance` of a logit from the probe, what was `accepted`, how many `texts` in what
-        `batch_sizes` with what `threads`, and whether threads `computes_parts` of large batches, None where they never
-        do.
+        For the record: `largest_distance` of a logit from the probe, the `accepted` distance, the number of `texts`,
+        the `batch_sizes` and `threads`, and `computes_parts`: whether the runtime splits large batches between threads,
+        None if it never does.
 
     Raises:
-        ModelError: it is too far from its probe.
+        ModelError: a logit is farther from the probe than accepted.
     """
     several = max(2, threads or cpu_threads(None))
     sizes = {1: BATCH_SIZES, several: tuple(dict.fromkeys((*BATCH_SIZES, several * PART)))}  # cut into parts
-    account: dict[str, Any] = {"texts": len(probe.tokens), "batch_sizes": [*sizes[several]], "threads": [*sizes]}
+    settings: dict[str, Any] = {"texts": len(probe.tokens), "batch_sizes": [*sizes[several]], "threads": [*sizes]}
     largest, computes_parts = 0.0, None
     with kept_threads():
         for count in sizes:
@@ -174,13 +175,13 @@ def verify_grid(folder: Path, probe: Probe, accelerator: str, threads: int | Non
                 distance = probe.distance(runtime.logits, in_batches(len(probe.tokens), size))
                 if distance > probe.accepted:
                     raise ModelError(
-                        f"the saved model answers its probe otherwise in batches of {size} with {count} threads: "
-                        f"logits are off by {distance:.3g}, {probe.accepted:.3g} is accepted; nothing was written"
+                        f"the saved model fails its probe in batches of {size} with {count} threads: logits are off by "
+                        f"{distance:.3g}, should be at most {probe.accepted:.3g}; nothing was written"
                     )
                 largest = max(largest, distance)
             if isinstance(runtime, PartwiseRuntime):
                 computes_parts = runtime.computes_parts
-    return account | {
+    return settings | {
         "largest_distance": largest,
         "accepted": probe.accepted,
         "computes_parts": computes_parts,
@@ -189,7 +190,7 @@ def verify_grid(folder: Path, probe: Probe, accelerator: str, threads: int | Non
 
 @contextmanager
 def kept_threads() -> Iterator[None]:
-    """Give PyTorch's threads back, whose number is one for the process."""
+    """Restore PyTorch's number of threads, which is global to the process, on exit."""
     threads = torch.get_num_threads()
     try:
         yield

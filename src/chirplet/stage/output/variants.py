@@ -1,4 +1,4 @@
-"""A model quantized but for some of its layers: written, given a probe, and opened."""
+"""Variants of a quantized model that exclude some layers."""
 
 import tempfile
 from collections.abc import Collection, Iterator
@@ -16,7 +16,7 @@ from chirplet.stage.run.parent import Parent
 
 
 class Variants:
-    """Writes a quantization in `workspace`, or where it is to stay, and opens it where the run computes."""
+    """Writes variants of a quantization, in `workspace` or a final folder, and opens them on the run's device."""
 
     def __init__(self, run: Run, parent: Parent, quantization: Quantization, workspace: Path) -> None:
         self.trainer = run.trainer
@@ -27,23 +27,23 @@ class Variants:
 
     @contextmanager
     def opened(self, excluded: Collection[str]) -> Iterator[Runtime]:
-        """A variant for the length of the block. It answers as fp32 does but for what quantizing all layers costs."""
+        """A temporary variant. Its probe accepts the error of quantizing all layers."""
         with self._written(excluded) as folder:
             write_probe(folder, self._near_fp32)
             yield self._open(folder)
 
     def save(self, folder: Path, excluded: Collection[str]) -> Runtime:
-        """Write the variant with the probe that it is verified with from now on, and open it."""
+        """Write the variant with its probe, and open it."""
         self.quantization.write(folder, excluded)
-        write_probe(folder, self._own_probe(folder))
+        write_probe(folder, self._measured_probe(folder))
         return self._open(folder)
 
     @cached_property
     def _near_fp32(self) -> Probe:
         with self._written(()) as folder:
-            return self.prober.near_fp32(self._own_probe(folder).accepted)
+            return self.prober.near_fp32(self._measured_probe(folder).accepted)
 
-    def _own_probe(self, folder: Path) -> Probe:
+    def _measured_probe(self, folder: Path) -> Probe:
         return self.prober.probe(
             reference(folder, accelerator_for(folder, self.trainer.accelerator), self.trainer.threads)
         )

@@ -1,4 +1,4 @@
-"""What a run was carried out with: Python, libraries, and the commit of chirplet itself."""
+"""The versions a run used: Python, libraries, and chirplet's commit."""
 
 import platform
 import subprocess
@@ -11,21 +11,21 @@ LIBRARIES = ("chirplet", "torch", "transformers", "tokenizers", "pytorch-lightni
 
 @cache
 def versions() -> dict[str, str]:
-    """Python, the libraries, and chirplet's own commit in a checkout."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and the libraries, and chirplet's commit if it runs from a checkout."""
+    installed = {"python": platform.python_version()}
     commit = _commit()
     if commit is not None:
-        found["commit"] = commit
+        installed["commit"] = commit
     for library in LIBRARIES:
         try:
-            found[library] = version(library)
+            installed[library] = version(library)
         except PackageNotFoundError:
-            found[library] = "not installed"
-    return found
+            installed[library] = "not installed"
+    return installed
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that chirplet runs from, `+` where files differ from it; None for an installed one."""
+    """The checkout's commit, with `+` if files were changed; None for an installed chirplet."""
     here = Path(__file__).parent
     command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
     try:

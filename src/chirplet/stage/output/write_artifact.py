@@ -1,4 +1,4 @@
-"""From a trained or transformed model to its artifact; what every stage that makes a model shares."""
+"""Evaluate a model and write its artifact; shared by every stage that makes a model."""
 
 import logging
 import shlex
@@ -56,7 +56,7 @@ SplitLogits = dict[Split, tuple[Examples, NDArray[np.float32]]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage did: its name, method and settings, what it started from, and its account of the training."""
+    """What a stage did: its name, method and settings, the model's lineage, and the results of training."""
 
     stage: str
     method: str
@@ -66,7 +66,7 @@ class Outcome:
 
 
 def lineage_of(run: Run, loaded: LoadedModel) -> list[Ancestor]:
-    """Where the model came from, base model first; asked for before the work, since it may fail.
+    """The model's lineage, base model first. Stages call it before they train, since it may raise.
 
     Raises:
         ArtifactError: the model's folder has a record that is not valid, or the run has an artifact already.
@@ -95,23 +95,24 @@ def write_outcome(
     splits: Sequence[Split],
     batch_size: int,
     cost_on: str | None,
-    account: Callable[[Path, SplitLogits], dict[str, Any]] | None = None,
+    summarize: Callable[[Path, SplitLogits], dict[str, Any]] | None = None,
     compared_with: Path | None = None,
 ) -> Artifact:
-    """Judge a model on `splits` and write it with its record, predictions and card to `run.artifact_folder`.
+    """Evaluate a model on `splits` and write it with its record, predictions and card to `run.artifact_folder`.
 
-    Its cost is measured once it is there, and then added: a measurement that fails costs no model.
+    The cost is measured and added after the artifact is complete, so that a failed measurement does not lose the model.
 
     Args:
-        run: the run whose artifact it is.
-        outcome: what was done.
-        save: writes the model's own files and its probe into a folder, and gives the runtime that it is judged with.
-        data: the texts, and the tokenizer that goes along.
-        splits: those to judge on.
-        batch_size: texts computed together.
-        cost_on: the accelerator on which size and speed are measured too, in a fresh process; None measures nothing.
-        account: what is to be told of the training once the model was judged; may add files to the folder.
-        beside: the artifact whose speed is measured interleaved with the new one's.
+        run: the run that makes the artifact.
+        outcome: what the stage did.
+        save: writes the model's files and its probe into a folder, and returns the runtime to evaluate with.
+        data: the texts and the tokenizer, which is saved with the model.
+        splits: the splits to evaluate on.
+        batch_size: texts per batch.
+        cost_on: the accelerator to measure size and speed on, in a fresh process; None measures nothing.
+        summarize: called after the evaluation with the folder and the logits; returns additions to the record's
+            `training`, and may write files to the folder.
+        compared_with: the artifact whose speed is measured interleaved with the new one's.
 
     Raises:
         ArtifactError: the folder could not be written; nothing is left there then.
@@ -124,8 +125,8 @@ def write_outcome(
         save_tokenizer(data.tokenizer, temporary)
         evaluated = evaluate_splits(runtime, data, splits, batch_size)
         write_predictions(temporary, {str(split): pair for split, pair in evaluated.items()}, data.task)
-        if account is not None:
-            outcome = replace(outcome, training=outcome.training | account(temporary, evaluated))
+        if summarize is not None:
+            outcome = replace(outcome, training=outcome.training | summarize(temporary, evaluated))
         metrics = {
             str(split): data.task.evaluate(logits, data.task.targets(examples), data.corpus.labels)
             for split, (examples, logits) in evaluated.items()
@@ -138,13 +139,13 @@ def write_outcome(
 
 
 def _with_cost(artifact: Artifact, run: Run, data: Prepared, accelerator: str, compared_with: Path | None) -> Artifact:
-    """Measure the artifact's cost and add it to its record and card; where that fails, warn and leave it without."""
+    """Measure the artifact's cost and add it to its record and card. A failed measurement is logged as a warning."""
     folder = artifact.folder
     try:
         cost = measure(folder, data.sample(), data.pad_id, run.trainer.threads, accelerator, compared_with)
     except (ArtifactError, OSError) as error:
-        again = f"python run.py stage=compare artifacts={shlex.quote(str(shown_path(folder)))} stage.measure=true"
-        logger.warning("cost: not measured (%s); the artifact is complete, and %s measures it", error, again)
+        command = f"python run.py stage=compare artifacts={shlex.quote(str(shown_path(folder)))} stage.measure=true"
+        logger.warning("cost: not measured (%s); the artifact is complete, and %s measures it", error, command)
         return artifact
     record = artifact.record.model_copy(update={"cost": cost})
     try:
@@ -152,7 +153,7 @@ def _with_cost(artifact: Artifact, run: Run, data: Prepared, accelerator: str, c
         write_record(folder, record)
     except OSError as error:
         raise ArtifactError(
-            f"could not add the cost to {str(folder)!r}: {error.strerror}; it is complete without"
+            f"could not add the cost to {str(folder)!r}: {error.strerror}; the artifact is complete without it"
         ) from error
     return Artifact(folder, record)
 
@@ -174,7 +175,7 @@ def evaluate_splits(runtime: Runtime, data: Prepared, splits: Sequence[Split], b
 
 
 def save_trained(run: Run, model: "PreTrainedModel", data: Prepared) -> Callable[[Path], Runtime]:
-    """What `write_outcome` saves a trained model with; it is judged in the precision that it was trained in."""
+    """The `save` of `write_outcome` for a trained model, which is evaluated in the precision of its training."""
 
     def save(folder: Path) -> Runtime:
         model.save_pretrained(folder)
@@ -186,13 +187,13 @@ def save_trained(run: Run, model: "PreTrainedModel", data: Prepared) -> Callable
 
 
 def trained_runtime(run: Run, model: "PreTrainedModel") -> Runtime:
-    """A trained model as it is judged: on the device and in the precision that it was trained in."""
+    """The runtime that evaluates a trained model, on the device and in the precision of its training."""
     model.to(run.trainer.device()).eval()  # type: ignore[arg-type]
     return PyTorchRuntime(model, bf16=run.trainer.resolved_precision() == "bf16-mixed")
 
 
 def print_start(corpus: Corpus, loaded: LoadedModel, run: Run) -> None:
-    """One line before the work: which texts, which model, on what."""
+    """Print one line with the data, the model, the device and the precision."""
     sizes = " / ".join(f"{size:,}" for size in corpus.sizes().values())
     console().print(
         f"{corpus.name}: {sizes} texts (train / val / test), {len(corpus.labels)} classes; "
@@ -208,7 +209,7 @@ def _millions(model: "PreTrainedModel") -> str:
 
 
 def print_result(artifact: Artifact) -> None:
-    """The table of metrics, where the artifact is, and the command that uses it next."""
+    """Print the tables of metrics, the artifact's path, and the command that uses it next."""
     shown = shown_path(artifact.folder)
     out = console()
     if artifact.record.metrics:

@@ -1,4 +1,4 @@
-"""The run's loggers: told who they are, what was found, and always closed with the right exit code."""
+"""Open the run's loggers, log its configuration and results, and close them with the run's exit code."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from chirplet.data.base import Corpus
 
 MOST = 64
-"""Characters of a tag that W&B takes."""
+"""Most characters of a W&B tag."""
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
@@ -35,21 +35,22 @@ def open_loggers(
     teachers: "Sequence[Record]" = (),
     for_pages: bool = False,
 ) -> Iterator[list[GuardedLogger]]:
-    """The run's loggers, told the configuration at the start and closed at the end, each also after a failure.
+    """Open the run's loggers, log the configuration, and close them on exit, also after an error.
 
-    Of several processes that train together, the first alone comes here.
+    In distributed training only the first process calls this.
 
     Args:
-        run: whose they are.
-        job_type: the stage, or `control`.
+        run: the run to log.
+        job_type: the stage, or `label_only_baseline`.
         lineage: what the model was made from, base model first.
-        teachers: records of what it learns from, or of what is compared.
-        for_pages: only those that have a use for tables and pages.
+        teachers: records of the teachers, or of the compared artifacts.
+        for_pages: open only loggers that show tables and pages.
 
     Raises:
-        ConfigError: one that was asked for cannot be started.
+        ConfigError: a logger cannot be started.
     """
-    # Lightning's loggers write nothing where this is not 0, and it takes what RANK, LOCAL_RANK or SLURM_PROCID say.
+    # Lightning's loggers write nothing on other ranks, and Lightning reads the rank from RANK, LOCAL_RANK and
+    # SLURM_PROCID.
     rank_zero_only.rank = 0  # type: ignore[attr-defined]
     wanted = run.loggers
     if for_pages:
@@ -59,21 +60,21 @@ def open_loggers(
     base = [Path(ancestor.name).name for ancestor in lineage[:1]]
     names = tuple(artifact_name(stage, id_) for stage, id_ in parents)
     identity = identify(run, job_type, tuple(tag[:MOST] for tag in (job_type, *base, run.data.name)), names)
-    told: dict[str, Any] = {
+    origin: dict[str, Any] = {
         "parents": [id_ for _, id_ in parents],
         "lineage": [ancestor.model_dump() for ancestor in lineage],
     }
     with ExitStack() as stack:
         loggers = [stack.enter_context(_open(key, settings, identity)) for key, settings in wanted.items()]
         for logger in loggers:
-            logger.log_hyperparams(run.config | told)
+            logger.log_hyperparams(run.config | origin)
         yield loggers
 
 
 def log_artifact(
     loggers: Sequence[GuardedLogger], artifact: "Artifact", corpus: "Corpus", pages: Mapping[str, str] | None = None
 ) -> None:
-    """Tell every logger what the finished artifact's record and predictions hold, and the HTML `pages` beside it."""
+    """Log the finished artifact's record and predictions, and further HTML `pages`, to every logger."""
     if not loggers:
         return
     from chirplet.logger.delivery.results import results_of
@@ -82,13 +83,13 @@ def log_artifact(
 
 
 def log_results(loggers: Sequence[GuardedLogger], results: Results) -> None:
-    """Tell every logger."""
+    """Log the results to every logger."""
     for logger in loggers:
         logger.log_results(results)
 
 
 def identify(run: Run, job_type: str, tags: tuple[str, ...], parents: tuple[str, ...]) -> Identity:
-    """What loggers call the run: its group is the study of a sweep, else the folder of the whole command."""
+    """The run's identity for loggers. Its group is the study of a sweep, otherwise the folder of the command."""
     folder, trial, study = run.output_dir, None, None
     if HydraConfig.initialized():
         hydra = HydraConfig.get()
@@ -102,13 +103,10 @@ def identify(run: Run, job_type: str, tags: tuple[str, ...], parents: tuple[str,
 
 
 def end_of(error: BaseException | None) -> End:
-    """How a run ended that raised `error`: with the exit code that the command has.
-
-    A trial that its pruner ended did what it was meant to, and ends with 0.
-    """
+    """The end of a run that raised `error`, with the exit code of the command. A pruned trial ends with 0."""
     if error is None:
         return End(0, pruned=False)
-    if isinstance(error, Pruned) or _is_optunas(error):
+    if isinstance(error, Pruned) or _is_optuna_pruned(error):
         return End(0, pruned=True)
     if isinstance(error, KeyboardInterrupt):
         return End(Interrupted.exit_code, pruned=False)
@@ -117,8 +115,8 @@ def end_of(error: BaseException | None) -> End:
     return End(error.exit_code if isinstance(error, UserError) else 1, pruned=False)
 
 
-def _is_optunas(error: BaseException) -> bool:
-    """Whether a callback of Optuna's own ended the trial."""
+def _is_optuna_pruned(error: BaseException) -> bool:
+    """Whether one of Optuna's callbacks pruned the trial."""
     from optuna.exceptions import TrialPruned
 
     return isinstance(error, TrialPruned)
@@ -128,10 +126,10 @@ def _is_optunas(error: BaseException) -> bool:
 def _open(key: str, settings: LoggerSettings | Foreign, identity: Identity) -> Iterator[GuardedLogger]:
     try:
         inner = settings.build(Logger) if isinstance(settings, Foreign) else settings.build(identity)
-        getattr(inner, "experiment", None)  # Lightning's start when they are first asked for it
+        getattr(inner, "experiment", None)  # Lightning's loggers start on the first access
     except UserError:
         raise
-    except Exception as error:  # a tracker's trouble is of every kind
+    except Exception as error:  # trackers raise exceptions of every kind
         raise ConfigError(
             f"logger.{key}: cannot be started ({one_line(error)}); ~logger.{key} leaves it out"
         ) from error

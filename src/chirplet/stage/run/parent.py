@@ -1,4 +1,4 @@
-"""The artifact that a stage starts from, opened with the texts that it was made from."""
+"""The artifact that a stage starts from, opened with the data that it was made from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 WEIGHTS = "model.safetensors"
 ATTENTION: Literal["eager"] = "eager"
-"""The backward pass of scaled dot product attention is slow on a CPU."""
+"""Scaled dot product attention has a slow backward pass on CPUs."""
 
 
 @dataclass(frozen=True)
 class Parent:
-    """An artifact with its model in fp32 on the CPU, in evaluation mode, its texts and tokenizer, and its lineage.
+    """An artifact with its model in fp32 on the CPU, in evaluation mode, its data and its children's lineage.
 
-    `lineage` starts at the base model and ends at this artifact: it is the lineage of what is made from it.
+    `lineage` starts at the base model and ends at this artifact.
     """
 
     artifact: Artifact
@@ -45,7 +45,7 @@ class Parent:
 
     @property
     def inherited(self) -> dict[str, Any]:
-        """What the training of its children must tell of its own."""
+        """Facts about the training that the records of children repeat."""
         return {"final": True} if trained_on_val(self.record) else {}
 
 
@@ -53,23 +53,23 @@ def open_parent(run: Run, folder: str | None) -> Parent:
     """Open the artifact that `artifact=` names.
 
     Raises:
-        ArtifactError: none is named, it is no artifact, it is quantized to integers, it was made from other texts
-            than `data=` gives, or for another task than `task=` names.
-        ModelError: its weights or tokenizer are damaged, or it answers its probe otherwise.
+        ArtifactError: no folder is given, it is no artifact, it is not for PyTorch, or it was made from other texts
+            than `data=` gives or for another task than `task=` names.
+        ModelError: its weights or tokenizer are damaged, or its probe fails.
     """
     check_free(run.artifact_folder)
     artifact = open_artifact(folder)
     kind = runtime_of(artifact.folder)
     if kind != "pytorch":
         raise ArtifactError(
-            f"artifact: {str(artifact.folder)!r} is for {kind} already and cannot be changed any more; "
+            f"artifact: {str(artifact.folder)!r} is for {kind}, should be for pytorch; "
             "give the artifact that it was made from"
         )
     corpus = prepare(run.data, run.cache_dir)
     check_data(artifact, corpus, run)
     check_task(artifact, run)
     if trained_on_val(artifact.record):
-        console().print("note      val texts were trained on (stage.final=true); accuracy on them is no validation")
+        console().print("note      the parent was trained on the val texts (stage.final=true): val metrics are biased")
     model = trainable(artifact.folder)
     if run.verify:
         check_probe(PyTorchRuntime(model, bf16=False), artifact.folder)
@@ -77,7 +77,7 @@ def open_parent(run: Run, folder: str | None) -> Parent:
 
 
 def trainable(folder: Path) -> "PreTrainedModel":
-    """The model in `folder` in fp32 on the CPU, in evaluation mode, with attention as `conf/model` has it for training.
+    """The model in `folder` in fp32 on the CPU, in evaluation mode, with eager attention for training.
 
     Raises:
         ModelError: it is damaged.
@@ -91,20 +91,20 @@ def open_artifact(folder: str | None) -> Artifact:
     """The artifact in `folder`.
 
     Raises:
-        ArtifactError: none is named, or it is no artifact.
+        ArtifactError: no folder is given, or it is no artifact.
     """
     return Artifact.open(Path(given_artifact(folder)).expanduser())
 
 
 def prepared(artifact: Artifact, corpus: Corpus, cache_dir: Path) -> Prepared:
-    """The texts as that artifact's own tokenizer reads them, after its own cleaning."""
+    """The corpus with the artifact's tokenizer, cleaning and maximum length."""
     record = artifact.record
     tokenizer = load_tokenizer(settings_of(artifact))
     return Prepared(corpus, record.task, tokenizer, record.cleaning, record.max_length, cache_dir)
 
 
 def settings_of(artifact: Artifact) -> Pretrained:
-    """How `chirplet.model` opens the artifact's folder, with the cleaning and length of its record."""
+    """Model settings that open the artifact's folder, with the cleaning and maximum length of its record."""
     return Pretrained(
         name_or_path=str(artifact.folder.absolute()),
         revision=None,
@@ -118,7 +118,7 @@ def settings_of(artifact: Artifact) -> Pretrained:
 
 
 def lineage_from(artifact: Artifact) -> list[Ancestor]:
-    """The artifact's lineage and itself."""
+    """The artifact's lineage, with the artifact at its end."""
     record = artifact.record
     weights = artifact.folder / WEIGHTS
     itself = Ancestor(

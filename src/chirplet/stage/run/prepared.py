@@ -1,4 +1,4 @@
-"""A corpus with the tokenizer that reads it."""
+"""A corpus with its task and tokenizer."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A corpus with the task that it is for and the tokenizer that reads it."""
+    """A corpus with its task, its tokenizer, and how texts are cleaned and truncated."""
 
     corpus: Corpus
     task: Task
@@ -37,10 +37,10 @@ class Prepared:
         return cached_tokens(examples, self.tokenizer, self.cleaning, self.max_length, self.cache_dir)
 
     def evaluator(self, texts: Examples, batch_size: int) -> Evaluator:
-        """What evaluates models on these texts of the corpus."""
+        """An evaluator of models on these texts of the corpus."""
         targets = self.task.targets(texts)
         return Evaluator(self.task, self.tokens(texts), targets, self.corpus.labels, self.pad_id, batch_size)
 
     def sample(self) -> Tokens:
-        """What speed is measured on: validation texts, or train texts where there are none."""
+        """The texts that speed is measured on: validation texts, or train texts if there are none."""
         return self.tokens(self.corpus.val if len(self.corpus.val) else self.corpus.train)
