@@ -182,8 +182,8 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
-            ("range(5,1)", "holds no value"),
-            ("range(1,1)", "holds no value"),
+            ("range(5,1)", "has no values"),
+            ("range(1,1)", "has no values"),
             ("range(0.0,1.0,0.0)", "cannot be searched"),
             ("range(0,9,0)", "cannot be searched"),
             ("tag(log,range(1,10,2))", "cannot be searched"),
@@ -203,7 +203,7 @@ class TestRefusals:
         assert str(refusal.value).startswith(f"key={text}: ") and "\n" not in str(refusal.value)
 
     def test_what_is_no_sweep(self):
-        with pytest.raises(ConfigError, match=r"^key=1: is no sweep"):
+        with pytest.raises(ConfigError, match=r"^key=1: is not a sweep"):
             searched("1")
 
 

@@ -183,7 +183,7 @@ class TestJournal:
         path.write_bytes(whole + torn)
         again = optuna.load_study(storage=open_storage(str(path))[0], study_name="s")
         again.tell(again.ask(), 2.0)
-        assert f"{path}: cut off a last line" in caplog.text
+        assert f"{path}: removed an incomplete last line" in caplog.text
         assert path.read_bytes().startswith(whole + b'{"op_code":')
         last = optuna.load_study(storage=open_storage(str(path))[0], study_name="s")
         assert [trial.value for trial in last.trials] == [1.0, 2.0]
@@ -238,7 +238,7 @@ class TestRefusals:
         "url", ["://", "postgresql://me:hunter2@host:port/sweeps", "postgresql://me:hunter2@[::1/sweeps"]
     )
     def test_what_is_no_url(self, call, url):
-        assert "no URL of a database" in self.refused(call, url)
+        assert "not a database URL" in self.refused(call, url)
 
     @pytest.mark.parametrize("call", [check_storage, open_storage])
     @pytest.mark.parametrize("driver", ["psycopg2", "asyncpg"])

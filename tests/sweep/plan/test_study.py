@@ -125,7 +125,9 @@ class TestGrid:
         assert grid(space) == expected
 
     def test_an_interval_has_no_end_of_values(self):
-        with pytest.raises(ConfigError, match=r"^x: an interval has no end of values; .*choice\(...\) or range\(...\)"):
+        with pytest.raises(
+            ConfigError, match=r"^x: got an interval, should have finitely many .* use choice\(...\) or range\(...\)"
+        ):
             grid(SPACE)
 
     @pytest.mark.parametrize(
@@ -186,7 +188,7 @@ class TestOpenStudy:
         with pytest.raises(ConfigError) as refusal:
             self.opened(changed)
         assert str(refusal.value) == (
-            "hydra.sweeper.study_name: a study 'study' is there already, of another sweep (config.model was None, is "
+            "hydra.sweeper.study_name: a study 'study' of another sweep exists (config.model was None, is "
             "{'dropout': 0.1}; config.seed was 1, is 2; constraints was [], is ['cost/mb <= 25'] and 2 more); "
             "give this one another name"
         )
