@@ -101,7 +101,7 @@ def test_more_trials_go_on_where_it_ended(again):
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["sleep_s=0.01"], "(config.sleep_s was 0.0, is 0.01); give this one another name"),
+        (["sleep_s=0.01"], "(config.sleep_s was 0.0, is 0.01); choose another name"),
         (["seed=choice(1,2)"], "(config.seed was 42, is None; space.seed was None, is"),
     ],
 )
@@ -272,7 +272,7 @@ def test_another_real_search_of_the_same_name_is_refused_in_a_line(searches):
     assert searches.refused.returncode == 2
     assert searches.refused.stderr == (
         "error: hydra.sweeper.study_name: a study 'tuned' of another sweep exists "
-        "(config.seed was 42, is 43); give this one another name\n"
+        "(config.seed was 42, is 43); choose another name\n"
     )
 
 

@@ -135,7 +135,7 @@ class TestPoints:
         ("point", "reason"),
         [
             ("stage.learning_rate:1.0", "hydra.sweeper.enqueue[0].stage.learning_rate: got 1.0, should lie in "),
-            ("stage.rate:1e-4", "hydra.sweeper.enqueue[0].stage.rate: is not searched; searched are stage.learn"),
+            ("stage.rate:1e-4", "hydra.sweeper.enqueue[0].stage.rate: is not searched, should be one of stage.learn"),
         ],
     )
     def test_they_lie_within_the_space(self, planned, point, reason):

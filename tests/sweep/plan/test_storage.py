@@ -144,7 +144,7 @@ class TestLostConnection:
                     time.sleep(0.001)
             assert [
                 record.getMessage() for record in caplog.records if record.name == "chirplet.sweep.plan.storage"
-            ] == ["the connection that held the lock refit was lost; another command may have taken it"]
+            ] == ["lost the connection with the lock refit; another command may have acquired it"]
             with lock("refit"):
                 assert len(self.holders(other)) == 1
 
@@ -211,7 +211,7 @@ class TestJournal:
     def test_a_file_of_another_kind_is_refused_and_left_alone(self, tmp_path, content):
         path = tmp_path / "README.md"
         path.write_text(content)
-        with pytest.raises(ConfigError, match=r"^KEY: '.*README.md'.*"):
+        with pytest.raises(ConfigError, match=r"^KEY: got '.*README.md'.*"):
             open_storage(str(path), "KEY")
         assert path.read_text() == content
 
