@@ -142,7 +142,7 @@ def test_what_cannot_be_pushed_is_told_before_the_work(hub, client, base, compos
     ("overrides", "line"),
     [
         (["stage=push"], "artifact: is missing; give artifact=DIR"),
-        (["stage=chain", "push=me/x"], "push: stage=chain makes no artifact of its own; give stage=push artifact=DIR"),
+        (["stage=chain", "push=me/x"], "push: stage=chain makes no artifact; push one with stage=push artifact=DIR"),
         (["push=texts"], "push: got 'texts', should be ORG/NAME"),
     ],
 )
@@ -155,7 +155,7 @@ def test_a_mistake_is_told(hub, client, compose_config, tmp_path, overrides, lin
 
 def test_a_sweep_pushes_nothing(hub, tmp_path):
     done = run(hub.environment(), "-m", "stage=finetune", "seed=1,2", "push=me/x", output=tmp_path)
-    assert done.returncode == 2 and "error: push: got -m, whose runs would replace each other" in done.stderr
+    assert done.returncode == 2 and "error: push: got -m, but runs would overwrite each other" in done.stderr
     assert hub.files == {}
 
 

@@ -83,7 +83,7 @@ def test_the_best_settings_are_an_experiment_that_gives_the_best_value(first, tm
 
 
 def test_the_same_command_runs_nothing_more_and_tells_the_result_again(first, again):
-    assert again.printed[0].startswith("going on: 6 of 6 trials are done, best value 1.019")
+    assert again.printed[0].startswith("resuming: 6 of 6 trials are done, best value 1.019")
     start = again.printed.index("best trials (of 6) by value (minimize)")
     assert again.printed[1:] == again.printed[start:]
     assert again.printed[start:] == first.printed[first.printed.index("best trials (of 6) by value (minimize)") :]
@@ -101,14 +101,14 @@ def test_more_trials_go_on_where_it_ended(again):
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["sleep_s=0.01"], "(config.sleep_s was 0.0, is 0.01); give this one another name"),
+        (["sleep_s=0.01"], "(config.sleep_s was 0.0, is 0.01); choose another name"),
         (["seed=choice(1,2)"], "(config.seed was 42, is None; space.seed was None, is"),
     ],
 )
 def test_another_sweep_of_the_same_name_is_refused(again, overrides, line):
     with pytest.raises(ConfigError) as caught:
         here(again.folder, *overrides)
-    assert str(caught.value).startswith("hydra.sweeper.study_name: a study 'toy' is there already, of another sweep (")
+    assert str(caught.value).startswith("hydra.sweeper.study_name: a study 'toy' of another sweep exists (")
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -147,7 +147,8 @@ def test_a_sweep_ends_when_too_many_trials_have_failed(tmp_path):
     with pytest.raises(SweepError) as caught:
         here(tmp_path, points, SIX, "fail_at=2", "hydra.sweeper.max_failure_rate=0.2")
     assert str(caught.value) == (
-        "2 of 3 trials failed, of 6 at most 1 may (hydra.sweeper.max_failure_rate); trial 2: ValueError: y may not be 2"
+        "hydra.sweeper.max_failure_rate: 2 of 3 trials failed, should be at most 1 of 6; trial 2: "
+        "ValueError: y may not be 2"
     )
     assert [trial.state for trial in study(tmp_path).trials] == [FAIL, COMPLETE, FAIL]
     assert [row["state"] for row in table(tmp_path)] == ["failed", "complete", "failed"]
@@ -238,7 +239,7 @@ def test_ctrl_c_ends_a_real_search_with_a_line_and_130(searches):
     code, told = searches.interrupted
     assert code == 130
     assert re.fullmatch(
-        r"error: interrupted: [01] of 3 trials are done; the same command goes on", told.splitlines()[-1]
+        r"error: interrupted: [01] of 3 trials are done; the same command resumes", told.splitlines()[-1]
     )
 
 
@@ -270,8 +271,8 @@ def test_test_tweets_are_read_once_by_the_refit_with_the_best_settings(searches)
 def test_another_real_search_of_the_same_name_is_refused_in_a_line(searches):
     assert searches.refused.returncode == 2
     assert searches.refused.stderr == (
-        "error: hydra.sweeper.study_name: a study 'tuned' is there already, of another sweep "
-        "(config.seed was 42, is 43); give this one another name\n"
+        "error: hydra.sweeper.study_name: a study 'tuned' of another sweep exists "
+        "(config.seed was 42, is 43); choose another name\n"
     )
 
 

@@ -144,7 +144,7 @@ def test_ctrl_c_gives_the_trials_back_and_the_same_command_goes_on(tmp_path):
     process.send_signal(signal.SIGINT)
     process.wait()
     leave(children)
-    assert "interrupted: 0 of 2 trials are done; the same command goes on" in said(folder)
+    assert "interrupted: 0 of 2 trials are done; the same command resumes" in said(folder)
     given_back = study(folder).trials
     assert given_back
     for trial in given_back:

@@ -75,7 +75,7 @@ def test_a_launched_worker_that_is_killed_ends_the_command_in_a_line_that_says_h
     assert done.returncode != 0
     told = [line for line in done.stderr.splitlines() if "hydra/launcher=submitit_local" in line]
     assert len(told) == 1, done.stderr
-    assert "the same command goes on" in told[0]
+    assert "the same command resumes" in told[0]
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ def test_a_trial_without_epochs_has_no_best_one_and_the_same_command_goes_on(tmp
         here(tmp_path / "sweep", *overrides, "hydra.sweeper.refit_overrides=['seed={best_epoch}']")
     assert str(caught.value) == (
         "hydra.sweeper.refit_overrides: got 'seed={best_epoch}', but trial 1, the best, trained no epochs; "
-        "give a number, and the same command goes on"
+        "set a number and run the same command again"
     )
     for _ in range(2):
         assert here(tmp_path / "sweep", *overrides, "hydra.sweeper.refit_overrides=['seed=7']") == 1.25

@@ -1,4 +1,4 @@
-"""The command line: `python run.py [GROUP=NAME ...] [KEY=VALUE ...]`; `python run.py --help` tells more."""
+"""The command line: `python run.py [GROUP=NAME ...] [KEY=VALUE ...]`; `python run.py --help` explains it."""
 
 import os
 import sys
@@ -15,18 +15,18 @@ from chirplet.system.escaping import terminal
 CONF = Path(__file__).resolve().parents[3] / "conf"
 INTERRUPTED = 130
 FULL_ERROR = "HYDRA_FULL_ERROR"
-"""Set by users who want tracebacks; set by `main` for Hydra, whose own reports have several lines."""
+"""Users set this for tracebacks. `main` sets it so that Hydra raises errors instead of printing several lines."""
 _wants_traceback = False
 
 
 def fail(error: Exception) -> NoReturn:
-    """Print an error of the user's on one line and end with its exit code; raise any other."""
+    """Print a user error, one line for each problem, and exit with its code; raise any other error."""
     from chirplet.system.error_messages import explain
 
-    told = explain(error)
-    if told is None or _wants_traceback:
+    explanation = explain(error)
+    if explanation is None or _wants_traceback:
         raise error
-    message, exit_code = told
+    message, exit_code = explanation
     sys.stderr.writelines(f"error: {line}\n" for line in terminal(message).splitlines())
     sys.exit(exit_code)
 
@@ -42,16 +42,15 @@ def launch(cfg: DictConfig) -> float | None:
         if HydraConfig.get().mode != RunMode.MULTIRUN:
             fail(error)
         if getattr(error, "exit_code", None) == INTERRUPTED:
-            # Hydra would go on with the next run.
-
+            # Otherwise Hydra would start the next run.
             sys.stderr.write(f"error: {terminal(str(error))}\n")
             raise KeyboardInterrupt from error
-        # Any other error a sweep is to see, since it may go on without this run.
+        # A sweep may continue without this run.
         raise
 
 
 def main() -> None:
-    """Run, and turn an error of the user's into one line and an exit code."""
+    """Run the command line; print user errors without a traceback and exit with their code."""
     global _wants_traceback
     _wants_traceback = FULL_ERROR in os.environ
     os.environ.setdefault(FULL_ERROR, "1")

@@ -1,4 +1,4 @@
-"""A run with `push=ORG/NAME`: what it makes goes to the Hugging Face hub."""
+"""A run with `push=ORG/NAME`, which uploads its artifact to the Hugging Face Hub."""
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -10,19 +10,19 @@ from chirplet.system.error import ConfigError
 
 
 def run_and_push(stage: Stage, run: Run, repository: str, private: bool) -> float | None:
-    """Carry the stage out and put its artifact on the hub, which is asked first whether it will take it.
+    """Run the stage and upload its artifact. The repository is checked before the stage starts.
 
     Raises:
-        ConfigError: the stage makes no artifact or several, or the hub will not take it.
-        PushError: the hub did not take it after all.
+        ConfigError: the stage makes no artifact or several, or the repository cannot be used.
+        PushError: the upload failed.
     """
     name = stage.option
     if name == "push":
         return stage.run(run)
     if not stage.makes_artifact:
-        raise ConfigError(f"push: stage={name} makes no artifact of its own; give stage=push artifact=DIR for one")
+        raise ConfigError(f"push: stage={name} makes no artifact; push one with stage=push artifact=DIR")
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise ConfigError("push: got -m, whose runs would replace each other; give stage=push artifact=DIR for one")
+        raise ConfigError("push: got -m, but runs would overwrite each other; push one with stage=push artifact=DIR")
     open_repository(repository, private)
     objective = stage.run(run)
     push(run.output_dir / "artifact", repository, private)

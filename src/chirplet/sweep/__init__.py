@@ -1,1 +1,1 @@
-"""Sweeps: which settings are tried, by whom, and what came of it."""
+"""Sweeps: planning, running trials, and results."""

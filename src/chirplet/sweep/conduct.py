@@ -1,4 +1,4 @@
-"""A sweep from its settings to its results; what the Hydra plugin calls."""
+"""A sweep from its settings to its results. The Hydra plugin calls `conduct`."""
 
 import sys
 import threading
@@ -38,23 +38,23 @@ REFRESH_S = 1.0
 
 
 def conduct(settings: dict[str, Any], job: Job, arguments: Sequence[str]) -> float | list[float] | None:
-    """Carry a sweep out, or on.
+    """Run a sweep, or resume it.
 
     Returns:
-        The best value; the front's values for several objectives; None where no trial is feasible.
+        The best value; with several objectives the values of the Pareto front; None if no trial is feasible.
 
     Raises:
         ConfigError: settings or overrides are not valid.
-        SweepError: too many trials failed, or none is feasible where one is to be refitted.
-        Interrupted: Ctrl-C; the same command goes on.
+        SweepError: too many trials failed, or no feasible trial can be refitted.
+        Interrupted: Ctrl-C; the same command resumes the sweep.
     """
     setup_globals()
     checked: SweepSettings = validate(SweepSettings, bind(settings, "hydra.sweeper"), "hydra.sweeper")
-    # Before the plan is made: the processes import what they need meanwhile.
+    # The worker processes start first, so that they import their libraries while the plan is made.
     basic = job.config.hydra.launcher._target_ == BASIC_LAUNCHER
     with Pool(checked.n_jobs) if basic and checked.isolate else nullcontext() as pool:
         plan = make_plan(checked, job, arguments)
-        _experiment(plan, job, {}, [])  # tells now what it could not be written of at the end
+        _experiment(plan, job, {}, [])  # raises now if tuned.yaml could not be written at the end
         if checked.refit:
             check_refit(plan, job, checked.refit_overrides)
         gpus = [] if pool is None else worker_gpus(plan, checked.n_jobs, checked.share_gpus)
@@ -63,7 +63,7 @@ def conduct(settings: dict[str, Any], job: Job, arguments: Sequence[str]) -> flo
         plan.folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(job.config, plan.folder / "multirun.yaml")
         if checked.figures:
-            # What draws them takes seconds to import, which nobody waits for while trials run.
+            # The import takes seconds, so it happens while trials run.
             threading.Thread(target=import_module, args=("chirplet.sweep.result.figures",), daemon=True).start()
         try:
             with _displayed(plan):
@@ -76,7 +76,7 @@ def conduct(settings: dict[str, Any], job: Job, arguments: Sequence[str]) -> flo
         except KeyboardInterrupt:
             done = sum(trial.state.is_finished() for trial in claims.trials())
             raise Interrupted(
-                f"interrupted: {done} of {plan.n_trials} trials are done; the same command goes on"
+                f"interrupted: {done} of {plan.n_trials} trials are done; the same command resumes"
             ) from None
     with lock(of_study("results", plan.study_name)):
         _write_results(plan, job, claims, checked.figures)
@@ -84,8 +84,9 @@ def conduct(settings: dict[str, Any], job: Job, arguments: Sequence[str]) -> flo
     if too_many_failed(trials, plan):
         failures = [trial for trial in trials if trial.state == TrialState.FAIL]
         raise SweepError(
-            f"{len(failures)} of {len(trials)} trials failed, of {plan.n_trials} at most {plan.failures_allowed} may "
-            f"(hydra.sweeper.max_failure_rate); trial {failures[-1].number}: {failures[-1].user_attrs.get(FAILURE)}"
+            f"hydra.sweeper.max_failure_rate: {len(failures)} of {len(trials)} trials failed, should be at most "
+            f"{plan.failures_allowed} of {plan.n_trials}; trial {failures[-1].number}: "
+            f"{failures[-1].user_attrs.get(FAILURE)}"
         )
     if checked.refit:
         with lock(of_study("refit", plan.study_name)):
@@ -97,7 +98,7 @@ def conduct(settings: dict[str, Any], job: Job, arguments: Sequence[str]) -> flo
 
 
 def _launch(worker: Worker, workers: int) -> None:
-    """Have Hydra's launcher run workers, each of which takes trials until none is left."""
+    """Start the workers with Hydra's launcher; each runs trials until none is left."""
     job, plan = worker.job, worker.plan
     config = job.config.copy()
     with open_dict(config):
@@ -105,17 +106,17 @@ def _launch(worker: Worker, workers: int) -> None:
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=job.hydra_context, task_function=Task(worker), config=config
     )
-    where = f"hydra.sweep.dir={quoted(str(plan.folder))}"
-    overrides = [[*plan.fixed, where, f"hydra.sweep.subdir=worker_{place}"] for place in range(workers)]
+    sweep_dir = f"hydra.sweep.dir={quoted(str(plan.folder))}"
+    overrides = [[*plan.fixed, sweep_dir, f"hydra.sweep.subdir=worker_{index}"] for index in range(workers)]
     try:
         for done in launcher.launch(overrides, initial_job_idx=0):
-            _ = done.return_value  # raises what ended the worker
+            _ = done.return_value  # raises the worker's exception
     except UserError:
         raise
-    except Exception as error:  # launchers have exceptions of their own
+    except Exception as error:  # launchers raise their own exceptions
         name = job.config.hydra.runtime.choices.get("hydra/launcher")
         raise SweepError(
-            f"hydra/launcher={name}: a worker ended before its time ({first_line(error)}); the same command goes on"
+            f"hydra/launcher={name}: a worker exited early ({first_line(error)}); the same command resumes"
         ) from error
 
 
@@ -140,18 +141,18 @@ def _write_results(plan: Plan, job: Job, claims: Claims, figures: bool) -> None:
 
 
 def _experiment(plan: Plan, job: Job, parameters: Mapping[str, Any], heading: Sequence[str]) -> str:
-    """The experiment file of a run with these parameters."""
+    """The text of the experiment file for a run with these parameters."""
     loader = job.hydra_context.config_loader
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(plan.overrides(parameters))
     return experiment_text(overrides, lambda key: bool(loader.get_group_options(key.partition("@")[0])), heading)
 
 
 def _displayed(plan: Plan) -> AbstractContextManager[None]:
-    """Show how the sweep goes while the block runs."""
+    """Show the progress of the sweep while the block runs."""
     storage, _ = open_storage(plan.storage)
     study_id = storage.get_study_id_from_name(plan.study_name)
     out = console()
-    # A trial in this process has its own standard output.
+    # A trial in this process redirects standard output.
     out.file = sys.stdout
 
     def watch(done: threading.Event) -> None:

@@ -1,4 +1,4 @@
-"""The plugin that Hydra finds; what it does is in `chirplet.sweep`, imported when a sweep starts."""
+"""The Hydra plugin. `chirplet.sweep` implements it and is imported only when a sweep starts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -41,7 +41,7 @@ class OptunaSweeper(Sweeper):
         self.settings = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra gives."""
+        """Store the job that Hydra passes."""
         from chirplet.sweep.plan.composing import Job
 
         self.job = Job(hydra_context, task_function, config, check)
@@ -54,7 +54,7 @@ class OptunaSweeper(Sweeper):
 
 
 def check(config: DictConfig) -> None:
-    """Check a configuration of chirplet's own; those of other applications are theirs to check.
+    """Check a configuration of chirplet. Configurations of other applications are not checked.
 
     Raises:
         ConfigError: it is not valid.

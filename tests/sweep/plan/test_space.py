@@ -182,19 +182,19 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
-            ("range(5,1)", "holds no value"),
-            ("range(1,1)", "holds no value"),
+            ("range(5,1)", "has no values"),
+            ("range(1,1)", "has no values"),
             ("range(0.0,1.0,0.0)", "cannot be searched"),
             ("range(0,9,0)", "cannot be searched"),
             ("tag(log,range(1,10,2))", "cannot be searched"),
-            ("tag(log,range(0.1,1.0,0.1))", r"a logarithmic scale has no steps; interval\(low, high\) does without"),
+            ("tag(log,range(0.1,1.0,0.1))", r"a logarithmic scale has no steps; use interval\(low, high\)"),
             ("tag(log,interval(0,1))", "`low > 0` must hold"),
             ("interval(1,0)", "`low <= high` must hold"),
             ("tag(foo,interval(0,1))", "got tag 'foo', should be one of log, int"),
             ("tag(log,uniform,interval(1,2))", "got tag 'uniform', should be one of log, int"),
             ("tag(log,choice(1,2))", "log"),
             ("tag(int,range(0.0,4.0,0.5))", "int"),
-            ("glob(*)", "choice, range and interval can"),
+            ("glob(*)", "use choice, range or interval"),
         ],
     )
     def test_in_a_line_that_shows_the_override(self, text, reason):
@@ -203,7 +203,7 @@ class TestRefusals:
         assert str(refusal.value).startswith(f"key={text}: ") and "\n" not in str(refusal.value)
 
     def test_what_is_no_sweep(self):
-        with pytest.raises(ConfigError, match=r"^key=1: is no sweep"):
+        with pytest.raises(ConfigError, match=r"^key=1: is not a sweep"):
             searched("1")
 
 
@@ -303,7 +303,7 @@ class TestCheckedPoints:
     def test_a_name_that_is_not_searched(self):
         with pytest.raises(ConfigError) as refusal:
             self.checked({"x": 1e-4}, {"lr": 1e-4})
-        assert str(refusal.value) == "hydra.sweeper.enqueue[1].lr: is not searched; searched are x, n, f, c"
+        assert str(refusal.value) == "hydra.sweeper.enqueue[1].lr: is not searched, should be one of x, n, f, c"
 
     @pytest.mark.parametrize(
         "point",

@@ -144,7 +144,7 @@ class TestLostConnection:
                     time.sleep(0.001)
             assert [
                 record.getMessage() for record in caplog.records if record.name == "chirplet.sweep.plan.storage"
-            ] == ["the connection that held the lock refit was lost; another command may have taken it"]
+            ] == ["lost the connection with the lock refit; another command may have acquired it"]
             with lock("refit"):
                 assert len(self.holders(other)) == 1
 
@@ -183,7 +183,7 @@ class TestJournal:
         path.write_bytes(whole + torn)
         again = optuna.load_study(storage=open_storage(str(path))[0], study_name="s")
         again.tell(again.ask(), 2.0)
-        assert f"{path}: cut off a last line" in caplog.text
+        assert f"{path}: removed an incomplete last line" in caplog.text
         assert path.read_bytes().startswith(whole + b'{"op_code":')
         last = optuna.load_study(storage=open_storage(str(path))[0], study_name="s")
         assert [trial.value for trial in last.trials] == [1.0, 2.0]
@@ -211,7 +211,7 @@ class TestJournal:
     def test_a_file_of_another_kind_is_refused_and_left_alone(self, tmp_path, content):
         path = tmp_path / "README.md"
         path.write_text(content)
-        with pytest.raises(ConfigError, match=r"^KEY: '.*README.md'.*"):
+        with pytest.raises(ConfigError, match=r"^KEY: got '.*README.md'.*"):
             open_storage(str(path), "KEY")
         assert path.read_text() == content
 
@@ -238,7 +238,7 @@ class TestRefusals:
         "url", ["://", "postgresql://me:hunter2@host:port/sweeps", "postgresql://me:hunter2@[::1/sweeps"]
     )
     def test_what_is_no_url(self, call, url):
-        assert "no URL of a database" in self.refused(call, url)
+        assert "not a database URL" in self.refused(call, url)
 
     @pytest.mark.parametrize("call", [check_storage, open_storage])
     @pytest.mark.parametrize("driver", ["psycopg2", "asyncpg"])

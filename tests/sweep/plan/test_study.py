@@ -36,21 +36,21 @@ class TestSamplers:
     @pytest.mark.parametrize("name", ["RandomSampler", "TPESampler", "NSGAIISampler"])
     def test_the_same_seed_number_and_name_draw_the_same(self, foreign, name):
         samplers = self.samplers(foreign, name, seed=1)
-        first = drawn(samplers.made(3, "x"))
-        drawn(samplers.made(4, "y"))
-        assert drawn(samplers.made(3, "x")) == first
-        assert drawn(self.samplers(foreign, name, seed=1).made(3, "x")) == first
+        first = drawn(samplers.build(3, "x"))
+        drawn(samplers.build(4, "y"))
+        assert drawn(samplers.build(3, "x")) == first
+        assert drawn(self.samplers(foreign, name, seed=1).build(3, "x")) == first
 
     @pytest.mark.parametrize("name", ["RandomSampler", "TPESampler", "NSGAIISampler"])
     def test_each_of_them_counts(self, foreign, name):
         one, other = self.samplers(foreign, name, seed=1), self.samplers(foreign, name, seed=2)
-        values = {drawn(one.made(number, key)) for number in range(5) for key in ("", "x", "y")}
-        values |= {drawn(other.made(number, key)) for number in range(5) for key in ("", "x", "y")}
+        values = {drawn(one.build(number, key)) for number in range(5) for key in ("", "x", "y")}
+        values |= {drawn(other.build(number, key)) for number in range(5) for key in ("", "x", "y")}
         assert len(values) == 30
 
     def test_without_a_seed_every_draw_is_another(self, foreign):
         for samplers in (self.samplers(foreign, seed=None), self.samplers(foreign)):
-            assert len({drawn(samplers.made(0, "x")) for _ in range(5)}) == 5
+            assert len({drawn(samplers.build(0, "x")) for _ in range(5)}) == 5
 
     @pytest.mark.parametrize("seed", [7, None])
     def test_a_grid_is_walked_through_in_one_order(self, foreign, seed):
@@ -60,7 +60,7 @@ class TestSamplers:
         study = SweepStudy(optuna.create_study(storage=storage).study_name, storage)
         for number in range(6):
             samplers = self.samplers(foreign, "GridSampler", STEPS, seed=seed, search_space=None)
-            study.sampler = samplers.made(number, "a")
+            study.sampler = samplers.build(number, "a")
             trial = study.ask(STEPS)
             seen.append(tuple(trial.params.values()))
             study.tell(trial, 0.0)
@@ -125,7 +125,9 @@ class TestGrid:
         assert grid(space) == expected
 
     def test_an_interval_has_no_end_of_values(self):
-        with pytest.raises(ConfigError, match=r"^x: an interval has no end of values; .*choice\(...\) or range\(...\)"):
+        with pytest.raises(
+            ConfigError, match=r"^x: got an interval, should have finitely many .* use choice\(...\) or range\(...\)"
+        ):
             grid(SPACE)
 
     @pytest.mark.parametrize(
@@ -186,9 +188,9 @@ class TestOpenStudy:
         with pytest.raises(ConfigError) as refusal:
             self.opened(changed)
         assert str(refusal.value) == (
-            "hydra.sweeper.study_name: a study 'study' is there already, of another sweep (config.model was None, is "
+            "hydra.sweeper.study_name: a study 'study' of another sweep exists (config.model was None, is "
             "{'dropout': 0.1}; config.seed was 1, is 2; constraints was [], is ['cost/mb <= 25'] and 2 more); "
-            "give this one another name"
+            "choose another name"
         )
 
     @pytest.mark.parametrize("config", [{"labels": {0: "bad", 1: "good"}}, {"rate": float("nan")}])

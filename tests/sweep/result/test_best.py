@@ -185,10 +185,13 @@ class TestExperimentText:
     @pytest.mark.parametrize(
         ("override", "told"),
         [
-            ("~stage.final", "~stage.final: an experiment file cannot delete a key; stage.final=null may do instead"),
-            ("data.sizes.0=3", "data.sizes.0=3: an experiment file cannot set one item of a list; set all of them"),
-            ("seed=1,2", "seed=1,2: an experiment file holds one value for each key, not a sweep"),
-            ("experiment=tuned", "experiment=tuned: tuned is the name of the file to write; copy it to another name"),
+            ("~stage.final", "~stage.final: an experiment file cannot delete a key; try stage.final=null"),
+            ("data.sizes.0=3", "data.sizes.0=3: an experiment file cannot set one item of a list; set the whole list"),
+            ("seed=1,2", "seed=1,2: an experiment file has one value for each key, not a sweep"),
+            (
+                "experiment=tuned",
+                "experiment=tuned: tuned is the name of the file that the sweep writes; copy it to another name",
+            ),
         ],
     )
     def test_what_it_cannot_say_is_told(self, override, told):

@@ -133,12 +133,12 @@ def test_off_a_terminal_each_finished_trial_is_a_line():
 def test_a_resumed_sweep_goes_on_with_one_line():
     before = [make_trial(0, COMPLETE, 0.5, end=10), make_trial(1, COMPLETE, 0.6712, end=10), make_trial(2, FAIL, end=1)]
     watched = Watched(make_plan())
-    assert watched.tell(*before) == ["going on: 3 of 12 trials are done, best val/f1_macro 0.6712 (trial 1)"]
+    assert watched.tell(*before) == ["resuming: 3 of 12 trials are done, best val/f1_macro 0.6712 (trial 1)"]
     worse, better = make_trial(3, COMPLETE, 0.6, end=30), make_trial(4, COMPLETE, 0.7, end=20)
     lines = watched.tell(*before, worse, better)
     assert [line.split(",")[0] for line in lines] == ["[4/12] trial 4: complete", "[5/12] trial 3: complete"]
     assert "(best so far)" in lines[0] and "(best so far)" not in lines[1]
-    assert Watched(make_plan()).tell(before[2]) == ["going on: 1 of 12 trials is done"]
+    assert Watched(make_plan()).tell(before[2]) == ["resuming: 1 of 12 trials is done"]
 
 
 def test_equal_is_not_better_and_infeasible_is_never_best():
@@ -189,8 +189,8 @@ def test_several_objectives_have_a_front_instead_of_a_best():
         "[2/12] trial 1: complete, val/f1_macro 0.6, cost/latency_ms 3 (on the front), 2 s",
         "[3/12] trial 2: complete, val/f1_macro 0.59, cost/latency_ms 3.5, 3 s",
     ]
-    assert Watched(make_plan(TWO)).tell(*trials[:3]) == ["going on: 3 of 12 trials are done, front 2 trials"]
-    assert Watched(make_plan(TWO)).tell(*trials) == ["going on: 4 of 12 trials are done, front 1 trial"]
+    assert Watched(make_plan(TWO)).tell(*trials[:3]) == ["resuming: 3 of 12 trials are done, front 2 trials"]
+    assert Watched(make_plan(TWO)).tell(*trials) == ["resuming: 4 of 12 trials are done, front 1 trial"]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -535,7 +535,7 @@ class TestResults:
     @pytest.mark.parametrize(
         ("values", "message"),
         [
-            ([None, 1.0], "val/f1_macro: the run gave no value"),
+            ([None, 1.0], "val/f1_macro: the run returned no value"),
             ([0.5, math.nan], "cost/mb: is not a number"),
             ([math.nan, None], "val/f1_macro: is not a number"),
         ],

@@ -87,7 +87,7 @@ def test_fewer_gpus_than_workers_are_refused_with_the_count(names, workers, devi
         split_gpus(names, workers, devices, share=False)
     assert str(caught.value) == (
         f"hydra.sweeper.n_jobs: got {workers}, should be at most {most} (visible GPUs: {len(names)}, each worker needs "
-        f"{min(devices, len(names))}); hydra.sweeper.share_gpus=true lets workers share, trainer=cpu takes none"
+        f"{min(devices, len(names))}); hydra.sweeper.share_gpus=true lets workers share, trainer=cpu needs none"
     )
 
 

@@ -39,7 +39,7 @@ def test_a_trial_is_a_run_as_hydra_lays_it_out_whatever_its_folder_is_called(tmp
     [
         ("error", "ValueError: y may not be 2"),
         ("nan", "value: is not a number"),
-        ("nothing", "value: the run gave no value"),
+        ("nothing", "value: the run returned no value"),
     ],
 )
 def test_a_run_without_a_value_is_a_failed_trial_that_says_why(how, told, tmp_path):
@@ -53,7 +53,7 @@ def test_a_run_without_a_value_is_a_failed_trial_that_says_why(how, told, tmp_pa
 def test_one_value_for_two_objectives_is_a_failed_trial(tmp_path):
     directions = "hydra.sweeper.direction=[minimize,maximize]"
     here(tmp_path, directions, "hydra.sweeper.n_trials=1", "hydra.sweeper.max_failure_rate=1")
-    assert study(tmp_path).trials[0].user_attrs["failure"] == "the run gave 1 values for 2 objectives"
+    assert study(tmp_path).trials[0].user_attrs["failure"] == "the run returned 1 values for 2 objectives"
 
 
 def test_ctrl_c_within_a_search_space_in_code_changes_no_trial(tmp_path):
@@ -63,7 +63,7 @@ def test_ctrl_c_within_a_search_space_in_code_changes_no_trial(tmp_path):
         folder.mkdir()
     here(whole, *overrides, f"ledger={whole}/ledger")
     (broken / "cut").touch()
-    with pytest.raises(Interrupted, match="0 of 1 trials are done; the same command goes on"):
+    with pytest.raises(Interrupted, match="0 of 1 trials are done; the same command resumes"):
         here(broken, *overrides, f"ledger={broken}/ledger")
     assert study(broken).trials[0].params.keys() == {"y", "x"}
     here(broken, *overrides, f"ledger={broken}/ledger")

@@ -1,4 +1,4 @@
-"""Work that goes on in a thread while something else is done."""
+"""Background threads."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def in_background(name: str, work: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Run `work` in a thread for the length of the block; the event that it is given is set at the end."""
+    """Run `work` in a thread during the block. Its event is set when the block ends."""
     done = threading.Event()
     thread = threading.Thread(target=work, args=(done,), name=name, daemon=True)
     thread.start()

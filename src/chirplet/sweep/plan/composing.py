@@ -1,4 +1,4 @@
-"""The configurations of trials, composed as Hydra would."""
+"""Composing the configurations of trials, as Hydra would."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +21,9 @@ from chirplet.system.error_messages import explain
 
 @dataclass(frozen=True)
 class Job:
-    """What Hydra gave the sweeper: enough to compose and run the application anywhere.
+    """What Hydra passes to the sweeper: enough to compose and run the application anywhere.
 
-    `check` raises ConfigError where a composed configuration is not valid.
+    `check` raises ConfigError if a composed configuration is not valid.
     """
 
     hydra_context: HydraContext
@@ -33,26 +33,26 @@ class Job:
 
 
 def compose(job: Job, overrides: Sequence[str], folder: Path, subfolder: str) -> DictConfig:
-    """The whole configuration of one run that writes to `folder/subfolder`, Hydra's own part included.
+    """The complete configuration of a run that writes to `folder/subfolder`, including the key `hydra`.
 
     Raises:
         ConfigError: Hydra cannot compose it.
     """
-    where = [f"hydra.sweep.dir={quoted(str(folder))}", f"hydra.sweep.subdir={quoted(subfolder)}"]
+    folders = [f"hydra.sweep.dir={quoted(str(folder))}", f"hydra.sweep.subdir={quoted(subfolder)}"]
     try:
-        config = job.hydra_context.config_loader.load_sweep_config(job.config, [*overrides, *where])
+        config = job.hydra_context.config_loader.load_sweep_config(job.config, [*overrides, *folders])
     except Exception as error:
-        told = explain(error)
-        if told is None:
+        explanation = explain(error)
+        if explanation is None:
             raise
-        raise ConfigError(told[0]) from error
+        raise ConfigError(explanation[0]) from error
     with open_dict(config):
         config.hydra.job.id = config.hydra.job.num = int(subfolder) if subfolder.isdecimal() else 0
     return config
 
 
 def without_hydra(config: DictConfig) -> DictConfig:
-    """`config` as the application is given it, changed in place."""
+    """`config` as the application receives it, without the key `hydra`; changes it in place."""
     with open_dict(config):
         del config["hydra"]
     return config
@@ -64,16 +64,16 @@ def quoted(text: str) -> str:
 
 
 class Composer:
-    """Composes trials of one plan, from files as seldom as may be: Hydra takes longer over them than quick trials do.
+    """Composes the trials of one plan, with a cache, because Hydra's composition takes longer than a quick trial.
 
-    What was composed for one trial is kept for those that differ from it in plain values of the same keys only.
+    A cached configuration is reused for trials that differ only in plain values of the same keys.
     """
 
     def __init__(self, plan: Plan, job: Job) -> None:
         self.plan = plan
         self.job = job
         self._groups: dict[str, bool] = {}
-        self._kept: dict[tuple[Any, ...], tuple[DictConfig, int]] = {}
+        self._cache: dict[tuple[Any, ...], tuple[DictConfig, int]] = {}
 
     def trial(self, parameters: Mapping[str, Any], number: int) -> DictConfig:
         """The configuration of trial `number` with these parameters.
@@ -83,21 +83,21 @@ class Composer:
         """
         values = {key: value for key, value in parameters.items() if self._is_plain(key, value)}
         rest = {key: value for key, value in parameters.items() if key not in values}
-        settled = [*self.plan.trial_overrides, *self.plan.fixed, *(as_override(*item) for item in rest.items())]
+        shared = [*self.plan.trial_overrides, *self.plan.fixed, *(as_override(*item) for item in rest.items())]
         searched = [as_override(*item) for item in values.items()]
-        same = (*settled, *values)
-        if same not in self._kept:
-            config = compose(self.job, [*settled, *searched], self.plan.folder, str(number))
-            # Hydra's own among the overrides stand in another list.
-            self._kept[same] = (config, len(config.hydra.overrides.task) - len(searched))
+        key = (*shared, *values)
+        if key not in self._cache:
+            config = compose(self.job, [*shared, *searched], self.plan.folder, str(number))
+            # Overrides of `hydra.*` are in another list.
+            self._cache[key] = (config, len(config.hydra.overrides.task) - len(searched))
             return copy.deepcopy(config)
-        kept, before = self._kept[same]
-        config = copy.deepcopy(kept)
+        cached, before = self._cache[key]
+        config = copy.deepcopy(cached)
         self._change(config, before, searched, number)
         return config
 
     def _is_plain(self, key: str, value: Any) -> bool:
-        """Whether setting `key` changes nothing else: no option, no key that is added, no list or mapping."""
+        """Whether setting `key` changes nothing else: not an option, an added key, a list or a mapping."""
         if not key.replace(".", "").isidentifier() or key.partition(".")[0] == "hydra":
             return False
         if key not in self._groups:
@@ -105,7 +105,7 @@ class Composer:
         return not self._groups[key] and not (isinstance(value, str) and value.startswith(("[", "{")))
 
     def _change(self, config: DictConfig, before: int, searched: Sequence[str], number: int) -> None:
-        """Put the values that `searched` gives into a configuration that was composed for others of them."""
+        """Apply `searched` to a configuration that was composed with other values of the same keys."""
         parser = OverridesParser.create(config_loader=self.job.hydra_context.config_loader)
         for override in parser.parse_overrides(list(searched)):
             OmegaConf.update(config, override.key_or_group, override.value(), merge=True)

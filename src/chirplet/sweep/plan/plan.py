@@ -1,4 +1,4 @@
-"""What a sweep is to do, checked; everything that one of its workers must know."""
+"""The plan of a sweep: its checked settings, with everything that a worker needs."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from chirplet.system.hashing import json_hash
 Direction = Literal["maximize", "minimize"]
 
 LESS_IS_BETTER = re.compile(r"/(loss|calibration_error)$|^cost/(?!texts_per_s$)")
-"""Metrics that are minimised where no direction is given: losses, errors, and costs but for the throughput."""
+"""Metrics that are minimised where no direction is given: losses, errors, and costs except the throughput."""
 
 CONSTRAINT = re.compile(r"\s*(?P<metric>\S+?)\s*(?P<sense><=|>=)\s*(?P<bound>[-+\d.eE]+)\s*")
 
@@ -60,12 +60,16 @@ def natural_direction(metric: str) -> Direction:
 class Plan:
     """One sweep.
 
-    `folder` is absolute; trial n writes to `folder/n`. `storage` is a URL of SQLite or PostgreSQL, or the path of a
-    journal file; it may hold `${oc.env:NAME}`. `fixed` are the user's overrides that every trial is given, after
-    `trial_overrides`, which belong to trials alone; `space` is what is searched. `objectives` names what is optimised,
-    `directions` says how; with `from_record` the values are read from the record of the trial's artifact, else they
-    are what the run returns. `lease_s` are seconds without a sign of life after which a trial counts as cut off.
-    `discard` names what is deleted from a finished trial's folder.
+    Attributes:
+        folder: absolute; trial n writes to `folder/n`.
+        storage: a URL of SQLite or PostgreSQL, or the path of a journal file; may contain `${oc.env:NAME}`.
+        space: the searched parameters.
+        trial_overrides: overrides of trials alone, applied before `fixed`.
+        fixed: the user's overrides, also applied to the refit.
+        objectives: the optimised metrics, in the order of `directions`.
+        from_record: read the objectives from the record of the trial's artifact; else from the run's return value.
+        lease_s: seconds without a heartbeat after which a trial counts as abandoned.
+        discard: subfolders that are deleted from a finished trial's folder.
     """
 
     folder: Path
@@ -91,7 +95,7 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """What makes two sweeps the same study: settings, search space and objectives, as plain data.
 
-        How many trials, who runs them, sampler and pruner may change while a study goes on.
+        The number of trials, the workers, the sampler and the pruner may change when a study is resumed.
         """
         identity = {
             "config": self.config,
@@ -101,22 +105,22 @@ class Plan:
             "directions": list(self.directions),
             "constraints": [constraint.text for constraint in self.constraints],
         }
-        # As a storage gives it back.
+        # As a storage returns it.
         stored: dict[str, Any] = json.loads(json.dumps(identity, default=str))
         return stored
 
     def overrides(self, parameters: Mapping[str, Any]) -> list[str]:
-        """What the user fixed, then these parameters."""
+        """The fixed overrides, then these parameters."""
         return [*self.fixed, *(as_override(name, value) for name, value in parameters.items())]
 
     @property
     def failures_allowed(self) -> int:
-        """Failed trials that the sweep outlives."""
+        """The number of failed trials that does not yet end the sweep."""
         return int(self.max_failure_rate * self.n_trials + 1e-9)
 
 
 def digest(identity: Mapping[str, Any]) -> str:
-    """Eight hexadecimal digits that tell one study from another."""
+    """Eight hexadecimal digits that identify a study."""
     return json_hash(identity, default=str)[:8]
 
 
@@ -128,5 +132,5 @@ def differences(before: Any, now: Any, key: str = "") -> Sequence[str]:
             for name in sorted(set(before) | set(now))
             for line in differences(before.get(name), now.get(name), f"{key}.{name}" if key else str(name))
         ]
-    # By their text, since NaN is not equal to itself.
+    # Compared as text, since NaN is not equal to itself.
     return [] if json.dumps(before) == json.dumps(now) else [f"{key} was {before!r}, is {now!r}"]

@@ -1,4 +1,4 @@
-"""From the sweeper's settings and the command line to a plan."""
+"""Making a plan from the sweeper's settings and the command line."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -30,8 +30,8 @@ from chirplet.sweep.plan.storage import FROM_ENVIRONMENT, check_storage, has_pas
 from chirplet.sweep.plan.study import trials_possible
 from chirplet.system.error import ConfigError, near
 
-HYDRAS_OWN = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
-"""Hydra's own sweep folder: a new one for each command, in which none could go on."""
+HYDRA_DEFAULT_DIR = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
+"""Hydra's default sweep folder. It is new for each command, so that no sweep could be resumed in it."""
 
 JOURNAL = "study.journal"
 
@@ -42,7 +42,7 @@ MEASURED = (
     *(f"{split}/{metric}" for split in ("val", "train") for metric in METRICS),
     *(f"cost/{name}" for name in COSTS),
 )
-"""What may be optimised or bounded."""
+"""Metrics that can be objectives or constraints."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,16 @@ def make_plan(settings: SweepSettings, job: Job, arguments: Sequence[str]) -> Pl
     """The plan of a sweep over `arguments`, the overrides of the command line.
 
     Raises:
-        ConfigError: nothing to search, a setting that cannot be, or overrides that do not compose.
+        ConfigError: nothing is searched, a setting is not valid, or the overrides do not compose.
     """
     fixed, space = _searched(settings, job, arguments)
     _check_searched(settings, job, space)
-    # One trial, as it would be composed: it tells early whether all is right, and which study this is.
+    # Composing one example trial checks the configuration early and identifies the study.
     examples = [as_override(name, example(distribution)) for name, distribution in space.items()]
     base = without_hydra(compose(job, [*settings.trial_overrides, *fixed, *examples], Path.cwd(), "0"))
     goal = _goal(settings, base)
     _check_metrics(goal, base, settings.metrics is not None)
-    _keep_test_apart(base, space)
+    _check_test_split(base, space)
     possible = None if settings.custom_search_space else trials_possible(settings.sampler, space)
     pinned = {plain_key(key) for key in settings.params or {}}
     plan = Plan(
@@ -75,7 +75,7 @@ def make_plan(settings: SweepSettings, job: Job, arguments: Sequence[str]) -> Pl
         space=space,
         trial_overrides=tuple(settings.trial_overrides),
         fixed=tuple(fixed),
-        config=_settled(base, space),
+        config=_shared_config(base, space),
         objectives=goal.objectives,
         directions=goal.directions,
         from_record=settings.metrics is not None,
@@ -89,12 +89,12 @@ def make_plan(settings: SweepSettings, job: Job, arguments: Sequence[str]) -> Pl
         lease_s=settings.lease_s,
         discard=tuple(settings.discard),
     )
-    return _placed(plan, settings, job.config)
+    return _with_location(plan, settings, job.config)
 
 
 def _searched(settings: SweepSettings, job: Job, arguments: Sequence[str]) -> tuple[list[str], Space]:
     parser = OverridesParser.create(config_loader=job.hydra_context.config_loader)
-    # Text is an override's; anything else is a value.
+    # Text is the right side of an override; anything else is a value.
     params = [
         f"{key}={value}" if isinstance(value, str) else as_override(key, value)
         for key, value in (settings.params or {}).items()
@@ -102,13 +102,13 @@ def _searched(settings: SweepSettings, job: Job, arguments: Sequence[str]) -> tu
     fixed, space = split_overrides(parser.parse_overrides([*params, *arguments]))
     if not space and settings.custom_search_space is None:
         raise ConfigError(
-            "hydra.sweeper.params: nothing is searched; give KEY=interval(LOW, HIGH), KEY=choice(A, B), or search=NAME"
+            "hydra.sweeper.params: nothing is searched; set KEY=interval(LOW, HIGH), KEY=choice(A, B), or search=NAME"
         )
     return fixed, space
 
 
 def _check_searched(settings: SweepSettings, job: Job, space: Space) -> None:
-    """See that the options searched are there, and the function that adds to the space."""
+    """Check that the searched options and the custom search space exist."""
     loader = job.hydra_context.config_loader
     categories = {name: part for name, part in space.items() if isinstance(part, CategoricalDistribution)}
     for name, distribution in categories.items():
@@ -134,51 +134,53 @@ def _goal(settings: SweepSettings, base: DictConfig) -> _Goal:
     else:
         directions = (settings.direction,) if isinstance(settings.direction, str) else tuple(settings.direction)
     if settings.metrics is None and len(directions) > 1:
-        # An application of its own, whose runs return several numbers.
-        names = tuple(f"value_{place}" for place in range(len(directions)))
+        # Another application, whose runs return several numbers.
+        names = tuple(f"value_{index}" for index in range(len(directions)))
     if len(directions) != len(names):
         raise ConfigError(
             f"hydra.sweeper.direction: got {len(directions)} directions for {len(names)} metrics ({', '.join(names)})"
         )
     constraints = tuple(
-        Constraint.parse(text, f"hydra.sweeper.constraints[{place}]") for place, text in enumerate(settings.constraints)
+        Constraint.parse(text, f"hydra.sweeper.constraints[{index}]") for index, text in enumerate(settings.constraints)
     )
     return _Goal(names, directions, constraints)
 
 
 def _check_metrics(goal: _Goal, base: DictConfig, from_record: bool) -> None:
-    """Refuse what no trial will measure, and what no trial may see."""
+    """Refuse metrics of the test split, and metrics that trials do not measure."""
     bounds = [constraint.metric for constraint in goal.constraints]
     for metric in (*(goal.objectives if from_record else ()), *bounds):
         if metric.startswith("test/"):
-            raise ConfigError(f"hydra.sweeper: got {metric!r}; a search must not see the test split, only val/...")
+            raise ConfigError(f"hydra.sweeper: got {metric!r}, should not be a metric of the test split; use val/...")
         if metric not in MEASURED:
             known = ", ".join(MEASURED)
             raise ConfigError(f"hydra.sweeper: got {metric!r}, should be one of {known}{near(metric, MEASURED)}")
         switch = {"cost": "stage.measure_cost", "train": "stage.evaluate_train"}.get(metric.partition("/")[0])
         if switch is not None and OmegaConf.select(base, switch) is False:
-            raise ConfigError(f"hydra.sweeper: got {metric!r}, which trials measure with {switch}=true")
+            raise ConfigError(f"hydra.sweeper: got {metric!r}, which trials measure only with {switch}=true")
 
 
-def _keep_test_apart(base: DictConfig, space: Space) -> None:
+def _check_test_split(base: DictConfig, space: Space) -> None:
     """Refuse a search whose trials would evaluate the test split."""
     searched = TEST_SWITCH in map(plain_key, space)
     if searched or OmegaConf.select(base, TEST_SWITCH) is True:
         got = "is searched" if searched else "got true"
         raise ConfigError(
-            f"{TEST_SWITCH}: {got}; a search must not see the test split: "
-            "hydra.sweeper.refit=true evaluates it once, at the end"
+            f"{TEST_SWITCH}: {got}, should be false in a search; "
+            "hydra.sweeper.refit=true evaluates the test split once, at the end"
         )
 
 
-def _settled(base: DictConfig, space: Space) -> dict[str, Any]:
-    """The configuration that all trials share, as it may be recorded: without what is searched or is this machine's."""
+def _shared_config(base: DictConfig, space: Space) -> dict[str, Any]:
+    """The configuration that all trials share, without searched keys, local paths and secrets."""
     plain = OmegaConf.to_container(base, resolve=False)
     assert isinstance(plain, dict)
-    kept: dict[str, Any] = public({str(key): value for key, value in plain.items() if key not in keys_with(Role.LOCAL)})
+    shared: dict[str, Any] = public(
+        {str(key): value for key, value in plain.items() if key not in keys_with(Role.LOCAL)}
+    )
     for name in space:
-        _drop(kept, plain_key(name).partition("@")[0].replace("/", ".").split("."))
-    return kept
+        _drop(shared, plain_key(name).partition("@")[0].replace("/", ".").split("."))
+    return shared
 
 
 def _drop(node: Any, path: Sequence[str]) -> None:
@@ -190,27 +192,27 @@ def _drop(node: Any, path: Sequence[str]) -> None:
             del node[head]
 
 
-def _placed(plan: Plan, settings: SweepSettings, config: DictConfig) -> Plan:
+def _with_location(plan: Plan, settings: SweepSettings, config: DictConfig) -> Plan:
     """The plan with its name, folder and storage."""
     key = "hydra.sweeper.storage"
     name = settings.study_name
     if name is None:
         name = f"{config.hydra.runtime.choices.get('search') or 'sweep'}-{digest(plan.identity())}"
     raw = _raw(config.hydra)
-    own = raw["sweep"]["dir"] == HYDRAS_OWN
-    folder = Path("multirun", name) if own else Path(str(config.hydra.sweep.dir))
+    is_default = raw["sweep"]["dir"] == HYDRA_DEFAULT_DIR
+    folder = Path("multirun", name) if is_default else Path(str(config.hydra.sweep.dir))
     folder = folder.expanduser().absolute()
     storage = str(folder / JOURNAL)
     if settings.storage is not None:
         check_storage(settings.storage, key)
         written = str(raw["sweeper"]["storage"])
         secret = "${oc.env:" in written
-        # What stands beside a reference to the environment is logged too.
+        # A password next to a reference to the environment would be logged too.
         if has_password(re.sub(r"\$\{[^}]*\}", FROM_ENVIRONMENT, written), key):
             raise ConfigError(
-                f"{key}: holds a password, which would be logged; give {key}='${{oc.env:NAME}}' or set PGPASSWORD"
+                f"{key}: contains a password, which would be logged; set {key}='${{oc.env:NAME}}' or PGPASSWORD"
             )
-        # What comes from the environment is left to be read there, so that no launcher writes it to a file.
+        # A reference to the environment is resolved in each worker, so that no launcher writes the value to a file.
         storage = written if secret else settings.storage
         if "://" not in storage and not secret:
             storage = str(Path(storage).expanduser().absolute())

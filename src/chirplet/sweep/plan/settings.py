@@ -9,7 +9,7 @@ from chirplet.sweep.plan.plan import Direction
 
 
 class SweepSettings(Settings):
-    """How a sweep is carried out; the YAML file says what each key means."""
+    """The settings of a sweep. The YAML file explains each key."""
 
     sampler: Foreign
     pruner: Foreign

@@ -1,4 +1,4 @@
-"""The search space: Hydra's sweep overrides as Optuna's distributions, and parameters as overrides again."""
+"""The search space: converts Hydra's sweep overrides to Optuna distributions, and parameters to overrides."""
 
 import importlib
 import inspect
@@ -26,15 +26,15 @@ from chirplet.system.error import ConfigError
 Space = dict[str, BaseDistribution]
 
 TAGS = frozenset({"log", "int"})
-"""What `tag(...)` may say of a sweep."""
+"""The tags that `tag(...)` accepts."""
 
 
 def split_overrides(overrides: Sequence[Override]) -> tuple[list[str], Space]:
-    """What every trial is given, as override texts, and what is searched; of two overrides of a key the later counts.
+    """Split overrides into the fixed ones, as text, and the search space. The last override of a key counts.
 
-    `choice(a, b)` and `a,b` are categories; `range(start, stop, step)` leaves `stop` out, as everywhere in Hydra;
-    `interval(low, high)` holds both ends; `tag(log, ...)` searches on a logarithmic scale, `tag(int, interval(...))`
-    and `int(interval(...))` among whole numbers.
+    `choice(a, b)` and `a,b` are categories; `range(start, stop, step)` excludes `stop`, as in Hydra;
+    `interval(low, high)` includes both ends; `tag(log, ...)` searches on a logarithmic scale, `tag(int, interval(...))`
+    and `int(interval(...))` search whole numbers.
 
     Raises:
         ConfigError: a sweep that cannot be searched.
@@ -43,18 +43,18 @@ def split_overrides(overrides: Sequence[Override]) -> tuple[list[str], Space]:
     space: dict[str, tuple[str, BaseDistribution]] = {}
     for override in overrides:
         key = override.get_key_element()
-        same = plain_key(key)
-        fixed.pop(same, None)
-        space.pop(same, None)
+        name = plain_key(key)
+        fixed.pop(name, None)
+        space.pop(name, None)
         if override.is_sweep_override():
-            space[same] = (key, distribution(override))
+            space[name] = (key, distribution(override))
         else:
-            fixed[same] = override.input_line or f"{key}={override.get_value_element_as_str()}"
+            fixed[name] = override.input_line or f"{key}={override.get_value_element_as_str()}"
     return list(fixed.values()), dict(space.values())
 
 
 def plain_key(key: str) -> str:
-    """A key without the `+`, `++` or `~` that says what is done with it."""
+    """A key without its prefix `+`, `++` or `~`."""
     return key.lstrip("+~")
 
 
@@ -62,14 +62,14 @@ def distribution(override: Override) -> BaseDistribution:
     """The distribution that one sweep override describes.
 
     Raises:
-        ConfigError: no value, a step on a logarithmic scale, an unknown tag, or a kind of sweep without distribution.
+        ConfigError: no values, a step on a logarithmic scale, an unknown tag, or an unsupported sweep.
     """
     sweep = override.value()
     text = override.input_line
     if isinstance(sweep, Glob):
-        raise ConfigError(f"{text}: cannot be searched; choice, range and interval can")
+        raise ConfigError(f"{text}: cannot be searched; use choice, range or interval")
     if not isinstance(sweep, ChoiceSweep | RangeSweep | IntervalSweep):
-        raise ConfigError(f"{text}: is no sweep")
+        raise ConfigError(f"{text}: is not a sweep; use choice, range or interval")
     unknown = sweep.tags - TAGS
     if unknown:
         raise ConfigError(f"{text}: got tag {sorted(unknown)[0]!r}, should be one of log, int")
@@ -83,34 +83,34 @@ def distribution(override: Override) -> BaseDistribution:
 
 def _categories(sweep: ChoiceSweep) -> CategoricalDistribution:
     if sweep.tags:
-        raise ValueError(f"categories have no scale, so tag {sorted(sweep.tags)[0]} says nothing of them")
-    # Optuna stores numbers, truth values, None and text; anything else is kept as the text of its override.
+        raise ValueError(f"categories have no scale, so tag {sorted(sweep.tags)[0]} does not apply")
+    # Optuna stores numbers, booleans, None and text; anything else is stored as the text of its override.
     values = [
         value if value is None or isinstance(value, bool | int | float) else as_text(value) for value in sweep.list
     ]
     if not values:
-        raise ValueError("it holds no value")
-    for place, value in enumerate(values):
-        if any(value == other for other in values[:place]):
-            raise ValueError(f"Optuna cannot tell {value!r} from another value of it")
+        raise ValueError("it has no values")
+    for index, value in enumerate(values):
+        if any(value == other for other in values[:index]):
+            raise ValueError(f"Optuna cannot distinguish {value!r} from another of its values")
     return CategoricalDistribution(values)
 
 
 def _steps(override: Override, sweep: RangeSweep) -> BaseDistribution:
-    # Counted by Hydra itself, so that the same values are searched that a plain multirun would run through.
+    # Hydra counts the values, so that they are those of a plain multirun.
     count = len(list(override.sweep_string_iterator()))
     if count == 0:
-        raise ValueError("it holds no value")
-    # Decimal, so that 0.1 is a tenth and Optuna finds the ends whole steps apart.
+        raise ValueError("it has no values")
+    # Decimal, so that 0.1 is exact and Optuna accepts the range as a multiple of the step.
     start, step = Decimal(str(sweep.start)), Decimal(str(sweep.step))
     low, high = sorted((start, start + (count - 1) * step))
     log = "log" in sweep.tags
     if all(isinstance(number, int) for number in (sweep.start, sweep.stop, sweep.step)):
         return IntDistribution(int(low), int(high), log=log, step=abs(int(step)))
     if log:
-        raise ValueError("a logarithmic scale has no steps; interval(low, high) does without")
+        raise ValueError("a logarithmic scale has no steps; use interval(low, high)")
     if "int" in sweep.tags:
-        raise ValueError("its steps are no whole numbers, as tag int says")
+        raise ValueError("tag int needs whole numbers")
     return FloatDistribution(float(low), float(high), step=float(abs(step)))
 
 
@@ -129,7 +129,7 @@ def as_text(value: Any) -> str:
 
 
 def as_override(key: str, value: Any) -> str:
-    """The override that gives `key` a value from its distribution."""
+    """The override that sets `key` to a value from its distribution."""
     if value is None:
         return f"{key}=null"
     if isinstance(value, bool):
@@ -148,42 +148,42 @@ def example(distribution: BaseDistribution) -> Any:
 def checked_points(
     points: Sequence[Mapping[str, Any]], space: Space, key: str, pinned: Collection[str] = ()
 ) -> list[dict[str, Any]]:
-    """Known points to try first, each a value for some of the parameters, written as in YAML.
+    """Points to try first, each with values for some of the parameters, written as in YAML.
 
-    Values of `pinned` parameters, which the command line has fixed, are left out.
+    Values of `pinned` parameters, which the command line fixed, are dropped.
 
     Raises:
         ConfigError: a name that is not searched, or a value outside its distribution.
     """
     names = {plain_key(name): name for name in space}
     checked: list[dict[str, Any]] = []
-    for place, point in enumerate(points):
+    for index, point in enumerate(points):
         checked.append({})
         for written, value in point.items():
             name = names.get(plain_key(written))
             if name is None and plain_key(written) in pinned:
                 continue
             if name is None:
-                raise ConfigError(f"{key}[{place}].{written}: is not searched; searched are {', '.join(space)}")
-            known = _within(space[name], value)
-            if not known:
-                raise ConfigError(f"{key}[{place}].{written}: got {value!r}, should lie in {space[name]}")
-            checked[-1][name] = known[0]
+                raise ConfigError(f"{key}[{index}].{written}: is not searched, should be one of {', '.join(space)}")
+            matches = _matches(space[name], value)
+            if not matches:
+                raise ConfigError(f"{key}[{index}].{written}: got {value!r}, should lie in {space[name]}")
+            checked[-1][name] = matches[0]
     return checked
 
 
-def _within(distribution: BaseDistribution, value: Any) -> list[Any]:
-    """The value as the distribution has it, in a list; an empty one where it lies outside."""
+def _matches(distribution: BaseDistribution, value: Any) -> list[Any]:
+    """A list with the value as the distribution represents it; empty if the value is outside."""
     if isinstance(distribution, CategoricalDistribution):
-        return [choice for choice in distribution.choices if _means(choice, value)]
+        return [choice for choice in distribution.choices if _is_same(choice, value)]
     try:
         return [value] if distribution._contains(distribution.to_internal_repr(value)) else []
     except (ValueError, TypeError):
         return []
 
 
-def _means(choice: Any, value: Any) -> bool:
-    """Whether a category, where it is text that of an override, stands for `value`."""
+def _is_same(choice: Any, value: Any) -> bool:
+    """Whether a category, which may be the text of an override, has the value `value`."""
     if isinstance(choice, str):
         parsed = OverridesParser.create().parse_overrides([f"choice={choice}"])[0].value()
         return bool(_plain(parsed) == value) and type(_plain(parsed)) is type(value)
@@ -191,7 +191,7 @@ def _means(choice: Any, value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A parsed value without what only tells how it was quoted."""
+    """A parsed value without its quotes."""
     if isinstance(value, QuotedString):
         return value.text
     if isinstance(value, list):
@@ -202,29 +202,29 @@ def _plain(value: Any) -> Any:
 
 
 def space_function(target: str, key: str) -> Callable[..., Any]:
-    """The function MODULE.FUNCTION that adds to the space, from a module of the user's own.
+    """Import the function MODULE.FUNCTION that extends the search space.
 
-    Of what is installed nothing is a search space, and much of it, such as `os.system`, had better not be called.
+    Only modules of the user are allowed: a configuration could otherwise call functions like `os.system`.
 
     Raises:
-        ConfigError: it cannot be imported, is no function, or is defined in Python, a library or chirplet.
+        ConfigError: it cannot be imported, is not a function, or is defined in Python, a library or chirplet.
     """
     module, _, name = target.rpartition(".")
-    if not _is_own(module):
-        raise ConfigError(f"{key}: got {target!r}, should be MODULE.FUNCTION with a module of your own, of no library")
+    if not _is_user_module(module):
+        raise ConfigError(f"{key}: got {target!r}, should be MODULE.FUNCTION in your own module, not in a library")
     try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever the module's own code raises
+        target_object = getattr(importlib.import_module(module), name)
+    except Exception as error:  # the module's code can raise anything
         reason = " ".join(str(error).split())
-        raise ConfigError(f"{key}: got {target!r}, which is no function that can be imported ({reason})") from error
-    if not (inspect.isfunction(found) and _is_own(found.__module__)):
-        raise ConfigError(f"{key}: got {target!r}, should be a function that is defined in a module of your own")
-    function: Callable[..., Any] = found
+        raise ConfigError(f"{key}: got {target!r}, which cannot be imported ({reason})") from error
+    if not (inspect.isfunction(target_object) and _is_user_module(target_object.__module__)):
+        raise ConfigError(f"{key}: got {target!r}, should be a function defined in your own module")
+    function: Callable[..., Any] = target_object
     return function
 
 
-def _is_own(module: str) -> bool:
-    """Whether a module is there, and neither of Python nor of chirplet nor in a folder for installed libraries."""
+def _is_user_module(module: str) -> bool:
+    """Whether a module exists and belongs neither to Python nor to chirplet nor to an installed library."""
     root = module.partition(".")[0]
     if not root or root in {*sys.stdlib_module_names, "chirplet"}:
         return False
@@ -234,9 +234,9 @@ def _is_own(module: str) -> bool:
         return False
     if spec is None:
         return False
-    places = [Path(place) for place in (spec.submodule_search_locations or [spec.origin or ""])]
+    paths = [Path(path) for path in (spec.submodule_search_locations or [spec.origin or ""])]
     libraries = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
     installed = ("site-packages", "dist-packages")
-    return not any(place.is_relative_to(library) for place in places for library in libraries) and not any(
-        name in place.parts for place in places for name in installed
+    return not any(path.is_relative_to(library) for path in paths for library in libraries) and not any(
+        name in path.parts for path in paths for name in installed
     )

@@ -1,7 +1,7 @@
-"""Where a study is kept, and the lock under which its trials are handed out.
+"""The storage of a study, and the lock under which its trials are assigned.
 
-A lock here dies with its holder: a file's by the operating system, a database's with the connection. So a worker that
-is killed never blocks the others.
+A lock is released when its process ends: the operating system releases a file lock, and a database lock ends with its
+connection. So a killed worker never blocks the others.
 """
 
 import hashlib
@@ -27,27 +27,27 @@ if TYPE_CHECKING:
 
 DATABASES = ("sqlite", "postgresql")
 SECRET_OPTIONS = ("password", "sslpassword")
-"""Options of a URL that are passwords too."""
+"""URL options that contain passwords."""
 SQLITE_WAIT_S = 120
-"""How long a writer waits for another before SQLite calls the database locked."""
+"""Seconds that a writer waits for another before SQLite reports that the database is locked."""
 KEEP_ALIVE_S = 20
-"""How often a connection that holds a lock is used; HAProxy's examples drop one that was idle for 50 s."""
+"""Seconds between queries on a connection that has a lock. HAProxy's examples drop connections idle for 50 s."""
 
 Lock = Callable[[str], AbstractContextManager[None]]
-"""`with lock("claim"):` is held by one process at a time among all that share the storage, whatever the machine."""
+"""`with lock("claim"):` runs in one process at a time, among all processes and machines that share the storage."""
 
 FROM_ENVIRONMENT = "FROM_ENVIRONMENT"
-"""Stands for what a URL takes from the environment."""
+"""Placeholder for a part of a URL that comes from the environment."""
 
 JOURNAL_START = b'{"op_code":'
-"""How every line of Optuna's journal begins."""
+"""The start of every line of an Optuna journal."""
 
 
 def check_storage(storage: str, key: str) -> None:
-    """See that `storage` is the path of a journal file, or a URL that can be opened here.
+    """Check that `storage` is the path of a journal file, or the URL of a supported database.
 
     Raises:
-        ConfigError: another kind of database, a URL that cannot be read, or a driver that is not installed.
+        ConfigError: an unsupported database, an invalid URL, or a driver that is not installed.
     """
     if "://" not in storage:
         return
@@ -64,11 +64,11 @@ def check_storage(storage: str, key: str) -> None:
     except NoSuchModuleError:
         raise ConfigError(f"{key}: got the driver {url.drivername!r}, which does not exist") from None
     except ImportError as error:
-        raise ConfigError(f'{key}: {error}; pip install "chirplet[postgresql]" brings the driver') from None
+        raise ConfigError(f'{key}: {error}; pip install "chirplet[postgresql]" installs the driver') from None
 
 
 def has_password(storage: str, key: str) -> bool:
-    """Whether a password stands in the URL itself."""
+    """Whether the URL itself contains a password."""
     if "://" not in storage:
         return False
     url = _url(storage, key)
@@ -84,12 +84,12 @@ def shown(storage: str) -> str:
 
 
 def of_study(name: str, study_name: str) -> str:
-    """The name of a lock for one study alone: what takes long is no reason for the storage's other studies to wait."""
+    """The name of a lock for one study, so that a long operation does not block other studies in the storage."""
     return f"{name}-{hashlib.sha256(study_name.encode()).hexdigest()[:16]}"
 
 
 def open_storage(storage: str, key: str = "storage") -> tuple[BaseStorage, Lock]:
-    """The storage, made where there is none, and its lock; `${oc.env:NAME}` is read from the environment.
+    """Open or create the storage; returns it with its lock. `${oc.env:NAME}` is read from the environment.
 
     Raises:
         ConfigError: it cannot be reached or written, or the environment lacks a variable.
@@ -111,10 +111,10 @@ def _open_journal(path: Path, key: str) -> tuple[BaseStorage, Lock]:
         with path.open("rb") as file:
             start = file.read(len(JOURNAL_START))
         if not JOURNAL_START.startswith(start):
-            raise ConfigError(f"{key}: {str(path)!r} is there already and is no journal of Optuna")
+            raise ConfigError(f"{key}: got {str(path)!r}, which exists and is not an Optuna journal")
     backend = JournalFileBackend(str(path), lock_obj=_JournalLock(path))  # type: ignore[arg-type]
     storage = JournalStorage(backend)
-    return storage, _lock_of(path)
+    return storage, _file_lock(path)
 
 
 def _open_database(storage: str, key: str) -> tuple[BaseStorage, Lock]:
@@ -131,15 +131,15 @@ def _open_database(storage: str, key: str) -> tuple[BaseStorage, Lock]:
         path = Path(url.database).absolute()
         path.parent.mkdir(parents=True, exist_ok=True)
         options = {"connect_args": {"timeout": SQLITE_WAIT_S}}
-        lock = _lock_of(path)
+        lock = _file_lock(path)
     else:
-        # Its own connection, not from a pool: the lock ends when the connection does.
-        lock = _advisory(create_engine(url, poolclass=NullPool))
-    # Several processes may come first; the tables are to be made once.
+        # Not a pooled connection: the lock must end when the connection closes.
+        lock = _advisory_lock(create_engine(url, poolclass=NullPool))
+    # Several processes may open a new database; only one may create the tables.
     try:
-        with lock("tables"), _logging_kept():
+        with lock("tables"), _restored_logging():
             opened = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
-            # Studies put a cache around it, which must be the same for all that is done here.
+            # Optuna wraps the storage in a cache, which all operations must share.
             return get_storage(opened), lock
     except SQLAlchemyError as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
@@ -147,8 +147,8 @@ def _open_database(storage: str, key: str) -> tuple[BaseStorage, Lock]:
 
 
 @contextmanager
-def _logging_kept() -> Iterator[None]:
-    """Put logging back afterwards: where Optuna makes or checks its tables, Alembic sets up its own for everybody."""
+def _restored_logging() -> Iterator[None]:
+    """Restore the logging configuration, which Alembic replaces when Optuna creates or checks its tables."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     enabled = [one for one in root.manager.loggerDict.values() if isinstance(one, logging.Logger) and not one.disabled]
@@ -164,16 +164,16 @@ def _url(storage: str, key: str) -> "URL":
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
-    # The URL is not shown: a password may be where it does not belong.
+    # The URL is not printed: a password may be in the wrong part of it.
     try:
         url = make_url(storage)
-        # SQLAlchemy's own choice of a driver differs between its versions.
+        # SQLAlchemy's default driver differs between its versions.
         return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
     except (ArgumentError, ValueError):
-        raise ConfigError(f"{key}: is no URL of a database") from None
+        raise ConfigError(f"{key}: is not a database URL") from None
 
 
-def _lock_of(path: Path) -> Lock:
+def _file_lock(path: Path) -> Lock:
     @contextmanager
     def lock(name: str) -> Iterator[None]:
         with FileLock(f"{path}.{name}.lock"):
@@ -182,33 +182,33 @@ def _lock_of(path: Path) -> Lock:
     return lock
 
 
-def _advisory(engine: Any) -> Lock:
+def _advisory_lock(engine: Any) -> Lock:
     from sqlalchemy import text
     from sqlalchemy.exc import SQLAlchemyError
 
     @contextmanager
     def lock(name: str) -> Iterator[None]:
-        # Databases have their own numbers, so two studies elsewhere on the server are not in each other's way.
+        # Advisory locks are local to a database, so studies in other databases of the server do not wait.
         number = int.from_bytes(hashlib.sha256(f"chirplet/{name}".encode()).digest()[:8], signed=True)
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("SELECT pg_advisory_lock(:number)"), {"number": number})
             try:
-                with _kept_alive(connection):
+                with _keep_alive(connection):
                     yield
             finally:
                 try:
                     connection.execute(text("SELECT pg_advisory_unlock(:number)"), {"number": number})
                 except SQLAlchemyError:
-                    # What was done under the lock is done; the server has released it itself.
+                    # The work under the lock has finished, and the server has released the lock.
                     logging.getLogger(__name__).warning(
-                        "the connection that held the lock %s was lost; another command may have taken it", name
+                        "lost the connection with the lock %s; another command may have acquired it", name
                     )
 
     return lock
 
 
-def _kept_alive(connection: Any) -> AbstractContextManager[None]:
-    """Use the connection from time to time while the block runs: proxies drop one that is idle."""
+def _keep_alive(connection: Any) -> AbstractContextManager[None]:
+    """Use the connection regularly during the block, since proxies drop idle connections."""
     from sqlalchemy import text
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -221,10 +221,10 @@ def _kept_alive(connection: Any) -> AbstractContextManager[None]:
 
 
 class _JournalLock:
-    """Optuna's own locks stay behind when their holder is killed, for half a minute; this one does not.
+    """A journal lock that is released at once when its process is killed; Optuna's locks stay for half a minute.
 
-    Whoever takes it also cuts off a last line without an end, which a writer that was killed has left: Optuna would
-    append to it, and never be able to read the file again.
+    Acquiring it also removes an incomplete last line, left by a killed writer. Optuna would append to that line and
+    then fail to read the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -245,7 +245,7 @@ class _JournalLock:
 
 
 def cut_torn_line(path: Path) -> None:
-    """Cut what follows the last line end of a file, where that is not its end."""
+    """Remove an incomplete last line, one without a line end, from a file."""
     with path.open("r+b") as file:
         end = file.seek(0, os.SEEK_END)
         if end == 0:
@@ -254,7 +254,7 @@ def cut_torn_line(path: Path) -> None:
         if file.read(1) == b"\n":
             return
         file.seek(0)
-        whole = file.read().rfind(b"\n") + 1
-        logging.getLogger(__name__).warning("%s: cut off a last line that was never finished", path)
-        file.truncate(whole)
+        complete = file.read().rfind(b"\n") + 1
+        logging.getLogger(__name__).warning("%s: removed an incomplete last line", path)
+        file.truncate(complete)
         os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""The study of a plan: made or opened, with its sampler and pruner."""
+"""Creating or opening the study of a plan, with its sampler and pruner."""
 
 import hashlib
 import inspect
@@ -23,26 +23,26 @@ from chirplet.sweep.plan.storage import Lock
 from chirplet.system.error import ConfigError
 
 IDENTITY = "chirplet"
-"""The study's user attribute that tells which sweep it belongs to."""
+"""User attribute of the study: the identity of its sweep."""
 
 SAME_SEED = (GridSampler, QMCSampler)
-"""Samplers that walk through one sequence, fixed by the seed, and take the trial's number as the place in it."""
+"""Samplers that follow one sequence, fixed by the seed; the trial's number is the index in it."""
 
 EXHAUSTIBLE = (GridSampler, BruteForceSampler)
 
 
 class SweepStudy(optuna.Study):
-    """A study that is asked and told: the end is the sweep's own matter."""
+    """A study used through `ask` and `tell`. The sweep decides when it ends."""
 
     def stop(self) -> None:
-        """Samplers that have tried everything call this, which outside of `optimize` is an error."""
+        """Do nothing: exhausted samplers call this, which Optuna allows only within `optimize`."""
 
 
 def open_study(plan: Plan, storage: BaseStorage, lock: Lock) -> SweepStudy:
-    """The plan's study, made where there is none.
+    """Open the plan's study, or create it.
 
     Raises:
-        ConfigError: a study of that name was made by another sweep, or the sampler or pruner cannot be made.
+        ConfigError: the study of that name belongs to another sweep, or the sampler or pruner cannot be built.
     """
     pruner = make_pruner(plan.pruner)
     sampler = Samplers(plan.sampler, plan.space, len(plan.directions)).for_trial(0)
@@ -51,43 +51,43 @@ def open_study(plan: Plan, storage: BaseStorage, lock: Lock) -> SweepStudy:
     with lock("claim"):
         names = {study.study_name for study in storage.get_all_studies()}
         if plan.study_name not in names:
-            made = optuna.create_study(storage=storage, study_name=plan.study_name, directions=list(plan.directions))
+            created = optuna.create_study(storage=storage, study_name=plan.study_name, directions=list(plan.directions))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
-                made.set_metric_names(list(plan.objectives))
-            made.set_user_attr(IDENTITY, identity)
+                created.set_metric_names(list(plan.objectives))
+            created.set_user_attr(IDENTITY, identity)
         study = SweepStudy(plan.study_name, storage, sampler=sampler, pruner=pruner)
         before = study.user_attrs.get(IDENTITY)
         if before is None:
             directions = tuple(direction.name.lower() for direction in study.directions)
             if directions != plan.directions:
                 raise ConfigError(
-                    f"hydra.sweeper.study_name: a study {plan.study_name!r} is there already, with the directions "
-                    f"{', '.join(directions)}; give this one another name"
+                    f"hydra.sweeper.study_name: a study {plan.study_name!r} exists with the directions "
+                    f"{', '.join(directions)}; choose another name"
                 )
-            study.set_user_attr(IDENTITY, identity)  # cut off between its two writes above
+            study.set_user_attr(IDENTITY, identity)  # its creation was interrupted before this write
             return study
     differing = differences(before, identity)
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise ConfigError(
-            f"hydra.sweeper.study_name: a study {plan.study_name!r} is there already, of another sweep "
-            f"({'; '.join(differing[:3])}{more}); give this one another name"
+            f"hydra.sweeper.study_name: a study {plan.study_name!r} of another sweep exists "
+            f"({'; '.join(differing[:3])}{more}); choose another name"
         )
     return study
 
 
 class Samplers:
-    """Samplers that draw the same for the same trial, whoever asks and whatever was asked before."""
+    """Samplers whose draws depend on the trial's number, not on the process or on earlier draws."""
 
     def __init__(self, target: Foreign, space: Space, objectives: int) -> None:
         sampler = target.kind(BaseSampler)
-        known = inspect.signature(sampler).parameters
+        accepted = inspect.signature(sampler).parameters
         arguments = dict(target.arguments)
         if issubclass(sampler, GridSampler) and arguments.get("search_space") is None:
             arguments["search_space"] = grid(space)
         self.seed = arguments.pop("seed", None)
-        self.seeded = "seed" in known and self.seed is not None
+        self.seeded = "seed" in accepted and self.seed is not None
         self.fixed = issubclass(sampler, SAME_SEED)
         self.aside = issubclass(sampler, QMCSampler) and "independent_sampler" not in arguments
         self.target = Foreign(target=target.target, arguments=arguments, key=target.key)
@@ -96,90 +96,90 @@ class Samplers:
         """The sampler of one trial.
 
         Raises:
-            ConfigError: it refuses its arguments.
+            ConfigError: it rejects its arguments.
         """
-        return TrialSampler(self, number) if self.seeded else self.made(number)
+        return TrialSampler(self, number) if self.seeded else self.build(number)
 
-    def made(self, number: int, parameter: str = "") -> BaseSampler:
+    def build(self, number: int, parameter: str = "") -> BaseSampler:
         """Optuna's sampler, for one trial or one of its parameters."""
         arguments = dict(self.target.arguments)
         if self.seeded:
-            mixed = _mixed(self.seed, number, parameter)
+            mixed = _mixed_seed(self.seed, number, parameter)
             arguments["seed"] = self.seed if self.fixed else mixed
             if self.aside:
-                # What a sequence does not hold would be drawn from its seed, the same for every trial.
+                # Parameters outside the sequence would be drawn with its seed, equal for all trials.
                 arguments["independent_sampler"] = RandomSampler(seed=mixed)
-        sampler = _built(self.target, arguments)
+        sampler = _build(self.target, arguments)
         assert isinstance(sampler, BaseSampler)
         if isinstance(sampler, QMCSampler):
-            # Optuna counts points as they are drawn, those of trials cut off too; the first trial is random.
+            # Optuna counts every drawn point, also those of interrupted trials; its first trial is random.
             sampler._find_sample_id = lambda *_: max(0, number - 1)  # type: ignore[method-assign]
         return sampler
 
 
 class TrialSampler(BaseSampler):
-    """The sampler of one trial: what it draws depends on the seed, the trial's number and the parameter's name alone.
+    """The sampler of one trial. Its draws depend only on the seed, the trial's number and the parameter's name.
 
-    A sweep that was cut off anywhere so goes on with the values it would have drawn.
+    So an interrupted sweep resumes with the same values.
     """
 
     def __init__(self, samplers: Samplers, number: int) -> None:
         self.samplers = samplers
         self.number = number
-        self.whole = samplers.made(number)
+        self.sampler = samplers.build(number)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> Space:
-        """Parameters that are drawn together."""
-        return self.whole.infer_relative_search_space(study, trial)
+        """The parameters that are sampled jointly."""
+        return self.sampler.infer_relative_search_space(study, trial)
 
     def sample_relative(self, study: optuna.Study, trial: FrozenTrial, search_space: Space) -> dict[str, Any]:
-        """Draw those together."""
-        return self.whole.sample_relative(study, trial, search_space)
+        """Sample those parameters."""
+        return self.sampler.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Draw another one by itself."""
-        sampler = self.samplers.made(self.number, param_name)
+        """Sample one other parameter."""
+        sampler = self.samplers.build(self.number, param_name)
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """As Optuna's sampler."""
-        self.whole.before_trial(study, trial)
+        """Delegate to Optuna's sampler."""
+        self.sampler.before_trial(study, trial)
 
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """As Optuna's sampler."""
-        self.whole.after_trial(study, trial, state, values)
+        """Delegate to Optuna's sampler."""
+        self.sampler.after_trial(study, trial, state, values)
 
 
 def make_pruner(target: Foreign) -> BasePruner:
-    """The pruner, whose nested pruner (PatientPruner's) is made too.
+    """Build the pruner, including a nested one (as in PatientPruner).
 
     Raises:
-        ConfigError: it is no pruner, or refuses its arguments.
+        ConfigError: it is not a pruner, or rejects its arguments.
     """
     target.kind(BasePruner)
     arguments = {
         name: make_pruner(part) if isinstance(part, Foreign) else part for name, part in target.arguments.items()
     }
-    pruner = _built(target, arguments)
+    pruner = _build(target, arguments)
     assert isinstance(pruner, BasePruner)
     return pruner
 
 
 def trials_possible(target: Foreign, space: Space) -> int | None:
-    """Different points that an exhaustive sampler has to try, or None for others, which never end.
+    """The number of points that an exhaustive sampler tries, or None for other samplers.
 
     Raises:
-        ConfigError: a parameter has no end of values.
+        ConfigError: a parameter has infinitely many values.
     """
     if not issubclass(target.kind(BaseSampler), EXHAUSTIBLE):
         return None
-    own = target.arguments.get("search_space")
-    if own is not None:
-        return math.prod(len(values) for values in own.values())
+    search_space = target.arguments.get("search_space")
+    if search_space is not None:
+        return math.prod(len(values) for values in search_space.values())
     return math.prod(len(_values(name, distribution)) for name, distribution in space.items())
 
 
@@ -187,7 +187,7 @@ def grid(space: Space) -> dict[str, list[Any]]:
     """Every value of every parameter.
 
     Raises:
-        ConfigError: a parameter has no end of values.
+        ConfigError: a parameter has infinitely many values.
     """
     return {name: list(_values(name, distribution)) for name, distribution in space.items()}
 
@@ -199,21 +199,23 @@ def _values(name: str, distribution: BaseDistribution) -> Sequence[Any]:
         return range(distribution.low, distribution.high + 1, distribution.step)
     assert isinstance(distribution, FloatDistribution)
     if distribution.step is None:
-        raise ConfigError(f"{name}: an interval has no end of values; with this sampler take choice(...) or range(...)")
+        raise ConfigError(
+            f"{name}: got an interval, should have finitely many values for this sampler; use choice(...) or range(...)"
+        )
     low, step = Decimal(str(distribution.low)), Decimal(str(distribution.step))
     count = round((distribution.high - distribution.low) / distribution.step) + 1
-    return [float(low + place * step) for place in range(count)]
+    return [float(low + index * step) for index in range(count)]
 
 
-def _built(target: Foreign, arguments: dict[str, Any]) -> Any:
+def _build(target: Foreign, arguments: dict[str, Any]) -> Any:
     try:
         with warnings.catch_warnings():
-            # Who names one in a configuration has chosen it.
+            # The user chose this class, so its experimental status needs no warning.
             warnings.simplefilter("ignore", ExperimentalWarning)
             return Foreign(target=target.target, arguments=arguments, key=target.key).build()
     except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(f"{target.key}: {' '.join(str(error).split())}") from error
 
 
-def _mixed(seed: int, number: int, parameter: str) -> int:
+def _mixed_seed(seed: int, number: int, parameter: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{number}/{parameter}".encode()).digest()[:4])

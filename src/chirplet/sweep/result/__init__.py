@@ -1,1 +1,1 @@
-"""What came of a sweep: tables, figures, the best settings."""
+"""The results of a sweep: tables, figures, the best settings."""

@@ -1,4 +1,4 @@
-"""The best of a sweep: which trials they are, and the experiment file that repeats one of them."""
+"""The best trials of a sweep, and the experiment file of the best one."""
 
 import math
 import re
@@ -18,46 +18,46 @@ from chirplet.system.atomic_io import atomic_file
 from chirplet.system.error import ConfigError
 
 GROUP = "experiment"
-"""The config group of what is written."""
+"""The config group of the experiment file."""
 NAME = "tuned"
 
 OF_THE_SWEEP = ("hydra", "search")
-"""What says how runs are launched and searched, and is no part of one of them."""
+"""Keys that configure the launch and the search, not a run."""
 
 _WORD = re.compile(r"(override )?[A-Za-z_/][A-Za-z0-9_./@-]*")
-"""Text that stands without quotes, but for words such as `yes` and `null`."""
+"""Text that needs no quotes, except words like `yes` and `null`, which PyYAML quotes itself."""
 
 
 def ranking(study: Study, plan: Plan) -> list[FrozenTrial]:
-    """The complete and feasible trials, best first by the first objective; of equal ones the earlier comes first."""
+    """The complete and feasible trials, best first by the first objective, ties by number."""
     trials = study.get_trials(states=(TrialState.COMPLETE,))
-    return sorted(filter(feasible, trials), key=lambda trial: _place(trial, plan))
+    return sorted(filter(feasible, trials), key=lambda trial: _rank(trial, plan))
 
 
 def best_trial(study: Study, plan: Plan) -> FrozenTrial | None:
-    """The best complete and feasible trial by the first objective, or None where there is none."""
+    """The best complete and feasible trial by the first objective, or None."""
     return next(iter(ranking(study, plan)), None)
 
 
 def front(study: Study, plan: Plan) -> list[FrozenTrial]:
     """The complete and feasible trials that no other one dominates, best first by the first objective."""
-    return sorted(study.best_trials, key=lambda trial: _place(trial, plan))
+    return sorted(study.best_trials, key=lambda trial: _rank(trial, plan))
 
 
 def experiment_text(overrides: Sequence[Override], is_group: Callable[[str], bool], heading: Sequence[str]) -> str:
     """A Hydra experiment file that composes to the same configuration as the overrides.
 
-    Overrides of the sweep itself (`hydra.*`, the group `search`) are left out. An experiment among the overrides
-    becomes the one that the file builds on.
+    Overrides of the sweep itself (`hydra.*`, the group `search`) are left out. If the overrides select an experiment,
+    the file extends it.
 
     Args:
         overrides: as Hydra's parser gives them, without sweeps.
         is_group: whether a key names a config group.
-        heading: what a reader should know, one comment a line.
+        heading: the comment lines at the top.
 
     Raises:
-        ConfigError: an override that an experiment file cannot express: a sweep, a key deleted, one item of a list,
-            or an experiment of the file's own name.
+        ConfigError: an experiment file cannot express an override: a sweep, a deleted key, one item of a list,
+            or an experiment with the name of the file.
     """
     bases: list[str] = []
     added: dict[str, Any] = {}
@@ -69,7 +69,7 @@ def experiment_text(overrides: Sequence[Override], is_group: Callable[[str], boo
         if re.split(r"[./]", key)[0] in OF_THE_SWEEP:
             continue
         if override.is_sweep_override():
-            raise ConfigError(f"{override.input_line}: an experiment file holds one value for each key, not a sweep")
+            raise ConfigError(f"{override.input_line}: an experiment file has one value for each key, not a sweep")
         if not is_group(key) or isinstance(override.value(), dict):
             _set(settings, override)
             continue
@@ -81,12 +81,12 @@ def experiment_text(overrides: Sequence[Override], is_group: Callable[[str], boo
         else:
             (added if override.is_add() else chosen)[target] = override.value()
     if f"/{GROUP}" in deleted:
-        # A deletion counts wherever it stands on the command line.
+        # Hydra applies a deletion wherever it is on the command line.
         del deleted[f"/{GROUP}"]
         bases = []
     lines = ["# @package _global_", *_comments(heading)]
     before = [f"/{GROUP}/{base}" for base in bases] + [{target: option} for target, option in added.items()]
-    # `_self_` stands where Hydra would put it anyway, for the reader: the file goes over what it builds on.
+    # `_self_` is where Hydra would put it by default. It shows readers that the file overrides what it extends.
     entries = [*before, "_self_"] if before else []
     entries += [{f"override {target}": option} for target, option in {**chosen, **deleted}.items()]
     body: Any = {"defaults": entries} if entries else {}
@@ -97,10 +97,10 @@ def experiment_text(overrides: Sequence[Override], is_group: Callable[[str], boo
 
 
 def write_best(folder: Path, text: str) -> Path:
-    """Write `folder/experiment/tuned.yaml`, whole or not at all; `--config-dir FOLDER experiment=tuned` takes it.
+    """Write `folder/experiment/tuned.yaml` atomically. `--config-dir FOLDER experiment=tuned` selects it.
 
     Raises:
-        OSError: the disk is full or the place cannot be written.
+        OSError: the file cannot be written.
     """
     path = folder / GROUP / f"{NAME}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,18 +109,20 @@ def write_best(folder: Path, text: str) -> Path:
     return path
 
 
-def _place(trial: FrozenTrial, plan: Plan) -> tuple[float, int]:
+def _rank(trial: FrozenTrial, plan: Plan) -> tuple[float, int]:
     sign = -1.0 if plan.directions[0] == "maximize" else 1.0
     return sign * trial.values[0], trial.number
 
 
 def _set(settings: DictConfig, override: Override) -> None:
-    """Do to `settings` what Hydra does to the composed configuration."""
+    """Apply an override to `settings` as Hydra does to the composed configuration."""
     key = override.key_or_group
     if override.is_delete():
-        raise ConfigError(f"{override.input_line}: an experiment file cannot delete a key; {key}=null may do instead")
+        raise ConfigError(f"{override.input_line}: an experiment file cannot delete a key; try {key}=null")
     if any(part.isdecimal() for part in key.split(".")):
-        raise ConfigError(f"{override.input_line}: an experiment file cannot set one item of a list; set all of them")
+        raise ConfigError(
+            f"{override.input_line}: an experiment file cannot set one item of a list; set the whole list"
+        )
     OmegaConf.update(settings, key, override.value(), merge=True, force_add=True)
 
 
@@ -128,19 +130,21 @@ def _experiments(override: Override) -> list[str]:
     value = override.value()
     names = value if isinstance(value, list) else [str(value)]
     if NAME in names:
-        # It would be found in the file's own place and build on itself.
-        raise ConfigError(f"{override.input_line}: {NAME} is the name of the file to write; copy it to another name")
+        # The file would extend itself.
+        raise ConfigError(
+            f"{override.input_line}: {NAME} is the name of the file that the sweep writes; copy it to another name"
+        )
     return names
 
 
 def _comments(heading: Sequence[str]) -> list[str]:
-    # At the top of a file, Hydra reads `# @` as its own.
+    # At the top of a file, Hydra parses `# @` as a header.
     lines = [line.lstrip("@ ") for text in heading for line in text.splitlines()]
     return ["# " + "".join(character for character in line if character.isprintable()) for line in lines]
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
-    """Quotes all text but plain words: of other text, PyYAML leaves some bare that OmegaConf reads as numbers."""
+    """Quotes all text except plain words: PyYAML leaves some text unquoted that OmegaConf reads as numbers."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""How a sweep goes: a table on a terminal, a line for each finished trial everywhere."""
+"""The progress of a sweep: a line for each finished trial, and a table on a terminal."""
 
 import math
 import time
@@ -20,16 +20,16 @@ VALUE_DIGITS = 4
 SETTING_DIGITS = 3
 RANKS = ("best", "2nd", "3rd")
 REMEMBERED_UPDATES = 30
-"""Updates for which a worker counts that runs nothing: long enough to get its next trial, short enough to be missed."""
+"""Updates after which an idle worker no longer counts: enough for it to get its next trial."""
 
 STYLES = {TrialState.FAIL: "red", TrialState.PRUNED: "dim"}
 
 
 class SweepDisplay:
-    """Tells how a sweep goes, from the trials of its study alone.
+    """Shows the progress of a sweep, from the trials of its study alone.
 
-    Each trial that finishes is a line, printed once. On a terminal a table below the lines shows what is running and
-    what is best; it is gone when the display is closed. `clock` returns seconds since the epoch.
+    Each finished trial is printed once, as one line. On a terminal, a table below the lines shows the running and the
+    best trials until the display is closed. `clock` returns seconds since the epoch.
     """
 
     def __init__(self, plan: Plan, console: Console, clock: Callable[[], float] = time.time) -> None:
@@ -38,12 +38,12 @@ class SweepDisplay:
         self._clock = clock
         self._live: Live | None = None
         if console.is_interactive:
-            # Workers print to files of their own; a trial in this process redirects its output itself.
+            # Workers print to files, and a trial in this process redirects its output itself.
             self._live = Live(
                 console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
             )
         self._standing = Standing(plan.directions)
-        self._told: set[int] = set()
+        self._printed: set[int] = set()
         self._is_first = True
         self._running_counts: deque[int] = deque(maxlen=REMEMBERED_UPDATES)
 
@@ -56,48 +56,48 @@ class SweepDisplay:
         self.close()
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:
-        """Tell what happened since the last update. `trials` are all trials of the study, in any order."""
+        """Show what happened since the last update. `trials` are all trials of the study, in any order."""
         finished = [trial for trial in trials if trial.state.is_finished()]
         running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-        # A search space defined in code adds parameters that the plan does not know.
+        # A custom search space adds parameters that the plan does not have.
         names = last_parts([*self._plan.space, *(key for trial in trials for key in trial.params)], ".")
         eta = self._eta(finished, running)
-        # What scrolls away on a terminal need not guess when the sweep ends: the table does.
-        news = self._news(finished, names, eta if self._live is None else "")
+        # On a terminal, the table shows the ETA.
+        lines = self._new_lines(finished, names, eta if self._live is None else "")
         if self._live is not None:
             self._live.update(self._table(finished, running, names, eta))
             self._live.start()
-        for line in news:
-            # A terminal would break lines within words; elsewhere they must stay whole.
+        for line in lines:
+            # Rich wraps lines only on a terminal; a log has one line per trial.
             self._console.print(line, soft_wrap=self._live is None)
         if self._live is not None:
             self._live.refresh()
 
     def close(self) -> None:
-        """Take the table away; the lines stay. Closing twice does nothing."""
+        """Remove the table; the lines stay. Closing twice does nothing."""
         if self._live is not None:
             self._live.stop()
             self._live = None
 
-    def _news(self, finished: Sequence[FrozenTrial], names: Mapping[str, str], eta: str) -> list[Text]:
-        """A line for each trial that has not been told, in order of finishing; one for all that were there before."""
-        new = sorted((trial for trial in finished if trial.number not in self._told), key=_order)
+    def _new_lines(self, finished: Sequence[FrozenTrial], names: Mapping[str, str], eta: str) -> list[Text]:
+        """A line for each new finished trial, in order of finishing; one line for all trials of earlier commands."""
+        new = sorted((trial for trial in finished if trial.number not in self._printed), key=_order)
         lines = []
         for trial in new:
-            self._told.add(trial.number)
+            self._printed.add(trial.number)
             leads = self._standing.add(trial)
             parts = [self._outcome(trial, leads), " ".join(settings(trial, names)), eta]
-            text = f"[{len(self._told)}/{self._plan.n_trials}] " + "; ".join(part for part in parts if part)
+            text = f"[{len(self._printed)}/{self._plan.n_trials}] " + "; ".join(part for part in parts if part)
             lines.append(self._text(text, "green" if leads else STYLES.get(trial.state, "")))
         if self._is_first and new:
             verb = "is" if len(new) == 1 else "are"
-            text = ", ".join([f"going on: {len(new)} of {self._plan.n_trials} trials {verb} done", *self._lead()])
+            text = ", ".join([f"resuming: {len(new)} of {self._plan.n_trials} trials {verb} done", *self._lead()])
             lines = [self._text(text)]
         self._is_first = False
         return lines
 
     def _outcome(self, trial: FrozenTrial, leads: bool) -> str:
-        """What came of a finished trial, as in `trial 3: complete, val/f1_macro 0.6712 (best so far), 41 s`."""
+        """The outcome of a finished trial, as in `trial 3: complete, val/f1_macro 0.6712 (best so far), 41 s`."""
         if trial.state == TrialState.FAIL:
             failure = one_line(trial.user_attrs.get("failure") or "")
             return f"trial {trial.number}: failed" + (f", {failure}" if failure else "")
@@ -113,12 +113,12 @@ class SweepDisplay:
         return ", ".join([result + (praise if leads else ""), *time_taken])
 
     def _named(self, values: Sequence[float] | None) -> list[str]:
-        # Odd trials have fewer values than there are objectives.
+        # A damaged trial can have fewer values than there are objectives.
         pairs = zip(self._plan.objectives, values or (), strict=False)
         return [f"{name} {shown(value, VALUE_DIGITS)}" for name, value in pairs]
 
     def _lead(self) -> list[str]:
-        """The best trial, or how many are on the front; empty where there is none."""
+        """The best trial, or the size of the front; empty if there is none."""
         leaders = self._standing.leaders
         if not leaders:
             return []
@@ -143,16 +143,16 @@ class SweepDisplay:
     def _table(
         self, finished: Sequence[FrozenTrial], running: Sequence[FrozenTrial], names: Mapping[str, str], eta: str
     ) -> Group:
-        """The head, running trials, then the best; no line is wider than the console, and all fit its height."""
+        """The head, running trials, then the best trials, within the width and height of the console."""
         width = self._console.width
         head = packed(self._head(finished, running, eta), width)
         ranks = RANKS if len(self._plan.objectives) == 1 else ("front",) * LEADERS
         leaders = list(zip(ranks, self._standing.leaders[:LEADERS], strict=False))
-        # Beside these lines, one each for the headings, what is left out, and the cursor.
+        # Three more lines: the headings, the number of hidden trials, and the cursor.
         room = max(1, self._console.height - len(head) - len(leaders) - 3)
         shown_running = sorted(running, key=lambda trial: trial.number)[:room]
         columns = len(self._plan.objectives)
-        # Beside another, a heading costs the room that settings need; the head and the lines have the whole names.
+        # Several full headings would leave no room for the settings; the head and the lines have the full names.
         headings = self._plan.objectives if columns == 1 else last_parts(self._plan.objectives, "/").values()
 
         rows = [(["", "trial", *headings, "time"], ["settings"], "dim")]
@@ -186,7 +186,7 @@ class SweepDisplay:
         return [part for part in parts if part]
 
     def _text(self, text: str, style: str = "", width: int | None = None) -> Text:
-        """`text`, never read as markup, in characters that the console has; cut at `width` columns where given."""
+        """`text`, not parsed as markup, in the console's encoding; cropped to `width` columns if given."""
         encoding = self._console.encoding
         known = text.encode(encoding, "backslashreplace").decode(encoding)
         if width is None:
@@ -195,13 +195,13 @@ class SweepDisplay:
 
 
 def _order(trial: FrozenTrial) -> tuple[float, int]:
-    """Sorts by time of finishing; those without one have only just been seen."""
+    """Sort key: the time of finishing; trials without one come last."""
     end = timestamp(trial.datetime_complete)
     return (math.inf if end is None else end, trial.number)
 
 
 def duration(length: float | None) -> str:
-    """Seconds as `41 s`, `4 min` or `1 h 20 min`, up to two minutes in seconds, since `1 min` could be 1.5; or ''."""
+    """A duration in seconds as `41 s`, `4 min` or `1 h 20 min`; seconds below two minutes, '' for None."""
     if length is None:
         return ""
     if round(length) < 120:
@@ -213,7 +213,7 @@ def duration(length: float | None) -> str:
 
 
 def shown(value: Any, digits: int) -> str:
-    """A value as an override would give it, floats with that many significant digits."""
+    """A value as in an override, floats with `digits` significant digits."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -226,12 +226,12 @@ def shown(value: Any, digits: int) -> str:
 
 
 def one_line(text: str) -> str:
-    """`text` without line breaks and control characters, which would break lines and tables."""
+    """`text` without line breaks and control characters."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
 
 
 def last_parts(keys: Iterable[str], separator: str) -> dict[str, str]:
-    """The last part of each key, or all of it where two keys end alike; in the order of `keys`."""
+    """The last part of each key, or the whole key if the last part is not unique; in the order of `keys`."""
     ends = {key: key.rpartition(separator)[2].lstrip("+") for key in keys}
     counts = Counter(ends.values())
     return {key: end if counts[end] == 1 else key for key, end in ends.items()}
@@ -244,7 +244,7 @@ def settings(trial: FrozenTrial, names: Mapping[str, str]) -> list[str]:
 
 
 def packed(parts: Sequence[str], width: int) -> list[str]:
-    """`parts` in as few lines of `width` columns as hold them in order, none of them broken."""
+    """`parts` in order, on as few lines of `width` columns as possible; no part is split."""
     lines: list[str] = []
     for part in parts:
         if lines and cell_len(lines[-1]) + 2 + cell_len(part) <= width:
@@ -255,7 +255,7 @@ def packed(parts: Sequence[str], width: int) -> list[str]:
 
 
 def fitted(words: Sequence[str], width: int) -> str:
-    """As many `words` as fit `width` columns, with `...` for the others: half a number would be another number."""
+    """As many `words` as fit in `width` columns, then `...`. No word is cut, since half a number would mislead."""
     for count in range(len(words), 0, -1):
         text = " ".join([*words[:count], *(["..."] if count < len(words) else [])])
         if cell_len(text) <= width:
@@ -264,5 +264,5 @@ def fitted(words: Sequence[str], width: int) -> str:
 
 
 def cropped(text: str, width: int) -> str:
-    """`text`, where it is wider than `width` columns cut and ended by `...`."""
+    """`text`, cut to `width` columns and ended with `...` if it is wider."""
     return text if cell_len(text) <= width else set_cell_size(text, max(0, width - 3)) + "..."[:width]

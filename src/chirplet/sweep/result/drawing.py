@@ -1,4 +1,4 @@
-"""How the figures of a sweep look, and the marks they share."""
+"""The style and the shared marks of a sweep's figures."""
 
 import io
 import re
@@ -17,7 +17,7 @@ from chirplet.system.atomic_io import atomic_file
 
 DPI = 150
 FAILED = "#b5323a"
-# The ends of viridis that are seen on white, light first: later trials and better ones are darker.
+# Viridis without the colours that are invisible on white, light first: later and better trials are darker.
 SHADES = LinearSegmentedColormap.from_list("shades", colormaps["viridis"](np.linspace(0.88, 0.05, 64)).tolist())
 
 STYLE = figure_style() | {"axes.formatter.useoffset": False, "axes.grid": True}
@@ -25,7 +25,7 @@ SLANT: dict[str, Any] = {"rotation": 25, "ha": "right", "rotation_mode": "anchor
 
 
 def dots(axes: Axes, points: Sequence[tuple[float, float]], colour: Any, label: str | None = None) -> None:
-    """Points as filled dots; `colour` is one for all, or one each."""
+    """Points as filled dots; `colour` is one colour, or one per point."""
     if points:
         axes.scatter([x for x, _ in points], [y for _, y in points], s=30, c=colour, label=label, zorder=3)
 
@@ -38,21 +38,21 @@ def rings(axes: Axes, points: Sequence[tuple[float, float]], colour: str, label:
 
 
 def legend(figure: Figure) -> None:
-    """One entry a name, above the panels."""
+    """A legend above the panels, with one entry per label."""
     pairs = [pair for axes in figure.axes for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
-    named = {label: handle for handle, label in pairs}
-    if named:
-        figure.legend(list(named.values()), list(named), loc="outside upper left", ncols=5, columnspacing=1.4)
+    handles = {label: handle for handle, label in pairs}
+    if handles:
+        figure.legend(list(handles.values()), list(handles), loc="outside upper left", ncols=5, columnspacing=1.4)
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG, whole or not at all.
+    """Write a figure as PNG, atomically.
 
     Raises:
-        OSError: the disk is full or the place cannot be written.
+        OSError: the file cannot be written.
     """
     image = io.BytesIO()
-    # Without matplotlib's name and version in it, the same study makes the same file.
+    # Without matplotlib's version in the metadata, the same study always makes the same file.
     figure.savefig(image, format="png", dpi=DPI, metadata={"Software": None})
     with atomic_file(path) as stream:
         stream.write(image.getvalue())
@@ -60,7 +60,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def wrapped(label: str, width: int) -> str:
-    """The label in lines of about `width` characters, broken after dots, slashes and underscores."""
+    """The label in lines of about `width` characters, wrapped after dots, slashes and underscores."""
     lines = [""]
     for part in re.findall(r"[^._/]*[._/]|[^._/]+", label):
         if lines[-1] and len(lines[-1]) + len(part) > width:

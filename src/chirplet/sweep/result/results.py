@@ -1,4 +1,4 @@
-"""What a sweep found, as tables: every trial, the Pareto front, and the best trials on the terminal."""
+"""The results of a sweep as tables: all trials, the Pareto front, and the best trials on the terminal."""
 
 import csv
 import io
@@ -26,34 +26,34 @@ STATES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
-ABOUT = ("seconds", "best_epoch", "failure")
-"""User attributes of a trial that have a column of their own."""
+TRIAL_ATTRIBUTES = ("seconds", "best_epoch", "failure")
+"""User attributes of a trial that have a column."""
 
 
 def parameters(trials: Iterable[FrozenTrial], plan: Plan) -> list[str]:
-    """The override keys that were searched: those of the plan in its order, then any that trials chose themselves."""
+    """The searched override keys: those of the plan in its order, then those of a custom search space."""
     return list(dict.fromkeys([*plan.space, *(key for trial in trials for key in trial.params)]))
 
 
 def labels(keys: Sequence[str]) -> dict[str, str]:
-    """For each override key its shortest end that belongs to no other: `dropout` for `model.dropout`, if alone."""
-    count = Counter(end for key in keys for end in set(_ends(key)))
-    return {key: next((end for end in _ends(key) if count[end] == 1), key) for key in keys}
+    """The shortest unique suffix of each override key, for example `dropout` for `model.dropout`."""
+    count = Counter(suffix for key in keys for suffix in set(_suffixes(key)))
+    return {key: next((suffix for suffix in _suffixes(key) if count[suffix] == 1), key) for key in keys}
 
 
 def parameter_text(value: Any) -> str:
-    """A parameter's value for the eye: truth values and null as in overrides, numbers to four digits."""
+    """A parameter's value for display: booleans and null as in overrides, floats with four digits."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def trial_rows(study: Study, plan: Plan) -> list[dict[str, Any]]:
-    """One row a trial, in number order; all have the same columns, and None for what the trial does not have.
+    """One row per trial, by number. All rows have the same columns; missing values are None.
 
     The columns are `number`, `state`, the objectives, `feasible` where the plan has constraints, `seconds` (run time),
     `best_epoch`, `failure`, the parameters by their override keys, and all other metrics. Objectives and feasibility
-    are those of complete trials: what a pruned one reported last is from an early epoch.
+    are given for complete trials only: the last report of a pruned trial is from an early epoch.
     """
     trials = study.get_trials()
     columns = _columns(trials, plan)
@@ -61,10 +61,10 @@ def trial_rows(study: Study, plan: Plan) -> list[dict[str, Any]]:
 
 
 def write_trials(study: Study, plan: Plan, path: Path) -> None:
-    """Write `trial_rows` as CSV (UTF-8, one header line; truth values and null as in overrides), whole or not at all.
+    """Write `trial_rows` as CSV (UTF-8, one header line; booleans and null as in overrides), atomically.
 
     Raises:
-        OSError: the disk is full or the place cannot be written.
+        OSError: the file cannot be written.
     """
     _write(trial_rows(study, plan), _columns(study.get_trials(), plan), path)
 
@@ -73,32 +73,32 @@ def write_front(study: Study, plan: Plan, path: Path) -> None:
     """Write the rows of the Pareto-optimal trials, best first by the first objective; otherwise as `write_trials`.
 
     Raises:
-        OSError: the disk is full or the place cannot be written.
+        OSError: the file cannot be written.
     """
     rows = {row["number"]: row for row in trial_rows(study, plan)}
     _write([rows[trial.number] for trial in front(study, plan)], _columns(study.get_trials(), plan), path)
 
 
 def results_table(study: Study, plan: Plan, count: int = 5) -> Table:
-    """The best trials (columns) with their objectives, run time and parameters (rows).
+    """A table of the best trials (columns) with their objectives, run time and parameters (rows).
 
-    With several objectives they are Pareto-optimal ones, best first by the first objective; `count` are shown at most.
+    With several objectives these are Pareto-optimal trials, best first by the first objective; at most `count`.
     """
     several = len(plan.objectives) > 1
-    found = front(study, plan) if several else ranking(study, plan)
-    shown = found[:count]
+    ranked = front(study, plan) if several else ranking(study, plan)
+    shown = ranked[:count]
     kind = "Pareto-optimal" if several else "best feasible" if plan.constraints else "best"
-    by = " and ".join(f"{name} ({way})" for name, way in zip(plan.objectives, plan.directions, strict=True))
-    of = f"{len(shown)} of {len(found)}" if several else f"of {len(study.get_trials())}"
-    wanted = "complete and feasible" if plan.constraints else "complete"
-    title = f"{kind} trials ({of}) by {by}" if shown else f"no trial is {wanted}"
-    # Texts, since keys and values may look like markup.
+    by = " and ".join(f"{name} ({direction})" for name, direction in zip(plan.objectives, plan.directions, strict=True))
+    of = f"{len(shown)} of {len(ranked)}" if several else f"of {len(study.get_trials())}"
+    required = "complete and feasible" if plan.constraints else "complete"
+    title = f"{kind} trials ({of}) by {by}" if shown else f"no trial is {required}"
+    # Text objects, since keys and values may look like markup.
     table = Table(title=Text(title), title_justify="left")
     table.add_column("trial", overflow="fold")
     for trial in shown:
         table.add_column(str(trial.number), justify="right", overflow="fold")
-    for place, name in enumerate(plan.objectives):
-        table.add_row(Text(name), *(Text(_number(trial.values[place])) for trial in shown))
+    for index, name in enumerate(plan.objectives):
+        table.add_row(Text(name), *(Text(_number(trial.values[index])) for trial in shown))
     seconds = [trial.user_attrs.get("seconds") for trial in shown]
     table.add_row("seconds", *("" if value is None else f"{value:,.1f}" for value in seconds), end_section=True)
     for key in parameters(shown, plan):
@@ -114,7 +114,7 @@ def _columns(trials: Sequence[FrozenTrial], plan: Plan) -> list[str]:
             [
                 *("number", "state", *plan.objectives),
                 *(["feasible"] if plan.constraints else []),
-                *ABOUT,
+                *TRIAL_ATTRIBUTES,
                 *parameters(trials, plan),
                 *(name for trial in trials for name in _metrics(trial)),
             ]
@@ -123,12 +123,12 @@ def _columns(trials: Sequence[FrozenTrial], plan: Plan) -> list[str]:
 
 
 def _row(trial: FrozenTrial, plan: Plan) -> dict[str, Any]:
-    """What a trial has, by column."""
-    # The objectives are metrics too, under the same names, and have to be those the study was told.
+    """A trial's values by column."""
+    # The objectives are also metrics with the same names; their values in the study count.
     row: dict[str, Any] = {name: value for name, value in _metrics(trial).items() if name not in plan.objectives}
-    # Null is a value too, and something else than a parameter that the trial does not have.
+    # The value null differs from a parameter that the trial does not have.
     row |= {key: "null" if value is None else value for key, value in trial.params.items()}
-    row |= {name: trial.user_attrs[name] for name in ABOUT if name in trial.user_attrs}
+    row |= {name: trial.user_attrs[name] for name in TRIAL_ATTRIBUTES if name in trial.user_attrs}
     if trial.state == TrialState.COMPLETE:
         row |= zip(plan.objectives, trial.values, strict=True)
         if plan.constraints:
@@ -147,23 +147,23 @@ def _write(rows: Sequence[dict[str, Any]], columns: Sequence[str], path: Path) -
     writer.writerow(columns)
     writer.writerows([_cell(row[name]) for name in columns] for row in rows)
     with atomic_file(path) as stream:
-        # What a trial failed of may be told in any bytes.
+        # An error message may contain lone surrogates.
         stream.write(text.getvalue().encode(errors="backslashreplace"))
 
 
 def _cell(value: Any) -> Any:
-    """What `csv` is given; it writes None as nothing and floats with all their digits."""
+    """The value for `csv`, which writes None as an empty cell and floats with all digits."""
     return str(value).lower() if isinstance(value, bool) else csv_cell(value)
 
 
 def _number(value: float) -> str:
-    """Four decimals for scores and losses, none for what is large, such as bytes."""
+    """Four decimals for scores and losses, none for large numbers like bytes."""
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4f}" if abs(value) >= 0.01 or value == 0 else f"{value:.4g}"
 
 
-def _ends(key: str) -> Iterator[str]:
-    """The ends of a key at dots and slashes, shortest first."""
+def _suffixes(key: str) -> Iterator[str]:
+    """The suffixes of a key after dots and slashes, shortest first."""
     starts = {0} | {match.end() for match in re.finditer(r"^\++|[./]", key)}
     return (key[start:] for start in sorted(starts, reverse=True))

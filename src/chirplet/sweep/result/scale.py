@@ -1,4 +1,4 @@
-"""Where the values of a parameter or an objective stand on an axis, and what is written there."""
+"""The axes of parameters and objectives: positions and tick labels."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,25 +13,25 @@ from chirplet.sweep.result.results import parameter_text
 
 @dataclass(frozen=True)
 class Scale:
-    """An axis: where a value lies on it, its ends, and labels by the places of its ticks."""
+    """An axis: `position` maps a value to it, `low` and `high` are its ends, `ticks` maps positions to labels."""
 
-    place: Callable[[Any], float]
+    position: Callable[[Any], float]
     low: float
     high: float
     ticks: dict[float, str]
 
     def height(self, value: Any) -> float:
-        """The place of a value as a share of the axis, 0 to 1."""
-        return (self.place(value) - self.low) / (self.high - self.low)
+        """The position of a value as a fraction of the axis, 0 to 1."""
+        return (self.position(value) - self.low) / (self.high - self.low)
 
 
 def parameter_scale(distributions: Sequence[BaseDistribution]) -> Scale:
-    """The axis of a parameter, as wide as all that was searched; of one kind the distributions always are."""
+    """The axis of a parameter, over all its distributions, which are of the same class."""
     first = distributions[0]
     if isinstance(first, CategoricalDistribution):
         texts = cut([parameter_text(choice) for choice in first.choices])
         step = math.ceil(len(texts) / 12)
-        ticks = {float(place): text for place, text in enumerate(texts) if place % step == 0}
+        ticks = {float(index): text for index, text in enumerate(texts) if index % step == 0}
         return Scale(first.to_internal_repr, -0.5, len(texts) - 0.5, ticks)
     ranges = [part for part in distributions if isinstance(part, FloatDistribution | IntDistribution)]
     low, high = min(part.low for part in ranges), max(part.high for part in ranges)
@@ -41,7 +41,7 @@ def parameter_scale(distributions: Sequence[BaseDistribution]) -> Scale:
 
 
 def linear_scale(low: float, high: float, whole: bool = False) -> Scale:
-    """An axis from `low` to `high` with about five ticks, on whole numbers where `whole` says so."""
+    """An axis from `low` to `high` with about five ticks, at whole numbers if `whole`."""
     if low == high:
         return Scale(float, low - 0.5, high + 0.5, {float(low): f"{low:,.10g}"})
     locator = MaxNLocator(nbins=5, integer=whole, steps=[1, 2, 2.5, 5, 10])
@@ -50,7 +50,7 @@ def linear_scale(low: float, high: float, whole: bool = False) -> Scale:
 
 
 def log_scale(low: float, high: float) -> Scale:
-    """A logarithmic axis from `low` to `high`, ticked at powers of ten, or at 1, 2 and 5 where those are few."""
+    """A logarithmic axis from `low` to `high`, with ticks at powers of ten, or at 1, 2 and 5 times those."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [tick for tick in (float(f"1e{exponent}") for exponent in exponents) if low <= tick <= high]
     if len(ticks) < 3:
@@ -63,7 +63,7 @@ def log_scale(low: float, high: float) -> Scale:
 
 
 def cut(texts: Sequence[str], length: int = 18) -> list[str]:
-    """The texts short enough for ticks: their ends, or their beginnings where ends are the same."""
+    """The texts shortened to `length` characters: their ends, or their beginnings if the ends are not unique."""
     ends = [text if len(text) <= length else f"…{text[1 - length :]}" for text in texts]
     beginnings = [text if len(text) <= length else f"{text[: length - 1]}…" for text in texts]
     return next((short for short in (ends, beginnings) if len(set(short)) == len(texts)), list(texts))

@@ -1,4 +1,4 @@
-"""Which trials lead, what they took, and how long the rest will take."""
+"""The leading trials, and an estimate of the remaining time."""
 
 import heapq
 import math
@@ -12,13 +12,13 @@ from optuna.trial import FrozenTrial, TrialState
 from chirplet.sweep.plan.plan import Direction
 
 LEADERS = 3
-"""Trials kept in order with one objective."""
+"""Number of best trials that are ranked with one objective."""
 
 
 class Standing:
-    """The best trials so far, each with its losses: with one objective the best first, with several the Pareto front.
+    """The best trials so far with their losses, best first; with several objectives the Pareto front.
 
-    Losses are the values with the maximised ones negated, so that less is better in all of them.
+    Losses are the objectives, negated if they are maximised, so that less is better.
     """
 
     def __init__(self, directions: Sequence[Direction]) -> None:
@@ -26,15 +26,15 @@ class Standing:
         self.leaders: list[tuple[tuple[float, ...], FrozenTrial]] = []
 
     def add(self, trial: FrozenTrial) -> bool:
-        """Rank `trial`; whether it is the best so far, or on the front. Who comes second with equal values is not."""
+        """Rank `trial`; returns whether it is the best so far, or on the front. Ties go to the earlier trial."""
         losses = self._losses(trial)
         if losses is None:
             return False
         if len(self.signs) == 1:
-            place = bisect_right([leader for leader, _ in self.leaders], losses)
-            self.leaders.insert(place, (losses, trial))
+            rank = bisect_right([leader for leader, _ in self.leaders], losses)
+            self.leaders.insert(rank, (losses, trial))
             del self.leaders[LEADERS:]
-            return place == 0
+            return rank == 0
         if any(dominates(leader, losses) for leader, _ in self.leaders):
             return False
         self.leaders = [other for other in self.leaders if not dominates(losses, other[0])]
@@ -50,21 +50,21 @@ class Standing:
 
 
 def dominates(losses: Sequence[float], others: Sequence[float]) -> bool:
-    """Whether `losses` are nowhere more than `others`, and somewhere less."""
+    """Whether no loss is larger than in `others`, and at least one is smaller."""
     return losses != others and all(loss <= other for loss, other in zip(losses, others, strict=True))
 
 
 def feasible(trial: FrozenTrial) -> bool:
-    """Whether every constraint holds; one that is NaN does not."""
+    """Whether every constraint is satisfied; NaN does not satisfy one."""
     return all(excess <= 0 for excess in trial.constraints.values())
 
 
 def estimate(left: int, took: Sequence[float], elapsed: Sequence[float], workers: int) -> float | None:
-    """Seconds until `left` more trials are done; None before one has finished and when none is left.
+    """Seconds until `left` more trials are done; None if none has finished yet or none is left.
 
-    `took` are the seconds of finished trials, `elapsed` those that each running trial, of the `left` ones, has had.
-    Each free worker takes the next trial, and new ones take the mean. What a running trial still needs is judged by
-    those that took longer than it has by now: among pruned trials, one that got far is not nearly over.
+    `took` are the seconds of finished trials, `elapsed` those of the running trials so far, which count among `left`.
+    Each free worker takes the next trial, and a new trial takes the mean. The rest of a running trial is estimated from
+    the trials that took longer: the mean would be too short for a trial that was not pruned early.
     """
     if left <= 0 or not took:
         return None
@@ -79,21 +79,21 @@ def estimate(left: int, took: Sequence[float], elapsed: Sequence[float], workers
 
 def _rest(elapsed: float, took: Sequence[float], mean: float) -> float:
     longer = [length - elapsed for length in took if length > elapsed]
-    # No trial was ever this long: a tenth more keeps the estimate off zero; the mean caps it for one long dead.
+    # No trial took this long. A tenth more keeps the estimate above zero; the mean limits it for an abandoned trial.
     return fmean(longer) if longer else min(elapsed / 10, mean)
 
 
 def seconds(trial: FrozenTrial) -> float | None:
-    """What a finished trial took: as it says itself, else from its dates; None where neither is known."""
-    own = trial.user_attrs.get("seconds")
-    if isinstance(own, int | float) and math.isfinite(own) and own >= 0:
-        return float(own)
+    """The duration of a finished trial: its attribute `seconds`, else from its dates; None if neither is known."""
+    recorded = trial.user_attrs.get("seconds")
+    if isinstance(recorded, int | float) and math.isfinite(recorded) and recorded >= 0:
+        return float(recorded)
     start, end = timestamp(trial.datetime_start), timestamp(trial.datetime_complete)
     return None if start is None or end is None else max(0.0, end - start)
 
 
 def timestamp(moment: datetime | None) -> float | None:
-    """Seconds since the epoch, or None where there is no such moment or it cannot be told so."""
+    """Seconds since the epoch, or None if there is no such moment or it is out of range."""
     try:
         return None if moment is None else moment.timestamp()
     except (ValueError, OverflowError, OSError):

@@ -1,7 +1,7 @@
-"""Handing out trials: each to one worker at a time, exactly as many as were asked for, and again where one was cut off.
+"""Assigning trials: each to one worker at a time, exactly `n_trials` in all, and abandoned trials again.
 
-All of it happens under the storage's lock, so any number of workers on any number of machines agree. A trial that was
-cut off keeps its number and its parameters; only its lease changes hands.
+All changes happen under the storage's lock, so workers on several machines agree. An abandoned trial keeps its number
+and its parameters; only its lease changes.
 """
 
 import math
@@ -20,26 +20,26 @@ from chirplet.sweep.plan.study import Samplers, SweepStudy
 from chirplet.sweep.trial.lease import ATTRIBUTE, Lease, Owner, Watch
 
 FAILURE = "failure"
-"""User attribute of a failed trial: what went wrong, in a line."""
+"""User attribute of a failed trial: the error, in one line."""
 
 KNOWN = "known"
-"""User attribute of a trial that tries a point of the plan's: which one."""
+"""User attribute of a trial: the index of its point in `Plan.enqueue`."""
 
 MOST_CRASHES = 2
-"""Workers that a trial may cost, while those that started them live, before it counts as failed."""
+"""Crashed workers after which a trial counts as failed. Only a running parent counts them."""
 
 
 class Nothing(Enum):
     """Why there is no trial to run."""
 
-    YET = "others run the last ones, and may be cut off"
-    ANY_MORE = "all are finished"
-    AFTER_FAILURES = "too many have failed"
+    YET = "other workers run the last trials, which may be abandoned"
+    ANY_MORE = "all trials are finished"
+    AFTER_FAILURES = "too many trials failed"
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of running a trial; `values` where it is complete, `failure` where it failed."""
+    """The result of a trial: `values` if it is complete, the attribute `failure` if it failed."""
 
     state: TrialState
     values: Sequence[float] | None
@@ -48,7 +48,7 @@ class Result:
 
 
 class Claims:
-    """One worker's dealings with the study."""
+    """One worker's access to the trials of the study."""
 
     def __init__(self, plan: Plan, storage: BaseStorage, lock: Lock, study: SweepStudy, owner: Owner) -> None:
         self.plan = plan
@@ -65,7 +65,7 @@ class Claims:
         return self.storage.get_all_trials(self.study_id, deepcopy=False)
 
     def next(self) -> Trial | Nothing:
-        """A trial of this worker's own: one that was cut off, one that waits, or a new one."""
+        """Assign a trial to this worker: an abandoned one, a waiting one, or a new one."""
         with self.lock("claim"):
             trials = self.trials()
             if too_many_failed(trials, self.plan):
@@ -84,9 +84,9 @@ class Claims:
             return self._take(self._new(trials), 0)
 
     def tell(self, number: int, trial_id: int, result: Result) -> bool:
-        """Finish a trial; False, and nothing is told, where another worker has taken it over."""
+        """Finish a trial; returns False and stores nothing if another worker has taken it over."""
         with self.lock("claim"):
-            if self._own(trial_id) is None:
+            if self._held_lease(trial_id) is None:
                 return False
             trial = Trial(self._seeded(number), trial_id)
             for name, value in result.attributes.items():
@@ -99,27 +99,27 @@ class Claims:
             return True
 
     def beat(self, trial_id: int) -> bool:
-        """Give a sign of life; False where another worker has taken the trial over."""
+        """Renew the lease; returns False if another worker has taken the trial over."""
         with self.lock("claim"):
-            lease = self._own(trial_id)
+            lease = self._held_lease(trial_id)
             if lease is not None:
-                self._set(trial_id, lease.next_beat())
+                self._set_lease(trial_id, lease.next_beat())
             return lease is not None
 
     def give_back(self, trial_id: int) -> None:
-        """Let go of a trial that was not finished; whoever asks next runs it again."""
+        """Release an unfinished trial; the next worker that asks runs it again."""
         with self.lock("claim"):
-            lease = self._own(trial_id)
+            lease = self._held_lease(trial_id)
             if lease is not None:
-                self._set(trial_id, replace(lease, owner=None))
+                self._set_lease(trial_id, replace(lease, owner=None))
 
     def fail_worker(self, pid: int, message: str) -> bool:
-        """Tell that a worker of this machine died on its own: its trial is run once more, and fails the second time.
+        """Record that a worker process of this machine crashed: its trial runs once more, and fails the second time.
 
         Returns:
-            Whether it had a trial.
+            Whether the worker had a trial.
         """
-        held = False
+        had_trial = False
         with self.lock("claim"):
             for trial in self.trials():
                 lease = Lease.read(trial.user_attrs)
@@ -127,50 +127,50 @@ class Claims:
                     continue
                 if (lease.owner.host, lease.owner.pid) != (self.owner.host, pid):
                     continue
-                held = True
+                had_trial = True
                 exited = replace(lease, owner=None, crashes=lease.crashes + 1)
-                self._set(trial._trial_id, exited)
+                self._set_lease(trial._trial_id, exited)
                 if exited.crashes >= MOST_CRASHES:
                     self.storage.set_trial_user_attr(trial._trial_id, FAILURE, message)
                     self.study.tell(trial.number, state=TrialState.FAIL)
-        return held
+        return had_trial
 
     def _take(self, trial_id: int, crashes: int) -> Trial:
         number = self.storage.get_trial_number_from_id(trial_id)
         trial = Trial(self._seeded(number), trial_id)
         if set(self.plan.space) - set(trial.params):
-            # As `ask` does: what others have told since is to count.
+            # As in `ask`: results of other workers count.
             self.study._thread_local.cached_all_trials = None
-            _ = trial.relative_params  # drawn together, whichever of them a worker before this one has kept
+            _ = trial.relative_params  # sampled jointly, even if an earlier worker has stored some of them
         for name, distribution in self.plan.space.items():
             _suggest(trial, name, distribution)
-        # Last, so that a trial with a lease has all its parameters.
-        self._set(trial_id, Lease(self.owner, 0, crashes))
+        # Set last, so that a trial with a lease has all its parameters.
+        self._set_lease(trial_id, Lease(self.owner, 0, crashes))
         return trial
 
     def _new(self, trials: Sequence[FrozenTrial]) -> int:
-        """A new trial: the first of the known points that none has had, or one to be drawn."""
+        """Create a trial: for the next point of `Plan.enqueue`, or one to be sampled."""
         tried = {trial.user_attrs.get(KNOWN) for trial in trials}
-        for place, point in enumerate(self.plan.enqueue):
-            if place not in tried:
-                known = create_trial(
-                    state=TrialState.RUNNING, system_attrs={"fixed_params": point}, user_attrs={KNOWN: place}
+        for index, point in enumerate(self.plan.enqueue):
+            if index not in tried:
+                template = create_trial(
+                    state=TrialState.RUNNING, system_attrs={"fixed_params": point}, user_attrs={KNOWN: index}
                 )
-                return self.storage.create_new_trial(self.study_id, template_trial=known)
+                return self.storage.create_new_trial(self.study_id, template_trial=template)
         return self.storage.create_new_trial(self.study_id)
 
     def _seeded(self, number: int) -> SweepStudy:
         self.study.sampler = self.samplers.for_trial(number)
         return self.study
 
-    def _own(self, trial_id: int) -> Lease | None:
-        """This worker's lease on a running trial, or None where it has none."""
+    def _held_lease(self, trial_id: int) -> Lease | None:
+        """This worker's lease on a running trial, or None if it has none."""
         trial = self.storage.get_trial(trial_id)
         lease = Lease.read(trial.user_attrs)
-        held = trial.state == TrialState.RUNNING and lease is not None and lease.owner == self.owner
-        return lease if held else None
+        is_held = trial.state == TrialState.RUNNING and lease is not None and lease.owner == self.owner
+        return lease if is_held else None
 
-    def _set(self, trial_id: int, lease: Lease) -> None:
+    def _set_lease(self, trial_id: int, lease: Lease) -> None:
         self.storage.set_trial_user_attr(trial_id, ATTRIBUTE, lease.plain())
 
 
@@ -185,17 +185,17 @@ def failed(error: BaseException) -> Result:
 
 
 def failure(message: str) -> Result:
-    """The result of a trial that failed for a reason that can be told in a line."""
+    """The result of a trial that failed, with a message of one line."""
     return Result(TrialState.FAIL, None, {FAILURE: message}, {})
 
 
 def completed(
     values: Sequence[float | None], names: Sequence[str], attributes: dict[str, Any], constraints: dict[str, float]
 ) -> Result:
-    """The result of a trial that ran through; a value that is missing or not a number makes it a failed one."""
+    """The result of a completed trial; a missing value or NaN makes it a failed one."""
     for name, value in zip(names, values, strict=True):
         if value is None:
-            return failure(f"{name}: the run gave no value")
+            return failure(f"{name}: the run returned no value")
         if math.isnan(value):
             return failure(f"{name}: is not a number")
     return Result(TrialState.COMPLETE, [float(value) for value in values if value is not None], attributes, constraints)

@@ -1,4 +1,4 @@
-"""Which GPUs each worker of a sweep computes on, where they run on this machine."""
+"""Assigning the GPUs of this machine to the workers of a sweep."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from chirplet.system.error import ConfigError
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
-"""What there is where CUDA can find a GPU: under Linux, and under Linux in Windows."""
+"""Files that exist if CUDA can see a GPU: on Linux, and on WSL."""
 
 ACCELERATOR_KEYS = {"trainer", "trainer.accelerator"}
 
@@ -23,76 +23,76 @@ COUNT = "import torch; print(torch.cuda.device_count())"
 
 
 def worker_gpus(plan: Plan, workers: int, share: bool) -> list[dict[str, str]]:
-    """For each worker what its environment is to say of GPUs; nothing where one worker has all or none needs any.
+    """The environment variables that assign GPUs to each worker; none for a single worker or without GPUs.
 
     Raises:
-        ConfigError: there are fewer GPUs than the workers need, and they are not to `share` them.
+        ConfigError: there are fewer GPUs than the workers need, and `share` is false.
     """
     if workers == 1 or not _may_use_gpus(plan):
         return [{}] * workers
     gpus = visible_gpus(os.environ.get(VISIBLE), gpu_count())
-    devices = plan.config.get("trainer", {}).get("devices", 1)  # searched ones are not there
+    devices = plan.config.get("trainer", {}).get("devices", 1)  # missing if it is searched
     parts = split_gpus(gpus, workers, devices, share)
     return [{VISIBLE: ",".join(part)} if part else {} for part in parts]
 
 
 def gpu_count() -> int:
-    """How many GPUs torch sees; another process asks it, since that takes its import and can initialise CUDA.
+    """The number of GPUs that torch sees, counted in a child process, since torch is slow to import.
 
     Raises:
-        ConfigError: that process failed, so that nobody knows.
+        ConfigError: the child process failed.
     """
     if not any(driver.exists() for driver in DRIVERS):
         return 0
     done = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, env=environment())
     if done.returncode != 0:
         raise ConfigError(
-            f"hydra.sweeper.n_jobs: torch could not count the GPUs ({exit_reason(done)}); trainer=cpu takes none"
+            f"hydra.sweeper.n_jobs: torch could not count the GPUs ({exit_reason(done)}); trainer=cpu needs none"
         )
     return int(done.stdout)
 
 
 def visible_gpus(named: str | None, count: int) -> list[str]:
-    """Names of the `count` GPUs that CUDA sees: of those `named` in CUDA_VISIBLE_DEVICES, or all by number.
+    """Names of the `count` GPUs that CUDA sees: the first of `named` (CUDA_VISIBLE_DEVICES), or their numbers.
 
-    CUDA takes names in their order, as far as they are valid.
+    CUDA uses the names in order, up to the first invalid one.
     """
     if named is None:
         return [str(number) for number in range(count)]
     names = [name.strip() for name in named.split(",")]
     if count and names[0].startswith("MIG-"):
-        # A process sees one MIG instance however many are named, so they are not counted.
+        # A process sees only one MIG instance, however many are named, so `count` does not apply.
         return list(takewhile(lambda name: name.startswith("MIG-"), names))
     return names[:count]
 
 
 def split_gpus(gpus: Sequence[str], workers: int, devices: int, share: bool) -> list[list[str]]:
-    """The GPUs of each worker: an equal number of its own, or, where there are too few, `devices` in turn.
+    """The GPUs of each worker: disjoint parts of equal size, or `devices` in rotation if there are too few.
 
     Args:
-        gpus: their names; where there are none, no worker has any.
-        workers: how many run at the same time.
+        gpus: names of the GPUs; if empty, no worker gets one.
+        workers: number of simultaneous workers.
         devices: GPUs that each worker needs.
-        share: whether several workers may have the same one.
+        share: whether several workers may use the same GPU.
 
     Raises:
-        ConfigError: there are too few, and workers may not share them.
+        ConfigError: there are too few, and `share` is false.
     """
     if not gpus:
         return [[]] * workers
-    devices = min(devices, len(gpus))  # a trial that asks for more than there are says so itself
+    devices = min(devices, len(gpus))  # a trial that needs more raises an error itself
     if workers * devices > len(gpus) and not share:
         most = len(gpus) // devices
         raise ConfigError(
             f"hydra.sweeper.n_jobs: got {workers}, should be at most {most} (visible GPUs: {len(gpus)}, "
-            f"each worker needs {devices}); hydra.sweeper.share_gpus=true lets workers share, trainer=cpu takes none"
+            f"each worker needs {devices}); hydra.sweeper.share_gpus=true lets workers share, trainer=cpu needs none"
         )
     size = max(devices, len(gpus) // workers)
-    return [[gpus[(worker * size + place) % len(gpus)] for place in range(size)] for worker in range(workers)]
+    return [[gpus[(worker * size + index) % len(gpus)] for index in range(size)] for worker in range(workers)]
 
 
 def _may_use_gpus(plan: Plan) -> bool:
-    """Whether a trial may train on a GPU, which applications without our trainer are left to decide."""
+    """Whether a trial may train on a GPU; False for applications without chirplet's trainer."""
     searched = {plain_key(name) for name in plan.space}
     if not searched.isdisjoint(ACCELERATOR_KEYS):
         return True

@@ -1,8 +1,8 @@
-"""Who runs a trial, and how another worker tells that nobody does any more.
+"""Leases: which worker runs a trial, and how other workers detect an abandoned one.
 
-A running trial carries a lease: its owner and a count that the owner raises while it lives. On the owner's own
-machine the process is simply looked for; elsewhere the lease has run out when the count has stood still for
-`lease_s` seconds by the observer's clock, so the machines' clocks need not agree.
+The lease of a running trial has its owner and a heartbeat counter. On the owner's machine, other workers check whether
+its process runs. On other machines the lease expires when the counter has not changed for `lease_s` seconds by the
+observer's clock, so the clocks need not be synchronized.
 """
 
 import os
@@ -23,7 +23,7 @@ ATTRIBUTE = "lease"
 
 @dataclass(frozen=True)
 class Owner:
-    """One worker: `id` is unique, host, process id and the process's start (seconds since 1970) find its process."""
+    """One worker: a unique `id`; host, process id and start (seconds since the epoch) identify its process."""
 
     id: str
     host: str
@@ -36,21 +36,21 @@ class Owner:
         return cls(uuid.uuid4().hex, host_name(), os.getpid(), psutil.Process().create_time())
 
     def lives(self) -> bool | None:
-        """Whether the process runs, or None where it cannot be seen from here."""
+        """Whether the process runs, or None if it is on another machine."""
         if self.host != host_name():
             return None
         try:
             process = psutil.Process(self.pid)
-            # One that nobody waits for stays in the list for ever.
-            there = process.status() != psutil.STATUS_ZOMBIE
-            return bool(there and abs(process.create_time() - self.started) < 1.0)
+            # A zombie process is listed until its parent waits for it.
+            is_running = process.status() != psutil.STATUS_ZOMBIE
+            return bool(is_running and abs(process.create_time() - self.started) < 1.0)
         except psutil.NoSuchProcess:
             return False
 
 
 @dataclass(frozen=True)
 class Lease:
-    """An owner's hold on a trial; `owner` is None where it was given back. `crashes` are workers the trial has cost."""
+    """A lease of a trial; `owner` is None after a release. `crashes` counts workers that crashed in the trial."""
 
     owner: Owner | None
     beat: int
@@ -58,7 +58,7 @@ class Lease:
 
     @classmethod
     def read(cls, user_attrs: dict[str, Any]) -> Self | None:
-        """The lease among a trial's user attributes, or None where there is none."""
+        """The lease among a trial's user attributes, or None."""
         plain = user_attrs.get(ATTRIBUTE)
         if plain is None:
             return None
@@ -66,16 +66,16 @@ class Lease:
         return cls(None if owner is None else Owner(**owner), plain["beat"], plain["crashes"])
 
     def plain(self) -> dict[str, Any]:
-        """As it is stored."""
+        """The lease as plain data, for the storage."""
         return asdict(self)
 
     def next_beat(self) -> "Lease":
-        """The same lease with a sign of life."""
+        """The lease with the next heartbeat."""
         return replace(self, beat=self.beat + 1)
 
 
 class Watch:
-    """What one worker has seen of the others' leases."""
+    """One worker's observations of the other workers' leases."""
 
     def __init__(self, lease_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.lease_s = lease_s
@@ -83,9 +83,9 @@ class Watch:
         self._seen: dict[int, tuple[Lease, float]] = {}
 
     def has_run_out(self, number: int, lease: Lease | None) -> bool:
-        """Whether the running trial `number` is nobody's any more.
+        """Whether the lease of the running trial `number` has expired.
 
-        A trial without a lease was cut off while it was handed out.
+        A trial without a lease was interrupted while it was assigned.
         """
         if lease is None or lease.owner is None:
             return True
@@ -97,15 +97,15 @@ class Watch:
         if before is None or before[0] != lease:
             self._seen[number] = (lease, now)
             return False
-        # A process that is there and gives no sign is stopped or hangs; its trial is taken all the same.
+        # A process that exists without a heartbeat is stopped or hangs, so its trial is taken over too.
         return now - before[1] > self.lease_s
 
 
 @cache
 def host_name() -> str:
-    """This machine as processes see it: equal for two that can look for each other by process id.
+    """A name for this machine, equal for two processes that can see each other by process id.
 
-    Machines may share a name, and containers a machine: the boot and the name space of process ids tell them apart.
+    Machines can share a name, and containers a machine, so the name includes the boot id and the PID namespace.
     """
     boot, space = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
     machine = boot.read_text().strip() if boot.exists() else f"{uuid.getnode():x}"

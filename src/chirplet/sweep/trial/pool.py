@@ -1,7 +1,7 @@
-"""Workers in processes of their own on this machine, the cores and the GPUs split among them.
+"""Worker processes on this machine, which share its cores and GPUs.
 
-A process that is killed, by the kernel for want of memory say, takes its trial with it but not the sweep: the trial is
-run once more, and counts as failed the second time.
+If a worker is killed, for example by the kernel when memory runs out, the sweep continues: the trial runs once more,
+and counts as failed the second time.
 """
 
 import os
@@ -28,26 +28,26 @@ from chirplet.system.hardware import cpu_cores
 
 POLL_S = 0.1
 PATIENCE_S = 30.0
-"""How long an interrupted worker may take to save and leave."""
+"""Seconds that an interrupted worker may take to save and exit."""
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
-"""Environment variables that libraries read their number of threads from."""
+"""Environment variables with the number of threads of libraries."""
 
 
 @dataclass
 class _Process:
     popen: "subprocess.Popen[bytes]"
-    place: int
+    index: int
     log: Path
     crashes: int
 
-    def said(self) -> list[str]:
-        """Lines that the process has written."""
+    def output_lines(self) -> list[str]:
+        """The lines that the process has printed."""
         return self.log.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
 class Pool:
-    """Processes that import what a worker needs as soon as they are started, and work when there is something to do."""
+    """Worker processes. They start importing libraries at once and receive their worker in `run`."""
 
     def __init__(self, processes: int) -> None:
         self._logs = tempfile.TemporaryDirectory(prefix="chirplet-sweep-")
@@ -55,7 +55,7 @@ class Pool:
         if processes > 1:
             share = str(max(1, cpu_cores() // processes))
             self._threads = {name: share for name in THREADS if name not in os.environ}
-        self._processes = [self._started(place, 0) for place in range(processes)]
+        self._processes = [self._start(index, 0) for index in range(processes)]
 
     def __enter__(self) -> Self:
         return self
@@ -65,16 +65,16 @@ class Pool:
         self._logs.cleanup()
 
     def run(self, worker: Worker, claims: Claims, variables: Sequence[Mapping[str, str]]) -> None:
-        """Let all work until they have ended well; each, and whichever replaces it, with its own `variables`.
+        """Run the worker in each process until all have finished. `variables` has one environment per process.
 
         Raises:
             ConfigError: a trial could not be composed.
-            SweepError: workers died again and again without having run a trial.
+            SweepError: two workers in a row exited before they got a trial.
             KeyboardInterrupt: Ctrl-C.
         """
-        payloads = [cloudpickle.dumps((Singleton.get_state(), worker, dict(own))) for own in variables]
+        payloads = [cloudpickle.dumps((Singleton.get_state(), worker, dict(extra))) for extra in variables]
         for process in self._processes:
-            _give(process, payloads[process.place])
+            _give(process, payloads[process.index])
         while self._processes:
             time.sleep(POLL_S)
             for process in [process for process in self._processes if process.popen.poll() is not None]:
@@ -83,10 +83,10 @@ class Pool:
                 if code == Interrupted.exit_code:
                     raise KeyboardInterrupt
                 if code == CONFIGURATION:
-                    lines = process.said()
+                    lines = process.output_lines()
                     raise ConfigError("\n".join(line.removeprefix(ERROR) for line in lines if line.startswith(ERROR)))
                 if code != DONE:
-                    self._replace(process, claims, payloads[process.place])
+                    self._replace(process, claims, payloads[process.index])
 
     def _replace(self, process: _Process, claims: Claims, payload: bytes) -> None:
         code = process.popen.returncode
@@ -94,30 +94,30 @@ class Pool:
             reason = f"its process was killed by signal {signal.Signals(-code).name}"
             reason += " (out of memory?)" if code == -signal.SIGKILL else ""
         else:
-            reason = next(reversed(process.said()), f"exit code {code}")
+            reason = next(reversed(process.output_lines()), f"exit code {code}")
         had_trial = claims.fail_worker(process.popen.pid, reason)
         crashes = 0 if had_trial else process.crashes + 1
         if crashes > 1:
-            raise SweepError(f"workers die before they have a trial: {reason}")
-        self._processes.append(self._started(process.place, crashes))
+            raise SweepError(f"workers exit before they get a trial: {reason}")
+        self._processes.append(self._start(process.index, crashes))
         _give(self._processes[-1], payload)
 
-    def _started(self, place: int, crashes: int) -> _Process:
-        log = Path(self._logs.name) / f"{place}.log"
+    def _start(self, index: int, crashes: int) -> _Process:
+        log = Path(self._logs.name) / f"{index}.log"
         with log.open("ab") as output:
             popen = subprocess.Popen(
                 [sys.executable, "-m", "chirplet.sweep.trial.process"],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
-                # Ctrl-C reaches the parent alone, which passes it on once; a second one would end a worker unsaved.
+                # Ctrl-C reaches only the parent, which sends it on once; a second one would stop a worker from saving.
                 start_new_session=True,
                 env=environment(**self._threads),
             )
-        return _Process(popen, place, log, crashes)
+        return _Process(popen, index, log, crashes)
 
     def _stop(self) -> None:
-        """Ask those that still run to save and leave, and end those that do not."""
+        """Ask running workers to save and exit, then kill those that do not."""
         for process in self._processes:
             process.popen.send_signal(signal.SIGINT)
         deadline = time.monotonic() + PATIENCE_S
@@ -131,7 +131,7 @@ class Pool:
 
 def _give(process: _Process, payload: bytes) -> None:
     assert process.popen.stdin is not None
-    # One that died at once is found by its exit code.
+    # The exit code shows that a process exited at once.
     with suppress(BrokenPipeError):
         process.popen.stdin.writelines(framed(payload))
         process.popen.stdin.flush()

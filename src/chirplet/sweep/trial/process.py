@@ -1,6 +1,6 @@
 """A worker's process: `python -m chirplet.sweep.trial.process`, given the worker through standard input by its parent.
 
-What a worker needs is imported before it has come, while the parent still plans.
+The imports happen before the worker arrives, while the parent still plans.
 """
 
 import os
@@ -14,7 +14,7 @@ CONFIGURATION = 2
 
 
 def main() -> None:
-    """Receive the worker and let it work."""
+    """Receive the worker and run it."""
     try:
         _work()
     except KeyboardInterrupt:
@@ -24,7 +24,7 @@ def main() -> None:
 def _work() -> None:
     from hydra.core.singleton import Singleton
 
-    import chirplet.sweep.trial.worker  # noqa: F401 - the worker to come is made of it
+    import chirplet.sweep.trial.worker  # noqa: F401 - unpickling the worker needs it
 
     try:
         state, worker, variables = received()

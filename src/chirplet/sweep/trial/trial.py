@@ -1,4 +1,4 @@
-"""The trial that this process is running: where a training run reports how it goes."""
+"""The trial that runs in this process, to which training reports its progress."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,29 +8,29 @@ _current: list["RunningTrial | None"] = []
 
 
 class Pruned(Exception):
-    """The pruner ended this trial: it will not be among the best."""
+    """The pruner stopped this trial."""
 
 
 class LeaseLost(Exception):
-    """Another worker took this trial over while this one gave no sign of life."""
+    """The lease expired and another worker took this trial over."""
 
 
 @dataclass(frozen=True)
 class RunningTrial:
-    """A trial being run; `report(value, step)` tells the study and raises `Pruned` when the trial should end."""
+    """A running trial. `report(value, step)` reports to the study and raises `Pruned` if the trial should stop."""
 
     number: int
     report: Callable[[float, int], None]
 
 
 def current() -> RunningTrial | None:
-    """The trial being run in this process, or None outside a sweep."""
+    """The trial that runs in this process, or None outside a sweep."""
     return _current[-1] if _current else None
 
 
 @contextmanager
 def running(trial: RunningTrial) -> Iterator[None]:
-    """Make `trial` the current one within this block."""
+    """Make `trial` the current one during the block."""
     _current.append(trial)
     try:
         yield
@@ -40,7 +40,7 @@ def running(trial: RunningTrial) -> Iterator[None]:
 
 @contextmanager
 def unreported() -> Iterator[None]:
-    """Within this block there is no current trial: what is trained there is not what a trial is about."""
+    """No trial is current during the block, for training that is not the trial's objective."""
     _current.append(None)
     try:
         yield

@@ -1,4 +1,4 @@
-"""A worker: it takes trials from the study and runs them, one after the other, until there is nothing left to do."""
+"""A worker, which runs trials of the study one after the other until none is left."""
 
 import contextlib
 import gc
@@ -29,12 +29,12 @@ from chirplet.sweep.trial.trial import LeaseLost, Pruned, RunningTrial, running
 from chirplet.system.error import Interrupted
 
 POLL_S = 0.25
-"""How often a worker without a trial asks again."""
+"""Seconds until a worker without a trial asks again."""
 BEATS_PER_LEASE = 4
 FREE_AFTER_S = 1.0
-"""Trials that took less have left too little to look for, which takes a tenth of a second and more."""
+"""Memory is freed after trials of at least this length: the collection takes 0.1 s or more."""
 OUTPUT = "output.log"
-"""What a trial prints, in its folder."""
+"""The file with a trial's output, in its folder."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Worker:
         """Run trials until none is left, or too many have failed.
 
         Raises:
-            ConfigError: a trial cannot be composed, which is the sweep's fault and no failure of the trial.
-            KeyboardInterrupt: Ctrl-C; the trial at hand was given back.
+            ConfigError: a trial cannot be composed, which is an error of the sweep, not of the trial.
+            KeyboardInterrupt: Ctrl-C; the running trial was released.
         """
         setup_globals()
         storage, lock = open_storage(self.plan.storage)
@@ -66,7 +66,7 @@ class Worker:
 
     def _run(self, trial: Trial, claims: Claims, composer: Composer) -> None:
         folder = self.plan.folder / str(trial.number)
-        # What a run that was cut off has left.
+        # Files of an abandoned run.
         shutil.rmtree(folder, ignore_errors=True)
         try:
             config = self._composed(trial, composer)
@@ -98,7 +98,7 @@ class Worker:
         def report(value: float, step: int) -> None:
             if lost.is_set():
                 raise LeaseLost
-            # A trial that is run again reports what it has reported before.
+            # A trial that runs again repeats its earlier reports.
             if step not in claims.storage.get_trial(trial._trial_id).intermediate_values:
                 trial.report(value, step)
             if trial.should_prune():
@@ -127,35 +127,35 @@ class Worker:
             metrics = opened.scalars() | opened.costs()
             attributes["metrics"] = metrics
             training = opened.record.training
-            # Where none was chosen by validation, the last epoch's weights are the result.
+            # Without a best epoch, the weights are those of the last one.
             epoch = training.get("best_epoch", training.get("epochs"))
             if epoch is not None:
                 attributes["best_epoch"] = epoch
         values = [metrics.get(name) for name in self.plan.objectives] if self.plan.from_record else _numbers(done)
         if len(values) != len(self.plan.objectives):
-            return claim.failure(f"the run gave {len(values)} values for {len(self.plan.objectives)} objectives")
+            return claim.failure(f"the run returned {len(values)} values for {len(self.plan.objectives)} objectives")
         constraints = {}
         for constraint in self.plan.constraints:
             value = metrics.get(constraint.metric)
             if value is None:
-                return claim.failure(f"{constraint.metric}: the run gave no value for {constraint.text!r}")
+                return claim.failure(f"{constraint.metric}: the run recorded no value for {constraint.text!r}")
             constraints[constraint.text] = constraint.excess(value)
         return claim.completed(values, self.plan.objectives, attributes, constraints)
 
 
 @dataclass(frozen=True)
 class Task:
-    """A worker as a task function: what another launcher than Hydra's basic one runs, wherever it runs it."""
+    """A worker as a Hydra task function, for launchers other than the basic one."""
 
     worker: Worker
 
     def __call__(self, config: DictConfig) -> None:
-        """Work; the worker's trials have configurations of their own."""
+        """Run the worker; `config` is ignored, since each trial composes its configuration."""
         self.worker.work()
 
 
 def run(job: Job, config: DictConfig, output: Path | None = None) -> JobReturn:
-    """Run the application once, in this process; what it prints goes to the file `output`, where one is given."""
+    """Run the application once in this process; its output goes to the file `output`, if given."""
     try:
         with _into(output) if output else contextlib.nullcontext():
             return run_job(
@@ -166,7 +166,7 @@ def run(job: Job, config: DictConfig, output: Path | None = None) -> JobReturn:
                 job_subdir_key="hydra.sweep.subdir",
             )
     finally:
-        # The run's handlers write to its own files.
+        # The handlers of the run write to its files.
         configure_log(job.config.hydra.hydra_logging, job.config.hydra.verbose)
 
 
@@ -176,7 +176,7 @@ def _numbers(done: JobReturn) -> list[float | None]:
 
 
 def _free_memory() -> None:
-    """Let go of what a trial has left, so that one that ran out of memory does not take the next ones with it."""
+    """Free the memory of a trial, so that a trial that ran out of memory does not affect the next ones."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
@@ -184,7 +184,7 @@ def _free_memory() -> None:
 
 
 def _no_report(value: float, step: int) -> None:
-    """Optuna prunes by one objective alone."""
+    """Do nothing: Optuna prunes only with a single objective."""
 
 
 @contextlib.contextmanager
@@ -200,7 +200,7 @@ def _into(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _heartbeat(trial_id: int, claims: Claims, lease_s: float) -> Iterator[threading.Event]:
-    """Keep the lease while the block runs; the event is set when it was lost all the same."""
+    """Renew the lease during the block; the event is set if the lease is lost."""
     lost, done = threading.Event(), threading.Event()
 
     def keep() -> None:
@@ -208,7 +208,7 @@ def _heartbeat(trial_id: int, claims: Claims, lease_s: float) -> Iterator[thread
             try:
                 held = claims.beat(trial_id)
             except Exception as error:  # the next beat may reach the storage again
-                logging.getLogger(__name__).warning("no sign of life could be given (%s)", error)
+                logging.getLogger(__name__).warning("heartbeat failed (%s)", error)
                 continue
             if not held:
                 lost.set()
