@@ -175,9 +175,8 @@ def _shared_config(base: DictConfig, space: Space) -> dict[str, Any]:
     """The configuration that all trials share, without searched keys, local paths and secrets."""
     plain = OmegaConf.to_container(base, resolve=False)
     assert isinstance(plain, dict)
-    shared: dict[str, Any] = public(
-        {str(key): value for key, value in plain.items() if key not in keys_with(Role.LOCAL)}
-    )
+    local = keys_with(Role.LOCAL)
+    shared: dict[str, Any] = public({str(key): value for key, value in plain.items() if key not in local})
     for name in space:
         _drop(shared, plain_key(name).partition("@")[0].replace("/", ".").split("."))
     return shared
