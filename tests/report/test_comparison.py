@@ -143,18 +143,18 @@ def test_what_differs_is_told_and_nothing_is_compared(tmp_path):
     with pytest.raises(ArtifactError, match=r"'first' has the labels Negative, .* 'labels' has x, y, z"):
         compared([first, labels])
     write_artifact(tmp_path / "untested", "d", {"val": 30})
-    with pytest.raises(ArtifactError, match="'untested' was not judged on test, and others were"):
+    with pytest.raises(ArtifactError, match="'untested' was not evaluated on test, and others were"):
         compared([first, tmp_path / "untested"])
     fewer = Examples(EXAMPLES.row_id[:-1], EXAMPLES.text[:-1], EXAMPLES.label[:-1], EXAMPLES.date[:-1])
     write_artifact(tmp_path / "fewer", "e", {"test": 30}, examples=fewer)
-    with pytest.raises(ArtifactError, match=r"'first' and 'fewer' were judged on different test texts .*40 and 39"):
+    with pytest.raises(ArtifactError, match=r"'first' and 'fewer' were evaluated on different test texts .*40 and 39"):
         compared([first, tmp_path / "fewer"])
 
 
 def test_validation_is_what_is_compared_where_none_was_tested(tmp_path):
     folders = [write_artifact(tmp_path / name, name, {"val": count}) for name, count in (("a", 30), ("b", 31))]
     assert compared(folders).split == "val"
-    with pytest.raises(ArtifactError, match="'a' was not judged on test"):
+    with pytest.raises(ArtifactError, match="'a' was not evaluated on test"):
         compared(folders, split="test")
 
 
@@ -181,7 +181,7 @@ def test_the_advice_is_the_fastest_that_is_right_enough_on_validation(tmp_path):
         {"right": {"test": 35}, "cost": cost(10, 1, 1000)},
         {"right": {"val": 36, "test": 35}, "cost": cost(10, 1, 1000), "cpu": {"name": "another", "flags": []}},
     ],
-    ids=["speed unknown", "not judged on val", "another machine"],
+    ids=["speed unknown", "not evaluated on val", "another machine"],
 )
 def test_there_is_no_advice_where_it_would_rest_on_nothing(tmp_path, changes):
     other = write_artifact(tmp_path / "other", "e", changes.pop("right"), settings={"other": 1}, **changes)
@@ -317,7 +317,7 @@ def test_jobs_are_called_by_what_they_were_given_and_by_their_number_where_that_
 
 def test_that_nobody_was_judged_is_told(tmp_path):
     folder = write_artifact(tmp_path / "a", "a", {"val": 30})
-    with pytest.raises(ArtifactError, match="'a' was not judged on test, nor was any other"):
+    with pytest.raises(ArtifactError, match="'a' was not evaluated on test, nor was any other"):
         compared([folder], split="test")
 
 

@@ -65,7 +65,7 @@ def test_everything_that_was_asked_for_is_there(html):
         "Where they part ways",
         "python run.py seed=1",
         "all-MiniLM-L6-v2 → teacher → int8 (quantize onnx_int8)",
-        "another/base → taught by teacher → student (distill logits)",
+        "another/base → distilled from teacher → student (distill logits)",
         "17.50 (7.50 to ",
     ):
         assert told in reader.text, told
@@ -170,4 +170,4 @@ def test_all_teachers_are_named(tmp_path):
     student = write_artifact(
         tmp_path / "taught", "d", {"test": 30}, stage="distill", lineage=[base], training={"teachers": teachers}
     )
-    assert "taught by teacher, zzz000000000 → taught" in read(made([*family(tmp_path / "a"), student])).text
+    assert "distilled from teacher, zzz000000000 → distilled" in read(made([*family(tmp_path / "a"), student])).text

@@ -91,7 +91,7 @@ def test_the_default_is_small_and_as_right_and_says_so(quantize, parent, tmp_pat
     assert (tmp_path / "run1" / "sensitivity.svg").read_text().count("word_embeddings") == 1
     told = capsys.readouterr().out
     assert "Each layer quantized alone (14 layers" in told and "stage=predict artifact=" in told
-    assert f"proven    {account['verified']['texts']:,} texts labeled the same again, in a new process; " in told
+    assert f"verified  {account['verified']['texts']:,} texts labeled the same again, in a new process; " in told
     assert f" ({record.cost['compared_with']['times_texts_per_s']:.1f} times the parent's); " in told
 
 

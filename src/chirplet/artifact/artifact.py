@@ -154,7 +154,7 @@ class Artifact:
         return None if value is None else float(value)
 
     def scalars(self) -> dict[str, float]:
-        """Every metric that is one number, as `SPLIT/METRIC`; what loggers are told."""
+        """Every metric that is one number, as `SPLIT/METRIC`, for loggers."""
         return {
             f"{split}/{name}": float(value)
             for split, metrics in self.record.metrics.items()
@@ -241,7 +241,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             temporary.rename(folder)
             _flush(folder.parent)
     except (OSError, SafetensorError) as error:
-        # safetensors tells of a full disk with an exception of its own.
+        # safetensors raises its own exception for a full disk.
         reason = getattr(error, "strerror", None) or error
         raise ArtifactError(f"could not write {str(folder)!r}: {reason}; nothing was left there") from error
 

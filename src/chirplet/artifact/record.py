@@ -203,4 +203,4 @@ Config = Annotated[dict[str, Any], _shaped(_Config)]
 StageSettings = Annotated[dict[str, Any], _shaped(_Settings)]
 """The stage's own keys."""
 Training = Annotated[dict[str, Any], _shaped(_Training)]
-"""What the stage tells of its work."""
+"""What the stage reports of its work."""

@@ -13,7 +13,9 @@ from chirplet.system.error import Interrupted
 
 @contextmanager
 def interruptible(output_dir: Path, same_folder: str) -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, and tell what of it is kept; `same_folder` is the override to go on.
+    """Let SIGTERM end the block as Ctrl-C does, and report the checkpoint that is left.
+
+    `same_folder` is the override that resumes from it.
 
     While a model is trained, `chirplet.callback.lightning.interruption.Interruption` listens instead.
 

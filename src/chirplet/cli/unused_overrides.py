@@ -27,7 +27,7 @@ def ignored(stage: Stage, name: str, overrides: Sequence[str]) -> Iterator[str]:
         if unheard is not None:
             given.setdefault(unheard, []).append(override)
     for key, own in given.items():
-        told = (why for setting, why in INSTEAD.get(key, {}).items() if setting in type(stage).model_fields)
-        why = next(told, None)
+        hints = (why for setting, why in INSTEAD.get(key, {}).items() if setting in type(stage).model_fields)
+        why = next(hints, None)
         verb = "changes" if len(own) == 1 else "change"
         yield f"{', '.join(own)}: {verb} nothing with stage={name}" + (f"; {why}" if why else "")

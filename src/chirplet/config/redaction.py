@@ -1,4 +1,4 @@
-"""What a record tells of a configuration: no secrets, and nothing of where things lie on one machine."""
+"""The part of a configuration that a record holds: no secrets and no local paths."""
 
 import re
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ from chirplet.config.roles import Role, keys_with
 
 def shown(overrides: Sequence[str]) -> list[str]:
     """Overrides as they may be recorded: without secrets, folders of artifacts, and the way to files."""
-    told = []
+    recorded_overrides = []
     for override in overrides:
         key, equals, value = override.partition("=")
         name = key.lstrip("+~")
         if SECRET.search(name.rpartition(".")[2]) or name in keys_with(Role.HIDDEN):
             continue
         if name in keys_with(Role.LOCAL) and value not in {"null", "-"}:
-            told.append(f"{key}=DIR")
+            recorded_overrides.append(f"{key}=DIR")
         elif _SECRET_INSIDE.search(value):
-            told.append(f"{key}={HIDDEN}")
+            recorded_overrides.append(f"{key}={HIDDEN}")
         else:
-            told.append(f"{key}{equals}{_WAY.sub(lambda match: Path(match[0].strip()).name, value)}")
-    return told
+            recorded_overrides.append(f"{key}{equals}{_WAY.sub(lambda match: Path(match[0].strip()).name, value)}")
+    return recorded_overrides
 
 
 HIDDEN = "HIDDEN"

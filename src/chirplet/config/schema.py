@@ -217,7 +217,7 @@ def _explain(settings: type[Settings], fault: Any, key: str) -> tuple[str, str]:
 
 
 def _allowed(what: str) -> str:
-    """The end of an explanation, without the value that another member of the union told already."""
+    """The end of an explanation, without the value that another member of the union named already."""
     return what.rpartition(", should ")[2]
 
 

@@ -21,7 +21,7 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 class Examples:
     """Tweets of one split, in the order of their source.
 
-    `row_id[i]` tells where tweet i stands in its source (`FILE:ROW`, rows from 1), `text[i]` is repaired but not
+    `row_id[i]` is the position of tweet i in its source (`FILE:ROW`, rows from 1), `text[i]` is repaired but not
     cleaned, `label[i]` indexes `Corpus.labels` (shape (n,), int64), `date[i]` is ISO 8601 or None.
     """
 
@@ -108,7 +108,7 @@ class Corpus:
 class RawExample:
     """One row as its file has it: text not yet repaired, label by name, date as ISO 8601.
 
-    `redecoded` tells that the reader had to find the text's encoding by itself, which the report counts as a repair.
+    `redecoded`: the reader detected the encoding of the text, which the report counts as a repair.
     """
 
     row_id: str

@@ -103,8 +103,8 @@ def time_interleaved(models: Sequence[Timed], threads: int | None, rounds: int, 
     for _ in range(rounds):
         for model, sample, timings in zip(models, samples, found, strict=True):
             settings = fresh.settings(model.pad_id, model.accelerator, threads, verify)
-            told = fresh.run(model.folder, {"sample": sample}, *settings, "--time")
-            timings.append(json.loads(told)["sample"])
+            output = fresh.run(model.folder, {"sample": sample}, *settings, "--time")
+            timings.append(json.loads(output)["sample"])
     return [_median(timings) for timings in found]
 
 

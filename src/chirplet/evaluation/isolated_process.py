@@ -138,8 +138,8 @@ def main() -> None:
         with np.load(path, allow_pickle=False) as read:
             splits[path.stem] = Tokens(read["values"], read["offsets"])
     if arguments.time:
-        told = {split: timed(runtime, tokens, arguments.pad_id) for split, tokens in splits.items()}
-        sys.stdout.write(json.dumps(told) + "\n")
+        timings = {split: timed(runtime, tokens, arguments.pad_id) for split, tokens in splits.items()}
+        sys.stdout.write(json.dumps(timings) + "\n")
     else:
         for split, tokens in splits.items():
             logits = predict_logits(runtime, tokens, arguments.pad_id, arguments.batch_size)

@@ -57,8 +57,8 @@ def _onnx(folder: Path) -> Weights:
         if not tensor.name.endswith(QUANTIZATION) and tensor.data_type != onnx.TensorProto.INT64:
             values = numpy_helper.to_array(tensor)
             if tensor.name in blocks:
-                told = {attribute.name: attribute for attribute in blocks[tensor.name].attribute}
-                values = _unpacked(values, *(helper.get_attribute_value(told[name]) for name in ("K", "bits")))
+                attributes = {attribute.name: attribute for attribute in blocks[tensor.name].attribute}
+                values = _unpacked(values, *(helper.get_attribute_value(attributes[name]) for name in ("K", "bits")))
             yield values
 
 

@@ -1,4 +1,4 @@
-"""What a logger's settings are, and what a logger is told."""
+"""Settings of loggers, and what is logged."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Identity:
-    """What tells a run from others, before it starts.
+    """What identifies a run before it starts.
 
     `command_dir` is the folder of the whole command, for what its runs share: a chain's, a sweep's, else `output_dir`.
     `group` is what belongs together: a sweep's study, or the runs of one command. `job_type` is the stage, `trial` its
@@ -87,7 +87,7 @@ class End:
 
 
 class LoggerSettings(Settings, ABC):
-    """Settings that build one Lightning logger, and tell it what Lightning knows nothing of."""
+    """Settings that build one Lightning logger, and log what Lightning does not."""
 
     shows_pages: ClassVar[bool] = False
     """Whether it has a use for what stages that train nothing find: tables and pages."""
@@ -101,7 +101,7 @@ class LoggerSettings(Settings, ABC):
         """
 
     def show(self, logger: "Logger", results: Results) -> None:
-        """Tell all of `findings` but the scalars, which every logger is told."""
+        """Log everything in `results` but the scalars, which every logger gets."""
 
     def close(self, logger: "Logger", end: End) -> None:
         """Write what is still held back and end the logger's run."""

@@ -44,7 +44,7 @@ class MlflowSettings(LoggerSettings):
         from pytorch_lightning.loggers import MLFlowLogger
 
         for library in ("mlflow", "alembic", "pytorch_lightning.loggers.mlflow"):
-            logging.getLogger(library).setLevel(logging.ERROR)  # they tell of every table that is made
+            logging.getLogger(library).setLevel(logging.ERROR)  # they log every table that is made
         uri, place = os.environ.get("MLFLOW_TRACKING_URI"), None
         if not uri:
             folder = (identity.command_dir / self.folder).absolute()
@@ -92,12 +92,12 @@ def _client(logger: "Logger") -> tuple[Any, str]:
 
 def _tags(identity: Identity, more: list[str]) -> dict[str, str]:
     """MLflow's tags have values; the names alone stand together in one."""
-    told = {"group": identity.group, "job_type": identity.job_type, "tags": ",".join([*identity.tags, *more])}
+    values = {"group": identity.group, "job_type": identity.job_type, "tags": ",".join([*identity.tags, *more])}
     if identity.trial is not None:
-        told["trial"] = str(identity.trial)
+        values["trial"] = str(identity.trial)
     if identity.parents:
-        told["parents"] = ",".join(identity.parents)
-    return told
+        values["parents"] = ",".join(identity.parents)
+    return values
 
 
 def _split(sheet: Sheet) -> dict[str, Any]:

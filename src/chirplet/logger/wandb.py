@@ -106,7 +106,7 @@ class WandbSettings(LoggerSettings):
             log.warning("W&B did not take everything in %g s: `wandb sync %s`", self.finish_timeout_s, run.dir)
 
     def abandon(self, logger: "Logger") -> None:
-        """End the run, as failed: it holds no more than was told so far.
+        """End the run, as failed: it holds what was logged so far.
 
         Where W&B's service itself died, forget it: the next run starts another, and Python's exit does not ask for it.
         """

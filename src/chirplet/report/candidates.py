@@ -68,10 +68,10 @@ def _closest(root: Path) -> str:
 
 
 def names_of(artifacts: Sequence[Artifact]) -> list[str]:
-    """What tells each from the others: the shortest end of its path that no other has.
+    """The shortest end of each path that no other path has.
 
     Stages write to a folder called `artifact`, which says nothing and is left out. For the number of a multirun's job
-    stand the overrides that no other job has, behind the number where they do not tell it from the others.
+    stand the overrides that no other job has, behind the number where they are not unique.
     """
     paths = [artifact.folder.absolute().parts for artifact in artifacts]
     paths = [parts[:-1] if parts[-1] == "artifact" else parts for parts in paths]
@@ -90,7 +90,7 @@ def names_of(artifacts: Sequence[Artifact]) -> list[str]:
 
 
 def _overrides(artifact: Artifact, depth: int) -> set[str]:
-    """What a job of a multirun was given, as Hydra wrote it down `depth` folders up, else as the record tells."""
+    """What a job of a multirun was given, as Hydra wrote it down `depth` folders up, else as in the record."""
     folder = artifact.folder.absolute()
     folder = folder.parent if folder.name == "artifact" else folder
     written = folder.parents[depth - 2] if depth > 1 else folder
@@ -153,7 +153,7 @@ def open_candidates(folders: Sequence[Path], split: str | None) -> tuple[list[Ca
         same = other.predictions.row_id == first.predictions.row_id
         if not same or not np.array_equal(other.predictions.label, first.predictions.label):
             raise ArtifactError(
-                f"artifacts: {first.name!r} and {other.name!r} were judged on different {chosen} texts or labels of "
+                f"artifacts: {first.name!r} and {other.name!r} were evaluated on different {chosen} texts or labels of "
                 f"theirs ({len(first.predictions.label):,} and {len(other.predictions.label):,} texts)"
             )
     return candidates, chosen
@@ -183,10 +183,10 @@ def _data(record: Record, other: Record) -> str:
     """The data of `record`, with the settings in which `other` differs."""
     settings, others = (one.config.get("data", {}) for one in (record, other))
     differ = [name for name in settings if name != "_target_" and settings[name] != others.get(name)]
-    told = [f"data={record.data.source}", *(f"data.{name}={settings[name]}" for name in differ)]
+    described = [f"data={record.data.source}", *(f"data.{name}={settings[name]}" for name in differ)]
     if record.data.source == other.data.source and not differ:
-        told.append(f"with the fingerprint {record.data.fingerprint[:12]}")
-    return " ".join(told)
+        described.append(f"with the fingerprint {record.data.fingerprint[:12]}")
+    return " ".join(described)
 
 
 def _evaluated_split(names: Sequence[str], records: Sequence[Record], wanted: str | None) -> str:
@@ -196,6 +196,6 @@ def _evaluated_split(names: Sequence[str], records: Sequence[Record], wanted: st
     missing = [name for name, record in zip(names, records, strict=True) if (wanted or "test") not in record.metrics]
     others = ", and others were" if len(missing) < len(records) else ", nor was any other"
     raise ArtifactError(
-        f"artifacts: {missing[0]!r} was not judged on {wanted or 'test'}{others}; "
-        "should all have been judged on one split"
+        f"artifacts: {missing[0]!r} was not evaluated on {wanted or 'test'}{others}; "
+        "should all be evaluated on one split"
     )

@@ -8,7 +8,7 @@ from chirplet.artifact.artifact import Ancestor, Record, split_order
 from chirplet.report.page import render_markdown
 from chirplet.report.table import METRICS, PER_CLASS
 
-# What the labels of these sources mean and where their texts are from, as the docstrings of their modules tell.
+# What the labels of these sources mean and where their texts are from, as in the docstrings of their modules.
 _ENGLISH = frozenset({"vader_tweets", "corona_nlp", "tweet_eval"})
 _DATASETS = {"tweet_eval": "cardiffnlp/tweet_eval"}
 _METRIC_TYPES = {"accuracy": "accuracy", "f1_macro": "f1", "precision_macro": "precision", "recall_macro": "recall"}
@@ -23,7 +23,7 @@ CLEANING = {
 
 
 LONG = frozenset({"sensitivity", "tried"})
-"""What a record tells of quantizing layer by layer: a card would hold nothing else."""
+"""Keys about single layers, too long for a card."""
 
 
 def model_card(record: Record) -> str:

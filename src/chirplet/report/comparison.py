@@ -67,7 +67,7 @@ class Row:
 class Comparison:
     """Rows in the order of their artifacts, judged on `split`; drops are from `base`, one of them.
 
-    `by_turns` tells that speeds were taken for this comparison, all in one go.
+    `interleaved`: speeds were measured for this comparison, interleaved.
     """
 
     rows: list[Row]
@@ -82,7 +82,7 @@ class Comparison:
 
     @property
     def record(self) -> Record:
-        """A record that tells of data and labels, which all share."""
+        """A record; all have the same data and labels."""
         return self.rows[0].record
 
     @property
@@ -171,8 +171,8 @@ def _kin(record: Record, by_id: Mapping[str, Candidate]) -> str:
         config["stage"] = {name: value for name, value in config["stage"].items() if name not in keys_with(Role.LOCAL)}
     base = record.lineage[0]
     examples = record.training.get("texts")  # of a student, files without labels among them
-    told = [record.stage, record.method, record.settings, config, examples, base.name, base.weights_sha256, origins]
-    return json_hash(told)
+    facts = [record.stage, record.method, record.settings, config, examples, base.name, base.weights_sha256, origins]
+    return json_hash(facts)
 
 
 def _baseline(groups: Sequence[list[Candidate]], names: Sequence[str], wanted: str | None) -> int:
@@ -249,8 +249,8 @@ def _drop(before: Sequence[Candidate], after: Sequence[Candidate], seed: int) ->
 
 def _label_only_baseline(group: Sequence[Candidate], split: str) -> dict[str, float]:
     """The mean accuracy of the students' controls; of one student also how sure its gain over that is."""
-    told = [candidate.record.training.get("label_only_baseline", {}).get(split) for candidate in group]
-    known = [label_only_baseline for label_only_baseline in told if label_only_baseline is not None]
+    facts = [candidate.record.training.get("label_only_baseline", {}).get(split) for candidate in group]
+    known = [label_only_baseline for label_only_baseline in facts if label_only_baseline is not None]
     if not known or len(known) < len(group):
         return {}
     accuracy = float(np.mean([label_only_baseline["accuracy"] for label_only_baseline in known]))

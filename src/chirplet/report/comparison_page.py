@@ -128,9 +128,9 @@ def _cost_figures(comparison: Comparison) -> list[tuple[Markup, str]]:
             groups[KINDS.get(row.record.stage, OTHER)].append(point)
         groups = {kind: points for kind, points in groups.items() if points}
         corners = sorted((row.figures[cost], row.figures[score]) for row in best)
-        told = "; ".join(f"{row.name} {row.figures[cost]:,.4g}, {row.figures[score]:.1%}" for row in known)
+        summary = "; ".join(f"{row.name} {row.figures[cost]:,.4g}, {row.figures[score]:.1%}" for row in known)
         x_label, y_label = f"{name}, logarithmic", f"accuracy on {comparison.split}"
-        svg = plot.scatter(groups, corners, x_label, y_label, f"Points: accuracy against {name}. {told}.")
+        svg = plot.scatter(groups, corners, x_label, y_label, f"Points: accuracy against {name}. {summary}.")
         figures.append((Markup(svg), f"Accuracy against {name}; the dashed line joins those that no other beats."))
     return figures
 
@@ -140,11 +140,11 @@ def _drop_figure(comparison: Comparison) -> Markup | None:
     if not others:
         return None
     values = [_points(row) for row in others]
-    told = "; ".join(
+    summary = "; ".join(
         f"{row.name} {value:.2f} ({low:.2f} to {high:.2f})"
         for row, (value, low, high) in zip(others, values, strict=True)
     )
-    alt = f"Intervals: drop of accuracy from {comparison.baseline}, in points. {told}."
+    alt = f"Intervals: drop of accuracy from {comparison.baseline}, in points. {summary}."
     label = f"drop of accuracy on {comparison.split}, points"
     return Markup(plot.intervals([row.name for row in others], values, label, alt, mark=0.0))
 
@@ -164,8 +164,8 @@ def _calibration_figure(rows: Sequence[Row], split: str) -> Markup | None:
     series = {name: points for name, points in curves.items() if points}
     if not series:
         return None
-    told = "; ".join(f"{row.name} {row.figures[f'{split}/calibration_error']:.3f}" for row in few)
-    alt = f"Lines: share of right labels by confidence. Expected calibration errors: {told}."
+    summary = "; ".join(f"{row.name} {row.figures[f'{split}/calibration_error']:.3f}" for row in few)
+    alt = f"Lines: share of right labels by confidence. Expected calibration errors: {summary}."
     return Markup(plot.share_lines(series, "probability of the label given", "share that is right", alt))
 
 
@@ -205,7 +205,7 @@ def _by_class(rows: Sequence[Row], split: str) -> list[tuple[str, int, list[floa
 
 
 def _parts(rows: Sequence[Row], texts: Texts) -> list[tuple[str, list[tuple[str, int, list[float]]]]]:
-    """What texts are told apart by; each part, its texts, and each row's accuracy on it."""
+    """Kinds of texts; each part, its texts, and each row's accuracy on it."""
     right = [np.mean([candidate.right for candidate in row.candidates], axis=0) for row in rows]
     return [
         (what, [(name, int(mask.sum()), [float(one[mask].mean()) for one in right]) for name, mask in parts.items()])
@@ -239,11 +239,11 @@ def _lineage(row: Row, comparison: Comparison) -> list[str]:
         if not (row.record.parent or "").startswith(taught)
     ]
     if teachers:
-        steps.append(f"taught by {', '.join(teachers)}")
+        steps.append(f"distilled from {', '.join(teachers)}")
     return [*steps, f"{row.name} ({how(row)})"]
 
 
 def _command(row: Row) -> str:
-    """What made the row's first candidate; empty for artifacts whose records do not tell."""
+    """What made the row's first candidate; empty where the record does not have it."""
     overrides = row.record.overrides
     return "" if overrides is None else shlex.join(["python", "run.py", *overrides])

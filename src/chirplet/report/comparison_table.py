@@ -39,7 +39,7 @@ def columns(comparison: Comparison) -> list[Column]:
     all_pretrained = all(row.record.pretrained for row in comparison.rows)
     interval = "accuracy, points, 95% interval over texts"
     found = [
-        Column("run", lambda row: row.name, lambda row: row.name, "the folder that tells it from the others"),
+        Column("run", lambda row: row.name, lambda row: row.name, "the shortest unique end of its folder"),
         Column("how", how, how, "stage and method"),
         Column("model", model, model, "the base model", narrow=not all_pretrained),
         Column("seeds", lambda row: len(row.seeds), _seeds, "runs that differ in their seed alone: mean ± sd"),
@@ -56,8 +56,8 @@ def columns(comparison: Comparison) -> list[Column]:
         _figure("ECE", f"{split}/calibration_error", "{:.3f}", f"expected calibration error on {split}", narrow=False),
         *_sizes(),
     ]
-    told = [column for column in found if column.heading != "model" or base is None]
-    return [column for column in told if any(column.shown(row) for row in comparison.rows)]
+    candidates = [column for column in found if column.heading != "model" or base is None]
+    return [column for column in candidates if any(column.shown(row) for row in comparison.rows)]
 
 
 def common_model(comparison: Comparison) -> str | None:
@@ -171,9 +171,9 @@ TEXTS = ("run", "how", "model")
 def notes(comparison: Comparison) -> list[str]:
     """What must be known of the speeds in the table."""
     if len(comparison.machines) > 1:
-        told = "; ".join(comparison.machines)
+        machines = "; ".join(comparison.machines)
         marked = f"{ELSEWHERE} is another than {comparison.baseline}'s"
-        return [f"note      speeds were measured on different machines, and do not compare ({marked}): {told}"]
+        return [f"note      speeds were measured on different machines, and do not compare ({marked}): {machines}"]
     if comparison.machines and not comparison.interleaved:
         return ["note      speeds were taken when each was made; stage.measure=true takes all again, interleaved"]
     return (

@@ -7,7 +7,7 @@ from chirplet.runtime.probe import kind
 def machine(record: Record) -> str | None:
     """The CPU, how many of its threads, and the device where that is another; None where no speed was measured.
 
-    A CPU is told from others by its instruction sets too: virtual ones of several kinds share a name.
+    A CPU is identified by its instruction sets too: virtual CPUs of several kinds share a name.
     """
     if "threads" not in record.cost:
         return None

@@ -115,7 +115,7 @@ def _curve(own: Record, parent: Record, runs: Sequence[Record]) -> Markup | None
     if not series:
         return None
     dense = parent.metrics.get("val", {}).get("accuracy")
-    told = "; ".join(
+    summary = "; ".join(
         f"{name}: " + ", ".join(f"{x:.0%} {y:.3f}" for x, y in sorted(points)) for name, points in series.items()
     )
     return Markup(
@@ -123,7 +123,7 @@ def _curve(own: Record, parent: Record, runs: Sequence[Record]) -> Markup | None
             series,
             "sparsity",
             "accuracy on val",
-            f"Lines: accuracy by sparsity. {told}.",
+            f"Lines: accuracy by sparsity. {summary}.",
             None if dense is None else (dense, "parent"),
         )
     )
@@ -152,8 +152,8 @@ def _reached(record: Record) -> float | None:
 
 
 def _titles(runs: Sequence[Record]) -> list[str]:
-    """What tells each run from the others: the settings of the pruner that differ; of a run alone, its method."""
+    """The settings of the pruner that differ between runs; the method for a single run."""
     settings = [record.settings["pruner"] for record in runs]
     differ = [name for name in settings[0] if len({str(one.get(name)) for one in settings}) > 1]
-    told = [", ".join(f"{name} {one.get(name)}" for name in differ) for one in settings]
-    return [title or record.method for title, record in zip(told, runs, strict=True)]
+    names = [", ".join(f"{name} {one.get(name)}" for name in differ) for one in settings]
+    return [title or record.method for title, record in zip(names, runs, strict=True)]

@@ -16,7 +16,7 @@ TOKENS = (0, 16, 32, 48, 64, 96)
 
 
 def slices(texts: Sequence[str], tokens: NDArray[np.int64]) -> dict[str, dict[str, Mask]]:
-    """Masks over the texts, shape (n,), by what they are told apart by and by the part's name; none is empty.
+    """Masks over the texts, shape (n,), by kind and by the name of the part; none is empty.
 
     Args:
         texts: repaired texts, not cleaned.

@@ -57,7 +57,7 @@ def baseline_table(record: Record) -> Table:
     baseline: dict[str, Any] = record.training["label_only_baseline"]
     splits = split_order(record.metrics)
     level = baseline[splits[0]]["difference"]["level"] if splits else 0.0
-    table = Table(title=f"{_title(record)}: beside the same student on labels alone", title_justify="left")
+    table = Table(title=f"{_title(record)}: compared with the same student on labels alone", title_justify="left")
     teachers = record.training["teachers"]
     names = [f"teacher {place}" for place in range(1, len(teachers) + 1)] if len(teachers) > 1 else ["teacher"]
     for heading in (

@@ -19,7 +19,7 @@ MODEL_FILES: dict[str, RuntimeName] = {
     "model.onnx": "onnxruntime",
     "openvino_model.xml": "openvino",
 }
-"""The file that tells what a folder is run by."""
+"""The file that decides the runtime of a folder."""
 
 
 Ways = Sequence[Callable[[], Runtime]]

@@ -8,7 +8,7 @@ from chirplet.system.error import ModelError
 
 @contextmanager
 def needs(package: str, remedy: str) -> Iterator[None]:
-    """Import `package` in this block; where that fails, one line tells how to install it.
+    """Import `package` in this block; where that fails, one line says how to install it.
 
     Raises:
         ModelError: it is not installed.

@@ -31,7 +31,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model with the tokenizer, cleaning and labels its record tells of; `batch_size` counts texts."""
+    """A model with the tokenizer, cleaning and labels of its record; `batch_size` counts texts."""
 
     runtime: Runtime
     tokenizer: Encoder
@@ -53,7 +53,7 @@ class Predictor:
         """Open an artifact's model and tokenizer; `verify` has it answer its probe first.
 
         Raises:
-            ArtifactError: the record does not tell whether texts are repaired.
+            ArtifactError: the record does not say whether texts are repaired.
             ModelError: weights or tokenizer are missing, damaged or incomplete, the runtime is not installed, or the
                 model answers its probe otherwise on this machine.
             ConfigError: the runtime cannot do with that accelerator or precision.

@@ -115,7 +115,7 @@ def _dynamic(weight: Tensor, scale: Tensor, bias: Tensor | None) -> nn.Module:
         from torch.ao.nn.quantized import dynamic
 
     with warnings.catch_warnings():
-        # That they are on their way out is told where they are gone.
+        # A version without them fails with a message of its own.
         warnings.filterwarnings("ignore", message=".*quantized tensor creation functions.*")
         return _packed(dynamic, weight, scale, bias)
 

@@ -14,7 +14,7 @@ DONE = 0
 """Exit code."""
 
 ERROR = "error: "
-"""How a line begins that tells the parent what was wrong."""
+"""Prefix of a line that reports an error to the parent."""
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Errors that are the input's fault, told in one line."""
+"""Errors that the user can mend, of one line each."""
 
 import difflib
 from collections.abc import Iterable, Mapping

@@ -30,8 +30,8 @@ def explain(error: BaseException) -> tuple[str, int] | None:
         return "a group got a list of more than names, should be one or several of its options", CONFIG_EXIT_CODE
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _configuration(error), CONFIG_EXIT_CODE
-    told = _anywhere(error)
-    return None if told is None else (told, CONFIG_EXIT_CODE)
+    line = _anywhere(error)
+    return None if line is None else (line, CONFIG_EXIT_CODE)
 
 
 def _anywhere(error: BaseException) -> str | None:

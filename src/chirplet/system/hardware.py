@@ -1,4 +1,4 @@
-"""What the machine can do. Of a CPU it is told without torch: torch 2.10 has no public way to ask for its features."""
+"""What the machine can do. A CPU is examined without torch: torch 2.10 has no public function for its features."""
 
 import ctypes
 import os
@@ -71,8 +71,8 @@ def cpu_cores() -> int:
 
 def cpu_threads(wanted: int | None) -> int:
     """How many CPU threads a runtime takes: those `wanted`; else as OMP_NUM_THREADS says, or one for each core."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return wanted or (int(told) if told.isdecimal() and int(told) > 0 else cpu_cores())
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return wanted or (int(given) if given.isdecimal() and int(given) > 0 else cpu_cores())
 
 
 def set_torch_threads(wanted: int | None) -> None:
@@ -124,7 +124,7 @@ def bf16_is_native(device: "torch.device") -> bool:
 
 
 def keep_freed_memory() -> bool:
-    """Have this process keep memory that it frees, for what it needs next; whether it could be told so.
+    """Have this process keep memory that it frees, for what it needs next; whether the system allows it.
 
     By default glibc gives large blocks back and asks for them anew in every training step, page by page. From threads
     that each had a heap of their own it would do so too, hence one heap for all. Other libraries are left alone.

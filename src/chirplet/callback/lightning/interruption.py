@@ -244,7 +244,7 @@ class Interruption(pl.Callback):
         """Write the checkpoint and raise `Interrupted`."""
         path = self.folder / INTERRUPTED
         trainer.save_checkpoint(path)
-        raise Interrupted(f"interrupted at step {trainer.global_step}; the same command with resume={path} goes on")
+        raise Interrupted(f"interrupted at step {trainer.global_step}; the same command with resume={path} continues")
 
     def _listen(self) -> None:
         for number in self._previous:

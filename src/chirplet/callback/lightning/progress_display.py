@@ -87,7 +87,7 @@ class TrainingDisplay(pl.Callback):
         self._print_epoch(trainer, f"  {self.monitor} {float(value):.4f}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Without validation, tell the epoch here."""
+        """Print the epoch here where there is no validation."""
         if not trainer.enable_validation:
             self._print_epoch(trainer, "")
 

@@ -27,7 +27,7 @@ def expanded(arguments: Sequence[str]) -> list[str]:
     Without them Hydra would refuse keys that the defaults do not have.
 
     Raises:
-        ConfigError: it names several artifacts, or its options cannot be told.
+        ConfigError: it names several artifacts, or its options are not known.
         ArtifactError: it names no artifact.
     """
     given = [argument for argument in arguments if argument.startswith("reproduce=")]

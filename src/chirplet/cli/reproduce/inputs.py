@@ -84,10 +84,10 @@ def _models(cfg: DictConfig, record: Record, own: Collection[str]) -> Iterator[s
 def _parents(cfg: DictConfig, record: Record) -> Iterator[str]:
     target = str(cfg.stage["_target_"])
     if target.startswith("chirplet.stage.distill."):
-        told = record.training.get("teachers", {})
+        recorded = record.training.get("teachers", {})
         if cfg.teacher is None:
-            several = f"[{','.join(['DIR'] * len(told))}]" if len(told) > 1 else "DIR"
-            yield f"teacher: is missing; give teacher={several}: {_teachers(told)}"
+            several = f"[{','.join(['DIR'] * len(recorded))}]" if len(recorded) > 1 else "DIR"
+            yield f"teacher: is missing; give teacher={several}: {_teachers(recorded)}"
         files = identity_in(record).unlabeled_files
         if files and cfg.unlabeled_files is None:
             yield f"unlabeled_files: is missing; give unlabeled_files=FILE: {', '.join(files)}"
@@ -103,6 +103,6 @@ def _gives(own: Collection[str], key: str) -> bool:
     return any(key == one or key.startswith(f"{one}.") for one in own)
 
 
-def _teachers(told: dict[str, Any]) -> str:
+def _teachers(recorded: dict[str, Any]) -> str:
     """The teachers in a record, as a message names them."""
-    return ", ".join(f"{identity} (of stage={teacher.get('stage')})" for identity, teacher in told.items())
+    return ", ".join(f"{identity} (of stage={teacher.get('stage')})" for identity, teacher in recorded.items())

@@ -48,10 +48,10 @@ def reasons(record: Record, again: Record) -> list[str]:
     pairs["cpu"] = record.cpu.get("name"), again.cpu.get("name")
     for name in ("threads", "device", "precision"):
         pairs[name] = record.training.get(name), again.training.get(name)
-    told = [f"{name}: {old} in the record, {new} here" for name, (old, new) in pairs.items() if old != new]
+    changes = [f"{name}: {old} in the record, {new} here" for name, (old, new) in pairs.items() if old != new]
     if record.config.get("deterministic") is not True:
-        told.append("deterministic: false in the record, so that the last digits may differ from run to run")
-    return told
+        changes.append("deterministic: false in the record, so that the last digits may differ from run to run")
+    return changes
 
 
 def _figures(metrics: Any, prefix: str = "") -> dict[str, Any]:

@@ -92,7 +92,7 @@ class Collate:
     `labels`, shape (batch,), where labels are known; and the rows of each array in `beside`, such as a teacher's
     logits, under its name.
 
-    Where it has a `share`, the batch is the process's own part, and also tells of the whole one: `whole_labels`, and
+    Where it has a `share`, the batch is the part of this process, with data of the whole batch: `whole_labels`, and
     how many tweets and tokens are here and in all, `texts_of` and `tokens_of`, both of shape (2,), and how many
     `processes` there are. One that has no part takes the first tweet instead, for the shapes' sake, and counts 0 here.
     """
@@ -196,7 +196,7 @@ def training_loader(
 def evaluation_loader(
     tokens: Tokens, labels: NDArray[np.int64] | None, pad_id: int, batch_size: int, pad_to_multiple_of: int = 1
 ) -> DataLoader[Any]:
-    """Every tweet once, among others of its length; `position` tells where each belongs."""
+    """Every tweet once, among others of its length; `position` is the index of each."""
     return DataLoader(
         range(len(tokens)),  # type: ignore[arg-type]
         batch_sampler=LengthOrdered(tokens.lengths, batch_size),

@@ -15,7 +15,7 @@ def text_key(text: str) -> str:
     """Two tweets with the same key say the same; the key of a blank tweet is empty.
 
     Case, white space and URLs make no difference: Twitter gives each posting its own t.co link, so one sentence
-    posted twice differs there. A tweet that is nothing but a link is told by the link.
+    posted twice differs there. A tweet that is only a link is identified by the link.
     """
     return " ".join(URL.sub(" ", text).split()).casefold() or " ".join(text.split()).casefold()
 

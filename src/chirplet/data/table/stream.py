@@ -139,7 +139,7 @@ def open_chunks(
                 schema = pa.schema([(column, pa.string()) for column in table.columns])
                 yield ChunkedFile(table.name, table.columns, schema, _text_chunks(table, schema, text_column, rows))
     except DataError as error:
-        # The readers are a data source's too, and tell the keys of that.
+        # Data sources use these readers too, so their errors name keys of a data source.
         raise error.renamed({"data.": "stage."}) from None
 
 

@@ -101,7 +101,7 @@ class Lines:
 
     `number` counts the lines given so far; errors name it, and whoever knows the file puts that in front. With encoding
     `mixed` the text is latin-1, one character per byte, and `decode_mixed` is for the cells. A byte order mark is left
-    out; that of UTF-16 or UTF-32 wins over `encoding`, since nothing else begins so: `mixed` tells what came of it.
+    out; that of UTF-16 or UTF-32 wins over `encoding`, since nothing else begins so: `mixed` decodes the rest.
     """
 
     def __init__(self, stream: io.BufferedReader, encoding: str) -> None:
@@ -111,7 +111,7 @@ class Lines:
         self._offset = 0 if self._wide else mark
         stream.read(self._offset)
         # Every other encoding keeps ASCII's line ends, so lines are cut first and decoded one by one: that is what
-        # tells the row and the byte of a fault.
+        # names the row and the byte of a fault.
         self._text = io.TextIOWrapper(stream, encoding=encoding if self._wide else "latin-1", newline="")
         self._encoding = encoding
         self.number = 0

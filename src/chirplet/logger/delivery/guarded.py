@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class GuardedLogger(Logger):
-    """Hands everything to `inner` until that raises; from then on it is left out, which is told in one line.
+    """Hands everything to `inner` until that raises; from then on it is left out, with one warning.
 
     Lightning ends loggers after every fit, but the stage goes on: until `close`, that only writes out what is held.
     """
@@ -106,7 +106,7 @@ class GuardedLogger(Logger):
             return call()
         except Exception as error:  # a tracker's trouble is of every kind, and none of the run's
             self.lost = True
-            log.warning("logger.%s is lost (%s); the run goes on without it", self.key, one_line(error))
+            log.warning("logger.%s is lost (%s); the run continues without it", self.key, one_line(error))
             if isinstance(self.settings, LoggerSettings):
                 with contextlib.suppress(Exception):
                     self.settings.abandon(self.inner)

@@ -1,4 +1,4 @@
-"""What loggers are told of a finished artifact: made from its record and predictions alone, so that they agree."""
+"""What is logged of a finished artifact: made from its record and predictions alone, so that loggers agree."""
 
 from collections.abc import Mapping
 

@@ -11,7 +11,7 @@ FILE = "metrics.csv"
 
 
 class ContinuedCsvLogger(CSVLogger):
-    """Keeps the rows of before the first step that it is told of, and writes each row at once."""
+    """Keeps the rows before the first step that is logged, and writes each row at once."""
 
     def __init__(self, output_dir: Path, name: str) -> None:
         super().__init__(save_dir=output_dir, name=name, version="", flush_logs_every_n_steps=1)
