@@ -6,13 +6,13 @@ import pytest
 from artifacts import tiny_artifact
 from checkpoints import TEXTS, tiny_bert
 from chirplet.data.batching.tokens import tokenize
+from chirplet.quantizer import openvino_int8_weights
 from chirplet.quantizer.base import Calibration
 from chirplet.quantizer.openvino_int8_weights import OpenVinoInt8Weights
 from chirplet.runtime.base import predict_logits
 from chirplet.runtime.open import open_runtime
 from chirplet.runtime.pytorch import load_model
 from chirplet.runtime.tokenizer import open_tokenizer
-from chirplet.system import hardware
 from chirplet.system.error import QuantizationError
 
 VNNI = pytest.mark.skipif(not hardware.cpu_has_vnni(), reason="this CPU has no VNNI")
@@ -63,7 +63,7 @@ def test_groups_that_would_be_dropped_are_refused(parent, tmp_path, size):
 
 
 def test_without_vnni_there_are_no_groups(parent, tmp_path, monkeypatch):
-    monkeypatch.setattr(hardware, "cpu_flags", lambda: frozenset({"sse2", "avx2"}))
+    monkeypatch.setattr(openvino_int8_weights, "cpu_flags", lambda: frozenset({"sse2", "avx2"}))
     made, _ = prepared(parent, tmp_path / "auto", "auto")
     assert made.facts["activations"] == "not quantized"
     with pytest.raises(QuantizationError, match="got 16, should be auto or 0 on this CPU"):

@@ -210,7 +210,7 @@ def test_final_leaves_out_texts_that_are_also_in_test(finetune, tmp_path):
     [
         (["data.val_fraction=0"], "data.val_fraction: leaves no texts to validate on"),
         (["data.test_fraction=0"], "data.test_fraction: leaves no texts to test on"),
-        (["callback=early_stopping"], "callback: early_stopping without checkpoint"),
+        (["callback=early_stopping"], "callback: got early_stopping without checkpoint"),
         (
             ["trainer.precision=16-mixed", "trainer=cpu"],
             "trainer.precision: got '16-mixed', should be auto or bf16-mixed",

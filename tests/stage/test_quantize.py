@@ -171,7 +171,7 @@ def test_a_folder_that_fails_verification_is_removed(quantize, tmp_path, monkeyp
         return {split: np.zeros((len(tokens), 5), np.float32) for split, tokens in splits.items()}
 
     monkeypatch.setattr(fresh, "logits_of", zeros)
-    with pytest.raises(ArtifactError, match=r"labels \d+ of \d+ val texts otherwise"):
+    with pytest.raises(ArtifactError, match=r"changes the labels of \d+ of \d+ val texts"):
         quantize(*PLAIN)
     assert not (tmp_path / "run1" / "artifact").exists()
 
@@ -237,7 +237,7 @@ def test_invalid_settings_raise_with_their_names(compose_config):
         parse(compose_config("stage=quantize", "stage.sensitivity_texts=0"))
     with pytest.raises(ConfigError, match=r"^stage\.artifact: no artifact at '/nowhere': no such folder"):
         parse(compose_config("stage=quantize", "artifact=/nowhere"))
-    with pytest.raises(ConfigError, match=r"^stage\.resume: got '\S+\.py', but onnx_int8 does not train"):
+    with pytest.raises(ConfigError, match=r"^stage\.resume: got '\S+\.py', but quantizer=onnx_int8 does not train"):
         parse(compose_config("stage=quantize", f"resume={__file__}"))
     with pytest.raises(ConfigError, match=r"^stage\.resume: got 'no\.ckpt', which is no file"):
         parse(compose_config("stage=quantize", "quantizer=qat", "resume=no.ckpt"))

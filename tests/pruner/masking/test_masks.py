@@ -97,7 +97,7 @@ def test_what_is_masked_is_zero_though_it_was_not_finite():
 
 def test_less_sparse_than_it_is_is_refused():
     check_sparsity({"a": torch.tensor([0.0, 1.0])}, 0.5)
-    with pytest.raises(PruningError, match=r"got 0\.25, but 0\.5 of these weights"):
+    with pytest.raises(PruningError, match=r"got 0\.25, should be at least 0\.5, the share"):
         check_sparsity({"a": torch.tensor([0.0, 1.0])}, 0.25)
 
 

@@ -133,13 +133,13 @@ def test_a_row_that_is_large_as_a_whole_does_not_set_the_scales_of_columns():
 
 def test_an_unknown_activation_is_refused(model):
     model.config.hidden_act = "relu"
-    with pytest.raises(QuantizationError, match="with 'relu'; should be"):
+    with pytest.raises(QuantizationError, match="with 'relu', should be"):
         classifier_graph(model, Arithmetic(), {})
 
 
 def test_a_family_without_a_graph_is_refused(model, monkeypatch):
     monkeypatch.setattr(family_of(model), "writes_graph", False, raising=False)
-    with pytest.raises(QuantizationError, match="with 'gelu'; should be"):
+    with pytest.raises(QuantizationError, match="with 'gelu', should be"):
         classifier_graph(model, Arithmetic(), {})
 
 

@@ -151,5 +151,5 @@ def test_a_run_resumes_with_another_number_of_processes(
 
 def test_rounding_by_a_whole_batch_needs_one_process(alone, compose_config, tmp_path):
     config = compose_config("stage=quantize", "quantizer=qat", "trainer=ddp", f"artifact={alone.folder}")
-    with pytest.raises(ConfigError, match=r"^trainer.devices: got 2, but quantizer=qat rounds .*; should be 1$"):
+    with pytest.raises(ConfigError, match=r"^trainer.devices: got 2, should be 1 with quantizer=qat"):
         execute(config, tmp_path / "run")
