@@ -13,6 +13,7 @@ from chirplet.runtime.base import predict_logits
 from chirplet.runtime.open import open_runtime
 from chirplet.runtime.pytorch import load_model
 from chirplet.runtime.tokenizer import open_tokenizer
+from chirplet.system import hardware
 from chirplet.system.error import QuantizationError
 
 VNNI = pytest.mark.skipif(not hardware.cpu_has_vnni(), reason="this CPU has no VNNI")
