@@ -1,4 +1,4 @@
-"""What relations cannot be between two models."""
+"""Invalid relations between two models."""
 
 import pytest
 from transformers import BertConfig
@@ -20,7 +20,7 @@ def attention(**changes) -> Attention:
         ({"heads": 3}, "distiller.attention.heads: got 3, should divide the student's hidden size 32"),
     ],
 )
-def test_what_cannot_be_is_told(changes, line):
+def test_invalid_relations_raise(changes, line):
     teacher = BertConfig(hidden_size=48, num_hidden_layers=2, num_attention_heads=4)
     student = BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=4)
     with pytest.raises(ConfigError) as caught:

@@ -1,4 +1,4 @@
-"""What every distiller promises; a new one adds its name."""
+"""The contract of distillers. A new one adds its name."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.parametrize("name", NAMES)
 
 
 def make(name: str, **changes) -> Distiller:
-    """As its YAML file has it."""
+    """The distiller of its YAML file."""
     from omegaconf import OmegaConf
 
     plain = OmegaConf.to_container(OmegaConf.load(CONF / "distiller" / f"{name}.yaml"))
@@ -48,8 +48,8 @@ def value(distiller: Distiller, student, teacher, examples) -> torch.Tensor:
     torch.manual_seed(0)  # of a projection
     loss = distiller.imitation(SingleLabel(), student.config, teacher.config)
     with torch.no_grad():
-        told = observe(teacher, examples)
-    return loss(observe(student, examples), told, examples["attention_mask"])
+        teacher_signals = observe(teacher, examples)
+    return loss(observe(student, examples), teacher_signals, examples["attention_mask"])
 
 
 def test_it_is_configured_by_its_file(name):
@@ -58,7 +58,7 @@ def test_it_is_configured_by_its_file(name):
     assert type(make(name)).__module__ == f"chirplet.distiller.{name}"
 
 
-def test_a_student_that_says_the_same_has_nothing_to_learn(name):
+def test_a_student_equal_to_its_teacher_has_no_loss(name):
     model = bert()
     loss = value(make(name), model, model, batch())
     loss.backward()
@@ -66,7 +66,7 @@ def test_a_student_that_says_the_same_has_nothing_to_learn(name):
     assert all(weight.grad is None or weight.grad.abs().max() < 1e-5 for weight in model.parameters())
 
 
-def test_a_student_that_says_otherwise_learns_and_the_teacher_does_not(name):
+def test_a_student_that_differs_learns_and_the_teacher_does_not(name):
     student, teacher, distiller = bert(seed=1), bert(), make(name)
     optimizer = torch.optim.AdamW(student.parameters(), lr=3e-3)
     values = []
@@ -99,5 +99,5 @@ def test_its_weight_is_positive(name, weight):
         make(name, weight=weight)
 
 
-def test_it_says_whether_both_must_read_the_same_tokens(name):
+def test_looks_inside_is_whether_both_need_the_same_tokens(name):
     assert make(name).looks_inside is (name != "logits")

@@ -1,4 +1,4 @@
-"""Checkpoints built once, and copies of them to spoil."""
+"""Checkpoints, and copies of them to damage."""
 
 import shutil
 from collections.abc import Callable

@@ -61,7 +61,7 @@ def test_local_takes_a_folder(tmp_path: Path) -> None:
     assert settings.folder == tmp_path
 
 
-def test_bundled_is_no_folder_even_beside_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bundled_is_no_folder_even_if_one_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bundled").mkdir()
     monkeypatch.chdir(tmp_path)
     assert not Pretrained(**FIELDS).is_folder

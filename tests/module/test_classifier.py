@@ -9,12 +9,12 @@ from chirplet.module.classifier import SCHEDULES
 def rates(name: str, warmup: int, steps: int) -> list[float]:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
     schedule = SCHEDULES[name](optimizer, warmup, steps)
-    found = []
+    actual = []
     for _ in range(steps):
-        found.append(optimizer.param_groups[0]["lr"])
+        actual.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         schedule.step()
-    return found
+    return actual
 
 
 def test_linear_rises_over_the_warm_up_and_falls_to_zero():

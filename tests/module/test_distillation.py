@@ -23,7 +23,7 @@ def test_blend_by_hand():
 
 
 @given(st.integers(0, 8), st.integers(0, 8))
-def test_a_tweet_without_label_adds_nothing_to_the_labels_share(labeled, unlabelled):
+def test_a_text_without_label_adds_nothing_to_the_labels_loss(labeled, unlabelled):
     count = labeled + unlabelled
     if count == 0:
         return
@@ -59,35 +59,35 @@ def test_the_loss_of_a_student_by_its_parts(student_batch):
 def test_weights_multiply_what_they_are_of(student_batch):
     model, batch = student_batch
     arguments = (model, TASK, ["a", "b", "c"], Optimization([], "constant", 0.0, 1), 0.0, None, True)
-    found = {}
+    actual = {}
     for name, weights in {"one": (1.0, 0.0), "other": (0.0, 1.0), "both": (2.0, 0.5)}.items():
         imitations = {"kl": LogitImitation(TASK, 2.0), "mse": LogitImitation(TASK, None)}
         weighted = dict(zip(imitations, weights, strict=True))
         module = Student(*arguments, alpha=0.0, imitations=imitations, weights=weighted, teacher=None)
         module.log_dict = lambda *_, **__: None
-        found[name] = module.training_step(batch, 0).item()
-    assert found["both"] == pytest.approx(2 * found["one"] + 0.5 * found["other"], rel=1e-5)
+        actual[name] = module.training_step(batch, 0).item()
+    assert actual["both"] == pytest.approx(2 * actual["one"] + 0.5 * actual["other"], rel=1e-5)
 
 
 def test_under_autocast_what_is_imitated_is_compared_in_fp32(student_batch):
     """Relations are products, which autocast would round."""
     model, batch = student_batch
-    found = {}
+    actual = {}
 
     class Product(Imitation):
         def forward(self, student, teacher, mask):
-            found["product"] = student.logits @ teacher.logits.T
-            return found["product"].sum()
+            actual["product"] = student.logits @ teacher.logits.T
+            return actual["product"].sum()
 
     arguments = (model, TASK, ["a", "b", "c"], Optimization([], "constant", 0.0, 1), 0.0, None, "transformers")
     module = Student(*arguments, alpha=0.0, imitations={"own": Product()}, weights={"own": 1.0}, teacher=None)
     module.log_dict = lambda *_, **__: None
     with torch.autocast("cpu", torch.bfloat16):
         module.training_step(batch, 0)
-    assert found["product"].dtype == torch.float32
+    assert actual["product"].dtype == torch.float32
 
 
-def test_a_watched_teacher_is_neither_trained_nor_saved(student_batch):
+def test_a_teacher_is_neither_trained_nor_saved(student_batch):
     model, _ = student_batch
     module = Student(
         model,

@@ -24,9 +24,9 @@ def trained(optimizer_class, sparse, batches, fused):
 @pytest.mark.parametrize("fused", [False, True])
 def test_rows_of_every_batch_move_as_with_adamw(fused):
     batches = [[0, 1, 2, 2, 3, 4, 5]] * 3
-    found = trained(RowwiseAdamW, True, batches, fused)
+    actual = trained(RowwiseAdamW, True, batches, fused)
     expected = trained(torch.optim.AdamW, False, batches, fused)
-    torch.testing.assert_close(found[:2], expected[:2])
+    torch.testing.assert_close(actual[:2], expected[:2])
 
 
 def test_other_rows_stay_to_the_bit():
@@ -47,7 +47,7 @@ def test_the_moments_of_a_row_wait_while_it_is_not_used():
     assert [float(one["step"]) for one in moments] == [2.0, 1.0]
 
 
-def test_a_saved_state_goes_on_as_if_nothing_had_been():
+def test_a_saved_state_resumes_with_the_same_result():
     batches = [[0, 1], [1, 2], [0, 2]]
     whole = trained(RowwiseAdamW, True, batches, True)
     table, other, optimizer = trained(RowwiseAdamW, True, batches[:2], True)
@@ -76,12 +76,12 @@ def test_a_closure_gives_the_gradients_and_the_loss():
 
 @pytest.mark.parametrize("max_norm", [0.5, 1e6])
 def test_clipping_counts_sparse_gradients_as_if_they_were_dense(max_norm):
-    found = []
+    actual = []
     for sparse in (True, False):
         torch.manual_seed(0)
         table, other = torch.nn.Parameter(torch.randn(6, 4)), torch.nn.Parameter(torch.randn(4, 2))
         (embedding(torch.tensor([2, 2, 4]), table, sparse=sparse) @ other).square().sum().backward()
         clip = clip_gradients if sparse else clip_grad_norm_
         norm = clip([table, other], max_norm)
-        found.append((norm, table.grad.to_dense(), other.grad))
-    torch.testing.assert_close(*found)
+        actual.append((norm, table.grad.to_dense(), other.grad))
+    torch.testing.assert_close(*actual)

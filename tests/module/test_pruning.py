@@ -67,11 +67,11 @@ def test_the_loss_is_the_labels_alone_where_there_is_no_teacher(model, batch):
     hard = torch.nn.functional.cross_entropy(logits, batch["labels"])
     torch.testing.assert_close(module.training_step(batch, 0), hard)
     # A teacher of one mind has nothing to add.
-    taught = module.training_step(batch | {TEACHER_LOGITS: logits.detach()}, 0)
-    torch.testing.assert_close(taught, 0.25 * hard)
+    loss = module.training_step(batch | {TEACHER_LOGITS: logits.detach()}, 0)
+    torch.testing.assert_close(loss, 0.25 * hard)
     other = torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]])
-    taught = module.training_step(batch | {TEACHER_LOGITS: other}, 0)
-    torch.testing.assert_close(taught, 0.25 * hard + 0.75 * SingleLabel().soft_loss(logits, other, 2.0))
+    loss = module.training_step(batch | {TEACHER_LOGITS: other}, 0)
+    torch.testing.assert_close(loss, 0.25 * hard + 0.75 * SingleLabel().soft_loss(logits, other, 2.0))
 
 
 def test_masks_are_saved_with_a_checkpoint(model, folder):

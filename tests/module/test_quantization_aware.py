@@ -12,9 +12,9 @@ from chirplet.quantizer.onnx_int8 import OnnxInt8
 
 def test_weights_by_hand():
     weight = torch.tensor([[1.0, -0.3], [0.0, 0.0], [8.0, 2.9]], requires_grad=True)
-    found = RoundedWeight(4)(weight)
-    torch.testing.assert_close(found, torch.tensor([[1.0, -0.25], [0.0, 0.0], [8.0, 2.0]]))
-    found.sum().backward()
+    actual = RoundedWeight(4)(weight)
+    torch.testing.assert_close(actual, torch.tensor([[1.0, -0.25], [0.0, 0.0], [8.0, 2.0]]))
+    actual.sum().backward()
     torch.testing.assert_close(weight.grad, torch.ones(3, 2))
 
 
@@ -22,12 +22,12 @@ def test_weights_by_hand():
 def test_weights_are_those_of_the_file(steps):
     weight = np.random.default_rng(0).normal(size=(7, 33)).astype(np.float32)
     whole, scale = rounded(weight.T, steps, axis=0)
-    found = RoundedWeight(steps)(torch.from_numpy(weight)).numpy()
-    np.testing.assert_allclose(found, (whole * scale).T, atol=1e-6)
+    actual = RoundedWeight(steps)(torch.from_numpy(weight)).numpy()
+    np.testing.assert_allclose(actual, (whole * scale).T, atol=1e-6)
 
 
 @pytest.mark.parametrize(("reduce_range", "steps"), [(True, 63), (False, 127)])
-def test_the_quantizer_says_how_many_steps(reduce_range, steps):
+def test_the_quantizer_sets_the_number_of_steps(reduce_range, steps):
     assert OnnxInt8(reduce_range=reduce_range).steps() == steps
 
 
@@ -40,11 +40,11 @@ def test_the_quantizer_says_how_many_steps(reduce_range, steps):
     ],
 )
 def test_inputs_by_hand(states, expected):
-    (found,) = round_input(nn.Identity(), (torch.tensor([states]),))
-    torch.testing.assert_close(found, torch.tensor([expected]), atol=1e-6, rtol=0)
+    (actual,) = round_input(nn.Identity(), (torch.tensor([states]),))
+    torch.testing.assert_close(actual, torch.tensor([expected]), atol=1e-6, rtol=0)
 
 
-def test_roundings_come_and_go_and_leave_what_was_learnt():
+def test_rounding_is_removed_and_leaves_the_weights():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))
     states, before = torch.randn(5, 8), {name: value.clone() for name, value in model.state_dict().items()}

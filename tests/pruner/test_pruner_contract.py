@@ -1,4 +1,4 @@
-"""What every pruner keeps to; a new one adds a line here."""
+"""The contract of pruners. A new one adds a line here."""
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ def test_masks_are_where_the_zeros_are(pruned):
         assert not weights[name][~mask].any()
 
 
-def test_the_model_is_what_its_config_says_when_it_is_saved_and_opened(pruned, tmp_path):
+def test_the_saved_model_fits_its_config(pruned, tmp_path):
     pruned.model.save_pretrained(tmp_path)
     again = load_model(tmp_path).eval()
     examples = ["what a lovely morning", "prices are a scam http"]
@@ -64,7 +64,7 @@ def test_the_model_is_what_its_config_says_when_it_is_saved_and_opened(pruned, t
     torch.testing.assert_close(logits(again, pruned.tokenizer, examples), expected)
 
 
-def test_the_same_model_and_tweets_give_the_same(pruner, pruned, classifier, calibration):
+def test_the_same_model_and_texts_give_the_same(pruner, pruned, classifier, calibration):
     again = pruner.prune(load_model(classifier).eval(), calibration).model.state_dict()
     assert all(torch.equal(value, again[name]) for name, value in pruned.model.state_dict().items())
 

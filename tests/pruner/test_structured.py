@@ -41,7 +41,7 @@ def test_a_layer_that_is_kept_is_the_one_that_was_there(model):
         assert torch.equal(value, smaller.bert.encoder.layer[0].state_dict()[name])
 
 
-def test_importance_is_what_a_finite_change_of_the_loss_says(model, calibration):
+def test_importance_agrees_with_finite_differences(model, calibration):
     """|a · dL/da| is the derivative of the loss by a factor on the neuron's outgoing weights, at 1, text by text."""
     heads, neurons = importances(model, calibration)
     step = 1e-2
@@ -49,7 +49,7 @@ def test_importance_is_what_a_finite_change_of_the_loss_says(model, calibration)
     assert neurons.shape == (2, 64)
     columns = {"neuron": (model.bert.encoder.layer[1].output.dense, slice(7, 8), neurons[1, 7])}
     columns["head"] = (model.bert.encoder.layer[1].attention.output.dense, slice(16, 32), heads[1, 1])
-    for dense, column, found in columns.values():
+    for dense, column, actual in columns.values():
         before = dense.weight.detach().clone()
         losses = []
         for factor in (1 + step, 1 - step):
@@ -59,7 +59,7 @@ def test_importance_is_what_a_finite_change_of_the_loss_says(model, calibration)
                 losses.append([_loss(model, calibration, i) for i in range(len(calibration.tokens))])
                 dense.weight.copy_(before)
         changes = (torch.tensor(losses[0]) - torch.tensor(losses[1])).abs() / (2 * step)
-        assert float(found) == pytest.approx(float(changes.sum()), rel=0.05)
+        assert float(actual) == pytest.approx(float(changes.sum()), rel=0.05)
 
 
 def _loss(model, calibration, i: int) -> float:
@@ -67,8 +67,8 @@ def _loss(model, calibration, i: int) -> float:
     return float(model.double()(input_ids=ids, labels=torch.tensor([calibration.targets[i]])).loss)
 
 
-def test_of_a_layer_that_does_nothing_all_is_kept(model, calibration):
-    """Not an undefined share, which JSON has no word for."""
+def test_a_layer_without_importance_has_a_share_of_one(model, calibration):
+    """Not NaN, which JSON does not have."""
     with torch.no_grad():
         model.bert.encoder.layer[0].output.dense.weight.zero_()
     facts = Structured(layers=None, intermediate_size=8, heads=None).prune(model, calibration).facts
@@ -79,7 +79,7 @@ def test_of_a_layer_that_does_nothing_all_is_kept(model, calibration):
 def test_heads_that_do_not_divide_the_width_are_refused(model):
     config = model.config
     config.num_attention_heads = 4
-    with pytest.raises(PruningError, match=r"pruner\.heads: got 3, .* width 32, .* should be one of 1, 2, 4"):
+    with pytest.raises(PruningError, match=r"pruner\.heads: got 3, should be one of 1, 2, 4, .* hidden size 32"):
         Structured(layers=None, intermediate_size=None, heads=3).kept(config)
 
 

@@ -25,7 +25,7 @@ def logits(model, ids: list[list[int]]) -> torch.Tensor:
         return torch.cat([model(input_ids=torch.tensor([row])).logits for row in ids])
 
 
-def test_tweets_whose_tokens_were_kept_have_the_same_logits(folder, evidence_for, tmp_path):
+def test_texts_whose_tokens_were_kept_have_the_same_logits(folder, evidence_for, tmp_path):
     train = TEXTS[:8]
     model, tokenizer = load_model(folder).eval(), load_tokenizer(settings_of(folder))
     expected = logits(model, tokenizer(train)["input_ids"])

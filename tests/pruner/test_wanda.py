@@ -1,20 +1,20 @@
-"""Norms of what comes into a layer."""
+"""Norms of a layer's inputs."""
 
 import torch
 
 from chirplet.pruner.wanda import Wanda, input_norms
 
 
-def test_norms_are_those_of_single_tweets_without_padding(model, calibration):
+def test_norms_are_those_of_single_texts_without_padding(model, calibration):
     name = "bert.encoder.layer.1.output.dense"
-    found = input_norms(model, calibration, [name])[name]
+    actual = input_norms(model, calibration, [name])[name]
     states: list[torch.Tensor] = []
     hook = model.get_submodule(name).register_forward_pre_hook(lambda _, inputs: states.append(inputs[0][0]))
     with torch.inference_mode():
         for i in range(len(calibration.tokens)):
             model(input_ids=torch.tensor(calibration.tokens[i][None].astype("int64")))
     hook.remove()
-    torch.testing.assert_close(found, torch.cat(states).norm(dim=0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(actual, torch.cat(states).norm(dim=0), rtol=1e-4, atol=1e-4)
 
 
 def test_an_input_that_is_always_zero_goes_first_however_large_its_weight(model, calibration):

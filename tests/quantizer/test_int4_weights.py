@@ -1,4 +1,4 @@
-"""What stands in four bits is what is computed, block by block, whether or not blocks fit."""
+"""The runtime computes with the stored 4-bit weights, whether or not blocks are full."""
 
 import numpy as np
 import pytest
@@ -29,38 +29,38 @@ def test_a_block_has_the_steps_of_its_largest_weight(bits):
     weight = np.random.default_rng(0).normal(size=(5, 70)).astype(np.float32)
     weight[:, :32] *= 100
     weight[1, 32:64] = 0
-    found = restored(weight, 32, bits)
+    actual = restored(weight, 32, bits)
     for start in (0, 32, 64):
-        block, error = weight[:, start : start + 32], np.abs(found - weight)[:, start : start + 32]
+        block, error = weight[:, start : start + 32], np.abs(actual - weight)[:, start : start + 32]
         largest = np.abs(block).max(axis=1, keepdims=True)
         # On the other side of zero there is one step less.
         assert (error <= largest / 2 ** (bits - 1) * 1.001).all()
         assert np.median(error) <= np.median(largest) / 2**bits
-        place = np.abs(block).argmax(axis=1)
-        np.testing.assert_allclose(error[np.arange(5), place], 0, atol=1e-6 * largest.max())
-    assert not found[1, 32:64].any()
+        index = np.abs(block).argmax(axis=1)
+        np.testing.assert_allclose(error[np.arange(5), index], 0, atol=1e-6 * largest.max())
+    assert not actual[1, 32:64].any()
 
 
 def test_the_first_of_two_codes_is_in_the_lower_half_of_a_byte():
     assert pairs(np.array([[1, 2, 15, 0]], np.uint8)).tolist() == [[0x21, 0x0F]]
 
 
-def test_words_that_are_kept_have_eight_bits(tmp_path):
+def test_excluded_words_have_eight_bits(tmp_path):
     parent = tiny_artifact(tiny_bert(tmp_path / "base"), tmp_path / "parent")
     tokenizer, pad_id = open_tokenizer(parent, 32)
     tokens = tokenize(TEXTS, tokenizer, "none", 32)
     model = lively(load_model(parent)).eval()
     words = "bert.embeddings.word_embeddings"
     made = Int4Weights(block_size=16, activations="fp32").prepare(model, Calibration(tokens, pad_id), tmp_path)
-    found, sizes = {}, {}
+    actual, sizes = {}, {}
     for name, excluded in {"all": list(made.layers), "but words": [one for one in made.layers if one != words]}.items():
         (tmp_path / name).mkdir()
         made.write(tmp_path / name, excluded)
         opened = open_runtime(tmp_path / name, accelerator="cpu", threads=1, precision="stored")
-        found[name] = predict_logits(opened, tokens, pad_id, 4)
+        actual[name] = predict_logits(opened, tokens, pad_id, 4)
         sizes[name] = (tmp_path / name / "model.onnx").stat().st_size
     right = predict_logits(PyTorchRuntime(model, bf16=False), tokens, pad_id, 4)
-    error = {name: np.abs(logits - right).max() for name, logits in found.items()}
+    error = {name: np.abs(logits - right).max() for name, logits in actual.items()}
     assert error["all"] < 0.25 * error["but words"]
     rows, width = model.get_submodule(words).weight.shape
     # A byte a number and a scale a row, for half a byte and a scale a block.
@@ -91,10 +91,10 @@ def test_the_file_computes_with_the_weights_that_its_codes_stand_for(size, tmp_p
     (tmp_path / "written").mkdir()
     made.write(tmp_path / "written", [excluded, positions])
     opened = open_runtime(tmp_path / "written", accelerator="cpu", threads=1, precision="stored")
-    found = predict_logits(opened, tokens, pad_id, 4)
+    actual = predict_logits(opened, tokens, pad_id, 4)
     expected = predict_logits(PyTorchRuntime(rounded_model(model, size, excluded), bf16=False), tokens, pad_id, 4)
-    # Positions stand in fp16.
-    np.testing.assert_allclose(found, expected, atol=0.003 * np.abs(expected).max())
+    # Positions are in fp16.
+    np.testing.assert_allclose(actual, expected, atol=0.003 * np.abs(expected).max())
     counts, before = count_parameters(tmp_path / "written"), count_parameters(parent)
     # Positions and token types are one table.
     assert before["params_total"] - counts["params_total"] == 2 * model.config.hidden_size

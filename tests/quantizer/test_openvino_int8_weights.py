@@ -1,4 +1,4 @@
-"""Activations are rounded as the record says, or the settings refused: OpenVINO itself says nothing."""
+"""Activations are rounded as recorded, or the settings are refused; OpenVINO would silently ignore them."""
 
 import numpy as np
 import pytest
@@ -71,7 +71,7 @@ def test_without_vnni_there_are_no_groups(parent, tmp_path, monkeypatch):
         prepared(parent, tmp_path / "16", 16)
 
 
-def test_every_layer_that_is_listed_can_be_kept(parent, tmp_path):
+def test_every_listed_layer_can_be_excluded(parent, tmp_path):
     made, answers = prepared(parent, tmp_path / "work", 0)
     assert len(made.layers) == 15, "words, two layers of six, pooler and head; not positions, which NNCF does not touch"
     quantized = answers()

@@ -90,7 +90,7 @@ class Part:
 
 
 class Case:
-    """A model with outliers; what is kept of it is chosen on `val`, and the result judged on `test`."""
+    """A model with outliers. Excluded layers are chosen on `val`, and the result is evaluated on `test`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -100,7 +100,7 @@ class Case:
         self.val, self.test = Part(self.model, seed=2), Part(self.model, seed=3)
 
     def quantized(self, quantizer: Quantizer, excluded: Collection[str] | None = None) -> tuple[Quality, list[str]]:
-        """Its quality, with the fewest layers kept where none are given."""
+        """Its quality, with the fewest excluded layers if none are given."""
         work = Path(tempfile.mkdtemp(dir=self.folder))
         quantization = quantizer.prepare(self.model, Calibration(self.val.tokens, 0), work)
 

@@ -1,4 +1,4 @@
-"""What every quantizer makes answers its probe in any way that is right, and another model does not."""
+"""Quantized models pass their probe with any correct kernels, and other models fail it."""
 
 import copy
 import shutil
@@ -30,13 +30,13 @@ def small(tmp_path_factory) -> Small:
 
 @pytest.fixture(scope="module")
 def probed(small, tmp_path_factory) -> dict[str, Path]:
-    """What each quantizer makes, with its probe."""
+    """The artifact of each quantizer, with its probe."""
     folders = {}
     for name in QUANTIZERS:
-        place = tmp_path_factory.mktemp(name)
-        folders[name] = place / "made"
+        root = tmp_path_factory.mktemp(name)
+        folders[name] = root / "made"
         folders[name].mkdir()
-        prepared(name, small, place / "work").write(folders[name], ())
+        prepared(name, small, root / "work").write(folders[name], ())
         tokenizer, pad_id = open_tokenizer(small.folder, 32)
         probe = Prober(small.model, tokenizer, pad_id, 32).probe(reference(folders[name], "cpu", None))
         write_probe(folders[name], probe)

@@ -1,4 +1,4 @@
-"""What every quantizer in conf/ must do: write files that one runtime opens and that answer nearly as before."""
+"""The contract of quantizers in conf/: they write files that one runtime opens, with nearly the same logits."""
 
 import numpy as np
 import pytest
@@ -33,10 +33,10 @@ def test_the_contract(name, small, tmp_path):
     runtime, bits = QUANTIZERS[name]
     assert runtime_of(written) == runtime
     spread = small.logits.std()
-    found = small.answers(written)
-    assert found.shape == small.logits.shape and found.dtype == np.float32
-    assert np.sqrt(np.square(found - small.logits).mean()) < 0.25 * spread, "the answers are others"
-    assert not np.array_equal(found, small.logits), "nothing was quantized"
+    actual = small.answers(written)
+    assert actual.shape == small.logits.shape and actual.dtype == np.float32
+    assert np.sqrt(np.square(actual - small.logits).mean()) < 0.25 * spread, "the answers are others"
+    assert not np.array_equal(actual, small.logits), "nothing was quantized"
     counts = count_parameters(written)
     fp32 = sum(parameter.numel() for parameter in small.model.parameters())
     assert 0.9 * fp32 <= counts["params_packed"] <= fp32
@@ -48,7 +48,7 @@ def test_the_contract(name, small, tmp_path):
 
 
 @pytest.mark.parametrize("name", [name for name, (_, bits) in QUANTIZERS.items() if bits <= 8])
-def test_what_is_kept_is_as_it_was(name, small, tmp_path):
+def test_excluded_layers_are_unchanged(name, small, tmp_path):
     quantization = prepared(name, small, tmp_path / "work")
     errors = []
     for excluded in ((), quantization.layers[: len(quantization.layers) // 2], quantization.layers):
@@ -65,8 +65,8 @@ def test_what_is_kept_is_as_it_was(name, small, tmp_path):
 @pytest.mark.parametrize("name", ["onnx_int8", "openvino_int8_weights"])
 def test_a_layer_alone_can_be_quantized(name, small, tmp_path):
     quantization = prepared(name, small, tmp_path / "work")
-    for place, layer in enumerate(quantization.layers[:4]):
-        folder = tmp_path / str(place)
+    for index, layer in enumerate(quantization.layers[:4]):
+        folder = tmp_path / str(index)
         folder.mkdir()
         quantization.write(folder, [other for other in quantization.layers if other != layer])
         assert np.isfinite(small.answers(folder)).all()

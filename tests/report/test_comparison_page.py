@@ -170,4 +170,4 @@ def test_all_teachers_are_named(tmp_path):
     student = write_artifact(
         tmp_path / "taught", "d", {"test": 30}, stage="distill", lineage=[base], training={"teachers": teachers}
     )
-    assert "distilled from teacher, zzz000000000 → distilled" in read(made([*family(tmp_path / "a"), student])).text
+    assert "distilled from teacher, zzz000000000 → taught" in read(made([*family(tmp_path / "a"), student])).text

@@ -1,4 +1,4 @@
-"""What tests of the stages share."""
+"""Fixtures of the stages' tests."""
 
 import pytest
 
@@ -7,5 +7,5 @@ from chirplet.evaluation import cost
 
 @pytest.fixture(autouse=True)
 def one_round(monkeypatch):
-    """Parent and child take one turn to be timed in: each is a process that imports torch anew."""
+    """Time parent and child in one round, since each round starts processes that import torch."""
     monkeypatch.setattr(cost, "ROUNDS", 1)

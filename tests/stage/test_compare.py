@@ -43,7 +43,7 @@ def made(base, overrides, compose_config) -> list[Path]:
 
 @pytest.fixture
 def comparing(compose_config, overrides, base, made, tmp_path):
-    """Compare with further overrides; the folder of what came out."""
+    """Compare with further overrides. Returns the output folder."""
 
     def run(*more: str) -> Path:
         kept = [override for override in overrides if not override.startswith("stage.")]
@@ -59,28 +59,28 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_table_csv_markdown_and_page_come_out(comparing, made, capsys):
+def test_table_csv_markdown_and_page_are_written(comparing, made, capsys):
     folder = comparing()
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert {path.name for path in folder.iterdir()} == {".lock", CSV, MARKDOWN, PAGE}
-    assert f"report    {folder / PAGE}" in told
-    found = rows(folder)
-    assert [row["run"] for row in found] == ["pruned", "teacher1+teacher2"]
-    assert found[1]["seed"] == "1 2"
+    assert f"report    {folder / PAGE}" in output
+    actual = rows(folder)
+    assert [row["run"] for row in actual] == ["pruned", "teacher1+teacher2"]
+    assert actual[1]["seed"] == "1 2"
     pruned, teacher = Artifact.open(made[2]), Artifact.open(made[0])
     drop = teacher.metric("test/accuracy") - pruned.metric("test/accuracy")
-    assert float(found[0]["drop_from_parent"]) == pytest.approx(drop)
+    assert float(actual[0]["drop_from_parent"]) == pytest.approx(drop)
     html = (folder / PAGE).read_text(encoding="utf-8")
     assert "Where they part ways" in html and "with mentions" in html
 
 
-def test_other_tweets_than_the_artifacts_are_told_and_not_needed_without_texts(comparing):
+def test_other_texts_than_the_artifacts_raise_and_are_not_needed_without_texts(comparing):
     with pytest.raises(ArtifactError, match=r"artifacts: .* or stage.texts=false for a report without the texts"):
         comparing("data.split_seed=1")
     assert "Where they part ways" not in (comparing("data.split_seed=1", "stage.texts=false") / PAGE).read_text()
 
 
-def test_costs_are_taken_again_by_turns(comparing, made):
+def test_costs_are_measured_again_interleaved(comparing, made):
     folder = comparing("stage.measure=true", "stage.rounds=1", f"artifacts=[{made[0]},{made[2]}]")
     for row in rows(folder):
         assert float(row["cost/texts_per_s"]) > 0 and float(row["cost/mb"]) > 0.01 and row["threads"] != ""
@@ -88,16 +88,16 @@ def test_costs_are_taken_again_by_turns(comparing, made):
 
 
 def test_the_baseline_may_be_a_folder(comparing, made):
-    found = rows(comparing(f"baseline={made[2]}"))
-    assert float(found[0]["drop_from_baseline"]) == 0.0 != float(found[1]["drop_from_baseline"])
+    actual = rows(comparing(f"baseline={made[2]}"))
+    assert float(actual[0]["drop_from_baseline"]) == 0.0 != float(actual[1]["drop_from_baseline"])
 
 
-def test_nothing_to_compare_is_told(compose_config, tmp_path):
+def test_nothing_to_compare_raises(compose_config, tmp_path):
     with pytest.raises(ConfigError, match="artifacts: is missing; give artifacts="):
         execute(compose_config("stage=compare"), tmp_path)
 
 
-def test_a_multirun_ends_with_the_comparison_of_what_it_made(overrides, made, base, tmp_path):
+def test_a_multirun_ends_with_the_comparison_of_its_artifacts(overrides, made, base, tmp_path):
     kept = [override for override in overrides if not override.startswith("stage.")]
     pruning = [
         "stage=prune",
@@ -109,9 +109,9 @@ def test_a_multirun_ends_with_the_comparison_of_what_it_made(overrides, made, ba
     swept = ["pruner.schedule=one_shot", "pruner.sparsity=0.2,0.6", f"hydra.sweep.dir={tmp_path}/sweep"]
     done = command("-m", *kept, *pruning, *swept)
     assert done.returncode == 0, done.stderr
-    found = rows(tmp_path / "sweep")
-    assert [row["run"] for row in found] == ["teacher1", "sparsity=0.2", "sparsity=0.6"]
-    assert {row["baseline"] for row in found} == {"teacher1"} and found[2]["drop_from_parent"] != ""
+    actual = rows(tmp_path / "sweep")
+    assert [row["run"] for row in actual] == ["teacher1", "sparsity=0.2", "sparsity=0.6"]
+    assert {row["baseline"] for row in actual} == {"teacher1"} and actual[2]["drop_from_parent"] != ""
     assert f"report    {tmp_path}/sweep/report.html" in done.stdout
     assert "pruner.sparsity=0.6" in (tmp_path / "sweep" / PAGE).read_text()
     # Said once, of both jobs.
@@ -121,19 +121,19 @@ def test_a_multirun_ends_with_the_comparison_of_what_it_made(overrides, made, ba
 
 def test_the_baseline_may_be_a_copy(comparing, made, tmp_path):
     shutil.copytree(made[2], tmp_path / "copy")
-    found = rows(comparing(f"baseline={tmp_path}/copy"))
-    assert found[0]["run"] == found[0]["baseline"] == "pruned"
+    actual = rows(comparing(f"baseline={tmp_path}/copy"))
+    assert actual[0]["run"] == actual[0]["baseline"] == "pruned"
 
 
 def test_a_multirun_over_parents_compares_with_each_of_them(overrides, made, tmp_path):
-    """Also where a sweep says how the texts are read."""
+    """Also if the sweep overrides the data."""
     kept = [override for override in overrides if not override.startswith("stage.")]
     kept[kept.index("data.label_column=sentiment")] = "data.label_column=choice(sentiment)"
     casting = ["stage=quantize", f"artifact={made[0]},{made[1]}", "quantizer=bf16", "stage.measure_cost=false"]
     plain = ["stage.tolerance=null", "stage.sensitivity_texts=0", f"hydra.sweep.dir={tmp_path}/sweep"]
     done = command("-m", *kept, *casting, *plain)
     assert done.returncode == 0, done.stderr
-    found = rows(tmp_path / "sweep")
-    assert [row["run"] for row in found] == ["teacher1+teacher2", "artifact=teacher1", "artifact=teacher2"]
-    assert all(row["drop_from_parent"] != "" for row in found[1:])
+    actual = rows(tmp_path / "sweep")
+    assert [row["run"] for row in actual] == ["teacher1+teacher2", "artifact=teacher1", "artifact=teacher2"]
+    assert all(row["drop_from_parent"] != "" for row in actual[1:])
     assert "stage.measure=true takes them" in done.stdout

@@ -411,7 +411,7 @@ def trained_on_val(folder: Path, copy: Path) -> Path:
     return copy
 
 
-def test_no_student_is_cut_from_a_teacher_that_was_trained_on_val(distill, school, tmp_path):
+def test_a_student_cut_from_a_teacher_trained_on_val_is_refused(distill, school, tmp_path):
     final = trained_on_val(school.teacher, tmp_path / "final")
     with pytest.raises(ArtifactError, match=r"teacher: .* was trained on val texts too \(stage.final=true\)"):
         distill(f"teacher={final}")
@@ -459,7 +459,7 @@ def test_a_student_may_be_small_and_new(distill, school):
     config = AutoModelForSequenceClassification.from_pretrained(artifact.folder).config
     assert (config.num_hidden_layers, config.hidden_size, config.intermediate_size) == (1, 16, 24)
     assert artifact.record.pretrained is False
-    with pytest.raises(ConfigError, match=r"student\.shape: got another shape .* should go with pretrained=false"):
+    with pytest.raises(ConfigError, match=r"student\.shape: got another shape .* or set pretrained=false"):
         distill(*roberta_student(school), *size)
 
 
@@ -541,7 +541,7 @@ def interrupt(kind: str, steps: int, config, output: Path) -> Path:
     return Path(str(caught.value).partition("resume=")[2].split()[0])
 
 
-def test_a_bf16_teacher_teaches_too(distill, school, tmp_path):
+def test_a_teacher_may_be_bf16(distill, school, tmp_path):
     """The teacher is saved as `quantizer=bf16` does."""
     model = AutoModelForSequenceClassification.from_pretrained(school.teacher, dtype=torch.bfloat16)
     halved = tmp_path / "halved"
@@ -554,9 +554,7 @@ def test_a_bf16_teacher_teaches_too(distill, school, tmp_path):
 
 
 @pytest.mark.parametrize("quantizer", ["torch_int8", "onnx_int8"])
-def test_a_quantized_teacher_teaches_though_no_student_is_cut_from_it(
-    distill, compose_config, school, tmp_path, quantizer
-):
+def test_a_teacher_may_be_quantized_if_no_student_is_cut_from_it(distill, compose_config, school, tmp_path, quantizer):
     options = [
         "stage=quantize",
         f"artifact={school.teacher}",

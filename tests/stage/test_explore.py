@@ -47,18 +47,18 @@ def run(compose_config: Any, encoder: Path, tmp_path: Path) -> tuple[Explore, Ru
     return experiment.stage, replace(run_of(experiment, output, {}), cache_dir=tmp_path / "cache")
 
 
-def test_tables_and_a_page_come_out(run, capsys):
+def test_tables_and_a_page_are_written(run, capsys):
     stage, arguments = run
     assert stage.run(arguments) is None
-    told = capsys.readouterr().out
+    message = capsys.readouterr().out
     text = (arguments.output_dir / PAGE).read_text(encoding="utf-8")
-    assert f"page      {arguments.output_dir / PAGE}\n" in told
-    assert "next      the same command with stage=finetune" in told
-    assert "Classes of csv" in told and "cut at 32" in told and "#tag1" in told
+    assert f"page      {arguments.output_dir / PAGE}\n" in message
+    assert "next      the same command with stage=finetune" in message
+    assert "Classes of csv" in message and "cut at 32" in message and "#tag1" in message
     assert "<script>" not in text and text.count("<svg") == 4
 
 
-def test_token_lengths_are_those_before_the_cut(run):
+def test_token_lengths_are_those_before_truncation(run):
     stage, arguments = run
     corpus = prepare(arguments.data, arguments.cache_dir)
     seen: Exploration = stage.explore(arguments, corpus)

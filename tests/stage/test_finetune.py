@@ -37,7 +37,7 @@ def overrides(encoder, tmp_path) -> list[str]:
 
 @pytest.fixture
 def finetune(compose_config, overrides, tmp_path):
-    """Run with further overrides and open what came of it."""
+    """Run with further overrides and open the artifact."""
     count = 0
 
     def run(*more: str) -> tuple[float | None, Artifact]:
@@ -125,7 +125,7 @@ def test_the_last_layer_alone_moves_where_one_layer_is_asked_for(finetune, encod
     assert not last
 
 
-def test_final_trains_on_validation_too_and_judges_on_test_alone(finetune):
+def test_final_trains_on_validation_too_and_evaluates_on_test_alone(finetune):
     value, artifact = finetune("stage.final=true")
     assert value is None
     assert set(artifact.record.metrics) == {"train", "test"}
@@ -182,18 +182,18 @@ def test_the_record_names_no_folder_of_this_machine(finetune, tmp_path, encoder)
         assert path not in text
 
 
-def test_the_saved_model_is_the_one_that_was_judged(finetune):
+def test_the_saved_model_is_the_one_that_was_evaluated(finetune):
     """With averaged weights too, whose average must leave position ids alone."""
     _, artifact = finetune("callback=averaging", "stage.learning_rate=3e-3", "trainer.max_epochs=4")
     predictor = Predictor.open(artifact, batch_size=16, accelerator="cpu", threads=None, precision="32-true")
     rows = {row["id"]: row["text"] for row in csv.DictReader(SAMPLE.open(newline="", encoding="utf-8"))}
-    found = artifact.predictions("test")
-    texts = [rows[str(int(row_id.rpartition(":")[2]))] for row_id in found.row_id]
-    expected = torch.from_numpy(found.logits).double().softmax(dim=1).numpy()
+    actual = artifact.predictions("test")
+    texts = [rows[str(int(row_id.rpartition(":")[2]))] for row_id in actual.row_id]
+    expected = torch.from_numpy(actual.logits).double().softmax(dim=1).numpy()
     np.testing.assert_allclose(predictor.probabilities(texts), expected, atol=1e-5)
 
 
-def test_final_leaves_out_what_also_stands_in_test(finetune, tmp_path):
+def test_final_leaves_out_texts_that_are_also_in_test(finetune, tmp_path):
     """Validation texts whose text is a test text's must not be trained on."""
     lines = SAMPLE.read_text(encoding="utf-8").splitlines()
     (tmp_path / "train.csv").write_text("\n".join(lines[:401]) + "\n", encoding="utf-8")
@@ -210,7 +210,7 @@ def test_final_leaves_out_what_also_stands_in_test(finetune, tmp_path):
     [
         (["data.val_fraction=0"], "data.val_fraction: leaves no texts to validate on"),
         (["data.test_fraction=0"], "data.test_fraction: leaves no texts to test on"),
-        (["callback=early_stopping"], "callback: early_stopping without checkpoint"),
+        (["callback=early_stopping"], "callback: got early_stopping without checkpoint"),
         (
             ["trainer.precision=16-mixed", "trainer=cpu"],
             "trainer.precision: got '16-mixed', should be auto or bf16-mixed",
@@ -219,13 +219,13 @@ def test_final_leaves_out_what_also_stands_in_test(finetune, tmp_path):
         (["trainer.max_steps=3"], "trainer.max_steps: got 3, should be at least"),
     ],
 )
-def test_what_cannot_work_is_told_before_training(finetune, overrides, line):
+def test_invalid_settings_raise_before_training(finetune, overrides, line):
     with pytest.raises(ConfigError) as caught:
         finetune(*overrides)
     assert str(caught.value).startswith(line)
 
 
-def test_nothing_judged_is_still_an_artifact(finetune):
+def test_an_artifact_may_have_no_evaluation(finetune):
     flags = ["stage.final=true", "stage.evaluate_train=false", "stage.evaluate_test=false", "data.val_fraction=0"]
     _, artifact = finetune(*flags, "stage.measure_cost=true", "trainer.max_epochs=1")
     assert artifact.record.metrics == {}
@@ -239,12 +239,12 @@ def test_a_second_run_into_the_same_folder_is_refused_at_once(compose_config, ov
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-def test_training_that_diverges_is_told(finetune):
+def test_diverged_training_raises(finetune):
     with pytest.raises(ModelError, match=r"not finite: training diverged \(lower its learning rate\)"):
         finetune("stage.learning_rate=1e30", "trainer.gradient_clip_val=null", "stage.warmup_fraction=0")
 
 
-def test_without_checkpoints_the_last_weights_are_kept_and_no_best_is_told(finetune):
+def test_without_checkpoints_the_last_weights_are_kept_and_no_best_is_recorded(finetune):
     _, artifact = finetune("callback=none")
     assert "best_epoch" not in artifact.record.training
     assert not (artifact.folder.parent / "checkpoints").exists()
@@ -289,9 +289,7 @@ def test_secrets_are_in_no_record(finetune, monkeypatch):
     ],
     ids=str,
 )
-def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_been(
-    finetune, compose_config, overrides, tmp_path, steps, options
-):
+def test_an_interrupted_run_resumes_with_the_same_result(finetune, compose_config, overrides, tmp_path, steps, options):
     _, whole = finetune(*options)
     checkpoint = interrupt_after(steps, compose_config(*overrides, *options), tmp_path / "broken")
     _, resumed = finetune(*options, f"resume={checkpoint}")
@@ -300,7 +298,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_been(
 
 
 def interrupt_after(steps: int, config, output: Path) -> Path:
-    """Send this process Ctrl-C once `steps` training steps are done."""
+    """Send this process SIGINT after `steps` training steps."""
     from chirplet.module.classifier import Classifier
 
     step = Classifier.training_step
@@ -324,7 +322,7 @@ def interrupt_after(steps: int, config, output: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"not a checkpoint", "is no checkpoint of a run"),
         (b"", "is no checkpoint of a run"),
@@ -332,13 +330,13 @@ def interrupt_after(steps: int, config, output: Path) -> Path:
         ({"state_dict": {}}, "does not fit this run"),
     ],
 )
-def test_a_file_that_cannot_be_resumed_from_is_told_in_one_line(finetune, tmp_path, content, told):
+def test_a_file_that_is_no_checkpoint_raises_in_one_line(finetune, tmp_path, content, message):
     path = tmp_path / "other.ckpt"
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:
         torch.save(content, path)
-    with pytest.raises(ConfigError, match=told) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         finetune(f"resume={path}")
     assert "\n" not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""A file comes back labeled, with nothing of its own lost."""
+"""A file is labeled, and its content is preserved."""
 
 import csv
 import io
@@ -72,7 +72,7 @@ def tweets_csv(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("checkpoint", "cleaning"), [(tiny_bert, "twitter_roberta"), (tiny_bertweet, "bertweet")])
-def test_labels_and_probabilities_are_those_of_transformers_itself(checkpoint, cleaning, tweets_csv, tmp_path):
+def test_labels_and_probabilities_are_those_of_transformers(checkpoint, cleaning, tweets_csv, tmp_path):
     record = make_record(cleaning=cleaning)
     artifact_folder = tiny_artifact(checkpoint(tmp_path / "base"), tmp_path / "artifact", record)
     done = predict_file(artifact_folder, tweets_csv, tmp_path / "out.csv", batch_size=3, chunk_rows=7, **FP32)
@@ -91,7 +91,7 @@ def test_labels_and_probabilities_are_those_of_transformers_itself(checkpoint, c
         assert sum(float(p) for p in probabilities) == pytest.approx(1, abs=1e-7)
     assert done.texts == len(TEXTS) and done.blank == 0
     assert done.counts == {label: [row[2] for row in rows].count(label) for label in LABELS}
-    assert len({row[2] for row in rows}) > 1, "a model that always says the same proves nothing"
+    assert len({row[2] for row in rows}) > 1, "a model with one prediction would test nothing"
 
 
 # No NUL and no half characters: both are refused, the one by a test below, the other by UTF-8 itself.
@@ -104,7 +104,7 @@ cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(st.lists(st.tuples(cells, cells), max_size=5), st.sampled_from([".csv", ".tsv"]))
-def test_every_cell_comes_back(artifact_folder, tmp_path, monkeypatch, rows, suffix):
+def test_every_cell_is_preserved(artifact_folder, tmp_path, monkeypatch, rows, suffix):
     monkeypatch.setattr(chirplet.runtime.predictor.Predictor, "open", lambda *_, **__: Constant())
     source = write_csv(tmp_path / "in.csv", [["text", 'a "b",\r'], *map(list, rows)])
     predict_file(artifact_folder, source, tmp_path / f"out{suffix}", chunk_rows=2)
@@ -114,7 +114,7 @@ def test_every_cell_comes_back(artifact_folder, tmp_path, monkeypatch, rows, suf
 
 
 class Constant:
-    """A predictor that says Neutral."""
+    """A predictor that always predicts Neutral."""
 
     def logits(self, texts: list[str]) -> Any:
         import numpy as np
@@ -127,7 +127,7 @@ def constant(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chirplet.runtime.predictor.Predictor, "open", lambda *_, **__: Constant())
 
 
-def test_a_file_of_one_column_keeps_its_blank_tweets(artifact_folder, tmp_path, constant):
+def test_a_file_of_one_column_keeps_its_blank_texts(artifact_folder, tmp_path, constant):
     (tmp_path / "in.csv").write_text('text\n""\nx\n" "\n')
     done = predict_file(artifact_folder, tmp_path / "in.csv", tmp_path / "out.csv")
     assert [row[0] for row in read_csv(tmp_path / "out.csv")] == ["text", "", "x", " "]
@@ -189,7 +189,7 @@ def test_parquet_becomes_csv_and_jsonl(artifact_folder, tmp_path, constant):
     assert third["id"] == 3 and third["tags"] is None and third["n"] is None and third["label"] == "Neutral"
 
 
-def test_jsonl_becomes_a_table_or_says_why_not(artifact_folder, tmp_path, constant):
+def test_jsonl_becomes_a_table_or_raises(artifact_folder, tmp_path, constant):
     (tmp_path / "in.jsonl").write_text('{"text": "a", "n": 1}\n{"text": "b"}\n{"text": "c", "n": "x"}\n')
     with pytest.raises(DataError, match=r"several types in one column .*output_format=jsonl"):
         predict_file(artifact_folder, tmp_path / "in.jsonl", tmp_path / "out.parquet")
@@ -212,7 +212,7 @@ def test_other_encodings_and_quotes_as_plain_text(artifact_folder, tmp_path, con
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         (
             "in.csv",
@@ -233,33 +233,33 @@ def test_other_encodings_and_quotes_as_plain_text(artifact_folder, tmp_path, con
         ("in.parquet", b"PAR1 but no more", r"not a Parquet file"),
     ],
 )
-def test_a_bad_file_is_told_in_one_line_and_the_old_output_stays(
-    artifact_folder, tmp_path, constant, name, content, told
+def test_a_bad_file_raises_in_one_line_and_the_old_output_stays(
+    artifact_folder, tmp_path, constant, name, content, message
 ):
     (tmp_path / name).write_bytes(content)
     output = (tmp_path / "out").with_suffix(Path(name).suffix)
     output.write_text("old")
-    with pytest.raises(DataError, match=told) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         predict_file(artifact_folder, tmp_path / name, output, chunk_rows=1)
     assert "\n" not in str(caught.value)
     assert output.read_text() == "old"
     assert names_in(tmp_path) == sorted([name, output.name])
 
 
-def test_a_number_column_holds_no_tweets(artifact_folder, tmp_path):
+def test_a_number_column_has_no_texts(artifact_folder, tmp_path):
     pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "in.parquet")
     with pytest.raises(DataError, match="the column 'text' holds int64, should hold text"):
         predict_file(artifact_folder, tmp_path / "in.parquet", tmp_path / "out.parquet")
 
 
-def test_a_prefix_makes_room_beside_a_label_column(artifact_folder, tmp_path, constant):
+def test_a_prefix_avoids_an_existing_label_column(artifact_folder, tmp_path, constant):
     (tmp_path / "in.csv").write_text("text,label\na,b\n")
     predict_file(artifact_folder, tmp_path / "in.csv", tmp_path / "out.csv", prefix="predicted_")
     assert read_csv(tmp_path / "out.csv")[0] == ["text", "label", *(f"predicted_{name}" for name in ADDED)]
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"artifact": "{folder}/artifac"}, r"artifact: no artifact at .*did you mean 'artifact'"),
         ({"source": "{tmp}/text.csv"}, r"input: got .*no file.*did you mean 'texts.csv'"),
@@ -274,12 +274,12 @@ def test_a_prefix_makes_room_beside_a_label_column(artifact_folder, tmp_path, co
         ({"batch_size": 0}, r"batch_size: got 0"),
     ],
 )
-def test_wrong_settings_are_told_before_anything_is_read(artifact_folder, tweets_csv, tmp_path, change, told):
+def test_invalid_settings_raise_before_anything_is_read(artifact_folder, tweets_csv, tmp_path, change, message):
     (tmp_path / "link.csv").symlink_to(tweets_csv)
     arguments: dict[str, Any] = {"artifact": artifact_folder, "source": tweets_csv, "target": tmp_path / "out.csv"}
     places = {"folder": artifact_folder.parent, "tmp": tmp_path}
     arguments |= {key: value.format(**places) if isinstance(value, str) else value for key, value in change.items()}
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         predict_file(**arguments)
 
 
@@ -295,7 +295,7 @@ def test_a_full_disk_leaves_the_old_output(artifact_folder, tweets_csv, tmp_path
     assert names_in(tmp_path) == ["out.csv", "texts.csv"]
 
 
-def test_a_model_without_its_head_is_refused_not_made_up(artifact_folder, tweets_csv, tmp_path):
+def test_a_model_without_its_head_is_refused(artifact_folder, tweets_csv, tmp_path):
     from safetensors.torch import load_file, save_file
 
     damaged = tmp_path / "damaged"
@@ -340,7 +340,7 @@ def stage(compose_config: Callable[..., Any]) -> Callable[..., Any]:
     return bound
 
 
-def test_nothing_given_says_what_is_missing(stage):
+def test_missing_keys_are_named(stage):
     experiment = stage()
     assert isinstance(experiment.stage, Predict)
     with pytest.raises(ConfigError) as caught:
@@ -368,7 +368,7 @@ def test_the_summary_names_counts_and_the_output(stage, artifact_folder, tweets_
     output = tmp_path / "out.parquet"
     experiment = stage(f"artifact={artifact_folder}", f"input={tweets_csv}", f"output={output}")
     experiment.stage.run(experiment)
-    told = capsys.readouterr().out
-    assert f"output    {output}\n" in told
-    assert f"Neutral            │    {len(TEXTS)}" in told
+    message = capsys.readouterr().out
+    assert f"output    {output}\n" in message
+    assert f"Neutral            │    {len(TEXTS)}" in message
     assert pq.read_table(output).column("text").to_pylist() == TEXTS

@@ -39,7 +39,7 @@ def parent(base, overrides, compose_config) -> Artifact:
 
 @pytest.fixture
 def prune(compose_config, overrides, parent, tmp_path):
-    """Prune the parent with further overrides and open what came of it."""
+    """Prune the parent with further overrides and open the artifact."""
     count = 0
 
     def run(*more: str) -> Artifact:
@@ -141,7 +141,7 @@ def test_vocabulary_keeps_the_logits_and_the_predictor_reads_as_the_record_does(
     np.testing.assert_allclose(one, other, atol=1e-3)
 
 
-def test_the_curve_and_the_layer_that_breaks_first_are_recorded_and_nothing_is_left_of_them(prune, parent):
+def test_the_curve_and_the_layer_that_breaks_first_are_recorded_and_undone(prune, parent):
     artifact = prune("pruner.sparsity=0.5", "pruner.schedule=one_shot", "stage.recovery=none", "stage.curve=[0.0,0.5]")
     pruning = artifact.record.training["pruning"]
     dense, half = pruning["curve"]
@@ -166,7 +166,7 @@ def test_the_curve_is_computed_on_the_device_and_in_the_precision_of_the_result(
     assert {(runtime.device, runtime.precision) for runtime in runtimes} == {("cpu", "bf16-mixed")}
 
 
-def test_the_curve_is_of_validation_tweets_from_everywhere_in_the_file(prune, parent):
+def test_the_curve_is_of_validation_texts_from_everywhere_in_the_file(prune, parent):
     options = ["pruner.schedule=one_shot", "stage.recovery=none", "stage.curve=[0.0]", "stage.curve_texts=30"]
     artifact = prune(*options, "seed=3")
     val = parent.predictions("val")
@@ -177,7 +177,7 @@ def test_the_curve_is_of_validation_tweets_from_everywhere_in_the_file(prune, pa
     assert point["loss"] == pytest.approx(losses.mean(), abs=1e-4)
 
 
-def test_the_curve_has_no_sparsity_that_the_parent_is_past(prune):
+def test_the_curve_has_no_sparsity_below_the_parent_s(prune):
     options = ["pruner.schedule=one_shot", "stage.recovery=none"]
     first = prune(*options, "pruner.sparsity=0.5")
     second = prune(*options, "pruner.sparsity=0.75", f"artifact={first.folder}", "stage.curve=[0.25,0.5,0.75]")
@@ -199,13 +199,13 @@ def test_zeros_are_saved_without_a_sign(prune):
     assert not any(bool(torch.signbit(weight[weight == 0]).any()) for weight in saved.values())
 
 
-def test_what_cannot_recover_is_refused_before_the_parent_is_asked(prune, tmp_path):
+def test_invalid_recoveries_raise_before_the_parent_runs(prune, tmp_path):
     with pytest.raises(ConfigError, match=r"stage\.class_weights: got 1 weights"):
         prune("stage.class_weights=[1.0]", f"cache_dir={tmp_path}/cache")
     assert not (tmp_path / "cache" / "logits").exists()
 
 
-def test_runs_beside_it_from_the_same_parent_stand_on_its_page(prune):
+def test_other_runs_from_the_same_parent_are_on_its_page(prune):
     one_shot = ["pruner.schedule=one_shot", "stage.recovery=none"]
     prune("pruner.sparsity=0.25", *one_shot)
     page = prune("pruner.sparsity=0.75", *one_shot).folder.parent.joinpath("pruning.html").read_text()
@@ -241,7 +241,7 @@ def test_runs_beside_it_from_the_same_parent_stand_on_its_page(prune):
     ],
     ids=str,
 )
-def test_what_cannot_be_is_told_in_one_line(prune, options, error, line):
+def test_invalid_settings_raise_in_one_line(prune, options, error, line):
     with pytest.raises(error) as caught:
         prune(*options)
     assert str(caught.value).startswith(line)

@@ -1,4 +1,4 @@
-"""Artifacts on a stand-in of the hub: what arrives, who may see it, and what is said when it does not."""
+"""Uploads to a stand-in of the hub: the files, their visibility, and errors."""
 
 import os
 import shutil
@@ -75,8 +75,8 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_repository_holds_the_artifact_in_place_of_the_one_before(hub, artifact, tmp_path):
-    """What its owner has put beside it stays, `model.onnx` of a quantized one does not."""
+def test_the_repository_has_the_artifact_instead_of_the_one_before(hub, artifact, tmp_path):
+    """Other files of the repository stay, the `model.onnx` of an earlier artifact does not."""
     owners = {".gitattributes": b"x", "notes.txt": b"mine", "figures/model.onnx": b"mine", "handler[1].py": b"mine"}
     before = {"artifact.json": (artifact / "artifact.json").read_bytes(), "model.onnx": b"of before"}
     hub.files["me/texts"] = owners | before
@@ -106,7 +106,7 @@ def test_public_only_when_asked(hub, client, artifact, compose_config, tmp_path)
     assert hub.private == {"me/open": False}
 
 
-def test_what_did_not_arrive_is_told_with_the_command_that_tries_again(hub, client, artifact, compose_config, tmp_path):
+def test_a_failed_upload_names_the_command_that_tries_again(hub, client, artifact, compose_config, tmp_path):
     before = files_of(artifact)
     hub.refused = "/commit/"
     with pytest.raises(PushError) as caught:
@@ -127,7 +127,7 @@ def test_what_did_not_arrive_is_told_with_the_command_that_tries_again(hub, clie
         ("ENDPOINT", "http://127.0.0.1:9", "push: me/x cannot be pushed to (ConnectError: "),
     ],
 )
-def test_what_cannot_be_pushed_is_told_before_the_work(hub, client, base, compose_config, tmp_path, name, value, line):
+def test_invalid_pushes_raise_before_the_work(hub, client, base, compose_config, tmp_path, name, value, line):
     if name == "HF_TOKEN":
         client.setenv(name, value)
     else:
@@ -146,7 +146,7 @@ def test_what_cannot_be_pushed_is_told_before_the_work(hub, client, base, compos
         (["push=texts"], "push: got 'texts', should be ORG/NAME"),
     ],
 )
-def test_a_mistake_is_told(hub, client, compose_config, tmp_path, overrides, line):
+def test_invalid_settings_raise(hub, client, compose_config, tmp_path, overrides, line):
     with pytest.raises(ConfigError) as caught:
         execute(compose_config(*overrides), tmp_path)
     assert str(caught.value).startswith(line)

@@ -1,4 +1,4 @@
-"""Quantizing from configuration to a proven artifact, on real texts and a small BERT."""
+"""Quantization from configuration to a verified artifact, on real texts and a small BERT."""
 
 import json
 import os
@@ -35,21 +35,21 @@ TEXTS = ["what a lovely day", "this is the worst", "&amp; so on", ""]
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
+def root(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("quantize")
 
 
 @pytest.fixture(scope="module")
-def overrides(place) -> list[str]:
-    return small_run(tiny_bert(place / "encoder"), place)
+def overrides(root) -> list[str]:
+    return small_run(tiny_bert(root / "encoder"), root)
 
 
 @pytest.fixture(scope="module")
-def parent(overrides, place, compose_config) -> Artifact:
+def parent(overrides, root, compose_config) -> Artifact:
     # Trained for long enough that hardly a text is so near to two labels that rounding decides.
     trained = ["stage.learning_rate=3e-3", "trainer.max_epochs=6", WHOLE]
-    execute(compose_config(*overrides, *trained), place / "parent")
-    return Artifact.open(place / "parent" / "artifact")
+    execute(compose_config(*overrides, *trained), root / "parent")
+    return Artifact.open(root / "parent" / "artifact")
 
 
 @pytest.fixture
@@ -67,16 +67,16 @@ def quantize(overrides, parent, compose_config, tmp_path):
 
 
 @pytest.mark.usefixtures("forked_costs")
-def test_the_default_is_small_and_as_right_and_says_so(quantize, parent, tmp_path, capsys):
+def test_the_default_is_small_and_accurate_and_prints_a_summary(quantize, parent, tmp_path, capsys):
     artifact = quantize("stage.measure_cost=true")
     record, account = artifact.record, artifact.record.training
     assert (record.stage, record.method, record.parent) == ("quantize", "onnx_int8", parent.record.id)
     assert len(record.lineage) == len(parent.record.lineage) + 1
     assert record.settings["quantizer"] == {"reduce_range": "auto"} and "artifact" not in record.settings
     assert account["fp32_val_accuracy"] - record.metrics["val"]["accuracy"] <= 0.003 + 1e-6
-    # Two tables, two layers of six but for the last keys and values, pooler and head.
+    # Two tables, two layers of six matrices without the last keys and values, pooler and head.
     assert len(account["sensitivity"]) == 14
-    divergences = [told["divergence"] for told in account["sensitivity"].values()]
+    divergences = [output["divergence"] for output in account["sensitivity"].values()]
     assert divergences == sorted(divergences, reverse=True) and divergences[0] > 0
     assert account["verified"]["texts"] == record.metrics["val"]["n"] + record.metrics["test"]["n"]
     assert account["runtime"] == record.cost["runtime"]
@@ -89,10 +89,10 @@ def test_the_default_is_small_and_as_right_and_says_so(quantize, parent, tmp_pat
     # Token types are part of the positions, the last keys need no bias, and those of pooler and head stay.
     assert record.cost["params_packed"] == sum(value.numel() for value in weights.parameters()) - 3 * 32
     assert (tmp_path / "run1" / "sensitivity.svg").read_text().count("word_embeddings") == 1
-    told = capsys.readouterr().out
-    assert "Each layer quantized alone (14 layers" in told and "stage=predict artifact=" in told
-    assert f"verified  {account['verified']['texts']:,} texts labeled the same again, in a new process; " in told
-    assert f" ({record.cost['compared_with']['times_texts_per_s']:.1f} times the parent's); " in told
+    output = capsys.readouterr().out
+    assert "Each layer quantized alone (14 layers" in output and "stage=predict artifact=" in output
+    assert f"verified  {account['verified']['texts']:,} texts labeled the same again, in a new process; " in output
+    assert f" ({record.cost['compared_with']['times_texts_per_s']:.1f} times the parent's); " in output
 
 
 @pytest.mark.usefixtures("forked_costs")
@@ -101,27 +101,27 @@ def test_the_default_is_small_and_as_right_and_says_so(quantize, parent, tmp_pat
 )
 def test_any_artifact_predicts_by_its_runtime(name, runtime, quantize, compose_config, parent, tmp_path):
     artifact = quantize(f"quantizer={name}", *PLAIN, "stage.evaluate_test=false")
-    found = chirplet.load(artifact.folder)(TEXTS)
-    assert set(found.labels) <= set(parent.record.labels)
-    np.testing.assert_allclose(found.probabilities, chirplet.load(parent.folder)(TEXTS).probabilities, atol=0.1)
-    told = subprocess.run([sys.executable, "-c", LOADED, artifact.folder], capture_output=True, text=True, check=True)
-    assert told.stdout.split() == [runtime, str(runtime == "pytorch")]
+    actual = chirplet.load(artifact.folder)(TEXTS)
+    assert set(actual.labels) <= set(parent.record.labels)
+    np.testing.assert_allclose(actual.probabilities, chirplet.load(parent.folder)(TEXTS).probabilities, atol=0.1)
+    output = subprocess.run([sys.executable, "-c", LOADED, artifact.folder], capture_output=True, text=True, check=True)
+    assert output.stdout.split() == [runtime, str(runtime == "pytorch")]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": example}) + "\n" for example in TEXTS))
     files = (f"artifact={artifact.folder}", f"input={tmp_path}/in.jsonl", f"output={tmp_path}/out.jsonl")
     execute(compose_config("stage=predict", "trainer=cpu", *files), tmp_path / "predict")
     lines = (tmp_path / "out.jsonl").read_text().splitlines()
-    assert [json.loads(line)["label"] for line in lines] == found.labels
+    assert [json.loads(line)["label"] for line in lines] == actual.labels
 
 
 @pytest.mark.usefixtures("forked_costs")
 def test_a_trainer_for_bf16_does_not_change_the_evaluation_of_layers(quantize):
-    """PyTorch's int8 layers refuse bf16; and few batches of validation would be a drop on few texts."""
+    """PyTorch's int8 layers do not support bf16, and `limit_val_batches` must not limit the texts of the search."""
     plain = ("quantizer=torch_int8", "stage.tolerance=0.05", "stage.evaluate_test=false")
     expected = quantize(*plain)
-    found = quantize(*plain, "trainer.precision=bf16-mixed", "trainer.limit_val_batches=1")
-    assert found.record.id == expected.record.id
+    actual = quantize(*plain, "trainer.precision=bf16-mixed", "trainer.limit_val_batches=1")
+    assert actual.record.id == expected.record.id
     for name in ("excluded_layers", "sensitivity", "tried", "fp32_val_accuracy"):
-        assert found.record.training[name] == expected.record.training[name]
+        assert actual.record.training[name] == expected.record.training[name]
 
 
 @pytest.mark.usefixtures("forked_costs")
@@ -135,19 +135,19 @@ def test_the_recorded_predictions_are_those_of_the_folder(quantize, parent):
     assert 0 < np.abs(predictions.logits - before.logits).max() < 0.5 * np.abs(before.logits).max()
 
 
-def test_training_under_roundings_moves_the_weights(quantize, parent):
+def test_quantization_aware_training_moves_the_weights(quantize, parent):
     evaluated = ("stage.sensitivity_texts=4", "stage.tolerance=0.5", "stage.evaluate_test=false")
     plain = quantize(*evaluated)
     artifact = quantize("quantizer=qat", "quantizer.learning_rate=1e-3", *evaluated)
-    (found,), (trained,) = (one.record.training["tried"] for one in (plain, artifact))
-    assert found["expected_drop"] >= 0 and trained["expected_drop"] is None, "training changes labels, not rounding"
+    (actual,), (trained,) = (one.record.training["tried"] for one in (plain, artifact))
+    assert actual["expected_drop"] >= 0 and trained["expected_drop"] is None, "training changes labels, not rounding"
     assert artifact.record.method == "qat" and artifact.record.training["epochs"] == 1
     assert artifact.record.id != plain.record.id
     assert (artifact.folder / "model.onnx").is_file()
     assert artifact.record.settings["quantizer"]["learning_rate"] == 1e-3
 
 
-def test_training_under_roundings_goes_on_where_it_was_interrupted(quantize, monkeypatch):
+def test_interrupted_quantization_aware_training_resumes(quantize, monkeypatch):
     options = ("quantizer=qat", "quantizer.epochs=2", *PLAIN, "stage.evaluate_test=false")
     whole = quantize(*options)
     step = Classifier.training_step
@@ -166,19 +166,19 @@ def test_training_under_roundings_goes_on_where_it_was_interrupted(quantize, mon
     assert resumed.record.id == whole.record.id
 
 
-def test_a_folder_that_answers_otherwise_is_not_left_there(quantize, tmp_path, monkeypatch):
+def test_a_folder_that_fails_verification_is_removed(quantize, tmp_path, monkeypatch):
     def zeros(folder, splits, *_):
         return {split: np.zeros((len(tokens), 5), np.float32) for split, tokens in splits.items()}
 
     monkeypatch.setattr(fresh, "logits_of", zeros)
-    with pytest.raises(ArtifactError, match=r"labels \d+ of \d+ val texts otherwise"):
+    with pytest.raises(ArtifactError, match=r"changes the labels of \d+ of \d+ val texts"):
         quantize(*PLAIN)
     assert not (tmp_path / "run1" / "artifact").exists()
 
 
 @pytest.mark.usefixtures("forked_costs")
-def test_a_measurement_that_fails_costs_no_model(quantize, monkeypatch, caplog):
-    """The timing process may be killed for want of memory."""
+def test_a_failed_measurement_does_not_lose_the_model(quantize, monkeypatch, caplog):
+    """The timing process may be killed when memory is low."""
     run = fresh.subprocess.run
 
     def killed(line, **more):
@@ -206,7 +206,7 @@ def test_a_missing_gpu_is_not_replaced_by_the_cpu(options, quantize):
         quantize("quantizer=fp16", "trainer=gpu", *options)
 
 
-def test_what_is_written_answers_in_all_batches_and_threads(quantize, monkeypatch, tmp_path):
+def test_the_saved_model_passes_its_probe_in_all_batch_sizes_and_threads(quantize, monkeypatch, tmp_path):
     artifact = quantize(*PLAIN, "stage.evaluate_test=false", "stage.measure_cost=false", "trainer.threads=2")
     grid = artifact.record.training["probe"]
     assert (grid["batch_sizes"], grid["threads"], grid["computes_parts"]) == ([1, 3, 16], [1, 2], True)
@@ -228,7 +228,7 @@ def test_a_quantized_artifact_is_no_parent(quantize, overrides, compose_config, 
         execute(compose_config(*overrides, "stage=quantize", f"artifact={artifact.folder}"), tmp_path / "again")
 
 
-def test_wrong_settings_are_told_under_their_own_names(compose_config):
+def test_invalid_settings_raise_with_their_names(compose_config):
     with pytest.raises(ConfigError, match=r"^quantizer\.weights: got 'per_row', should be 'per_channel' or"):
         parse(compose_config("stage=quantize", "quantizer=torch_int8", "quantizer.weights=per_row"))
     with pytest.raises(ConfigError, match=r"^stage\.tolerance: got -1"):
@@ -237,7 +237,7 @@ def test_wrong_settings_are_told_under_their_own_names(compose_config):
         parse(compose_config("stage=quantize", "stage.sensitivity_texts=0"))
     with pytest.raises(ConfigError, match=r"^stage\.artifact: no artifact at '/nowhere': no such folder"):
         parse(compose_config("stage=quantize", "artifact=/nowhere"))
-    with pytest.raises(ConfigError, match=r"^stage\.resume: got '\S+\.py', but onnx_int8 does not train"):
+    with pytest.raises(ConfigError, match=r"^stage\.resume: got '\S+\.py', but quantizer=onnx_int8 does not train"):
         parse(compose_config("stage=quantize", f"resume={__file__}"))
     with pytest.raises(ConfigError, match=r"^stage\.resume: got 'no\.ckpt', which is no file"):
         parse(compose_config("stage=quantize", "quantizer=qat", "resume=no.ckpt"))
@@ -246,7 +246,7 @@ def test_wrong_settings_are_told_under_their_own_names(compose_config):
 @pytest.mark.parametrize(
     ("missing", "remedy"), [("val", r"stage\.tolerance=null"), ("test", r"stage\.evaluate_test=false")]
 )
-def test_splits_without_tweets_are_told_before_the_work(missing, remedy, overrides, compose_config, tmp_path):
+def test_empty_splits_raise_before_the_work(missing, remedy, overrides, compose_config, tmp_path):
     split = f"data.{missing}_fraction=0"
     quick = ["trainer.max_steps=1", "stage.final=true", "stage.evaluate_test=false", "stage.evaluate_train=false"]
     execute(compose_config(*overrides, *quick, split), tmp_path / "parent")

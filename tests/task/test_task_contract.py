@@ -1,4 +1,4 @@
-"""What every task promises; a new one adds its line to `TASKS`."""
+"""The contract of tasks. A new one adds its line to `TASKS`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ def test_a_setting_that_it_does_not_have_is_refused(case):
 
 
 @every_task
-def test_targets_have_the_dtype_and_shape_that_it_says(case):
+def test_targets_have_their_dtype_and_shape(case):
     none = case.task.no_targets(len(LABELS))
     assert (len(none), none.dtype, none.shape[1:]) == (0, case.targets.dtype, case.targets.shape[1:])
     assert len(case.targets) == len(case.labels)
@@ -218,7 +218,7 @@ def test_balanced_weights_favour_what_is_rare(case):
 
 @every_task
 @given(numbers, numbers, st.sampled_from([1.0, 2.0, 8.0]))
-def test_a_student_that_says_the_same_has_no_soft_loss_and_others_have(case, seed, other, temperature):
+def test_equal_logits_have_no_soft_loss_and_others_have(case, seed, other, temperature):
     student, teacher = (torch.from_numpy(random_logits(one, 4)) for one in (seed, other))
     assert case.task.soft_loss(student, student, temperature).item() == pytest.approx(0.0, abs=1e-5)
     assert case.task.soft_loss(student, teacher, temperature).item() >= -1e-5

@@ -1,4 +1,4 @@
-"""What is compared between student and teacher, by hand."""
+"""Distillation losses, by hand."""
 
 import math
 
@@ -26,9 +26,9 @@ def test_a_map_between_widths_is_trained_and_where_they_agree_there_is_none():
 
 def test_relations_by_hand():
     """One head of width 1, two tokens: queries (1, 0), keys (ln 3, 0) give the rows 3/4 : 1/4 and 1/2 : 1/2."""
-    told = {"q": torch.tensor([[[1.0], [0.0], [7.0]]]), "k": torch.tensor([[[math.log(3)], [0.0], [7.0]]])}
-    made = {"q": torch.zeros(1, 3, 1), "k": torch.zeros(1, 3, 1)}
-    student, teacher = Signals(NONE, (), (made,)), Signals(NONE, (), (told,))
+    teacher_relations = {"q": torch.tensor([[[1.0], [0.0], [7.0]]]), "k": torch.tensor([[[math.log(3)], [0.0], [7.0]]])}
+    student_relations = {"q": torch.zeros(1, 3, 1), "k": torch.zeros(1, 3, 1)}
+    student, teacher = Signals(NONE, (), (student_relations,)), Signals(NONE, (), (teacher_relations,))
     loss = RelationImitation(["qk"], 0, 0, heads=1)(student, teacher, torch.tensor([[1, 1, 0]]))
     first = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
     assert loss.item() == pytest.approx(first / 2, rel=1e-5)

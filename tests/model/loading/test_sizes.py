@@ -1,4 +1,4 @@
-"""A configuration that claims sizes that its weights do not have is refused before anything is built."""
+"""A configuration with larger sizes than its weights is refused before a model is built."""
 
 from pathlib import Path
 
@@ -68,7 +68,7 @@ OPENED = {
 
 @pytest.mark.parametrize("kind", OPENED)
 @pytest.mark.parametrize("key", HUGE)
-def test_what_no_model_has_is_refused(request, kind, key):
+def test_sizes_above_the_limits_are_refused(request, kind, key):
     folder = request.getfixturevalue(kind)
     OPENED[kind](folder)
     change_config(folder, **{key: HUGE[key]})
@@ -77,7 +77,7 @@ def test_what_no_model_has_is_refused(request, kind, key):
 
 @pytest.mark.parametrize("kind", OPENED)
 @pytest.mark.parametrize("key", LARGE)
-def test_what_the_weights_do_not_have_is_refused(request, kind, key):
+def test_sizes_above_the_weights_are_refused(request, kind, key):
     folder = request.getfixturevalue(kind)
     change_config(folder, **{key: LARGE[key]})
     message = refused(OPENED[kind], folder)
@@ -88,11 +88,11 @@ def test_what_the_weights_do_not_have_is_refused(request, kind, key):
 def test_random_weights_have_bounds_too(base):
     settings = settings_of(base).model_copy(update={"pretrained": False})
     change_config(base, hidden_size=2**16, intermediate_size=2**20)
-    told = "num_hidden_layers, hidden_size, intermediate_size make 137,438,953,472 weights or more, but no model has "
-    assert refused(lambda _: load_model(settings, ["a", "b"], seed=0), base).startswith(told)
+    output = "num_hidden_layers, hidden_size, intermediate_size make 137,438,953,472 weights or more, but no model has "
+    assert refused(lambda _: load_model(settings, ["a", "b"], seed=0), base).startswith(output)
 
 
-def test_sizes_within_other_configurations_are_looked_at_too(base):
+def test_nested_sizes_are_checked(base):
     change_config(base, text_config={"n_layers": 10**6})
     assert refused(lambda folder: open_config(settings_of(folder), folder), base).startswith("n_layers: got 1000000")
 

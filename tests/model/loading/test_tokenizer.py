@@ -58,14 +58,14 @@ def test_bertweet_does_not_normalise(checkpoints: dict[str, Path]) -> None:
     assert tokenizer.convert_ids_to_tokens(tokenizer("@user")["input_ids"]) == ["<s>", "@user", "</s>"]
 
 
-def test_bertweet_ignores_a_fast_tokenizer_beside_its_own(copy_of: CopyOf, checkpoints: dict[str, Path]) -> None:
+def test_bertweet_ignores_a_fast_tokenizer_in_its_folder(copy_of: CopyOf, checkpoints: dict[str, Path]) -> None:
     folder = copy_of("bertweet")
     (folder / "tokenizer.json").write_bytes((checkpoints["bert"] / "tokenizer.json").read_bytes())
     expected = load_tokenizer(settings_of(checkpoints["bertweet"]))(TEXTS)["input_ids"]
     assert load_tokenizer(settings_of(folder))(TEXTS)["input_ids"] == expected
 
 
-def test_bertweet_whose_merges_transformers_spoilt(copy_of: CopyOf) -> None:
+def test_bertweet_with_merges_saved_by_transformers(copy_of: CopyOf) -> None:
     folder = copy_of("bertweet")
     lines = (folder / "bpe.codes").read_text().splitlines()
     (folder / "bpe.codes").write_text("".join(line.rsplit(" ", 1)[0] + "\n" for line in lines))

@@ -31,19 +31,19 @@ def test_each_parameter_once(model: PreTrainedModel, layer_decay: float) -> None
 
 def test_rates_by_depth(model: PreTrainedModel) -> None:
     prefix = model.base_model_prefix
-    found = rates(model, layer_decay=0.5, head_learning_rate=None)
+    actual = rates(model, layer_decay=0.5, head_learning_rate=None)
     last_bias = f"{prefix}.encoder.layer.1.output.dense.bias"
-    assert {rate for name, rate in found.items() if name.startswith("classifier")} == {1e-3}
-    assert found[last_bias] == 5e-4
-    assert found[f"{prefix}.encoder.layer.0.output.dense.bias"] == 2.5e-4
-    assert found[f"{prefix}.embeddings.word_embeddings.weight"] == 1.25e-4
+    assert {rate for name, rate in actual.items() if name.startswith("classifier")} == {1e-3}
+    assert actual[last_bias] == 5e-4
+    assert actual[f"{prefix}.encoder.layer.0.output.dense.bias"] == 2.5e-4
+    assert actual[f"{prefix}.embeddings.word_embeddings.weight"] == 1.25e-4
 
 
 def test_rate_of_the_head(model: PreTrainedModel) -> None:
-    found = rates(model, layer_decay=1.0, head_learning_rate=3e-3)
-    head = {name for name, rate in found.items() if rate == 3e-3}
-    assert head == {name for name in found if name.startswith("classifier") or ".pooler." in name}
-    assert {rate for name, rate in found.items() if name not in head} == {1e-3}
+    actual = rates(model, layer_decay=1.0, head_learning_rate=3e-3)
+    head = {name for name, rate in actual.items() if rate == 3e-3}
+    assert head == {name for name in actual if name.startswith("classifier") or ".pooler." in name}
+    assert {rate for name, rate in actual.items() if name not in head} == {1e-3}
 
 
 def test_only_matrices_decay(model: PreTrainedModel) -> None:
@@ -68,7 +68,7 @@ def test_frozen_parameters_are_left_out(model: PreTrainedModel) -> None:
     assert all(parameter.requires_grad for group in groups for parameter in group["params"])
 
 
-def test_adamw_moves_what_it_is_given(model: PreTrainedModel) -> None:
+def test_adamw_updates_all_groups(model: PreTrainedModel) -> None:
     freeze(model, "last_layers", 1, embeddings=False)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     optimizer = torch.optim.AdamW(parameter_groups(model, 1e-3, 0.01, 0.5, None))

@@ -40,7 +40,7 @@ def test_of_equal_scores_the_last_go_and_no_more_than_asked():
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.floats(0, 0.99))
-def test_as_many_go_as_the_sparsity_says_and_none_above_one_that_stays(values, sparsity):
+def test_the_sparsity_is_exact_and_no_removed_score_is_above_a_kept_one(values, sparsity):
     scores = {
         "a": torch.tensor(values[: len(values) // 2]).float(),
         "b": torch.tensor(values[len(values) // 2 :]).float(),
@@ -97,7 +97,7 @@ def test_what_is_masked_is_zero_though_it_was_not_finite():
 
 def test_less_sparse_than_it_is_is_refused():
     check_sparsity({"a": torch.tensor([0.0, 1.0])}, 0.5)
-    with pytest.raises(PruningError, match=r"got 0\.25, but 0\.5 of these weights"):
+    with pytest.raises(PruningError, match=r"got 0\.25, should be at least 0\.5, the share"):
         check_sparsity({"a": torch.tensor([0.0, 1.0])}, 0.25)
 
 

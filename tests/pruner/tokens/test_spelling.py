@@ -1,4 +1,4 @@
-"""What spelling a lost token in others does to a model's answer."""
+"""The effect of splitting a removed token."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def answer(model, ids: list[int]) -> torch.Tensor:
     return model(input_ids=torch.tensor([ids])).logits.softmax(dim=1)[0]
 
 
-def test_the_shift_is_that_of_the_words_own_answer(folder):
+def test_the_shift_is_that_of_the_word_alone(folder):
     model, tokenizer = load_model(folder).eval(), load_tokenizer(settings_of(folder))
     used = sorted({token for ids in tokenizer(TEXTS[:8])["input_ids"] for token in ids})
     smaller, kept = keep_tokens(tokenizer, used)
@@ -47,7 +47,7 @@ def test_pieces_within_words_are_no_words(folder):
     assert not any(token.startswith("##") for token in tokenizer.convert_ids_to_tokens(lost.tolist()))
 
 
-def test_what_tells_is_kept_and_only_that(folder, evidence_for):
+def test_influential_tokens_are_kept(folder, evidence_for):
     calibration = evidence_for(folder, TEXTS[:8])
     tokenizer = calibration.tokenizer
     smaller, kept = keep_tokens(tokenizer, np.flatnonzero(np.bincount(calibration.uncut().values)))

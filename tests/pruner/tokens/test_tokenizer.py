@@ -67,14 +67,14 @@ def test_keeping_everything_changes_nothing(tokenizer):
 
 
 def test_the_closure_by_hand():
-    """`abc` can be made in two ways, of which each needs its parts; `de` is needed by nobody."""
+    """`abc` has two merges, each with its parts; `de` is not needed."""
     merges = [("a", "b"), ("d", "e"), ("b", "c"), ("ab", "c"), ("a", "bc")]
     needed, left = closure({"abc"}, merges)
     assert needed == {"abc", "ab", "bc", "a", "b", "c"}
     assert left == [("a", "b"), ("b", "c"), ("ab", "c"), ("a", "bc")]
 
 
-def test_a_tokenizer_that_puts_nothing_around_a_tweet_is_known():
+def test_a_tokenizer_without_special_tokens_around_texts_is_supported():
     trained = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1, "b": 2, "ab": 3}, unk_token="[UNK]"))
     assert json.loads(trained.to_str())["post_processor"] is None
     smaller, kept = keep_tokens(PreTrainedTokenizerFast(tokenizer_object=trained, unk_token="[UNK]"), [1])

@@ -47,7 +47,7 @@ def expected(model, ids, mask):
 
 
 class Unrounded(Int8):
-    """The nodes of int8 with all layers kept, and no rounding of what is kept."""
+    """The nodes of int8 with all layers excluded, without rounding their weights."""
 
     def __init__(self, model):
         super().__init__(layer_names(model), 127)
@@ -103,7 +103,7 @@ def test_rows_of_attention_that_pruning_has_emptied_are_not_computed(model, arit
     assert fewest_inputs(smaller) == width // 2 and fewest_inputs(model) == width
 
 
-def test_all_layers_kept_differ_by_the_rounding_of_their_weights_alone(model):
+def test_excluded_layers_differ_by_the_rounding_of_their_weights_alone(model):
     ids, mask = rectangle(model, 4, 12)
     exact = answers(classifier_graph(model, Arithmetic(), {}), ids, mask)
     excluded = answers(classifier_graph(model, Int8(layer_names(model), 127), {}), ids, mask)
@@ -133,13 +133,13 @@ def test_a_row_that_is_large_as_a_whole_does_not_set_the_scales_of_columns():
 
 def test_an_unknown_activation_is_refused(model):
     model.config.hidden_act = "relu"
-    with pytest.raises(QuantizationError, match="with 'relu'; should be"):
+    with pytest.raises(QuantizationError, match="with 'relu', should be"):
         classifier_graph(model, Arithmetic(), {})
 
 
 def test_a_family_without_a_graph_is_refused(model, monkeypatch):
     monkeypatch.setattr(family_of(model), "writes_graph", False, raising=False)
-    with pytest.raises(QuantizationError, match="with 'gelu'; should be"):
+    with pytest.raises(QuantizationError, match="with 'gelu', should be"):
         classifier_graph(model, Arithmetic(), {})
 
 

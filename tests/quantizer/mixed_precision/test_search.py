@@ -1,4 +1,4 @@
-"""The fewest layers are kept that bring the drop of accuracy within the tolerance."""
+"""The search excludes the fewest layers that bring the drop of accuracy within the tolerance."""
 
 import numpy as np
 import pytest
@@ -18,10 +18,10 @@ def test_rises_by_hand():
         (alone,) = cost.keys() - excluded
         return Quality(0.5 - cost[alone], 0.9, cost[alone])
 
-    found = sensitivities(cost, FP32, evaluate_splits)
-    assert list(found) == ["b", "a", "c"]
-    assert {name: told["divergence"] for name, told in found.items()} == cost
-    assert found["b"]["loss_rise"] == pytest.approx(-0.3)
+    actual = sensitivities(cost, FP32, evaluate_splits)
+    assert list(actual) == ["b", "a", "c"]
+    assert {name: output["divergence"] for name, output in actual.items()} == cost
+    assert actual["b"]["loss_rise"] == pytest.approx(-0.3)
 
 
 @pytest.mark.parametrize("needed", range(11))
@@ -53,7 +53,7 @@ def test_a_drop_of_just_the_tolerance_is_within():
     assert fewest_excluded(LAYERS, Quality(0.5, single[0]), 0.003, lambda _: Quality(0.5, single[1]))[0] == []
 
 
-def test_what_never_is_within_is_refused():
-    for layers, told in ((LAYERS, "with all 10 layers excluded"), ([], "no layers to exclude")):
-        with pytest.raises(QuantizationError, match=rf"stage.tolerance: got 0.01, .* drops by 0.2000 .*{told}"):
+def test_an_unreachable_tolerance_raises():
+    for layers, message in ((LAYERS, "with all 10 layers excluded"), ([], "no layers to exclude")):
+        with pytest.raises(QuantizationError, match=rf"stage.tolerance: got 0.01, .* drops by 0.2000 .*{message}"):
             fewest_excluded(layers, FP32, 0.01, lambda _: Quality(1.0, 0.7))

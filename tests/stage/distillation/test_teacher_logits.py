@@ -46,7 +46,7 @@ def test_they_are_computed_once_and_mapped(artifact, tmp_path, monkeypatch):
     np.testing.assert_array_equal(first, again)
 
 
-def test_on_a_terminal_a_bar_tells_how_far_they_are(artifact, tmp_path, monkeypatch, capsys):
+def test_a_progress_bar_is_shown_on_a_terminal(artifact, tmp_path, monkeypatch, capsys):
     teacher_logits(artifact, examples(TEXTS), tmp_path / "lines", **ASK)
     assert capsys.readouterr().out == ""
     monkeypatch.setenv("FORCE_COLOR", "1")
@@ -54,8 +54,8 @@ def test_on_a_terminal_a_bar_tells_how_far_they_are(artifact, tmp_path, monkeypa
     assert "teacher's logits" in capsys.readouterr().out
 
 
-def test_other_tweets_and_another_teacher_have_other_files(artifact, tmp_path):
-    """Another one is a folder with other files, whatever its record says."""
+def test_other_texts_and_another_teacher_have_other_files(artifact, tmp_path):
+    """A teacher is identified by its files, not by its record."""
     folder = tmp_path / "other"
     shutil.copytree(artifact.folder, folder)
     weights = load_file(folder / "model.safetensors")
@@ -63,13 +63,13 @@ def test_other_tweets_and_another_teacher_have_other_files(artifact, tmp_path):
     (folder / PROBE).unlink()  # it would not answer
     other = Artifact.open(folder)
     assert other.record.id == artifact.record.id
-    said = teacher_logits(artifact, examples(TEXTS), tmp_path, **ASK)
+    expected = teacher_logits(artifact, examples(TEXTS), tmp_path, **ASK)
     teacher_logits(artifact, examples(TEXTS[:5]), tmp_path, **ASK)
-    assert not np.allclose(said, teacher_logits(other, examples(TEXTS), tmp_path, **ASK))
+    assert not np.allclose(expected, teacher_logits(other, examples(TEXTS), tmp_path, **ASK))
     assert len(list(tmp_path.glob("logits/*.npy"))) == 3
 
 
-def test_what_computes_otherwise_has_other_files(artifact, tmp_path, monkeypatch):
+def test_other_batch_sizes_and_precisions_have_other_files(artifact, tmp_path, monkeypatch):
     """Batches of other sizes, and a machine with other numbers."""
     teacher_logits(artifact, examples(TEXTS), tmp_path, **ASK)
     teacher_logits(artifact, examples(TEXTS), tmp_path, **ASK | {"batch_size": 8})
@@ -79,7 +79,7 @@ def test_what_computes_otherwise_has_other_files(artifact, tmp_path, monkeypatch
     assert len(list(tmp_path.glob("logits/*.npy"))) == 3
 
 
-def test_a_damaged_file_is_made_again(artifact, tmp_path, caplog):
+def test_a_damaged_file_is_computed_again(artifact, tmp_path, caplog):
     first = np.array(teacher_logits(artifact, examples(TEXTS), tmp_path, **ASK))
     (file,) = tmp_path.glob("logits/*.npy")
     file.write_bytes(file.read_bytes()[:200])
@@ -87,7 +87,7 @@ def test_a_damaged_file_is_made_again(artifact, tmp_path, caplog):
     assert "is damaged" in caplog.text
 
 
-def test_a_teacher_of_another_runtime_answers_on_the_cpu_whatever_the_student_trains_on(artifact, tmp_path):
+def test_a_teacher_of_another_runtime_runs_on_the_cpu_while_the_student_trains_elsewhere(artifact, tmp_path):
     folder = tmp_path / "int8"
     shutil.copytree(artifact.folder, folder)
     for name in ("model.safetensors", PROBE):
@@ -96,6 +96,7 @@ def test_a_teacher_of_another_runtime_answers_on_the_cpu_whatever_the_student_tr
     calibration = Calibration(tokenize(TEXTS, tokenizer, "none", 32), pad_id)
     model = load_model(artifact.folder).eval()
     OnnxInt8(reduce_range="auto").prepare(model, calibration, tmp_path).write(folder, ())
-    said = teacher_logits(Artifact.open(folder), examples(TEXTS), tmp_path, **ASK)
+    expected = teacher_logits(Artifact.open(folder), examples(TEXTS), tmp_path, **ASK)
     on_a_gpu = ASK | {"accelerator": "gpu"}
-    np.testing.assert_array_equal(teacher_logits(Artifact.open(folder), examples(TEXTS), tmp_path, **on_a_gpu), said)
+    again = teacher_logits(Artifact.open(folder), examples(TEXTS), tmp_path, **on_a_gpu)
+    np.testing.assert_array_equal(again, expected)

@@ -1,4 +1,4 @@
-"""Texts without labels: read, freed of what is known, and with words dropped."""
+"""Texts without labels: reading, removal of known texts, and word dropping."""
 
 import numpy as np
 import pytest
@@ -23,21 +23,21 @@ def examples(*texts: str) -> Examples:
 def test_files_are_read_repaired_and_blank_rows_left_out(tmp_path):
     (tmp_path / "a.csv").write_text("id,text\n1,good &amp; bad\n2,  \n3,so so\n")
     (tmp_path / "b.jsonl").write_text('{"text": "third"}\n{"text": null}\n')
-    found = read_unlabeled([f"{tmp_path}/a.csv", f"{tmp_path}/b.jsonl"], "text", "utf-8", mend=True)
-    assert found.text == ["good & bad", "so so", "third"]
-    assert found.row_id == ["a.csv:1", "a.csv:3", "b.jsonl:1"]
-    assert found.label.tolist() == [UNLABELLED] * 3
+    actual = read_unlabeled([f"{tmp_path}/a.csv", f"{tmp_path}/b.jsonl"], "text", "utf-8", mend=True)
+    assert actual.text == ["good & bad", "so so", "third"]
+    assert actual.row_id == ["a.csv:1", "a.csv:3", "b.jsonl:1"]
+    assert actual.label.tolist() == [UNLABELLED] * 3
     assert read_unlabeled([f"{tmp_path}/a.csv"], "text", "utf-8", mend=False).text[0] == "good &amp; bad"
 
 
-def test_a_missing_column_is_told(tmp_path):
+def test_a_missing_column_raises(tmp_path):
     (tmp_path / "a.csv").write_text("twet\nx\n")
     with pytest.raises(DataError, match=r"unlabeled_files: .*no column 'text'; did you mean 'twet'\?"):
         read_unlabeled([f"{tmp_path}/a.csv"], "text", "utf-8", mend=True)
 
 
-def test_what_stands_in_the_corpus_or_came_before_is_left_out():
-    """Letter case, spaces and links make no other text of it."""
+def test_texts_of_the_corpus_and_duplicates_are_left_out():
+    """Texts that differ by letter case, spaces or links are the same."""
     corpus = Corpus(
         "csv", ("a", "b"), examples("one"), examples("two"), examples("THREE http://t.co/x"), "", DataReport()
     )
@@ -45,7 +45,7 @@ def test_what_stands_in_the_corpus_or_came_before_is_left_out():
     assert without_known(more, corpus).text == ["four", "five"]
 
 
-def test_a_view_that_has_become_a_held_out_tweet_keeps_its_words():
+def test_a_copy_that_equals_a_held_out_text_keeps_its_words():
     corpus = Corpus(
         "csv", ("a", "b"), examples("x"), examples("good morning"), examples("GOOD night"), "", DataReport()
     )
@@ -68,7 +68,7 @@ def test_words_are_dropped_with_the_probability_given_but_never_all():
     assert word_drop(examples("only"), 0.99, 5, seed=0).text == ["only"] * 5
 
 
-def test_views_differ_and_are_the_same_for_the_same_seed():
+def test_copies_differ_and_are_the_same_for_the_same_seed():
     base = examples(" ".join(map(str, range(50))), "a b c d e f g h i j k l")
     one, again, other = (word_drop(base, 0.3, 2, seed) for seed in (1, 1, 2))
     assert one.text == again.text != other.text

@@ -1,4 +1,4 @@
-"""What a trial tells the sweep that runs it, and how it ends when it is told to."""
+"""Reports of a trial to its sweep, and pruning."""
 
 import optuna
 import pytest
@@ -41,15 +41,15 @@ class Line(pl.LightningModule):
 
 
 class Reports:
-    """A trial that keeps what it is told, and may be ended at one of its reports."""
+    """A trial that records its reports, and may be pruned at one of them."""
 
     def __init__(self, end_at=None) -> None:
-        self.told: list[tuple[float, int]] = []
+        self.output: list[tuple[float, int]] = []
         self.end_at = end_at
         self.trial = RunningTrial(0, self)
 
     def __call__(self, value, step) -> None:
-        self.told.append((value, step))
+        self.output.append((value, step))
         if step == self.end_at:
             raise Pruned(f"pruned at report {step}")
 
@@ -67,35 +67,35 @@ def fit(reports, batch_size=4, epochs=3, module=None, **changes) -> None:
 def test_each_validation_is_reported_once_and_numbered_from_one():
     reports = Reports()
     fit(reports)
-    assert reports.told == [(10.0, 1), (20.0, 2), (30.0, 3)]
-    assert all(type(value) is float for value, _ in reports.told)
+    assert reports.output == [(10.0, 1), (20.0, 2), (30.0, 3)]
+    assert all(type(value) is float for value, _ in reports.output)
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])
 def test_the_numbers_do_not_depend_on_the_steps_between(batch_size):
     reports = Reports()
     fit(reports, batch_size)
-    assert [step for _, step in reports.told] == [1, 2, 3]
+    assert [step for _, step in reports.output] == [1, 2, 3]
 
 
 def test_several_validations_of_an_epoch_count():
     reports = Reports()
     fit(reports, batch_size=1, epochs=2, val_check_interval=0.5)
-    assert reports.told == [(10.0, 1), (20.0, 2), (30.0, 3), (40.0, 4)]
+    assert reports.output == [(10.0, 1), (20.0, 2), (30.0, 3), (40.0, 4)]
 
 
 @pytest.mark.parametrize("sanity_steps", [0, 1, -1])
 def test_lightning_s_check_before_training_is_no_report(sanity_steps):
     reports = Reports()
     fit(reports, epochs=1, num_sanity_val_steps=sanity_steps)
-    assert reports.told == [(10.0, 1)]
+    assert reports.output == [(10.0, 1)]
 
 
-def test_a_pruned_trial_ends_within_the_report_and_says_so():
+def test_a_pruned_trial_ends_within_the_report():
     reports, module = Reports(end_at=2), Line()
     with pytest.raises(Pruned, match=r"^pruned at report 2$"):
         fit(reports, module=module)
-    assert reports.told == [(10.0, 1), (20.0, 2)]
+    assert reports.output == [(10.0, 1), (20.0, 2)]
     assert module.steps == 4, "two epochs of two steps, and none after"
 
 
@@ -134,6 +134,6 @@ def test_a_run_within_a_sweep_reports_its_objective_and_a_pruned_one_leaves_no_a
     reports = Reports(end_at=1)
     with pytest.raises(Pruned), running(reports.trial):
         execute(config, tmp_path / "run")
-    ((value, step),) = reports.told
+    ((value, step),) = reports.output
     assert step == 1 and 0.5 < value < 5.0, "a loss, where the score would be below one half"
     assert not (tmp_path / "run" / "artifact").exists()

@@ -1,4 +1,4 @@
-"""The texts of a probe, and how far others may be from its answers."""
+"""The texts of a probe, and its accepted distance."""
 
 import numpy as np
 import pytest
@@ -15,8 +15,8 @@ from chirplet.system.error import ModelError
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("probing")
-    return tiny_artifact(tiny_bert(place / "base"), place / "artifact")
+    root = tmp_path_factory.mktemp("probing")
+    return tiny_artifact(tiny_bert(root / "base"), root / "artifact")
 
 
 @pytest.mark.parametrize("make", [tiny_bert, tiny_roberta, tiny_bertweet])
@@ -26,7 +26,7 @@ def test_lengths_are_those_at_which_kernels_fail(make, tmp_path):
     assert len(lengths) == len(TEXTS) == 24
     asked = {lengths[batch[0]] for batch in OPENING if len(batch) == 1}
     assert asked == {32, 64, 21}, "the size of a head, twice it, an odd one"
-    assert max(lengths[place] for place in SHORT) < min(lengths[place] for place in (4, 6)), "next to long ones"
+    assert max(lengths[i] for i in SHORT) < min(lengths[i] for i in (4, 6)), "short texts"
     assert {48, 63, 31, 33, 9} <= set(lengths)
 
 
@@ -42,7 +42,7 @@ def test_batches_are_full():
 
 
 class Shifted(Runtime):
-    """Answers further from fp32 by so much, and by more for texts among others."""
+    """A runtime with a given distance from fp32, larger in batches."""
 
     def __init__(self, runtime: Runtime, by: float, among: float) -> None:
         self.runtime, self.by, self.among = runtime, by, among
@@ -51,7 +51,7 @@ class Shifted(Runtime):
         return self.runtime.logits(input_ids, attention_mask) + (self.by if len(input_ids) == 1 else self.among)
 
 
-def test_twice_what_the_model_and_bf16_cost_is_accepted(folder):
+def test_the_accepted_distance_is_twice_the_errors_of_model_and_bf16(folder):
     model = lively(load_model(folder)).eval()
     tokenizer, pad_id = open_tokenizer(folder, 32)
     prober = Prober(model, tokenizer, pad_id, 32)
@@ -66,7 +66,7 @@ def test_twice_what_the_model_and_bf16_cost_is_accepted(folder):
 
 
 class Wrong(Runtime):
-    """Far off for one length alone."""
+    """A runtime that is far off at one length."""
 
     name, precision = "pytorch", "fp32"
 
@@ -74,11 +74,11 @@ class Wrong(Runtime):
         self.runtime, self.by = runtime, by
 
     def logits(self, input_ids, attention_mask):
-        found = self.runtime.logits(input_ids, attention_mask) + 0.01
-        return found + (self.by if input_ids.shape[1] == 16 else 0)
+        actual = self.runtime.logits(input_ids, attention_mask) + 0.01
+        return actual + (self.by if input_ids.shape[1] == 16 else 0)
 
 
-def test_a_kernel_that_is_wrong_on_the_maker_s_machine_makes_no_probe(folder):
+def test_a_wrong_kernel_on_the_maker_s_machine_raises(folder):
     model = lively(load_model(folder)).eval()
     tokenizer, pad_id = open_tokenizer(folder, 32)
     prober, fp32 = Prober(model, tokenizer, pad_id, 32), PyTorchRuntime(model, bf16=False)

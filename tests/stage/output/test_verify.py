@@ -1,4 +1,4 @@
-"""What a folder must prove before it is an artifact, where it does not."""
+"""Verification of a folder that fails."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from chirplet.system.error import ArtifactError
 from chirplet.task.single_label import SingleLabel
 
 
-def test_a_saved_tokenizer_that_reads_otherwise_is_told(tmp_path):
+def test_a_saved_tokenizer_with_other_tokens_raises(tmp_path):
     folder = tiny_artifact(tiny_bert(tmp_path / "base"), tmp_path / "artifact")
     examples = Examples([str(n) for n in range(len(TEXTS))], TEXTS, np.zeros(len(TEXTS), np.int64), [None] * len(TEXTS))
     corpus = Corpus("csv", ("a", "b"), examples, examples, examples, "", DataReport())

@@ -20,7 +20,7 @@ Ids = NDArray[np.int64]
 def shifts(
     task: Task, model: PreTrainedModel, before: PreTrainedTokenizerBase, after: PreTrainedTokenizerBase, kept: Ids
 ) -> tuple[Ids, NDArray[np.float32]]:
-    """The change of class probabilities for a removed token, as a text of its own, when it is split by `after`.
+    """The change of class probabilities of each removed token, alone as a text, when `after` splits it.
 
     Tokens that no text alone is tokenized to, for example pieces within words, are left out.
 

@@ -192,7 +192,7 @@ def check_known(model: "PreTrainedModel") -> None:
     family, kind = family_of(model), model.config.model_type
     activation = family.activation(model.config)
     if not family.writes_graph or activation != GELU:
-        should = f"{', '.join(name for name, one in FAMILIES.items() if one.writes_graph)} with {GELU!r}"
+        should = f"one of {', '.join(name for name, one in FAMILIES.items() if one.writes_graph)} with {GELU!r}"
         raise QuantizationError(f"artifact: got a model of type {kind!r} with {activation!r}, should be {should}")
 
 

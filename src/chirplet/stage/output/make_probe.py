@@ -143,7 +143,7 @@ class Prober:
         return self.near_fp32(0.0).distance(runtime.logits, [*everything, OPENING[-1]])
 
     def _logits_alone(self, runtime: Runtime) -> Logits:
-        """Logits of each text in a batch of its own; shape (texts, classes)."""
+        """Logits of each text in a batch of one; shape (texts, classes)."""
         alone = in_batches(len(self.blank.tokens), 1)
         return np.concatenate([runtime.logits(*asked) for asked in self.blank.asked(alone)])
 

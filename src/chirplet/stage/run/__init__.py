@@ -1,1 +1,1 @@
-"""What a run is given, and what tells it from others."""
+"""The settings, inputs and identity of a run."""
