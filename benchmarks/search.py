@@ -66,7 +66,7 @@ def main() -> None:
     gains = [best - default for best, default in zip(scores["best"], scores["default"], strict=True)]
     figures = [
         figure("search=finetune, the whole command", seconds / 60, "min", at_most=10),
-        figure(f"gain of the best settings over the defaults in val/{METRIC}, mean over seeds", statistics.fmean(gains), "share",
+        figure(f"gain of the best settings in val/{METRIC}, mean over seeds", statistics.fmean(gains), "share",
                at_least=0.0),
     ]  # fmt: skip
     context: dict[str, Any] = {

@@ -60,7 +60,7 @@ COMPARED = ("trainer", "tuned trainer", "chirplet", "floor")
 
 def measured(method: str, overrides: list[str], steps: int, seed: int = 1, evaluated: bool = False) -> dict[str, Any]:
     """The results of one method, from a new process."""
-    order = json.dumps({"way": method, "overrides": overrides, "steps": steps, "seed": seed, "evaluated": evaluated})
+    order = json.dumps({"method": method, "overrides": overrides, "steps": steps, "seed": seed, "evaluated": evaluated})
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / "training_ways.py"), order],
         capture_output=True,

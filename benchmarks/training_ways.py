@@ -1,6 +1,6 @@
 """The training methods that `train_speed.py` compares, each in a separate process: `python training_ways.py ORDER`.
 
-ORDER is JSON: `way` (a key of `WAYS`), `overrides` of chirplet's configuration, `steps`, `seed`, and `evaluated`,
+ORDER is JSON: `method` (a key of `METHODS`), `overrides` of chirplet's configuration, `steps`, `seed`, and `evaluated`,
 whether to measure the validation accuracy. The last line printed is a JSON object with the results.
 """
 
@@ -290,7 +290,7 @@ def tokens(overrides: list[str], steps: int, seed: int, evaluated: bool) -> dict
     return {"seconds": time.perf_counter() - started, "texts": count}
 
 
-WAYS: dict[str, Callable[[list[str], int, int, bool], dict[str, Any]]] = {
+METHODS: dict[str, Callable[[list[str], int, int, bool], dict[str, Any]]] = {
     "trainer": lambda overrides, steps, seed, evaluated: trainer(overrides, steps, seed, evaluated, tuned=False),
     "tuned trainer": lambda overrides, steps, seed, evaluated: trainer(overrides, steps, seed, evaluated, tuned=True),
     "chirplet": chirplet,
@@ -301,4 +301,4 @@ WAYS: dict[str, Callable[[list[str], int, int, bool], dict[str, Any]]] = {
 
 if __name__ == "__main__":
     order = json.loads(sys.argv[1])
-    print(json.dumps(WAYS[order["way"]](order["overrides"], order["steps"], order["seed"], order["evaluated"])))
+    print(json.dumps(METHODS[order["method"]](order["overrides"], order["steps"], order["seed"], order["evaluated"])))
