@@ -1,9 +1,9 @@
-"""What it comes to in the end: the quickstart, the smallest model that is right enough, and a comparison of many.
+"""Chains: the quickstart, the smallest model of acceptable accuracy, and a comparison of many artifacts.
 
-`--part quickstart` is `python run.py` with nothing cached but the texts. `--part best` is `experiment=best` on the two
-Corona CSVs in `--data DIR`, from the teacher `--teacher ARTIFACT` where it is given (else it is fine-tuned first, 25
-minutes). `--part many` compares 200 artifacts. `--folder DIR` keeps what `best` makes there and goes on with what was
-interrupted. `--quick` takes a few steps of each, so its accuracies mean nothing.
+`--part quickstart` is `python run.py` with only the texts cached. `--part best` is `experiment=best` on the two Corona
+CSVs in `--data DIR`, from the teacher `--teacher ARTIFACT` (without it, a teacher is fine-tuned first, in 25 minutes).
+`--part many` compares 200 artifacts. `--folder DIR` keeps the output of `best` and resumes after an interruption.
+`--quick` trains a few steps of each, so its accuracies mean nothing.
 """
 
 import argparse
@@ -24,82 +24,82 @@ MANY = 200
 
 
 def run(*overrides: str) -> tuple[float, float]:
-    """Run chirplet; seconds from the command to its end, and the most memory that it and its children held, in GB."""
+    """Run chirplet; returns the seconds of the command and the peak memory of its processes in GB."""
     started, peak = time.perf_counter(), 0
     process = psutil.Popen([sys.executable, "run.py", *overrides], cwd=ROOT, stdout=sys.stderr)
     while process.poll() is None:
-        peak = max(peak, held(process))
+        peak = max(peak, memory_of(process))
         time.sleep(0.2)
     if process.returncode != 0:
         raise SystemExit(f"run.py {' '.join(overrides)}: exit {process.returncode}")
     return time.perf_counter() - started, peak / 1e9
 
 
-def places(folder: Path) -> list[str]:
-    """The overrides that keep a run and its cache below a folder."""
+def folders(folder: Path) -> list[str]:
+    """The overrides that put a run and its cache into a folder."""
     return [f"cache_dir={folder}/cache", f"hydra.run.dir={folder}/out"]
 
 
-def held(process: psutil.Process) -> int:
-    """Bytes of a process and all that it started, as they are now."""
+def memory_of(process: psutil.Process) -> int:
+    """Current memory of a process and its children, in bytes."""
     total = 0
-    with suppress(psutil.NoSuchProcess):  # it ended while it was looked at
-        for one in [process, *process.children(recursive=True)]:
-            total += one.memory_info().rss
+    with suppress(psutil.NoSuchProcess):  # it ended in the meantime
+        for member in [process, *process.children(recursive=True)]:
+            total += member.memory_info().rss
     return total
 
 
 def rows(folder: Path) -> dict[str, dict[str, str]]:
-    """The comparison's rows by the name of the run."""
+    """The rows of a comparison by the name of the run."""
     with (folder / "comparison.csv").open(newline="", encoding="utf-8") as file:
         return {row["run"]: row for row in csv.DictReader(file)}
 
 
 def quickstart(folder: Path, quick: bool) -> tuple[Figures, dict[str, Any]]:
-    """`python run.py` as it is."""
+    """`python run.py` without further settings."""
     short = ["trainer=debug"] if quick else []
-    seconds, memory = run(*short, *places(folder))
-    found = rows(folder / "out")
+    seconds, memory = run(*short, *folders(folder))
+    models = rows(folder / "out")
     figures = [
         figure("python run.py, nothing cached", seconds / 60, "min", at_most=5.0),
         figure("python run.py: peak memory", memory, "GB", at_most=3.0),
-        *(figure(f"{name}: test accuracy", float(row["test/accuracy"]), "share") for name, row in found.items()),
+        *(figure(f"{name}: test accuracy", float(row["test/accuracy"]), "share") for name, row in models.items()),
     ]
-    return figures, {"quickstart": found}
+    return figures, {"quickstart": models}
 
 
 def best(folder: Path, data: Path | None, teacher: Path | None, overrides: list[str]) -> tuple[Figures, dict[str, Any]]:
-    """`experiment=best`, its last step beside its first."""
+    """`experiment=best`, its last step compared with its first."""
     examples = [] if data is None else ["data=corona_nlp", f"data.dir={data.resolve()}"]
     start = [] if teacher is None else ["~chain.steps.teacher", f"artifact={teacher.resolve()}"]
-    begun = (folder / "out").exists()
-    seconds, _ = run("experiment=best", *examples, *start, *places(folder), *overrides)
-    found = rows(folder / "out")
-    first, last = next(iter(found.values())), list(found.values())[-1]
+    resumed = (folder / "out").exists()
+    seconds, _ = run("experiment=best", *examples, *start, *folders(folder), *overrides)
+    models = rows(folder / "out")
+    first, last = next(iter(models.values())), list(models.values())[-1]
     times = float(last["cost/texts_per_s"]) / float(first["cost/texts_per_s"])
     smaller = float(first["cost/mb"]) / float(last["cost/mb"])
     drop = 100 * float(last["drop_from_baseline"])
     figures = [
-        figure("experiment=best: texts/s, of its teacher's in PyTorch fp32", times, "times", at_least=12.0),
+        figure("experiment=best: texts/s, relative to its teacher in PyTorch fp32", times, "times", at_least=12.0),
         figure("experiment=best: times smaller on disk", smaller, "times", at_least=8.0),
         figure("experiment=best: drop of test accuracy", drop, "points", at_most=1.0),
     ]
-    if not begun:  # else it is the last part's time alone
+    if not resumed:  # else the time is that of the last part only
         figures.append(figure("experiment=best: the whole chain", seconds / 60, "min"))
-    student = found["student"]
+    student = models["student"]
     figures += [
         figure("its student: drop of test accuracy", 100 * float(student["drop_from_baseline"]), "points", at_most=0.3),
         figure(
-            "its student: texts/s, of its teacher's",
+            "its student: texts/s, relative to its teacher",
             float(student["cost/texts_per_s"]) / float(first["cost/texts_per_s"]),
             "times",
             at_least=1.9,
         ),
     ]
-    if student["control_low"]:  # else stage.label_only_baseline=false was asked for
+    if student["control_low"]:  # empty with stage.label_only_baseline=false
         gain = 100 * float(student["control_low"])
-        figures.append(figure("its student: lower end of the gain over its control", gain, "points"))
-    return figures, {"best": found}
+        figures.append(figure("its student: lower end of the gain over its label-only baseline", gain, "points"))
+    return figures, {"best": models}
 
 
 def many(folder: Path) -> tuple[Figures, dict[str, Any]]:
@@ -114,14 +114,14 @@ def many(folder: Path) -> tuple[Figures, dict[str, Any]]:
     logits = np.array(table.column("logits").to_pylist(), np.float32)
     random = np.random.default_rng(0)
     for number in range(MANY):
-        own = folder / "many" / str(number) / "artifact"
-        shutil.copytree(one, own)
-        record = json.loads((own / "artifact.json").read_text())
+        copy = folder / "many" / str(number) / "artifact"
+        shutil.copytree(one, copy)
+        record = json.loads((copy / "artifact.json").read_text())
         changed = {"id": f"{number:064x}", "seed": number, "settings": record["settings"] | {"number": number}}
-        (own / "artifact.json").write_text(json.dumps(record | changed))
+        (copy / "artifact.json").write_text(json.dumps(record | changed))
         noise = pa.array(list(logits + random.normal(size=logits.shape).astype(np.float32)), pa.list_(pa.float32()))
-        place = table.column_names.index("logits")
-        pq.write_table(table.set_column(place, "logits", noise), own / "predictions.parquet")
+        index = table.column_names.index("logits")
+        pq.write_table(table.set_column(index, "logits", noise), copy / "predictions.parquet")
     seconds, _ = run("stage=compare", f"artifacts={folder}/many/**/artifact", f"hydra.run.dir={folder}/out")
     assert len(rows(folder / "out")) == MANY
     return [figure(f"stage=compare of {MANY} artifacts", seconds, "s", at_most=10.0)], {}
@@ -130,10 +130,10 @@ def many(folder: Path) -> tuple[Figures, dict[str, Any]]:
 def main() -> None:
     """Run, and print the figures as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=("quickstart", "best", "many"), help="one part of it")
+    parser.add_argument("--part", choices=("quickstart", "best", "many"), help="run only this part")
     parser.add_argument("--data", type=Path, help="folder of Corona_NLP_train.csv and Corona_NLP_test.csv")
-    parser.add_argument("--teacher", type=Path, help="the artifact to start from, made from the same texts")
-    parser.add_argument("--folder", type=Path, help="where experiment=best is kept; a temporary one by default")
+    parser.add_argument("--teacher", type=Path, help="the artifact to start from, trained on the same texts")
+    parser.add_argument("--folder", type=Path, help="folder for experiment=best; a temporary one by default")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("overrides", nargs="*", help="further overrides for experiment=best")
     arguments = parser.parse_args()
@@ -144,16 +144,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if arguments.part in {None, "quickstart"}:
-            found, told = quickstart(folder / "quickstart", arguments.quick)
-            figures, context = figures + found, context | told
+            results, details = quickstart(folder / "quickstart", arguments.quick)
+            figures, context = figures + results, context | details
         if arguments.part in {None, "many"}:
-            found, told = many(folder / "many")
-            figures, context = figures + found, context | told
+            results, details = many(folder / "many")
+            figures, context = figures + results, context | details
         if arguments.part in {None, "best"}:
             few = ["trainer=debug"] if arguments.quick else []
-            kept = (arguments.folder or folder / "best").absolute()
-            found, told = best(kept, arguments.data, arguments.teacher, [*few, *arguments.overrides])
-            figures, context = figures + found, context | told
+            output = (arguments.folder or folder / "best").absolute()
+            results, details = best(output, arguments.data, arguments.teacher, [*few, *arguments.overrides])
+            figures, context = figures + results, context | details
     print(json.dumps({"figures": figures, "context": context}))
 
 

@@ -1,4 +1,4 @@
-"""Models and kernels that are wrong on purpose, and whether a probe finds them: for `benchmarks/machine.py`."""
+"""Deliberately damaged models and kernels, and whether a probe detects them; used by `benchmarks/machine.py`."""
 
 import importlib
 import shutil
@@ -19,31 +19,31 @@ from chirplet.system.hardware import cpu_cores
 
 
 def run(*overrides: str) -> None:
-    """Run `run.py`; what it prints goes to stderr."""
+    """Run `run.py`; its output goes to stderr."""
     code = subprocess.run([sys.executable, "run.py", *overrides], cwd=ROOT, stdout=sys.stderr, check=False).returncode
     if code != 0:
         raise SystemExit(f"run.py {' '.join(overrides)}: exit {code}")
 
 
-def quantized(parent: Path, name: str, place: Path) -> Path:
-    """What the quantizer makes of the parent, no layer asked."""
+def quantized(parent: Path, name: str, folder: Path) -> Path:
+    """Quantize the parent without measuring the sensitivity of layers; returns the artifact."""
     plain = ["stage.tolerance=null", "stage.sensitivity_texts=0", "stage.measure_cost=false"]
-    run("stage=quantize", f"artifact={parent}", f"quantizer={name}", *plain, f"hydra.run.dir={place}")
-    return place / "artifact"
+    run("stage=quantize", f"artifact={parent}", f"quantizer={name}", *plain, f"hydra.run.dir={folder}")
+    return folder / "artifact"
 
 
 def negated(model: Any) -> None:
-    """The head says the opposite."""
+    """Negate the classification head."""
     model.classifier.weight.neg_()
 
 
 def swapped(model: Any) -> None:
-    """Two labels have each other's rows."""
+    """Swap the rows of two labels in the head."""
     model.classifier.weight[[1, 3]] = model.classifier.weight[[3, 1]]
 
 
 def damaged(model: Any) -> None:
-    """One layer's narrowing matrix, a number further on."""
+    """Shift the second feed-forward matrix of one layer by one element."""
     weight = model.base_model.encoder.layer[3].output.dense.weight
     weight.copy_(weight.flatten().roll(1).view_as(weight))
 
@@ -52,12 +52,12 @@ DAMAGES: tuple[Callable[[Any], None], ...] = (negated, swapped, damaged)
 
 
 def refused(folders: dict[str, Path], parent: Path, scratch: Path) -> Figures:
-    """How many damaged models, in fp32 and by each quantizer, do not answer the probes of sound ones."""
+    """The number of damaged models, in fp32 and from each quantizer, that fail the probe of the undamaged one."""
     import torch
 
     from chirplet.runtime.pytorch import load_model
 
-    found = []
+    detected = []
     for change in DAMAGES:
         copy = scratch / change.__name__
         shutil.copytree(parent, copy)
@@ -65,7 +65,7 @@ def refused(folders: dict[str, Path], parent: Path, scratch: Path) -> Figures:
         with torch.no_grad():
             change(model)
         model.save_pretrained(copy)
-        (copy / PROBE).unlink(missing_ok=True)  # so that it can be quantized
+        (copy / PROBE).unlink(missing_ok=True)  # otherwise the model could not be quantized
         wrong = {"fp32": copy} | {
             name: quantized(copy, name, scratch / f"{change.__name__}_{name}") for name in folders
         }
@@ -75,17 +75,17 @@ def refused(folders: dict[str, Path], parent: Path, scratch: Path) -> Figures:
             try:
                 open_runtime(folder, accelerator="cpu", threads=1, precision="auto")
             except ModelError:
-                found.append(True)
+                detected.append(True)
             else:
-                found.append(False)
+                detected.append(False)
                 sys.stderr.write(f"{change.__name__}, {name}: passed\n")
-    return [figure(f"damaged models refused, of {len(found)}", sum(found), "models", at_least=len(found))]
+    return [figure(f"damaged models refused, of {len(detected)}", sum(detected), "models", at_least=len(detected))]
 
 
 def faults(folder: Path) -> Figures:
-    """Whether OpenVINO's two faults with AMX, brought about here, are found and gone round.
+    """Whether two simulated faults of OpenVINO with AMX are detected and avoided.
 
-    (A) Streams answer with hundreds, other ones each time. (B) bf16 is wrong for batches as long as a head is wide.
+    (A) Streams return random logits in the hundreds. (B) bf16 is wrong for batches whose length equals the head size.
     """
     from chirplet.runtime.openvino import OpenVinoRuntime
 
@@ -120,5 +120,5 @@ def faults(folder: Path) -> Figures:
 
 
 def opened(folder: Path) -> Any:
-    """The model as it is used here, with more than one thread."""
+    """Open the model on this machine, with more than one thread."""
     return open_runtime(folder, accelerator="cpu", threads=max(2, cpu_cores()), precision="auto")

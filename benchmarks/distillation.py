@@ -1,13 +1,12 @@
-"""What distilled students are worth: how far below their teacher, how much quicker, how much above labels alone.
+"""Distilled students: accuracy compared with their teacher and with a label-only baseline, and speed.
 
-`python benchmarks/distillation.py --data DIR --teacher ARTIFACT` cuts students of three, two and one layers from
-a teacher tuned with `experiment=corona_minilm` (without --teacher it is tuned first, in 23 minutes), teaches each
-for twenty minutes at most, and trains the control of the first, its seed 42, for as long. `--part` does some of it:
-`three`, `two`, `one`, `vocabulary` (a RoBERTa learns from a BERT, on `vader_tweets`), `cost` (of teaching, once the
-teacher's logits are cached). Keys for run.py, such as `cache_dir=DIR` to keep the teacher's logits between parts, go to
-every run.
-`--folder DIR` keeps the runs and their cache there, takes up those it finds and goes on with what was interrupted.
-`--quick` trains a few steps only, so its figures mean nothing.
+`python benchmarks/distillation.py --data DIR --teacher ARTIFACT` cuts students of three, two and one layers from a
+teacher fine-tuned with `experiment=corona_minilm` (without --teacher it is fine-tuned first, in 23 minutes), distills
+each for at most twenty minutes, and trains the label-only baseline of the first student, with seed 42, for as long.
+`--part` runs only some of: `three`, `two`, `one`, `vocabulary` (a RoBERTa distilled from a BERT, on `vader_tweets`),
+`cost` (the cost of distillation once the teacher's logits are cached). Further overrides go to every run, for example
+`cache_dir=DIR` to keep the teacher's logits between parts. `--folder DIR` keeps the runs and their cache, reuses
+finished runs and resumes interrupted ones. `--quick` trains only a few steps, so its figures mean nothing.
 """
 
 import argparse
@@ -21,8 +20,8 @@ from typing import Any
 from measuring import ROOT, Figures, Kept, figure, matrix_product_rate
 
 PARTS = ("three", "two", "one", "vocabulary", "cost")
-# Twenty minutes each on two cores that multiply bf16, without the control. Students of two layers and one learn the
-# texts by heart sooner than they learn the task, so they are shown more of them.
+# Twenty minutes each on two cores with bf16, without the baseline. Students of two layers and one overfit early, so
+# they get augmented texts.
 RECIPES = {
     "three": ["stage.cut.num_layers=3", "trainer.max_epochs=6"],
     "two": ["stage.cut.num_layers=2", "stage.augmentations_per_text=2", "stage.word_drop=0.2",
@@ -30,16 +29,16 @@ RECIPES = {
     "one": ["stage.cut.num_layers=1", "stage.augmentations_per_text=3", "stage.word_drop=0.2",
             "stage.learning_rate=5e-4", "trainer.max_epochs=8"],
 }  # fmt: skip
-CONTROLLED = ("three", 42)
-"""The student whose control is trained."""
-MOST_BELOW = {"three": 0.003, "two": 0.02, "one": None}
-"""Accuracy that a student may lose."""
+WITH_BASELINE = ("three", 42)
+"""The student and seed whose label-only baseline is trained."""
+LARGEST_DROP = {"three": 0.003, "two": 0.02, "one": None}
+"""Goals for the drop of test accuracy, as a fraction."""
 
 COST_STEPS = 400
 
 
 class Bench:
-    """Runs of run.py below one folder, with a cache of their own."""
+    """Runs of run.py in one folder, with a separate cache."""
 
     def __init__(self, folder: Path, overrides: list[str], quick: bool) -> None:
         self.folder = folder
@@ -48,7 +47,7 @@ class Bench:
         self.quick = quick
 
     def run(self, name: str, *overrides: str) -> Path:
-        """Run chirplet; the artifact it made."""
+        """Run chirplet; returns its artifact."""
         short = ["trainer=debug"] if self.quick else []
         return self.runs.run(name, *short, *overrides, *self.overrides) / "artifact"
 
@@ -60,23 +59,23 @@ def read(artifact: Path) -> dict[str, Any]:
 
 
 def recipe(part: str, seed: int) -> list[str]:
-    """Overrides of one student."""
-    controlled = [] if (part, seed) == CONTROLLED else ["stage.label_only_baseline=false"]
-    return [*RECIPES[part], f"seed={seed}", *controlled]
+    """The overrides of one student."""
+    baseline = [] if (part, seed) == WITH_BASELINE else ["stage.label_only_baseline=false"]
+    return [*RECIPES[part], f"seed={seed}", *baseline]
 
 
 def minutes_of(training: dict[str, Any]) -> float | None:
-    """What one student took; unknown where it was resumed, since only the last session is told."""
+    """The minutes of one student; None if it was resumed, since the record has only the last session."""
     return None if training["resumed"] else (training["teacher_seconds"] + training["seconds"]) / 60
 
 
 def students(bench: Bench, part: str, teacher: Path, data: list[str], seeds: range) -> tuple[Figures, dict[str, Any]]:
-    """Students of one depth, one a seed: their distance to the teacher and to their controls on test."""
+    """Students of one depth, one per seed, compared with the teacher and the label-only baseline on test."""
     options = ["stage=distill", f"teacher={teacher}", "stage.evaluate_train=false", "stage.measure_cost=false"]
-    made = [bench.run(f"{part}_{seed}", *data, *options, *recipe(part, seed)) for seed in seeds]
-    records = [read(artifact) for artifact in made]
-    top = read(teacher)["metrics"]["test"]["accuracy"]
-    own = [record["metrics"]["test"]["accuracy"] for record in records]
+    artifacts = [bench.run(f"{part}_{seed}", *data, *options, *recipe(part, seed)) for seed in seeds]
+    records = [read(artifact) for artifact in artifacts]
+    teacher_accuracy = read(teacher)["metrics"]["test"]["accuracy"]
+    accuracies = [record["metrics"]["test"]["accuracy"] for record in records]
     baselines = [
         record["training"]["label_only_baseline"]["test"]
         for record in records
@@ -85,18 +84,23 @@ def students(bench: Bench, part: str, teacher: Path, data: list[str], seeds: ran
     minutes = [minutes_of(record["training"]) for record in records]
     name = f"{part} layer{'' if part == 'one' else 's'}"
     figures = [
-        figure(f"{name}: test accuracy below the teacher's", top - mean(own), "share", at_most=MOST_BELOW[part]),
-        figure(f"{name}: test accuracy", mean(own), "share"),
+        figure(
+            f"{name}: test accuracy below the teacher's",
+            teacher_accuracy - mean(accuracies),
+            "share",
+            at_most=LARGEST_DROP[part],
+        ),
+        figure(f"{name}: test accuracy", mean(accuracies), "share"),
     ]
-    known = [spent for spent in minutes if spent is not None]
-    if known:
-        figures.append(figure(f"{name}: asking the teacher, and training", max(known), "min", at_most=20))
+    measured = [value for value in minutes if value is not None]
+    if measured:
+        figures.append(figure(f"{name}: logits of the teacher, and training", max(measured), "min", at_most=20))
     context = {
-        "teacher": top,
-        "students": own,
-        "controls": [baseline["accuracy"] for baseline in baselines],
+        "teacher": teacher_accuracy,
+        "students": accuracies,
+        "label_only_baselines": [baseline["accuracy"] for baseline in baselines],
         "differences": [baseline["difference"] for baseline in baselines],
-        "spread": stdev(own) if len(own) > 1 else None,
+        "spread": stdev(accuracies) if len(accuracies) > 1 else None,
         "minutes": minutes,
         "validation": [record["metrics"]["val"]["accuracy"] for record in records],
         "recipe": RECIPES[part],
@@ -107,16 +111,18 @@ def students(bench: Bench, part: str, teacher: Path, data: list[str], seeds: ran
     }
     if baselines:
         low = min(baseline["difference"]["low"] for baseline in baselines)
-        figures.append(figure(f"{name}: lower end of the interval above its control", low, "share", at_least=1e-4))
+        figures.append(
+            figure(f"{name}: lower end of the gain over its label-only baseline", low, "share", at_least=1e-4)
+        )
     if part == "three":
-        speeds = texts_per_s([teacher, made[0]], bench, data)
+        speeds = texts_per_s([teacher, artifacts[0]], bench, data)
         figures.append(figure("three layers: PyTorch texts/s", speeds[1] / speeds[0], "times", at_least=1.9))
         context["texts_per_s"] = {"teacher": speeds[0], "student": speeds[1]}
     return figures, context
 
 
 def texts_per_s(folders: list[Path], bench: Bench, data: list[str]) -> list[float]:
-    """Throughput of models of the same tokens, timed interleaved on validation texts."""
+    """Throughput of models with the same tokenizer, timed interleaved on validation texts."""
     from hydra import compose, initialize_config_dir
 
     from chirplet.cli.binding import parse
@@ -137,7 +143,7 @@ def texts_per_s(folders: list[Path], bench: Bench, data: list[str]) -> list[floa
 
 
 def vocabulary(bench: Bench) -> tuple[Figures, dict[str, Any]]:
-    """A small RoBERTa with random weights learns from a tuned BERT that reads other tokens."""
+    """Distill a small RoBERTa with random weights from a fine-tuned BERT with another tokenizer."""
     sys.path.insert(0, str(ROOT / "tests"))
     from checkpoints import tiny_roberta  # type: ignore[import-not-found]
 
@@ -151,46 +157,48 @@ def vocabulary(bench: Bench) -> tuple[Figures, dict[str, Any]]:
     baseline = record["training"]["label_only_baseline"]["test"]
     figures = [
         figure("RoBERTa of a BERT: test accuracy", record["metrics"]["test"]["accuracy"], "share"),
-        figure("RoBERTa of a BERT: above its control", baseline["difference"]["value"], "share"),
+        figure("RoBERTa of a BERT: gain over its label-only baseline", baseline["difference"]["value"], "share"),
     ]
     context = {"teacher": read(teacher)["metrics"]["test"]["accuracy"], "label_only_baseline": baseline}
     return figures, context
 
 
 def cost(bench: Bench, teacher: Path, data: list[str]) -> tuple[Figures, dict[str, Any]]:
-    """Seconds of so many steps with a teacher's cached logits, in those of the same student's steps on labels.
+    """Seconds of steps with a teacher's cached logits, relative to the same student's steps on labels.
 
-    Each in a process of its own, interleaved, and every other turn the other way round.
+    Each runs in a separate process; the two are interleaved in alternating order.
     """
     steps = [f"trainer.max_steps={COST_STEPS}", "trainer.limit_val_batches=1", "callback=none"]
     evaluated = ["stage.evaluate_train=false", "stage.evaluate_test=false", "stage.measure_cost=false"]
     shared = [*data, *steps, *evaluated]
-    taught = ["stage=distill", f"teacher={teacher}", "stage.cut.num_layers=3", "stage.label_only_baseline=false"]
-    first = bench.run("cost_first", *shared, *taught)  # leaves the teacher's logits in the cache
+    distilled = ["stage=distill", f"teacher={teacher}", "stage.cut.num_layers=3", "stage.label_only_baseline=false"]
+    first = bench.run("cost_first", *shared, *distilled)  # caches the teacher's logits
     record = read(first)
-    read_alike = [f"model.cleaning={record['cleaning']}", f"model.max_length={record['max_length']}"]
-    labeled = ["stage=finetune", "model=local", f"model.name_or_path={first}", *read_alike]
-    ways = {"taught": taught, "labeled": labeled}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(1 if bench.quick else 4):
-        for name in sorted(ways, reverse=bool(turn % 2)):
-            training = read(bench.run(f"cost_{name}{turn}", *shared, *ways[name]))["training"]
+    same_tokens = [f"model.cleaning={record['cleaning']}", f"model.max_length={record['max_length']}"]
+    labeled = ["stage=finetune", "model=local", f"model.name_or_path={first}", *same_tokens]
+    methods = {"taught": distilled, "labeled": labeled}
+    seconds: dict[str, list[float]] = {name: [] for name in methods}
+    for round_number in range(1 if bench.quick else 4):
+        for name in sorted(methods, reverse=bool(round_number % 2)):
+            training = read(bench.run(f"cost_{name}{round_number}", *shared, *methods[name]))["training"]
             if training["resumed"]:
-                raise SystemExit(f"cost_{name}{turn} was interrupted, so that its seconds are unknown; remove it")
+                raise SystemExit(
+                    f"cost_{name}{round_number} was interrupted, so its seconds are unknown; remove its folder"
+                )
             seconds[name].append(training["seconds"])
     ratios = [one / other for one, other in zip(seconds["taught"], seconds["labeled"], strict=True)]
-    figures = [figure("teaching, in seconds of training on labels", median(ratios), "", at_most=1.1)]
+    figures = [figure("distillation, seconds relative to training on labels", median(ratios), "", at_most=1.1)]
     return figures, {"ratios": ratios, "seconds": seconds, "steps": record["training"]["steps"]}
 
 
 def main() -> None:
-    """Run the parts asked for, and print the figures as one line of JSON."""
+    """Run the selected parts, and print the figures as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of Corona_NLP_train.csv and Corona_NLP_test.csv")
     parser.add_argument("--teacher", type=Path, help="artifact of experiment=corona_minilm")
-    parser.add_argument("--part", action="append", choices=PARTS, help="all of them where none is named")
+    parser.add_argument("--part", action="append", choices=PARTS, help="run only this part; can be repeated")
     parser.add_argument("--seeds", type=int, default=3, help="students of each depth")
-    parser.add_argument("--folder", type=Path, help="where runs are kept; a temporary one by default")
+    parser.add_argument("--folder", type=Path, help="folder for the runs; a temporary one by default")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("overrides", nargs="*", help="further overrides for run.py")
     arguments = parser.parse_args()
@@ -209,15 +217,15 @@ def main() -> None:
             teacher = bench.run("teacher", "stage=finetune", *data, *experiment, "stage.measure_cost=false")
         for part in parts:
             if part == "vocabulary":
-                found, told = vocabulary(bench)
+                results, details = vocabulary(bench)
             else:
                 assert teacher is not None
                 seeds = range(42, 42 + arguments.seeds)
-                found, told = (
+                results, details = (
                     cost(bench, teacher, data) if part == "cost" else students(bench, part, teacher, data, seeds)
                 )
-            figures += found
-            context[part] = told
+            figures += results
+            context[part] = details
     context["data"] = data[0].partition("=")[2]
     context["bf16_gflops"] = {"before": round(before), "after": round(matrix_product_rate())}
     print(json.dumps({"figures": figures, "context": context}))

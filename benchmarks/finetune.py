@@ -1,7 +1,7 @@
-"""The main job: how right the fine-tuned model is, and how long it takes from the command to the printed metrics.
+"""Fine-tuning: accuracy, and the time from the command to the printed metrics.
 
-`python benchmarks/finetune.py` runs `stage=finetune` as it is; `--data DIR` runs `experiment=corona_minilm` on the two
-Corona CSVs in DIR. `--quick` trains a few steps only, so its accuracy means nothing.
+`python benchmarks/finetune.py` runs `stage=finetune` with its defaults; `--data DIR` runs `experiment=corona_minilm` on
+the two Corona CSVs in DIR. `--quick` trains only a few steps, so its accuracy means nothing.
 """
 
 import argparse
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(overrides: list[str]) -> tuple[dict[str, Any], float]:
-    """Run chirplet with an empty cache; the record of its artifact, and seconds from the command to its last line."""
+    """Run chirplet with an empty cache; returns the record of its artifact and the seconds of the command."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         command = [sys.executable, "run.py", *overrides, f"hydra.run.dir={folder}/out", f"cache_dir={folder}/cache"]

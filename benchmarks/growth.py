@@ -1,9 +1,8 @@
-"""How the time to repair, clean and tokenise a text grows with its length, for texts made to be slow.
+"""How the time to repair, clean and tokenise a text grows with its length, for texts designed to be slow.
 
-`python benchmarks/growth.py` takes each text of `tests/hostile.py` in two lengths and prints, for each kind of work,
+`python benchmarks/growth.py` measures each text of `tests/hostile.py` in two lengths and prints, for each kind of work,
 the steepest growth and the slowest text. Linear work takes 4 times as long for 4 times the length, quadratic work 16
-times. What the suite checks of it, without a clock, is in `tests/data/test_linear.py`. `--quick` takes short texts
-once, whose growth says little.
+times. `tests/data/test_linear.py` checks this without a clock. `--quick` measures short texts once, which is imprecise.
 """
 
 import argparse
@@ -30,15 +29,15 @@ from hostile import HOSTILE  # type: ignore[import-not-found]
 
 TIMES = 4
 MOST = 8
-"""Times as long for `TIMES` the length: halfway, as a factor, between linear and quadratic."""
+"""Largest growth of the time for `TIMES` the length: the geometric mean of linear and quadratic."""
 LEAST_S = 0.01
-"""What the shorter text is taken to need where it needs less, since growth is chance there."""
+"""Lower bound for the time of the shorter text, since shorter times are mostly noise."""
 
 Work = Callable[[str], object]
 
 
 def works(folder: Path) -> dict[str, Work]:
-    """Everything that is done to a text before a model sees it, by name."""
+    """All steps that a text passes before it reaches a model, by name."""
     cleanings = {f"cleaning {name}": clean for name, clean in CLEANINGS.items() if name != "none"}
     return {"repair": repair, **cleanings} | {
         f"tokens of {make.__name__}": tokenization(make(folder / make.__name__))
@@ -47,37 +46,37 @@ def works(folder: Path) -> dict[str, Work]:
 
 
 def tokenization(checkpoint: Path) -> Work:
-    """Tokenising with the tokenizer of a checkpoint, which takes no half characters."""
+    """Tokenising with the tokenizer of a checkpoint, which rejects lone surrogates."""
     tokenizer = load_tokenizer(settings_of(checkpoint, max_length=32))
     return lambda text: tokenize([text.encode(errors="replace").decode()], tokenizer, "none", 32)
 
 
 def seconds(work: Work, text: str) -> float:
-    """CPU time, on this thread and others."""
+    """CPU time of the process."""
     started = time.process_time()
     work(text)
     return time.process_time() - started
 
 
 def measured(work: Work, length: int, rounds: int) -> dict[str, tuple[float, float]]:
-    """By text: the least seconds for `length` characters and for `TIMES` as many, which alternate."""
-    found = {}
+    """By text: the least seconds for `length` characters and for `TIMES` as many, in alternating runs."""
+    times = {}
     for name, hostile in HOSTILE.items():
         short, long = hostile(length), hostile(TIMES * length)
         work(hostile(64))
         pairs = [(seconds(work, short), seconds(work, long)) for _ in range(rounds)]
-        found[name] = (min(pair[0] for pair in pairs), min(pair[1] for pair in pairs))
-    return found
+        times[name] = (min(pair[0] for pair in pairs), min(pair[1] for pair in pairs))
+    return times
 
 
-def figures_of(work: str, found: dict[str, tuple[float, float]], length: int) -> tuple[Figures, dict[str, str]]:
-    """Its growth and its slowest text, and which texts these were."""
-    growth = {name: long / max(short, LEAST_S) for name, (short, long) in found.items()}
+def figures_of(work: str, times: dict[str, tuple[float, float]], length: int) -> tuple[Figures, dict[str, str]]:
+    """The growth and the slowest text of one kind of work, and the names of these texts."""
+    growth = {name: long / max(short, LEAST_S) for name, (short, long) in times.items()}
     steepest = max(growth, key=growth.__getitem__)
-    slowest = max(found, key=lambda name: found[name][1])
+    slowest = max(times, key=lambda name: times[name][1])
     figures = [
         figure(f"{work}: time for {TIMES} times the length", growth[steepest], "times", at_most=MOST),
-        figure(f"{work}: slowest text", found[slowest][1] / (TIMES * length) * 1e6, "µs per character"),
+        figure(f"{work}: slowest text", times[slowest][1] / (TIMES * length) * 1e6, "µs per character"),
     ]
     return figures, {"steepest": steepest, "slowest": slowest}
 

@@ -1,7 +1,7 @@
-"""A checkpoint of BERTweet's shape and vocabulary size, and what pruning its vocabulary saves.
+"""The savings from pruning the vocabulary of a checkpoint of BERTweet's size.
 
-The weights are random: bytes, and whether logits stay the same, are all that it tells. Its tokenizer is of BERTweet's
-kind, with merges learnt from English words and texts; where those give too few pieces, unused ones fill it up.
+The weights are random, so only bytes and the equality of logits are measured. The tokenizer is of BERTweet's kind, with
+merges trained on English words and texts, and unused pieces added up to BERTweet's vocabulary size.
 """
 
 import json
@@ -31,11 +31,11 @@ COMPARED = 64
 
 
 def vocabulary_saving(corpus: Corpus, examples: int | None) -> dict[str, Any]:
-    """Prune by the corpus's train texts, or the first so many of them.
+    """Prune by the first `examples` train texts of the corpus, or by all.
 
     Returns:
-        `bytes_before`, `bytes_after` of the weights as saved, `tokens_before`, `tokens`, `filled_up` (pieces that
-        nothing is read as), and `largest_difference` of logits on train texts.
+        `bytes_before`, `bytes_after` of the weights as saved, `tokens_before`, `tokens`, `filled_up` (unused
+        pieces), and `largest_difference` of logits on train texts.
     """
     texts = corpus.train.text[:examples]
     with tempfile.TemporaryDirectory() as name:
@@ -54,8 +54,8 @@ def vocabulary_saving(corpus: Corpus, examples: int | None) -> dict[str, Any]:
         known = [i for i in range(len(tokens)) if tokenizer.unk_token_id not in tokens[i] and len(tokens[i]) <= 128]
         if len(known) < COMPARED:
             raise SystemExit(
-                f"vocabulary, BERTweet's shape: {len(known)} of {len(tokens)} train texts have known tokens alone, "
-                f"128 at most; should be {COMPARED} to compare logits on"
+                f"vocabulary, BERTweet's shape: {len(known)} of {len(tokens)} train texts have only known tokens "
+                f"and at most 128; should be {COMPARED}, whose logits are compared"
             )
         del known[COMPARED:]
         before = [_logits(model, tokens[i]) for i in known]
@@ -66,7 +66,7 @@ def vocabulary_saving(corpus: Corpus, examples: int | None) -> dict[str, Any]:
         pruned = Vocabulary(min_count=1, max_shift=None).prune(model, calibration)
         again = tokenize([texts[i] for i in known], pruned.tokenizer, "bertweet", UNCUT)
         differences = [
-            float((old - _logits(pruned.model, again[place])).abs().max()) for place, old in enumerate(before)
+            float((old - _logits(pruned.model, again[index])).abs().max()) for index, old in enumerate(before)
         ]
         return {
             "bytes_before": bytes_before,
@@ -78,7 +78,7 @@ def vocabulary_saving(corpus: Corpus, examples: int | None) -> dict[str, Any]:
 
 
 def _tokenizer(folder: Path, examples: list[str]) -> tuple[BertweetTokenizer, int]:
-    """The tokenizer, and how many of its pieces nothing is read as."""
+    """The tokenizer, and the number of its unused pieces."""
     content = json.loads((bundled_folder() / "tokenizer.json").read_text(encoding="utf-8"))
     words = [word for word in content["model"]["vocab"] if word.isalpha()]
     clean = CLEANINGS["bertweet"]

@@ -1,8 +1,8 @@
-"""Whether torchao's int8 and int4 are worth offering on this CPU: speed and accuracy beside PyTorch's fp32.
+"""Whether torchao's int8 and int4 are useful on this CPU: speed and accuracy compared with PyTorch in fp32.
 
 `python benchmarks/other_int8.py ARTIFACT [--data DIR]` needs `pip install torchao`, which chirplet does not depend on.
-Each way is timed on the same validation texts in length order, interleaved, in this process. Int8 is tried as it is and
-compiled (freezing on, without which it computes no integers), int4 as weights alone, in groups of 32.
+Each method is timed on the same validation texts in length order, interleaved, in this process. Int8 is measured eager
+and compiled (with freezing, which its integer kernels need), int4 for weights only, in groups of 32.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 TEXTS, BATCH_SIZE, ROUNDS = 512, 32, 3
 SLOWEST = 5.0
-"""Times fp32's seconds for one batch: what is slower is told by that alone."""
+"""Limit relative to fp32's seconds for one batch. Slower methods are timed on that batch only."""
 
 
-def ways(model: Any) -> dict[str, Callable[[], Any]]:
-    """What makes a model of each kind, by name."""
+def methods(model: Any) -> dict[str, Callable[[], Any]]:
+    """Functions that build a model for each method, by name."""
     import torch
     from torch._inductor import config
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig, IntxWeightOnlyConfig, quantize_
@@ -34,14 +34,14 @@ def ways(model: Any) -> dict[str, Callable[[], Any]]:
     config.freezing = True
 
     def int8() -> Any:
-        own = deepcopy(model)
-        quantize_(own, Int8DynamicActivationInt8WeightConfig())
-        return own
+        copy = deepcopy(model)
+        quantize_(copy, Int8DynamicActivationInt8WeightConfig())
+        return copy
 
     def int4() -> Any:
-        own = deepcopy(model)
-        quantize_(own, IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(32)))  # type: ignore[attr-defined]
-        return own
+        copy = deepcopy(model)
+        quantize_(copy, IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(32)))  # type: ignore[attr-defined]
+        return copy
 
     return {
         "fp32": lambda: model,
@@ -56,8 +56,8 @@ Batches = list[tuple[list[int], Any, Any]]
 """Positions, token ids and attention mask of each."""
 
 
-def judged_on(folder: Path, examples: list[str], count: int) -> tuple[NDArray[np.int64], Batches]:
-    """Labels of so many of an artifact's validation texts, and the texts in batches of like lengths."""
+def evaluation_data(folder: Path, examples: list[str], count: int) -> tuple[NDArray[np.int64], Batches]:
+    """Labels of the first `count` validation texts of an artifact, and the texts in batches of similar length."""
     import torch
     from hydra import compose, initialize_config_dir
 
@@ -83,18 +83,18 @@ def judged_on(folder: Path, examples: list[str], count: int) -> tuple[NDArray[np
 
 
 def labeled(model: Any, batches: Batches, count: int) -> NDArray[np.int64]:
-    """What a model takes each of `count` texts for; those that are in no batch for nothing, -1."""
+    """The labels that a model predicts for `count` texts; -1 for texts that are in no batch."""
     import torch
 
-    found = np.full(count, -1, np.int64)
+    predicted = np.full(count, -1, np.int64)
     with torch.inference_mode():
         for positions, ids, mask in batches:
-            found[positions] = model(input_ids=ids, attention_mask=mask).logits.argmax(dim=1).numpy()
-    return found
+            predicted[positions] = model(input_ids=ids, attention_mask=mask).logits.argmax(dim=1).numpy()
+    return predicted
 
 
 def seconds_of(model: Any, batches: Batches, count: int) -> float:
-    """How long that takes."""
+    """Seconds of `labeled`."""
     started = time.perf_counter()
     labeled(model, batches, count)
     return time.perf_counter() - started
@@ -112,33 +112,37 @@ def main() -> None:
 
     warnings.filterwarnings("ignore")
     examples = [] if arguments.data is None else ["data=corona_nlp", f"data.dir={arguments.data.resolve()}"]
-    right, batches = judged_on(arguments.artifact, examples, 64 if arguments.quick else TEXTS)
-    count, middle = len(right), [batches[len(batches) // 2]]
+    labels, batches = evaluation_data(arguments.artifact, examples, 64 if arguments.quick else TEXTS)
+    count, middle = len(labels), [batches[len(batches) // 2]]
     model = trainable(arguments.artifact)
     models, accuracy, failed, slow = {}, {}, {}, {}
-    # The first times prepare, and compile.
+    # The first runs allocate and compile.
     usual = [seconds_of(model, middle, count) for _ in range(3)][-1]
-    for name, make in ways(model).items():
+    for name, make in methods(model).items():
         try:
-            own = make()
-            times = [seconds_of(own, middle, count) for _ in range(2)][-1] / usual
+            built = make()
+            times = [seconds_of(built, middle, count) for _ in range(2)][-1] / usual
             if times > SLOWEST:
                 slow[name] = times
             else:
-                accuracy[name] = float((labeled(own, batches, count) == right).mean())  # prepares for every length
-                models[name] = own
-        except Exception as error:  # what does not run here is told, with its reason
+                accuracy[name] = float(
+                    (labeled(built, batches, count) == labels).mean()
+                )  # also compiles for every length
+                models[name] = built
+        except Exception as error:  # reported in the context
             failed[name] = f"{type(error).__name__}: {error}"[:300]
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(1 if arguments.quick else ROUNDS):
-        for name, own in models.items():
-            seconds[name].append(seconds_of(own, batches, count))
+        for name, built in models.items():
+            seconds[name].append(seconds_of(built, batches, count))
     speed = {name: count / statistics.median(times) for name, times in seconds.items()}
     figures: Figures = []
     for name in models:
-        figures.append(figure(f"{name}: texts/s, of fp32's", speed[name] / speed["fp32"], "times"))
+        figures.append(figure(f"{name}: texts/s relative to fp32", speed[name] / speed["fp32"], "times"))
         figures.append(figure(f"{name}: drop on val", 100 * (accuracy["fp32"] - accuracy[name]), "points"))
-    figures += [figure(f"{name}: texts/s of one batch, of fp32's", 1 / times, "times") for name, times in slow.items()]
+    figures += [
+        figure(f"{name}: texts/s of one batch relative to fp32", 1 / times, "times") for name, times in slow.items()
+    ]
     context = {"cpu": cpu_name(), "threads": cpu_cores(), "texts_per_s": speed, "failed": failed, "texts": count}
     print(json.dumps({"figures": figures, "context": context | {"quick": arguments.quick}}))
 

@@ -1,11 +1,11 @@
-"""What tracking and safe saving cost together, as a share of the training time.
+"""The cost of tracking and atomic checkpoints together, as a share of the training time.
 
-`python benchmarks/overhead.py` fine-tunes MiniLM for the same steps interleaved: bare (no logger, no callback, so no
+`python benchmarks/overhead.py` fine-tunes MiniLM for the same steps, interleaved: bare (no logger, no callback, so no
 checkpoint), and with `logger=[csv,wandb]` (offline) and the callbacks of `callback=default`, which save the best and
-the last checkpoint at every validation. Both validate, judge the result on validation and write the artifact; the
-difference of the whole runs counts, with the start and the end of the loggers. `--data DIR` trains one epoch of
-`experiment=corona_minilm` instead of three of the default data. `--quick` takes a few steps, of which the loggers'
-start is a large part: its share means nothing.
+the last checkpoint at every validation. Both validate, evaluate the result on validation and write the artifact. The
+cost is the difference of the complete runs, including the start and the end of the loggers. `--data DIR` trains one
+epoch of `experiment=corona_minilm` instead of three of the default data. `--quick` takes a few steps, so that the start
+of the loggers dominates and its share means nothing.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from measuring import figure
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENT = 1000
-"""Validations: early stopping watches, but ends nothing."""
+"""Patience in validations, so large that early stopping never stops a run."""
 
 SIDES = {
     "bare": ["logger=none", "callback=none"],
@@ -35,7 +35,7 @@ ROUNDS = 4
 
 
 def run(overrides: list[str], folder: Path) -> dict[str, Any]:
-    """One run: seconds of all of it and of training alone (validation included), and what it wrote."""
+    """One run: its total seconds, those of training with validation, and the size of its files."""
     from hydra import compose, initialize_config_dir
 
     from chirplet.artifact.artifact import Artifact
@@ -65,7 +65,7 @@ def main() -> None:
     """Warm up, run both sides interleaved, and print the figures as one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="folder of Corona_NLP_train.csv and Corona_NLP_test.csv")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="runs of either side")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="runs of each side")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     few = ["trainer.limit_train_batches=4", "trainer.limit_val_batches=2", "trainer.max_epochs=1"]
@@ -86,20 +86,20 @@ def main() -> None:
             rounds.append({side: run([*shared, *length, *SIDES[side]], folder / f"{number}-{side}") for side in order})
     whole = [(both["tracked"]["seconds"] - both["bare"]["seconds"]) / both["bare"]["training"] for both in rounds]
     training = [both["tracked"]["training"] / both["bare"]["training"] - 1 for both in rounds]
-    told = rounds[0]["tracked"]
+    details = rounds[0]["tracked"]
     figures = [
         figure("tracking and safe saving", statistics.median(whole), "share of training time", at_most=0.03),
-        figure("of it while training", statistics.median(training), "share of training time"),
+        figure("share of this during training", statistics.median(training), "share of training time"),
         figure("bare training", statistics.median(both["bare"]["training"] for both in rounds), "s"),
-        figure("files of a tracked run", told["megabytes"], "MB"),
+        figure("files of a tracked run", details["megabytes"], "MB"),
     ]
     context = {
-        "cpu": told["cpu"],
-        "threads": told["threads"],
+        "cpu": details["cpu"],
+        "threads": details["threads"],
         "versions": {name: version(name) for name in ("torch", "pytorch-lightning", "wandb")},
-        "data": told["data"],
-        "seeds": [told["seed"]],
-        "steps": told["steps"],
+        "data": details["data"],
+        "seeds": [details["seed"]],
+        "steps": details["steps"],
         "rounds": [{side: round(both[side]["seconds"], 2) for side in SIDES} for both in rounds],
         "quick": arguments.quick,
     }

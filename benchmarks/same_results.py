@@ -1,9 +1,9 @@
 """Whether a change of the code changed any result: metrics and file hashes of every stage, to the last digit.
 
 `python benchmarks/same_results.py record FILE` runs each stage on the default texts with `deterministic=true` and
-writes what came out to `FILE`; on a changed checkout `python benchmarks/same_results.py compare FILE` does it again and
-prints what differs. Both must run on one machine. `--folder DIR` keeps the runs there and resumes what was interrupted;
-`--only NAME ...` makes those runs alone, and the ones that they start from. `--quick` takes a few steps of each.
+writes the results to `FILE`. On a changed checkout, `python benchmarks/same_results.py compare FILE` repeats this and
+prints the differences. Both must run on the same machine. `--folder DIR` keeps the runs and resumes interrupted ones;
+`--only NAME ...` runs only these and the runs that they start from. `--quick` takes a few steps of each.
 """
 
 import argparse
@@ -27,18 +27,18 @@ PRUNERS: dict[str, tuple[str, ...]] = {
     "structured": ("pruner.layers=4", "pruner.heads=6"),
     "vocabulary": (),
 }
-"""Each with the overrides that it needs."""
+"""By pruner, the overrides that it needs."""
 QUANTIZERS = (
     *("onnx_int8", "openvino_int8", "openvino_int8_weights", "int4_weights"),
     *("torch_int8", "qat", "bf16", "fp16"),
 )
 TIMED = ("ms", "per_s", "seconds", "times_")
-"""Parts of the names of columns and of record keys that hold times, or ratios of times."""
+"""Parts of column names and record keys with times, or ratios of times."""
 BATCHES = 24
-"""Training batches an epoch: enough for every method to do its work."""
+"""Training batches per epoch, enough for every method to have an effect."""
 ALWAYS = ("deterministic=true", "logger=none", f"trainer.limit_train_batches={BATCHES}")
 UNSTABLE = ("artifact.json", "README.md")
-"""Files whose bytes hold times, versions or text."""
+"""Files that contain times, versions or text."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def plan() -> list[Planned]:
     ]
 
 
-def started(planned: Planned, folder: Path) -> list[str]:
-    """The override that names the artifact a run starts from."""
+def start_override(planned: Planned, folder: Path) -> list[str]:
+    """The override with the artifact that a run starts from."""
     if planned.start is None:
         return []
     key = "teacher" if "stage=distill" in planned.overrides else "artifact"
@@ -71,7 +71,7 @@ def started(planned: Planned, folder: Path) -> list[str]:
 
 
 def artifact(folder: Path) -> dict[str, Any]:
-    """What an artifact came to: its id, the hash of each file, and its metrics."""
+    """An artifact's id, the hash of each file, and its metrics."""
     record = json.loads((folder / "artifact.json").read_text(encoding="utf-8"))
     files = {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -82,42 +82,42 @@ def artifact(folder: Path) -> dict[str, Any]:
 
 
 def comparison(file: Path) -> list[dict[str, str]]:
-    """The rows of a comparison, without the columns that hold times."""
+    """The rows of a comparison, without the columns with times."""
     with file.open(newline="", encoding="utf-8") as opened:
         rows = list(csv.DictReader(opened))
     return [{key: value for key, value in row.items() if not any(part in key for part in TIMED)} for row in rows]
 
 
 def results(folder: Path, only: list[str], quick: bool) -> dict[str, Any]:
-    """Carry the runs out, those in `only` where it names any, and collect what came out."""
+    """Execute the runs, or only those in `only`, and collect their results."""
     runs = Kept(folder)
-    made: dict[str, Any] = {}
+    collected: dict[str, Any] = {}
     short = ["trainer=debug"] if quick else []
-    wanted = [one for one in plan() if not only or one.name in only or one.name == "finetune"]
-    for planned in wanted:
-        begun = time.perf_counter()
-        overrides = [*planned.overrides, *started(planned, folder), *ALWAYS, *short]
+    selected = [run for run in plan() if not only or run.name in only or run.name == "finetune"]
+    for planned in selected:
+        started = time.perf_counter()
+        overrides = [*planned.overrides, *start_override(planned, folder), *ALWAYS, *short]
         output = runs.run(planned.name, *overrides)
-        print(f"{planned.name}: {time.perf_counter() - begun:.0f} s", file=sys.stderr)
-        found = {
+        print(f"{planned.name}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
+        artifacts = {
             path.parent.relative_to(output).as_posix(): artifact(path.parent)
             for path in sorted(output.rglob("artifact.json"))
         }
-        made[planned.name] = {"artifacts": found}
+        collected[planned.name] = {"artifacts": artifacts}
         if (table := output / "comparison.csv").exists():
-            made[planned.name]["comparison"] = comparison(table)
-    return made
+            collected[planned.name]["comparison"] = comparison(table)
+    return collected
 
 
-def differences(before: Any, after: Any, where: str = "") -> list[str]:
-    """What differs between two results, a line each."""
+def differences(before: Any, after: Any, path: str = "") -> list[str]:
+    """The differences between two results, one per line."""
     if isinstance(before, dict) and isinstance(after, dict):
         keys = sorted({*before, *after})
-        return [line for key in keys for line in differences(before.get(key), after.get(key), f"{where}/{key}")]
+        return [line for key in keys for line in differences(before.get(key), after.get(key), f"{path}/{key}")]
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         pairs = enumerate(zip(before, after, strict=True))
-        return [line for index, (old, new) in pairs for line in differences(old, new, f"{where}/{index}")]
-    return [] if before == after else [f"{where}: {before} -> {after}"]
+        return [line for index, (old, new) in pairs for line in differences(old, new, f"{path}/{index}")]
+    return [] if before == after else [f"{path}: {before} -> {after}"]
 
 
 def main() -> None:
@@ -125,21 +125,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("action", choices=["record", "compare"])
     parser.add_argument("file", type=Path)
-    parser.add_argument("--folder", type=Path, help="keep the runs here")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these runs alone")
+    parser.add_argument("--folder", type=Path, help="folder for the runs; a temporary one by default")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="run only these")
     parser.add_argument("--quick", action="store_true", help="a few steps of each run")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        made = results((given.folder or Path(scratch)).resolve(), given.only, given.quick)
+        collected = results((arguments.folder or Path(scratch)).resolve(), arguments.only, arguments.quick)
     figures = []
-    if given.action == "record":
-        given.file.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    if arguments.action == "record":
+        arguments.file.write_text(json.dumps(collected, indent=1) + "\n", encoding="utf-8")
     else:
-        before = json.loads(given.file.read_text(encoding="utf-8"))
-        found = differences({name: before[name] for name in made}, made)
-        print("\n".join(found), file=sys.stderr)
-        figures = [figure("results that differ", len(found), "count", at_most=0)]
-    context = {"cpu": platform.processor() or platform.machine(), "runs": sorted(made), "quick": given.quick}
+        before = json.loads(arguments.file.read_text(encoding="utf-8"))
+        differing = differences({name: before[name] for name in collected}, collected)
+        print("\n".join(differing), file=sys.stderr)
+        figures = [figure("results that differ", len(differing), "count", at_most=0)]
+    context = {"cpu": platform.processor() or platform.machine(), "runs": sorted(collected), "quick": arguments.quick}
     print(json.dumps({"figures": figures, "context": context}))
 
 

@@ -1,8 +1,8 @@
-"""What the search of `search=finetune` is worth: how long it takes, and its best settings against the default ones.
+"""The search of `search=finetune`: its time, and its best settings compared with the defaults.
 
-`python benchmarks/search.py` runs `python run.py -m search=finetune` on the default data, and then trains with what it
-found and with the defaults, interleaved, with seeds new to the search; each seed splits the texts anew. All are
-evaluated on validation. `--quick` searches with two trials and compares with one seed.
+`python benchmarks/search.py` runs `python run.py -m search=finetune` on the default data, and then trains with the best
+settings and with the defaults, interleaved, with seeds that the search did not use. Each seed makes another split. All
+runs are evaluated on validation. `--quick` searches with two trials and compares with one seed.
 """
 
 import argparse
@@ -27,14 +27,14 @@ METRIC = "f1_macro"
 
 
 def command(overrides: list[str]) -> float:
-    """Run chirplet; seconds from the command to its end."""
+    """Run chirplet; returns the seconds of the command."""
     started = time.perf_counter()
     subprocess.run([sys.executable, "run.py", *overrides], cwd=ROOT, check=True, stdout=sys.stderr)
     return time.perf_counter() - started
 
 
 def validated(overrides: list[str], folder: Path) -> float:
-    """Train once as `overrides` say; the metric on the validation split."""
+    """Train once with `overrides`; returns the metric on the validation split."""
     evaluated = ["stage.evaluate_test=false", "stage.evaluate_train=false", "stage.measure_cost=false"]
     command([*overrides, *evaluated, f"hydra.run.dir={folder}"])
     record = json.loads((folder / "artifact" / "artifact.json").read_text())
@@ -60,13 +60,13 @@ def main() -> None:
         best = (sweep / "experiment" / "tuned.yaml").read_text()
         scores: dict[str, list[float]] = {"default": [], "best": []}
         for seed in seeds:
-            ways = {"default": ["stage=finetune"], "best": ["--config-dir", str(sweep), "experiment=tuned"]}
-            for way, chosen in ways.items():
-                scores[way].append(validated([*chosen, f"seed={seed}"], folder / f"{way}_{seed}"))
+            options = {"default": ["stage=finetune"], "best": ["--config-dir", str(sweep), "experiment=tuned"]}
+            for kind, chosen in options.items():
+                scores[kind].append(validated([*chosen, f"seed={seed}"], folder / f"{kind}_{seed}"))
     gains = [best - default for best, default in zip(scores["best"], scores["default"], strict=True)]
     figures = [
         figure("search=finetune, the whole command", seconds / 60, "min", at_most=10),
-        figure(f"best settings' val/{METRIC} beyond the defaults', mean over seeds", statistics.fmean(gains), "share",
+        figure(f"gain of the best settings in val/{METRIC}, mean over seeds", statistics.fmean(gains), "share",
                at_least=0.0),
     ]  # fmt: skip
     context: dict[str, Any] = {

@@ -1,6 +1,6 @@
-"""How soon the command line answers: help, composition, and a wrong key.
+"""The time of short commands: help, composition, and errors.
 
-`python benchmarks/startup.py` prints seconds of wall clock, each the median of alternating runs.
+`python benchmarks/startup.py` prints wall-clock seconds, each the median of interleaved runs.
 """
 
 import argparse
@@ -28,17 +28,17 @@ COMMANDS = {
 
 
 def seconds(command: list[str], exit_code: int) -> float:
-    """Wall clock of one run that must end with `exit_code`."""
+    """Wall-clock seconds of one run that must exit with `exit_code`."""
     started = time.perf_counter()
     done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
     elapsed = time.perf_counter() - started
     if done.returncode != exit_code:
-        raise SystemExit(f"{command} ended with {done.returncode}, not {exit_code}: {done.stderr}")
+        raise SystemExit(f"{command}: got exit code {done.returncode}, should be {exit_code}: {done.stderr}")
     return elapsed
 
 
 def main() -> None:
-    """Run every command in turn, several times over, and print the medians."""
+    """Run all commands interleaved, several times, and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="3 rounds instead of 11")
     quick = parser.parse_args().quick

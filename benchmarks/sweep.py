@@ -1,10 +1,9 @@
-"""What a sweep costs beside its trials: waiting workers, the overhead of a trial, and how that grows with their number.
+"""The overhead of a sweep: waiting workers, the overhead of a trial, and its growth with the number of trials.
 
-`python benchmarks/sweep.py` runs the application in `sweep_app`, whose trials last as long as they are told, in sweeps
-as a user would. Beside a sweep of two workers, the same trials run in Hydra's batches of two, each of which lasts as
-long as its longer trial, where `hydra-joblib-launcher` is installed; long and short ones alternate, which is what
-batches are worst at. `--quick` has shorter and fewer trials; starting a command then weighs too much for the goal of
-the waiting workers, which is left out.
+`python benchmarks/sweep.py` sweeps over the application in `sweep_app`, whose trials sleep for a given time. A sweep
+with two workers is compared with Hydra's batches of two, if `hydra-joblib-launcher` is installed. A batch lasts as long
+as its longer trial, and long and short trials alternate, the worst case for batches. `--quick` has shorter and fewer
+trials. The start of a command then dominates, so the goal for waiting workers is left out.
 """
 
 import argparse
@@ -34,9 +33,9 @@ LAUNCHER = "hydra-joblib-launcher"
 
 WORKERS = 2
 LENGTHS_S = (6.3, 0.5, 6.4, 0.6, 6.5, 0.7, 6.6, 0.8, 6.7, 0.9, 6.8, 1.0, 6.9, 1.1, 7.0, 1.2)
-"""Of the trials, in the order in which they start; a minute in all. No two are equal, so that each is a choice."""
+"""Lengths of the trials in order of their start, a minute in all; distinct, since they are categories."""
 QUICK_SCALE = 0.15
-"""What the lengths are multiplied by with `--quick`."""
+"""Factor of the lengths with `--quick`."""
 
 SPACE = (
     "rate=tag(log, interval(1e-5, 1e-1))",
@@ -44,13 +43,13 @@ SPACE = (
     "depth=range(1, 9)",
     "kind=choice(a, b, c)",
 )
-"""What the quick trials search."""
+"""The search space of the quick trials."""
 SAMPLERS = ("tpe", "random")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One command: its seconds, what its trials (in order of starting) left as (started, ended), and when it began."""
+    """One command: its seconds, its start, and (start, end) of its trials in order of starting."""
 
     seconds: float
     began: float
@@ -68,7 +67,7 @@ class Run:
 
 
 def run(overrides: Sequence[str], count: int) -> Run:
-    """Sweep in an empty folder as `overrides` say; `count` trials must have run."""
+    """Sweep in an empty folder with `overrides`; `count` trials must have run."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(APP / "app.py"), "-m", *overrides, f"hydra.sweep.dir={folder}/sweep"]
         began, started = time.time(), time.perf_counter()
@@ -81,7 +80,7 @@ def run(overrides: Sequence[str], count: int) -> Run:
 
 
 def without_barrier(lengths: Sequence[float]) -> Run:
-    """The trials with chirplet's sweeper: whichever worker is free takes the next one."""
+    """The trials with chirplet's sweeper, in which a free worker takes the next trial."""
     points = ",".join(f"{{sleep_s:{length}}}" for length in lengths)
     overrides = [f"sleep_s=choice({_listed(lengths)})", f"hydra.sweeper.enqueue=[{points}]"]
     overrides += [f"hydra.sweeper.n_trials={len(lengths)}", f"hydra.sweeper.n_jobs={WORKERS}"]
@@ -89,7 +88,7 @@ def without_barrier(lengths: Sequence[float]) -> Run:
 
 
 def in_batches(lengths: Sequence[float]) -> Run:
-    """The trials with Hydra's own sweeper, in batches of as many as there are workers."""
+    """The trials with Hydra's basic sweeper, in batches of one trial per worker."""
     launcher = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={WORKERS}", f"hydra.sweeper.max_batch_size={WORKERS}"]
     return run([*launcher, f"sleep_s={_listed(lengths)}"], len(lengths))
 
@@ -101,7 +100,7 @@ def quick_trials(sampler: str, count: int) -> Run:
 
 
 def _sweeper() -> list[str]:
-    # The overrides that trials have by default are for chirplet's own configuration.
+    # The default trial overrides only apply to chirplet's configuration.
     return ["--config-dir", str(ROOT / "conf"), "hydra/sweeper=optuna", "hydra.sweeper.trial_overrides=[]"]
 
 
@@ -110,7 +109,7 @@ def _listed(lengths: Sequence[float]) -> str:
 
 
 def list_schedule(lengths: Sequence[float], workers: int) -> float:
-    """Seconds that trials of these lengths take where a worker that is free takes the next one, and nothing else."""
+    """Seconds of these trials if a free worker takes the next one, without overhead."""
     free = [0.0] * workers
     for length in lengths:
         heapq.heapreplace(free, free[0] + length)
@@ -118,26 +117,26 @@ def list_schedule(lengths: Sequence[float], workers: int) -> float:
 
 
 def batch_schedule(lengths: Sequence[float], workers: int) -> float:
-    """Seconds that they take in batches, each of which ends with its longest, and nothing else."""
-    return sum(max(lengths[place : place + workers]) for place in range(0, len(lengths), workers))
+    """Seconds of these trials in batches that end with their longest trial, without overhead."""
+    return sum(max(lengths[index : index + workers]) for index in range(0, len(lengths), workers))
 
 
 def overheads(trials: Sequence[tuple[float, float]]) -> list[float]:
-    """Seconds from the end of each trial but the last to the start of the next one."""
+    """Seconds from the end of each trial to the start of the next one."""
     return [start - end for (_, end), (start, _) in pairwise(trials)]
 
 
 def slope(costs: Sequence[float]) -> tuple[float, float]:
-    """Least-squares slope of costs over their places, and its standard error."""
+    """Least-squares slope of costs over their indices, and its standard error."""
     middle, mean = (len(costs) - 1) / 2, statistics.fmean(costs)
-    spread = sum((place - middle) ** 2 for place in range(len(costs)))
-    rise = sum((place - middle) * (cost - mean) for place, cost in enumerate(costs)) / spread
-    rest = sum((cost - mean - rise * (place - middle)) ** 2 for place, cost in enumerate(costs))
+    spread = sum((index - middle) ** 2 for index in range(len(costs)))
+    rise = sum((index - middle) * (cost - mean) for index, cost in enumerate(costs)) / spread
+    rest = sum((cost - mean - rise * (index - middle)) ** 2 for index, cost in enumerate(costs))
     return rise, (rest / (len(costs) - 2) / spread) ** 0.5
 
 
 def composition_s() -> float:
-    """Median seconds in which Hydra composes the configuration of one quick trial from its files."""
+    """Median seconds in which Hydra composes one quick trial from its files."""
     point = ["rate=0.001", "share=0.5", "depth=3", "kind=a"]
     overrides = [f"hydra.searchpath=[file://{ROOT / 'conf'}]", "hydra/sweeper=optuna", *point]
     times = []
@@ -150,19 +149,21 @@ def composition_s() -> float:
 
 
 def barrier_figures(lengths: Sequence[float], rounds: int, goal: float | None) -> tuple[Figures, dict[str, Any]]:
-    """Two workers with and without a barrier, in turn; the figures are medians of the rounds."""
-    ways = {"no barrier": without_barrier} | ({"Hydra's batches": in_batches} if installed(LAUNCHER) else {})
-    runs: dict[str, list[Run]] = {name: [] for name in ways}
+    """Two workers with and without a barrier, interleaved; the figures are medians of the rounds."""
+    methods = {"no barrier": without_barrier} | ({"Hydra's batches": in_batches} if installed(LAUNCHER) else {})
+    runs: dict[str, list[Run]] = {name: [] for name in methods}
     for _ in range(rounds):
-        for name, way in ways.items():
-            runs[name].append(way(lengths))
+        for name, method in methods.items():
+            runs[name].append(method(lengths))
     ideal = list_schedule(lengths, WORKERS)
     figures = []
     for name, done in runs.items():
         whole = statistics.median(one.seconds for one in done)
         busy = statistics.median(one.busy_s for one in done)
-        own = name == "no barrier"
-        figures.append(figure(f"{name}: whole command / ideal", whole / ideal, "ratio", at_most=goal if own else None))
+        is_chirplet = name == "no barrier"
+        figures.append(
+            figure(f"{name}: whole command / ideal", whole / ideal, "ratio", at_most=goal if is_chirplet else None)
+        )
         figures.append(figure(f"{name}: first start to last end / ideal", busy / ideal, "ratio"))
     context = {
         "lengths_s": list(lengths),
@@ -178,7 +179,7 @@ def barrier_figures(lengths: Sequence[float], rounds: int, goal: float | None) -
 
 
 def quick_figures(count: int, rounds: int) -> tuple[Figures, dict[str, Any]]:
-    """Many quick trials with each sampler, in turn: what one costs, and how that depends on how many came before."""
+    """Many quick trials with each sampler, interleaved: the overhead of one, and its growth with their number."""
     costs: dict[str, list[list[float]]] = {sampler: [] for sampler in SAMPLERS}
     seconds: dict[str, list[float]] = {sampler: [] for sampler in SAMPLERS}
     for _ in range(rounds):
@@ -188,7 +189,7 @@ def quick_figures(count: int, rounds: int) -> tuple[Figures, dict[str, Any]]:
             seconds[sampler].append(round(done.seconds, 2))
     figures, spread, errors, edge = [], {}, {}, count // 10
     for sampler in SAMPLERS:
-        # The same trial of every round: what else the machine did in one of them weighs less.
+        # The mean over rounds reduces the noise of the machine.
         cost = [statistics.fmean(same) for same in zip(*costs[sampler], strict=True)]
         rise, errors_s = slope(cost)
         goal = 0.3 if sampler == "tpe" else None
@@ -211,7 +212,7 @@ def quick_figures(count: int, rounds: int) -> tuple[Figures, dict[str, Any]]:
 
 
 def installed(package: str) -> str | None:
-    """The version of a package, or None where there is none."""
+    """The version of a package, or None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -229,7 +230,7 @@ def main() -> None:
     before = composition_s()
     barrier, barrier_context = barrier_figures(lengths, rounds, None if quick else 1.1)
     many, many_context = quick_figures(count, rounds)
-    # Twice, since it also tells whether the machine was as fast at the end as at the beginning.
+    # Measured twice, which also shows whether the machine's speed changed.
     composed = [before * 1e3, composition_s() * 1e3]
     comparison = figure("Hydra composes a configuration, for comparison", statistics.fmean(composed), "ms")
     context = {

@@ -1,7 +1,7 @@
-"""What `train_speed.py` compares, each carried out in a process of its own: `python training_ways.py ORDER`.
+"""The training methods that `train_speed.py` compares, each in a separate process: `python training_ways.py ORDER`.
 
-ORDER is JSON: `way` (a key of `WAYS`), `overrides` of chirplet's configuration, `steps`, `seed`, and `judged`, whether
-the validation accuracy is wanted. The last line printed is an account in JSON.
+ORDER is JSON: `method` (a key of `METHODS`), `overrides` of chirplet's configuration, `steps`, `seed`, and `evaluated`,
+whether to measure the validation accuracy. The last line printed is a JSON object with the results.
 """
 
 import json
@@ -17,11 +17,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 BATCH_SIZE = 32
 SKIPPED = 5
-"""Steps at the beginning that no speed is taken from."""
+"""Warm-up steps that are not timed."""
 
 
 class Clock:
-    """When each step ended, and how many texts and tokens it had."""
+    """The end of each step, and its numbers of texts and tokens."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -29,26 +29,26 @@ class Clock:
         self.tokens: list[int] = []
 
     def tick(self, examples: int = BATCH_SIZE, tokens: int | None = None) -> None:
-        """A step has ended; None: its tokens were not counted, and there is no speed in tokens."""
+        """Record the end of a step; without `tokens` there is no speed in tokens."""
         self.times.append(time.perf_counter())
         self.examples.append(examples)
         if tokens is not None:
             self.tokens.append(tokens)
 
-    def account(self) -> dict[str, Any]:
-        """Speed after the first steps, and what the process has needed."""
+    def results(self) -> dict[str, Any]:
+        """Speed after the warm-up steps, and peak memory."""
         seconds = self.times[-1] - self.times[SKIPPED]
         counts = {"texts_per_s": self.examples} | ({"tokens_per_s": self.tokens} if self.tokens else {})
         return {name: sum(count[SKIPPED + 1 :]) / seconds for name, count in counts.items()} | {"peak_mb": peak_mb()}
 
 
 def peak_mb() -> float:
-    """The most memory this process has held, in MB."""
+    """Peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def composed(overrides: list[str]) -> Any:
-    """chirplet's configuration, bound, and as it was composed."""
+    """chirplet's configuration, composed and validated."""
     from hydra import compose, initialize_config_dir
 
     from chirplet.cli.binding import parse
@@ -70,15 +70,15 @@ def prepared(experiment: Any) -> Any:
     return Prepared(corpus, experiment.task, load_tokenizer(model), model.cleaning, model.max_length, cache_dir)
 
 
-def taught(experiment: Any, data: Any, evaluated: bool) -> Any:
-    """The texts that every way trains on: without the validation texts where these judge it."""
+def training_texts(experiment: Any, data: Any, evaluated: bool) -> Any:
+    """The texts that every method trains on, without the validation texts if those are used to evaluate it."""
     from chirplet.data.preparation.prepare import train_and_val
 
     return data.corpus.train if evaluated else train_and_val(data.corpus, experiment.data)
 
 
 def chirplet(overrides: list[str], steps: int, seed: int, evaluated: bool) -> dict[str, Any]:
-    """chirplet's fine-tuning for so many steps."""
+    """Fine-tune with chirplet for `steps` steps."""
     import pytorch_lightning as pl
 
     from chirplet.callback.base import CallbackSettings
@@ -101,18 +101,18 @@ def chirplet(overrides: list[str], steps: int, seed: int, evaluated: bool) -> di
             limits.append("stage.final=true")
         experiment = composed([*limits, *overrides, f"seed={seed}"])
         callbacks = {name: one for name, one in experiment.callback.items() if name != "checkpoint"}
-        own = run_of(experiment, Path(folder), {})
-        run = replace(own, loggers={}, callbacks=callbacks | {"clock": Ticks()})
+        base = run_of(experiment, Path(folder), {})
+        run = replace(base, loggers={}, callbacks=callbacks | {"clock": Ticks()})
         experiment.stage.run(run)
         record = json.loads((Path(folder) / "artifact" / "artifact.json").read_text())
-    account = clock.account()
+    results = clock.results()
     if evaluated:
-        account["val_accuracy"] = record["metrics"]["val"]["accuracy"]
-    return account
+        results["val_accuracy"] = record["metrics"]["val"]["accuracy"]
+    return results
 
 
 def trainer(overrides: list[str], steps: int, seed: int, evaluated: bool, tuned: bool) -> dict[str, Any]:
-    """`transformers.Trainer` for so many steps, at its defaults or tuned."""
+    """Train with `transformers.Trainer` for `steps` steps, with its defaults or tuned."""
     from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, Trainer, TrainerCallback
     from transformers import set_seed as seed_transformers
 
@@ -134,27 +134,27 @@ def trainer(overrides: list[str], steps: int, seed: int, evaluated: bool, tuned:
         Trainer(
             model,
             arguments_of(experiment, folder, steps, tuned),
-            train_dataset=rows_of(data, taught(experiment, data, evaluated)),
+            train_dataset=rows_of(data, training_texts(experiment, data, evaluated)),
             data_collator=DataCollatorWithPadding(data.tokenizer),
             callbacks=[Ticking()],
         ).train()
-    account = clock.account()
+    results = clock.results()
     if evaluated:
         val = data.corpus.val
         runtime = PyTorchRuntime(model.eval(), bf16=tuned)
         logits = predict_logits(runtime, data.tokens(val), data.pad_id, 64)
-        account["val_accuracy"] = float((logits.argmax(1) == val.label).mean())
-    return account
+        results["val_accuracy"] = float((logits.argmax(1) == val.label).mean())
+    return results
 
 
 def arguments_of(experiment: Any, folder: str, steps: int, tuned: bool) -> Any:
-    """The Trainer's arguments: chirplet's optimisation, and of what is for speed the defaults or the best."""
+    """The Trainer's arguments: chirplet's optimizer settings, with default or tuned speed settings."""
     import torch
     from transformers import TrainingArguments
 
-    better: dict[str, Any] = {}
+    speed: dict[str, Any] = {}
     if tuned:
-        better = {"bf16": True, "optim": "adamw_torch_fused", "train_sampling_strategy": "group_by_length"}
+        speed = {"bf16": True, "optim": "adamw_torch_fused", "train_sampling_strategy": "group_by_length"}
     stage = experiment.stage
     return TrainingArguments(
         output_dir=folder,
@@ -168,12 +168,12 @@ def arguments_of(experiment: Any, folder: str, steps: int, tuned: bool) -> Any:
         report_to=[],
         save_strategy="no",
         disable_tqdm=True,
-        **better,
+        **speed,
     )
 
 
 def rows_of(data: Any, train: Any) -> Any:
-    """The training texts as the Trainer reads them."""
+    """The training texts as a data set for the Trainer."""
     from torch.utils.data import Dataset
 
     tokens = data.tokens(train)
@@ -182,15 +182,15 @@ def rows_of(data: Any, train: Any) -> Any:
         def __len__(self) -> int:
             return len(tokens)
 
-        def __getitem__(self, place: int) -> dict[str, Any]:
-            ids = tokens[place].tolist()
-            return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": int(train.label[place])}
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            ids = tokens[index].tolist()
+            return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": int(train.label[index])}
 
     return Rows()
 
 
 def floor(overrides: list[str], steps: int, seed: int) -> dict[str, Any]:
-    """The matrix products of chirplet's batches alone, forth and back, bf16 where training would take it."""
+    """Only the matrix products of chirplet's batches, forward and backward, in bf16 if training would use it."""
     import torch
     from transformers import AutoConfig
 
@@ -203,59 +203,59 @@ def floor(overrides: list[str], steps: int, seed: int) -> dict[str, Any]:
     experiment = composed([*overrides, f"seed={seed}"])
     data = prepared(experiment)
     config = AutoConfig.from_pretrained(bundled_folder())
-    train, trainer = taught(experiment, data, evaluated=False), experiment.trainer
+    train, trainer = training_texts(experiment, data, evaluated=False), experiment.trainer
     loader = training_loader(
         data.tokens(train), train.label, data.pad_id, BATCH_SIZE, seed, trainer.pool_batches, trainer.pad_to_multiple_of
     )
     masks = [batch["attention_mask"] for batch, _ in zip(loader, range(steps), strict=False)]
     shapes = [(*mask.shape, len(Packed(mask).positions())) for mask in masks]
     dtype = torch.bfloat16 if bf16_is_native(torch.device("cpu")) else torch.float32
-    account = {}
-    for name, own in {"whole": False, "own": True}.items():
+    results = {}
+    for name, reduced in {"whole": False, "own": True}.items():
         clock = Clock()
-        step = {shape: products(shape, config, dtype, own) for shape in set(shapes)}
+        step = {shape: products(shape, config, dtype, reduced) for shape in set(shapes)}
         for shape in set(shapes):
             step[shape]()
         clock.tick()
         for shape in shapes:
             step[shape]()
             clock.tick()
-        account[name] = clock.account()["texts_per_s"]
-    return account
+        results[name] = clock.results()["texts_per_s"]
+    return results
 
 
-def products(shape: tuple[int, int, int], config: Any, dtype: Any, own: bool) -> Callable[[], None]:
-    """A function that multiplies what one step multiplies on a batch of (texts, tokens, rows when packed).
+def products(shape: tuple[int, int, int], config: Any, dtype: Any, reduced: bool) -> Callable[[], None]:
+    """A function that computes the matrix products of one step on a batch of (texts, tokens, rows when packed).
 
-    All of the model on the padded batch; `own`: what chirplet computes of it, without padding but in attention, and the
-    last layer for the first token alone.
+    These are the products of the whole model on the padded batch. If `reduced`, they are those that chirplet computes:
+    padding only in attention, and the last layer only for the first token.
     """
     import torch
 
     rows, tokens, packed = shape
-    everywhere = packed if own else rows * tokens
+    everywhere = packed if reduced else rows * tokens
     width, wide, heads = config.hidden_size, config.intermediate_size, config.num_attention_heads
     calls: list[tuple[Any, Any, bool]] = []
 
-    def made(*size: int) -> Any:
+    def random(*size: int) -> Any:
         return torch.randn(*size).to(dtype)
 
     def linear(count: int, into: int, out: int) -> None:
         # Forward, the gradient of the input and that of the weight.
-        x, weight, gradient = made(count, into), made(out, into), made(count, out)
+        x, weight, gradient = random(count, into), random(out, into), random(count, out)
         calls.extend([(x, weight.t(), False), (gradient, weight, False), (gradient.t(), x, False)])
 
     def attention(asking: int) -> None:
         size = width // heads
-        query, key = made(rows * heads, asking, size), made(rows * heads, tokens, size)
-        shares = made(rows * heads, asking, tokens)
+        query, key = random(rows * heads, asking, size), random(rows * heads, tokens, size)
+        shares = random(rows * heads, asking, tokens)
         scores, context, of_key = (query, key.transpose(1, 2)), (shares, key), (shares.transpose(1, 2), query)
         # Forward, and the gradients of shares, value, query and key, which have the same shapes.
         calls.extend((*pair, True) for pair in (scores, context, scores, of_key, context, of_key))
 
     layers = config.num_hidden_layers
     for layer in range(layers):
-        if own and layer == layers - 1:
+        if reduced and layer == layers - 1:
             linear(everywhere, width, 2 * width)
             linear(rows, width, width)
             attention(1)
@@ -276,10 +276,10 @@ def products(shape: tuple[int, int, int], config: Any, dtype: Any, own: bool) ->
 
 
 def tokens(overrides: list[str], steps: int, seed: int, evaluated: bool) -> dict[str, Any]:
-    """Seconds in which the texts are read, cleaned and tokenised, and from the cache."""
+    """Seconds to read, clean and tokenise the texts, or to load them from the cache."""
     from transformers import AutoTokenizer
 
-    import chirplet.stage.output.write_artifact  # noqa: F401 - what is imported is no part of the work
+    import chirplet.stage.output.write_artifact  # noqa: F401 - imports are not timed
     from chirplet.model.loading.bundled import bundled_folder
 
     experiment = composed([*overrides, f"seed={seed}"])
@@ -290,7 +290,7 @@ def tokens(overrides: list[str], steps: int, seed: int, evaluated: bool) -> dict
     return {"seconds": time.perf_counter() - started, "texts": count}
 
 
-WAYS: dict[str, Callable[[list[str], int, int, bool], dict[str, Any]]] = {
+METHODS: dict[str, Callable[[list[str], int, int, bool], dict[str, Any]]] = {
     "trainer": lambda overrides, steps, seed, evaluated: trainer(overrides, steps, seed, evaluated, tuned=False),
     "tuned trainer": lambda overrides, steps, seed, evaluated: trainer(overrides, steps, seed, evaluated, tuned=True),
     "chirplet": chirplet,
@@ -301,4 +301,4 @@ WAYS: dict[str, Callable[[list[str], int, int, bool], dict[str, Any]]] = {
 
 if __name__ == "__main__":
     order = json.loads(sys.argv[1])
-    print(json.dumps(WAYS[order["way"]](order["overrides"], order["steps"], order["seed"], order["judged"])))
+    print(json.dumps(METHODS[order["method"]](order["overrides"], order["steps"], order["seed"], order["evaluated"])))

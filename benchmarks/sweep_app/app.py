@@ -1,4 +1,4 @@
-"""An application whose runs last as long as they are told, for `benchmarks/sweep.py`."""
+"""An application whose runs sleep for `sleep_s` seconds, for `benchmarks/sweep.py`."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> float:
-    """Sleep, leave `times.json` (seconds since 1970) in the run's folder, and give a value that depends on the keys."""
+    """Sleep, write `times.json` (seconds since the epoch) to the run's folder, and return a function of the keys."""
     started = time.time()
     time.sleep(cfg.sleep_s)
     value: float = (math.log10(cfg.rate) + 3) ** 2 + (cfg.share - 0.3) ** 2 + abs(cfg.depth - 4) + (cfg.kind != "b")
