@@ -2,8 +2,8 @@
 
 `python benchmarks/inference.py --data DIR --teacher ARTIFACT` quantizes a model fine-tuned on the two Corona CSVs in
 DIR (without `--teacher` it fine-tunes one first, in 25 minutes; without `--data` it uses the default texts) and times
-all results interleaved on the test texts. `--quick` skips the sensitivity of layers, times one round and labels 5,000 texts
-instead of 100,000.
+all results interleaved on the test texts. `--quick` skips the sensitivity of layers, times one round and labels 5,000
+texts instead of 100,000.
 """
 
 import argparse
