@@ -228,7 +228,7 @@ def loader_of() -> Callable[..., Remembering]:
 
 @pytest.fixture
 def planned(loader_of: Callable[..., Remembering]) -> Callable[..., Plan]:
-    """Plan the sweep of a command line with the real configuration, with `stage=finetune` unless a search is selected."""
+    """Plan the sweep of a command line with the real configuration; `stage=finetune` unless a search is selected."""
 
     def made(*overrides: str) -> Plan:
         loader = loader_of(*(text for text in overrides if text.startswith(("hydra/", "search="))))

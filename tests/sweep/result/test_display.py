@@ -111,7 +111,7 @@ def test_without_a_terminal_each_finished_trial_is_a_line():
     assert watched.update() == []
     assert watched.update(make_trial(0, RUNNING), make_trial(1, RUNNING)) == []
     first = make_trial(0, COMPLETE, 0.67123, end=40)
-    # Two workers: the running trial has had 40 s, the mean, so a tenth (4 s) is left; then one of the other two follows.
+    # Two workers: the running trial has had 40 s, the mean, so a tenth (4 s) is left, and one of two others follows.
     assert watched.update(first, make_trial(1, RUNNING), now=40) == [
         "[1/4] trial 0: complete, val/f1_macro 0.6712 (best so far), 40 s; "
         "learning_rate=0.000123 batch_size=32; ETA 44 s"
