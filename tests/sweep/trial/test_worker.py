@@ -14,7 +14,7 @@ from chirplet.system.error import Interrupted
 from sweeps import command, facts, here, study, table, wait_until
 
 FAIL = TrialState.FAIL
-# Two points of the space; the second fails with fail_at=2.
+# Two points of the space; the first fails with fail_at=2.
 POINTS = "hydra.sweeper.enqueue=[{x: 0.3, y: 2}, {x: 0.8, y: 1}]"
 
 
