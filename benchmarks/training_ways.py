@@ -101,7 +101,7 @@ def chirplet(overrides: list[str], steps: int, seed: int, evaluated: bool) -> di
             limits.append("stage.final=true")
         experiment = composed([*limits, *overrides, f"seed={seed}"])
         callbacks = {name: one for name, one in experiment.callback.items() if name != "checkpoint"}
-        base = run_of(experiment, Path(folder), {})
+        base = run_of(experiment, Path(folder), {"trainer": {}})
         run = replace(base, loggers={}, callbacks=callbacks | {"clock": Ticks()})
         experiment.stage.run(run)
         record = json.loads((Path(folder) / "artifact" / "artifact.json").read_text())

@@ -1,4 +1,4 @@
-"""Whatever is wrong with what is given: one line on standard error, no traceback, exit code 2, nothing carried out."""
+"""Bad inputs: one line on standard error, no traceback, exit code 2, and no stage runs."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ HERE = Path(__file__).parent / "bad_inputs"
 TABLE = yaml.safe_load((HERE / "cases.yaml").read_text(encoding="utf-8"))
 CASES: dict[str, dict[str, Any]] = TABLE["cases"]
 TRACE = "bad_inputs_were_here"
-"""What the pickles make, if they are ever opened."""
+"""The file that the pickles create if they are loaded."""
 BY_SUBPROCESS = ("unknown key", "number of 5000 digits", "record nested deeply")
 
 
@@ -35,7 +35,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(case: dict[str, Any], sound: Path, tmp_path: Path) -> list[str]:
-    """The overrides of a case, and its copies of what is sound, each as the table says."""
+    """The overrides of a case, with its damaged copies of valid files."""
     for name in ("artifact", "encoder"):
         shutil.copytree(sound / name, tmp_path / name)
     for name in case.get("remove", []):
@@ -56,12 +56,12 @@ def command(case: dict[str, Any], sound: Path, tmp_path: Path) -> list[str]:
 
 @pytest.fixture
 def launch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Calls `run.py` in this process, as Python would with that file; gives the exit code."""
+    """Runs `run.py` in this process as a script; returns the exit code."""
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
 
     def launched(overrides: list[str]) -> int:
-        # run.py sets it, and takes it for the user's when it is there.
+        # run.py sets it, and treats an existing one as the user's.
         monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
         monkeypatch.setattr(sys, "argv", ["run.py", *overrides])
         monkeypatch.chdir(tmp_path)
@@ -77,9 +77,9 @@ def launch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     root.handlers[:], root.level = before, level
 
 
-def check(case: dict[str, Any], exit_code: int, told: str, tmp_path: Path) -> None:
-    assert exit_code == 2, told
-    [line] = told.splitlines()
+def check(case: dict[str, Any], exit_code: int, stderr: str, tmp_path: Path) -> None:
+    assert exit_code == 2, stderr
+    [line] = stderr.splitlines()
     assert re.match(f"error: (?:{case['line']})", line), line
     assert not list(tmp_path.rglob(TRACE)) and not (ROOT / TRACE).exists()
     assert not (tmp_path / "out.csv").exists() and not (tmp_path / "run" / "artifact").exists()
@@ -92,14 +92,14 @@ def test_one_line_and_exit_code_2(name, sound, launch, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", BY_SUBPROCESS)
-def test_the_same_in_a_process_of_its_own(name, sound, tmp_path):
+def test_the_same_in_a_new_process(name, sound, tmp_path):
     overrides = command(CASES[name], sound, tmp_path)
     line = [sys.executable, str(ROOT / "run.py"), *overrides]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
     check(CASES[name], done.returncode, done.stderr, tmp_path)
 
 
-def test_the_traceback_is_shown_to_whoever_asks_for_it(tmp_path):
+def test_the_traceback_is_shown_with_hydra_full_error(tmp_path):
     line = [sys.executable, str(ROOT / "run.py"), "stage=finetune", "seed=-1", f"hydra.run.dir={tmp_path}"]
     environment = {**os.environ, "HYDRA_FULL_ERROR": "1"}
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)

@@ -1,4 +1,4 @@
-"""Every YAML file in conf/ composes and binds, and none is forgotten."""
+"""Every YAML file in conf/ composes and validates."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ GROUPS = (
     "experiment",
     "search",
 )
-# What a file leaves to the user, filled in so that the rest can be checked.
+# Values that a file leaves to the user, so that the rest can be checked.
 NEEDED = {
     "data/corona_nlp": ["data.dir={folder}"],
     "data/tweet_eval": ["data.dir={folder}"],
@@ -47,7 +47,7 @@ def option_files() -> list[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder that holds one of everything a configuration may ask to exist."""
+    """A folder with one file of every kind that a configuration may need."""
     for name in ("Corona_NLP_train.csv", "Corona_NLP_test.csv", "texts.csv", "artifact.json", "mapping.txt"):
         (tmp_path / name).write_text("{}")
     for split in ("train", "val", "test"):
@@ -75,7 +75,7 @@ def test_every_option_composes_and_binds(option, compose_config, folder):
     assert experiment.seed == 42
 
 
-def test_a_target_lives_where_its_file_says():
+def test_the_module_of_a_target_agrees_with_its_file():
     for group in ("callback", "data", "distiller", "logger", "pruner", "quantizer", "stage", "task"):
         for path in (CONF / group).glob("[!_]*.yaml"):
             if "_target_: chirplet." in path.read_text():

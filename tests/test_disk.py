@@ -1,4 +1,4 @@
-"""A disk that fills up: one line, exit code 2, and what was there before is as it was, whoever was writing.
+"""A full disk: one line, exit code 2, and earlier files stay unchanged, for every writer.
 
 A file may grow to so many bytes, which the system holds even the superuser to.
 """
@@ -22,7 +22,7 @@ from sweeps import here
 
 @contextmanager
 def room(size: int) -> Iterator[None]:
-    """Let no file grow beyond `size` bytes. (Python has the signal for that ignored.)"""
+    """Limit the size of files to `size` bytes. (Python ignores the signal for that.)"""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -67,11 +67,11 @@ def test_a_checkpoint(artifact, overrides, compose_config, tmp_path):
 def test_an_artifact_whose_training_is_not_lost(artifact, overrides, compose_config, tmp_path, monkeypatch):
     from chirplet.stage.output import write_artifact as outcome
 
-    write, told = (
+    write, message = (
         outcome.write_predictions,
         r"nothing was left there; the same command with resume=\S+last.ckpt needs no",
     )
-    with monkeypatch.context() as patched, pytest.raises(ArtifactError, match=told):
+    with monkeypatch.context() as patched, pytest.raises(ArtifactError, match=message):
 
         def full(*arguments: object) -> None:
             with room(1000):
@@ -88,7 +88,7 @@ def test_an_artifact_whose_training_is_not_lost(artifact, overrides, compose_con
 
 
 def test_an_artifact_s_tokenizer(artifact, overrides, compose_config, tmp_path, monkeypatch):
-    """Which another library writes, in another language."""
+    """Another library writes the tokenizer, in another language."""
     from chirplet.stage.output import write_artifact as outcome
 
     save = outcome.save_tokenizer
@@ -105,23 +105,23 @@ def test_an_artifact_s_tokenizer(artifact, overrides, compose_config, tmp_path, 
 def test_predictions(artifact, overrides, compose_config, tmp_path):
     (tmp_path / "in.csv").write_text("text\n" + "a lovely day\n" * 500)
     (tmp_path / "out.csv").write_text("old")
-    own = [override for override in overrides if not override.startswith("stage.")]
+    other = [override for override in overrides if not override.startswith("stage.")]
     parts = ["stage=predict", f"artifact={artifact.folder}", f"input={tmp_path}/in.csv", f"output={tmp_path}/out.csv"]
-    told = r"^output: could not write '\S+out\.csv': File too large; the old file is as it was$"
-    with pytest.raises(DataError, match=told), room(5000):
-        execute(compose_config(*own, *parts), tmp_path / "run")
+    message = r"^output: could not write '\S+out\.csv': File too large; the old file is as it was$"
+    with pytest.raises(DataError, match=message), room(5000):
+        execute(compose_config(*other, *parts), tmp_path / "run")
     assert (tmp_path / "out.csv").read_text() == "old"
     assert not leftovers(tmp_path)
 
 
 @pytest.mark.parametrize("stage", ["compare", "explore"])
 def test_reports(stage, artifact, overrides, compose_config, tmp_path):
-    own = [override for override in overrides if not override.startswith("stage.")]
+    other = [override for override in overrides if not override.startswith("stage.")]
     with pytest.raises((OSError, ArtifactError)) as caught, room(3000):
-        execute(compose_config(*own, f"stage={stage}", f"artifacts=[{artifact.folder}]"), tmp_path)
-    told = explain(caught.value)
-    assert told is not None
-    assert told[0].endswith(("File too large", "(File too large)")) and told[1] == 2
+        execute(compose_config(*other, f"stage={stage}", f"artifacts=[{artifact.folder}]"), tmp_path)
+    message = explain(caught.value)
+    assert message is not None
+    assert message[0].endswith(("File too large", "(File too large)")) and message[1] == 2
     assert not leftovers(tmp_path)
     assert artifact.record.id == content_id(artifact.folder)
 

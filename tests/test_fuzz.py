@@ -1,4 +1,4 @@
-"""Random files and overrides: what is wrong with them is told by an error of the user's, never by another."""
+"""Random files and overrides raise user errors only."""
 
 from pathlib import Path
 
@@ -154,9 +154,9 @@ def test_overrides_compose_or_are_explained(hydra, overrides):
     try:
         parse(compose("config", overrides=overrides))
     except Exception as error:
-        told = explain(error)
-        assert told is not None, f"{type(error).__name__}: {error}"
-        message, exit_code = told
+        explanation = explain(error)
+        assert explanation is not None, f"{type(error).__name__}: {error}"
+        message, exit_code = explanation
         assert exit_code == 2 and message and all(line.strip() for line in message.splitlines())
 
 

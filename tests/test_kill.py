@@ -1,5 +1,5 @@
-"""Runs that are killed at random moments lose nothing they had finished and leave nothing torn, and the same command
-goes on to the very result of one that was not. `sweep/test_kill.py` does so to sweeps, eight times."""
+"""Runs that are killed at random moments keep finished work and leave no partial files, and the same command resumes to
+the result of an uninterrupted run. `sweep/test_kill.py` tests this for sweeps, with eight kills."""
 
 import os
 import random
@@ -28,7 +28,7 @@ def common(base) -> list[str]:
 
 @pytest.fixture(scope="module")
 def unbroken(base, common):
-    """Carry a command out and count how often it changes the file system."""
+    """Run a command and count its changes of the file system."""
 
     def run(name: str, *overrides: str) -> tuple[Path, int]:
         folder = done([*common, *overrides], base / name)
@@ -59,7 +59,7 @@ STEPS = (
     "'stage.label_only_baseline=false']}}"
 )
 KILLED = {"finetune": 2 + 2, "distill": 1 + 1, "prune": 1 + 1, "quantize": 0 + 1, "chain": 2, "predict": 2}
-"""Kills of each: at random moments, and in the midst of writing."""
+"""Kills of each command: at random moments, and during writes."""
 SWEEPS = 8
 """Kills in `sweep/test_kill.py`."""
 
@@ -95,12 +95,12 @@ def test_a_stage_that_starts_from_an_artifact(stage, tuned, unbroken, common, tm
 
 
 def test_a_chain(unbroken, common, base, tmp_path):
-    # Its steps' artifacts are remembered in the cache: with one of its own, it carries all of them out.
+    # The cache remembers the artifacts of steps, so a separate cache makes the chain run all of them.
     overrides = ["stage=chain", STEPS, "stage.compare=false"]
-    own = [override for override in common if not override.startswith(("stage.", "cache_dir="))]
-    whole = done([*own, *overrides, f"cache_dir={base}/chained"], base / "chain")
+    other = [override for override in common if not override.startswith(("stage.", "cache_dir="))]
+    whole = done([*other, *overrides, f"cache_dir={base}/chained"], base / "chain")
     broken = Broken(
-        [*own, *overrides, f"cache_dir={tmp_path}/cacheROUND"], tmp_path, operations(whole), random.Random(3)
+        [*other, *overrides, f"cache_dir={tmp_path}/cacheROUND"], tmp_path, operations(whole), random.Random(3)
     )
     for _ in range(KILLED["chain"]):
         broken.kill()
@@ -111,11 +111,11 @@ def test_a_chain(unbroken, common, base, tmp_path):
 def test_labelling(tuned, common, tmp_path):
     labeled, examples = tmp_path / "labeled.csv", tmp_path / "texts.csv"
     examples.write_text("text\n" + "what a lovely day\n" * 4000, encoding="utf-8")
-    own = [override for override in common if not override.startswith("stage.")]
+    other = [override for override in common if not override.startswith("stage.")]
     parts = ["stage=predict", f"artifact={tuned[0] / 'artifact'}", f"input={examples}", "stage.chunk_rows=100"]
     whole = tmp_path / "whole.csv"
-    done([*own, *parts, f"output={whole}"], tmp_path / "unbroken")
-    overrides = [*own, *parts, f"output={labeled}"]
+    done([*other, *parts, f"output={whole}"], tmp_path / "unbroken")
+    overrides = [*other, *parts, f"output={labeled}"]
     for old in (None, "the file of before"):
         if old is not None:
             labeled.write_text(old, encoding="utf-8")
@@ -143,6 +143,6 @@ def test_two_runs_on_a_cold_cache_and_on_one_folder(tuned, common, base, tmp_pat
     assert [process.exitcode for process in both] == [0, 0], said(tmp_path / "one") + said(tmp_path / "other")
     assert artifacts(tmp_path / "one") == artifacts(tmp_path / "other") == artifacts(tuned[0])
     assert len(list((tmp_path / "cold" / "corpus").glob("*.arrow"))) == 1
-    # The same command once more: it is done.
+    # The same command again finds the run finished.
     done(cold, tmp_path / "one")
     assert f"done before: the artifact is {tmp_path}/one/artifact" in said(tmp_path / "one")

@@ -1,4 +1,4 @@
-"""What CI installs by hash is what pyproject.toml asks for."""
+"""requirements.lock, which CI installs by hash, agrees with pyproject.toml."""
 
 import re
 import tomllib
@@ -18,14 +18,14 @@ def locked() -> dict[str, str]:
 
 
 def asked(extra: str) -> list[Requirement]:
-    """The requirements of an extra, and of the extras that it names in turn."""
-    found = []
+    """The requirements of an extra, and of the extras that it refers to."""
+    requirements = []
     for requirement in map(Requirement, PROJECT["optional-dependencies"][extra]):
         if requirement.name == PROJECT["name"]:
-            found += [inner for name in requirement.extras for inner in asked(name)]
+            requirements += [inner for name in requirement.extras for inner in asked(name)]
         else:
-            found.append(requirement)
-    return found
+            requirements.append(requirement)
+    return requirements
 
 
 def test_every_requirement_is_locked_to_a_version_that_it_allows():

@@ -1,4 +1,4 @@
-"""The examples of the README work as they stand there; README and manual name only keys and files that exist."""
+"""The examples of the README work, and README and manual name only existing keys and files."""
 
 import re
 import shlex
@@ -32,7 +32,7 @@ def checkout(tmp_path_factory) -> Path:
 
 
 def run(checkout: Path, *overrides: str) -> str:
-    """`run.py` with the README's files found as if they stood in the checkout; what it printed."""
+    """Run `run.py` with the README's files as part of the checkout; returns its output."""
     own = f"import chirplet.pruner; chirplet.pruner.__path__.append({str(checkout / 'src/chirplet/pruner')!r})"
     where = [f"hydra.searchpath=[file://{checkout}/conf]", f"cache_dir={checkout}/cache"]
     done = command(*overrides, *where, cwd=checkout, before=own)
@@ -49,7 +49,7 @@ def test_there_are_four_of_at_most_twenty_lines():
     assert all(len(content.splitlines()) <= 20 for content in EXAMPLES.values())
 
 
-def test_own_tweets_an_own_model_and_an_own_method(checkout):
+def test_user_texts_a_user_model_and_a_user_method(checkout):
     python, script, *overrides = shlex.split(EXAMPLES["command"])
     assert (python, script) == ("python", "run.py")
     own = [*overrides[1:], "model=mine", "model.max_length=40", *FEW]
@@ -91,7 +91,7 @@ GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.n
 
 
 def keys_below(values: object, prefix: str) -> set[str]:
-    """Every dotted key in nested mappings, those of whole mappings too."""
+    """Every dotted key in nested mappings, including those of mappings."""
     if not isinstance(values, dict):
         return set()
     return {f"{prefix}{key}" for key in values}.union(
@@ -100,13 +100,13 @@ def keys_below(values: object, prefix: str) -> set[str]:
 
 
 def known_keys() -> set[str]:
-    found = keys_below(yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8")), "")
+    keys = keys_below(yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8")), "")
     for group in {*GROUPS} - {"search"}:
         for path in (CONF / group).glob("*.yaml"):
-            found |= keys_below(yaml.safe_load(path.read_text(encoding="utf-8")), f"{group}.")
+            keys |= keys_below(yaml.safe_load(path.read_text(encoding="utf-8")), f"{group}.")
     sweeper = CONF / "hydra" / "sweeper" / "optuna.yaml"
-    found |= keys_below(yaml.safe_load(sweeper.read_text(encoding="utf-8")), "hydra.sweeper.")
-    return found | {key.replace("model.", "student.", 1) for key in found if key.startswith("model.")}
+    keys |= keys_below(yaml.safe_load(sweeper.read_text(encoding="utf-8")), "hydra.sweeper.")
+    return keys | {key.replace("model.", "student.", 1) for key in keys if key.startswith("model.")}
 
 
 def code_of(page: Path) -> str:

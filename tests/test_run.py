@@ -1,4 +1,4 @@
-"""The command line: exit codes, single lines, no torch before the configuration is right."""
+"""The command line: exit codes, errors in one line, and no torch before the configuration is valid."""
 
 import re
 import subprocess
@@ -14,7 +14,7 @@ def run(*arguments: str, cwd=ROOT) -> subprocess.CompletedProcess[str]:
 
 
 def only_line(done: subprocess.CompletedProcess[str]) -> str:
-    """What stands on stderr; Hydra adds a line of its own where a sweep's run fails."""
+    """The lines on stderr, without the line that Hydra adds if a run of a sweep fails."""
     (line,) = [row for row in done.stderr.splitlines() if not row.startswith("Error executing job with overrides")]
     return line
 

@@ -1,4 +1,4 @@
-"""A W&B key and a token of the hub, planted in the environment, are in nothing that a run writes or says."""
+"""A W&B key and a Hub token from the environment do not appear in any file or output of a run."""
 
 import base64
 from pathlib import Path
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("forked_costs")
 
 
 def found_in(content: bytes) -> list[str]:
-    """Names of the secrets that stand there, as they are or as base64 has them."""
+    """Names of the secrets in the data, plain or in base64."""
     return [
         name
         for name, secret in KEYS.items()
@@ -52,7 +52,7 @@ def check_none_holds_a_secret(folder: Path) -> None:
 
 @pytest.fixture
 def carried_out(monkeypatch, tmp_path, capfd):
-    """Carries a configuration out in this process, with the secrets in its environment; it must say none of them."""
+    """Runs a configuration in this process with the secrets in its environment, and checks its output."""
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     for name in ("HOME", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):
@@ -63,19 +63,19 @@ def carried_out(monkeypatch, tmp_path, capfd):
     def carry_out(name: str, *overrides: str) -> None:
         with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
             execute(compose("config", overrides=list(overrides)), tmp_path / name, overrides)
-        told = capfd.readouterr()
-        assert found_in((told.out + told.err).encode()) == []
+        captured = capfd.readouterr()
+        assert found_in((captured.out + captured.err).encode()) == []
 
     return carry_out
 
 
-def test_what_is_planted_would_be_found():
+def test_the_check_detects_secrets():
     for name, secret in KEYS.items():
         assert found_in(f"x {secret} y".encode()) == [name]
         assert found_in(base64.b64encode(secret.encode())) == [name]
 
 
-def test_no_stage_writes_or_says_a_secret(tmp_path, carried_out):
+def test_no_stage_writes_or_prints_a_secret(tmp_path, carried_out):
     pytest.importorskip("wandb")
     few = ["trainer.max_epochs=1", "trainer.max_steps=4", "callback=none", "logger=wandb"]
     data = [*small_run(tiny_bert(tmp_path / "encoder"), tmp_path)[:-1], *few]
@@ -88,7 +88,7 @@ def test_no_stage_writes_or_says_a_secret(tmp_path, carried_out):
     files = [f"artifact={tmp_path}/chain/half/artifact", f"input={SAMPLE}", f"output={tmp_path}/out.csv"]
     carried_out("predict", "stage=predict", *files, "stage.prefix=own_")
     assert (tmp_path / "out.csv").is_file()
-    # Those of who puts the environment into the configuration, and of who makes a mistake.
+    # A configuration that refers to the environment, and one with an error.
     leaky = [*data, "+logger.wandb.tags=[${oc.env:HF_TOKEN}]", "stage=finetune", f"hydra.run.dir={tmp_path}/leaky"]
     done = command(*leaky, "trainer.max_epochs=0", cwd=tmp_path)
     assert (done.returncode, done.stderr.startswith("error: ")) == (2, True)

@@ -1,4 +1,4 @@
-"""An artifact from a stranger: nothing in it is run, and no path in it leads out of its folder."""
+"""An untrusted artifact: none of its code runs, and none of its paths leads out of its folder."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def folder(sound: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def trace(tmp_path: Path) -> Path:
-    """What each of the planted things would make."""
+    """The file that each planted object would create."""
     return tmp_path / "trace"
 
 
@@ -42,14 +42,19 @@ def change_json(path: Path, **changes: object) -> None:
     path.write_text(json.dumps(before | changes), encoding="utf-8")
 
 
-def test_no_target_of_a_record_is_made(folder, trace):
+def test_no_target_of_a_record_is_built(folder, trace):
     planted = {"_target_": "pathlib.Path.touch", "_args_": [str(trace)], "command": f"touch {trace}"}
-    own = {
+    planted_logger = {
         "_target_": "chirplet.config.schema.Foreign",
         "target": "os.system",
         "arguments": {"command": f"touch {trace}"},
     }
-    config = {"data": {"repair": True, **planted}, "stage": planted, "logger": {"mine": own}, "_target_": "os.system"}
+    config = {
+        "data": {"repair": True, **planted},
+        "stage": planted,
+        "logger": {"mine": planted_logger},
+        "_target_": "os.system",
+    }
     change_json(
         folder / RECORD, config=config, settings=planted, training=planted, cost=planted, cpu={"name": "x"} | planted
     )
@@ -67,7 +72,7 @@ CODE = "from pathlib import Path\nPath({trace!r}).touch()\nclass Evil: pass\n"
 
 @pytest.mark.parametrize("model_type", ["bert", "evil"])
 def test_no_code_of_a_checkpoint_is_run(folder, trace, model_type, monkeypatch):
-    """Not even where Python would find it, and a configuration, a model and a tokenizer ask for it."""
+    """Not even if it is on the Python path, and a configuration, a model and a tokenizer refer to it."""
     (folder / "evil.py").write_text(CODE.format(trace=str(trace)))
     monkeypatch.syspath_prepend(folder)
     names = ("AutoConfig", "AutoModel", "AutoModelForSequenceClassification", "AutoTokenizer")
@@ -105,7 +110,7 @@ def test_shards_are_files_of_the_folder(folder, name):
 
 
 def test_weights_of_onnx_are_files_of_the_folder(folder):
-    """A tensor that says it lies in a file above the folder would hand that file's bytes to whoever sees the logits."""
+    """A tensor stored in a file above the folder would expose the bytes of that file through the logits."""
     (folder.parent / "secret").write_bytes(np.arange(3, dtype=np.float32).tobytes())
     tensor = TensorProto(name="logits", data_type=TensorProto.FLOAT, dims=[1, 3])
     tensor.data_location = TensorProto.EXTERNAL
@@ -133,5 +138,5 @@ def test_a_record_cannot_name_another_file(folder, value):
         Artifact.open(folder)
 
 
-def test_a_sound_record_is_no_stranger():
+def test_a_valid_record_is_accepted():
     assert make_record().predictions == "predictions.parquet"

@@ -37,7 +37,7 @@ from places import CONF
 
 STORAGES = ("journal", "sqlite", "postgresql")
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-"""Where files need no disk: most of a storage's time is spent on being safe from power cuts."""
+"""A folder in memory, since most of a storage's time is spent on syncing to the disk."""
 SPACE = {
     "x": FloatDistribution(0.0, 1.0),
     "n": IntDistribution(1, 9),
@@ -53,10 +53,10 @@ TAKES_LONG_TO_IMPORT = [
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
-    """The URL of a PostgreSQL server of this session's own; a database's name is to be added."""
+    """The URL of a PostgreSQL server for this session, without a database."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
-    found = programs[-1] if programs else Path(shutil.which("initdb") or "").parent
-    if not (found / "initdb").is_file():
+    programs_folder = programs[-1] if programs else Path(shutil.which("initdb") or "").parent
+    if not (programs_folder / "initdb").is_file():
         pytest.skip("no PostgreSQL server is installed (apt-get install postgresql)")
     if find_spec("psycopg") is None:
         pytest.skip("psycopg is not installed (pip install 'psycopg[binary]')")
@@ -77,12 +77,24 @@ def postgresql() -> Iterator[str]:
         assert done.returncode == 0, (folder / "output.log").read_text()
 
     try:
-        run(str(found / "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
-        run(str(found / "pg_ctl"), "-D", data, "-o", options, "-l", str(folder / "server.log"), "-w", "start")
+        run(
+            str(programs_folder / "initdb"),
+            "-D",
+            data,
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--no-locale",
+            "-N",
+        )
+        run(str(programs_folder / "pg_ctl"), "-D", data, "-o", options, "-l", str(folder / "server.log"), "-w", "start")
         try:
             yield f"postgresql://postgres@127.0.0.1:{port}"
         finally:
-            run(str(found / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
+            run(str(programs_folder / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder)
 
@@ -96,7 +108,7 @@ def memory() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def new_storage(request: pytest.FixtureRequest, memory: Path) -> Callable[[str], str]:
-    """Name a new storage of a kind: a path or a URL at which nothing is yet."""
+    """A new, empty storage of a kind: its path or URL."""
 
     def new(kind: str) -> str:
         number = next(NUMBERS)
@@ -116,19 +128,19 @@ def new_storage(request: pytest.FixtureRequest, memory: Path) -> Callable[[str],
 
 @pytest.fixture(params=STORAGES)
 def storage(request: pytest.FixtureRequest, new_storage: Callable[[str], str]) -> str:
-    """A new storage of each kind; every test that takes it is a part of their contract."""
+    """A new storage of each kind; the tests with this fixture are the contract of storages."""
     return new_storage(request.param)
 
 
 @pytest.fixture(scope="session", params=STORAGES)
 def used_storage(request: pytest.FixtureRequest, new_storage: Callable[[str], str]) -> str:
-    """A storage of each kind that already holds other studies, which is much quicker to open."""
+    """A storage of each kind that already contains other studies, which opens much faster."""
     return new_storage(request.param)
 
 
 @pytest.fixture
 def make_plan(memory: Path) -> Callable[..., Plan]:
-    """Plan a sweep over `x`, `n` and `c`, ten trials at random in a journal; what is named is otherwise."""
+    """Plan a sweep over `x`, `n` and `c` with ten random trials in a journal; arguments change the plan."""
 
     def made(sampler: str | Foreign = "RandomSampler", pruner: Foreign | None = None, **changes: Any) -> Plan:
         if isinstance(sampler, str):
@@ -164,12 +176,12 @@ def foreign(target: str, **arguments: Any) -> Foreign:
 
 @pytest.fixture(name="foreign")
 def foreign_fixture() -> Callable[..., Foreign]:
-    """Name a class of Optuna's with its arguments."""
+    """An Optuna class with its arguments."""
     return foreign
 
 
 class Remembering:
-    """Hydra's loader of configurations, which composes what is the same once: a third of a second each time."""
+    """Hydra's config loader with a cache, since each composition takes a third of a second."""
 
     def __init__(self, loader: ConfigLoader, overrides: Sequence[str]) -> None:
         self.loader = loader
@@ -177,7 +189,7 @@ class Remembering:
         self.composed: dict[tuple[str, ...], DictConfig] = {}
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        """Compose a run; where it writes to is the only thing in which what is composed once may differ."""
+        """Compose a run; cached configurations differ only in their output folder."""
         key = tuple(text for text in sweep_overrides if not text.startswith("hydra.sweep."))
         if key not in self.composed:
             self.composed[key] = self.loader.load_sweep_config(master_config, sweep_overrides)
@@ -193,8 +205,8 @@ class Remembering:
 
 
 def updated(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """A copy in which Hydra's own keys are overridden."""
-    # Not by pickle, though that is quicker: it finds no class of a plugin that Hydra has imported anew since.
+    """A copy in which keys of `hydra` are overridden."""
+    # Not by pickle, although that is faster: Hydra imports plugins again, so pickle does not find their classes.
     changed = copy.deepcopy(config)
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         OmegaConf.update(changed, override.key_or_group, override.value(), force_add=True)
@@ -203,7 +215,7 @@ def updated(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
 
 @pytest.fixture(scope="session")
 def loader_of() -> Callable[..., Remembering]:
-    """The loader of command lines with these groups, and the configuration that Hydra gives a sweeper for them."""
+    """The config loader for these groups, and the configuration that Hydra passes to a sweeper for them."""
 
     @cache
     def made(*groups: str) -> Remembering:
@@ -216,7 +228,7 @@ def loader_of() -> Callable[..., Remembering]:
 
 @pytest.fixture
 def planned(loader_of: Callable[..., Remembering]) -> Callable[..., Plan]:
-    """Plan the sweep of a command line on the real configuration; of `stage=finetune` where no search says more."""
+    """Plan the sweep of a command line with the real configuration; `stage=finetune` unless a search is selected."""
 
     def made(*overrides: str) -> Plan:
         loader = loader_of(*(text for text in overrides if text.startswith(("hydra/", "search="))))
@@ -231,7 +243,7 @@ def planned(loader_of: Callable[..., Remembering]) -> Callable[..., Plan]:
 
 
 class _Sent:
-    """A function that a new process can be given although it cannot import the test's module."""
+    """A function for a new process, which cannot import the module of the test."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         cloudpickle.register_pickle_by_value(sys.modules[function.__module__])
@@ -243,9 +255,9 @@ class _Sent:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Any]]:
-    """Run a function in a process of its own; what is still running at the end of the test is killed."""
+    """Run a function in a new process, which is killed at the end of the test."""
     context = multiprocessing.get_context("forkserver")
-    # Processes are forked from one that holds no locks, threads or connections, but what takes long to import.
+    # Processes are forked from one without locks, threads or connections, with the slow imports done.
     context.set_forkserver_preload(TAKES_LONG_TO_IMPORT)
     started = []
 

@@ -1,4 +1,4 @@
-"""Whole sweeps, as a user starts them: what they print and write, going on, what is refused, real fine-tuning."""
+"""Complete sweeps, as a user starts them: output, files, resuming, errors, and real fine-tuning."""
 
 import json
 import os
@@ -26,7 +26,7 @@ SIX = "hydra.sweeper.n_trials=6"
 
 @dataclass
 class Swept:
-    """What a command said, and what there was when it had ended."""
+    """The output of a command, and the state after it."""
 
     folder: Path
     printed: list[str]
@@ -50,7 +50,7 @@ def again(first) -> Swept:
     return swept(first.folder, SIX)
 
 
-def test_each_trial_is_a_line_and_the_best_are_a_table(first):
+def test_each_trial_is_a_line_and_the_best_are_in_a_table(first):
     lines = [line for line in first.printed if line.startswith("[")]
     assert [line.partition(":")[0] for line in lines] == [f"[{n + 1}/6] trial {n}" for n in range(6)]
     assert lines[0].startswith("[1/6] trial 0: complete, value 1.019 (best so far), ")
@@ -59,7 +59,7 @@ def test_each_trial_is_a_line_and_the_best_are_a_table(first):
     assert first.printed[-1] == f"sweep     {first.folder}"
 
 
-def test_the_table_of_trials_holds_what_the_study_holds(first):
+def test_the_table_of_trials_agrees_with_the_study(first):
     assert [row["number"] for row in first.rows] == list("012345")
     assert {row["state"] for row in first.rows} == {"complete"}
     for row, (_, _, params, values, _) in zip(first.rows, first.trials, strict=True):
@@ -68,7 +68,7 @@ def test_the_table_of_trials_holds_what_the_study_holds(first):
         assert float(row["value"]) == (params["x"] - 0.3) ** 2 + params["y"]
 
 
-def test_the_best_settings_are_an_experiment_that_gives_the_best_value(first, tmp_path):
+def test_the_experiment_of_the_best_trial_gives_its_value(first, tmp_path):
     best_settings = [
         sys.executable,
         str(APP),
@@ -82,7 +82,7 @@ def test_the_best_settings_are_an_experiment_that_gives_the_best_value(first, tm
     assert f"value={best!r}" in done.stdout
 
 
-def test_the_same_command_runs_nothing_more_and_tells_the_result_again(first, again):
+def test_the_same_command_runs_nothing_and_prints_the_result_again(first, again):
     assert again.printed[0].startswith("resuming: 6 of 6 trials are done, best value 1.019")
     start = again.printed.index("best trials (of 6) by value (minimize)")
     assert again.printed[1:] == again.printed[start:]
@@ -90,7 +90,7 @@ def test_the_same_command_runs_nothing_more_and_tells_the_result_again(first, ag
     assert (again.trials, again.rows) == (first.trials, first.rows)
 
 
-def test_more_trials_go_on_where_it_ended(again):
+def test_more_trials_resume_the_study(again):
     here(again.folder, "hydra.sweeper.n_trials=7", "hydra.sweeper.figures=true")
     trials = facts(study(again.folder).trials)
     assert (len(trials), trials[:6]) == (7, again.trials)
@@ -134,7 +134,7 @@ def test_another_sweep_of_the_same_name_is_refused(again, overrides, line):
         ),
     ],
 )
-def test_what_cannot_be_is_told_in_a_line_and_no_study_is_made(overrides, line, tmp_path):
+def test_errors_are_one_line_and_create_no_study(overrides, line, tmp_path):
     with pytest.raises(ConfigError) as caught:
         here(tmp_path, *overrides)
     assert str(caught.value).startswith(line)
@@ -142,7 +142,7 @@ def test_what_cannot_be_is_told_in_a_line_and_no_study_is_made(overrides, line, 
     assert not (tmp_path / "study.journal").exists() or (tmp_path / "study.journal").read_bytes() == b""
 
 
-def test_a_sweep_ends_when_too_many_trials_have_failed(tmp_path):
+def test_a_sweep_ends_after_too_many_failures(tmp_path):
     points = "hydra.sweeper.enqueue=[{x: 0.3, y: 2}, {x: 0.8, y: 1}, {x: 0.3, y: 2}, {x: 0.1, y: 2}]"
     with pytest.raises(SweepError) as caught:
         here(tmp_path, points, SIX, "fail_at=2", "hydra.sweeper.max_failure_rate=0.2")
@@ -157,7 +157,7 @@ def test_a_sweep_ends_when_too_many_trials_have_failed(tmp_path):
     assert [trial.state for trial in study(tmp_path).trials] == [FAIL, COMPLETE, FAIL, FAIL]
 
 
-def test_known_points_come_first_whole_or_in_part(tmp_path):
+def test_enqueued_points_come_first(tmp_path):
     points = "hydra.sweeper.enqueue=[{x: 0.25, y: 2}, {y: 2}, {x: 1}]"
     here(tmp_path, points, "hydra.sweeper.n_trials=3")
     params = [trial.params for trial in study(tmp_path).trials]
@@ -167,7 +167,7 @@ def test_known_points_come_first_whole_or_in_part(tmp_path):
     assert params[1].keys() == params[2].keys() == {"x", "y"}
 
 
-def test_two_objectives_end_in_a_front(tmp_path):
+def test_two_objectives_give_a_front(tmp_path):
     points = "hydra.sweeper.enqueue=[{x: 0.3, y: 1}, {x: 0.9, y: 1}, {x: 0.5, y: 2}, {x: 1.0, y: 2}]"
     directions = "hydra.sweeper.direction=[minimize,maximize]"
     values = here(tmp_path, points, directions, "two=true", "hydra.sweeper.n_trials=4", "hydra/sweeper/pruner=median")
@@ -178,7 +178,7 @@ def test_two_objectives_end_in_a_front(tmp_path):
     assert not (tmp_path / "experiment").exists()
 
 
-def test_a_search_space_in_code_may_depend_on_what_was_drawn(tmp_path):
+def test_a_custom_search_space_may_depend_on_drawn_values(tmp_path):
     here(tmp_path, "hydra.sweeper.custom_search_space=toy_space.only_where_y_is_2", "hydra.sweeper.n_trials=4")
     trials = study(tmp_path).trials
     assert {trial.params["y"] for trial in trials} == {1, 2}
@@ -190,7 +190,7 @@ def test_a_search_space_in_code_may_depend_on_what_was_drawn(tmp_path):
 
 @dataclass
 class Searches:
-    """Real searches: one interrupted, gone on with, and repeated with another seed; and one that nothing satisfies."""
+    """Real searches: one interrupted, resumed, and repeated with another seed; and one without feasible trials."""
 
     folder: Path
     interrupted: tuple[int, str]
@@ -200,7 +200,7 @@ class Searches:
 
 
 def search(encoder: Path, folder: Path, name: str, *overrides: str) -> list[str]:
-    """The arguments of a search whose trials have two epochs of two steps."""
+    """The arguments of a search with trials of two epochs of two steps."""
     small = ["trainer.limit_train_batches=2", "trainer.limit_val_batches=2", "trainer.threads=1", "logger=none"]
     where = [f"hydra.sweep.dir={folder}/{name}", f"hydra.sweeper.study_name={name}", "hydra.sweeper.figures=false"]
     layers = "stage.layers=choice(0,1,all)"  # the model has two
@@ -223,7 +223,7 @@ def searches(tmp_path_factory) -> Searches:
     wait_until(lambda: output.exists() and "epoch 1/" in output.read_text())
     os.kill(started.pid, signal.SIGINT)
     interrupted = started.end()
-    # The rest without workers: each would import torch anew.
+    # The rest runs without worker processes, which would each import torch.
     alone = "hydra.sweeper.isolate=false"
     once = "from chirplet.evaluation import cost; cost.ROUNDS = 1"
     infeasible = command(*search(encoder, folder, "bounded", alone, *bounded), before=once)
@@ -235,15 +235,15 @@ def record(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "artifact" / "artifact.json").read_text())
 
 
-def test_ctrl_c_ends_a_real_search_with_a_line_and_130(searches):
-    code, told = searches.interrupted
+def test_ctrl_c_ends_a_real_search_with_one_line_and_130(searches):
+    code, output = searches.interrupted
     assert code == 130
     assert re.fullmatch(
-        r"error: interrupted: [01] of 3 trials are done; the same command resumes", told.splitlines()[-1]
+        r"error: interrupted: [01] of 3 trials are done; the same command resumes", output.splitlines()[-1]
     )
 
 
-def test_a_real_search_compares_artifacts_by_validation_alone(searches):
+def test_a_real_search_compares_by_validation_only(searches):
     assert (searches.done.returncode, searches.done.stderr) == (0, "")
     rows = table(searches.folder / "tuned")
     assert [row["state"] for row in rows] == ["complete"] * 3
@@ -253,11 +253,11 @@ def test_a_real_search_compares_artifacts_by_validation_alone(searches):
         assert float(row["val/f1_macro"]) == metrics["val"]["f1_macro"]
         assert float(row["val/loss"]) == metrics["val"]["loss"]
         assert row["best_epoch"] in "12"
-    # The settings that are known to be good come first.
+    # The enqueued settings come first.
     assert (float(rows[0]["stage.learning_rate"]), rows[0]["stage.layers"]) == (1e-4, "all")
 
 
-def test_test_tweets_are_read_once_by_the_refit_with_the_best_settings(searches):
+def test_only_the_refit_reads_the_test_split(searches):
     rows = table(searches.folder / "tuned")
     best = max(rows, key=lambda row: (float(row["val/f1_macro"]), -int(row["number"])))
     made = record(searches.folder / "tuned" / "refit")
@@ -268,7 +268,7 @@ def test_test_tweets_are_read_once_by_the_refit_with_the_best_settings(searches)
     assert f"refit     trial {best['number']}'s settings" in searches.done.stdout
 
 
-def test_another_real_search_of_the_same_name_is_refused_in_a_line(searches):
+def test_another_real_search_of_the_same_name_is_refused_in_one_line(searches):
     assert searches.refused.returncode == 2
     assert searches.refused.stderr == (
         "error: hydra.sweeper.study_name: a study 'tuned' of another sweep exists "
@@ -276,7 +276,7 @@ def test_another_real_search_of_the_same_name_is_refused_in_a_line(searches):
     )
 
 
-def test_where_no_trial_is_feasible_none_is_the_best(searches):
+def test_without_feasible_trials_there_is_no_best(searches):
     assert (searches.infeasible.returncode, searches.infeasible.stderr) == (0, "")
     assert "no trial is complete and feasible" in searches.infeasible.stdout
     folder = searches.folder / "bounded"
@@ -289,7 +289,7 @@ def test_where_no_trial_is_feasible_none_is_the_best(searches):
     assert not (folder / "experiment").exists()
 
 
-def test_a_misspelt_setting_of_the_sweeper_is_told_in_a_line():
+def test_a_misspelt_sweeper_setting_is_reported_in_one_line():
     done = command("-m", "search=finetune", "hydra.sweeper.n_trails=3")
     assert done.returncode == 2
     assert re.fullmatch(r"error: hydra\.sweeper\.n_trails: no such key; did you mean 'n_trials'\?.*\n", done.stderr)

@@ -1,4 +1,4 @@
-"""Sweeps that are killed, interrupted and shared lose nothing, repeat nothing that was finished, and leave nothing."""
+"""Killed, interrupted and shared sweeps lose no trial, repeat no finished trial, and leave no files."""
 
 import random
 import signal
@@ -20,7 +20,7 @@ OVERRIDES = [f"hydra.sweeper.n_trials={N_TRIALS}", "sleep_s=0.15"]
 
 
 def start(folder: Path, *overrides: str) -> psutil.Popen:
-    """Start the command; what it says is added to `folder/said`."""
+    """Start the command; its output is appended to `folder/said`."""
     folder.mkdir(exist_ok=True)
     with (folder / "said").open("a") as said:
         return psutil.Popen(command(folder, *overrides), cwd=ROOT, stdout=said, stderr=said)
@@ -41,7 +41,7 @@ def leave(processes: list[psutil.Process]) -> None:
 
 @dataclass
 class Broken:
-    """A sweep that is killed again and again, and then left alone; until then its last trial does not end."""
+    """A sweep that is killed several times and then runs to its end; its last trial waits for the last kill."""
 
     folder: Path
     overrides: list[str]
@@ -51,7 +51,7 @@ class Broken:
     exit_code: int | None = None
 
     def kill(self, count: int, rng: random.Random) -> None:
-        """Kill the command's main process at random moments after its first sign of life; then let it run."""
+        """Kill the main process of the command at random moments after its first output; then let it run."""
         done: dict[int, tuple] = {}
         while len(self.moments) < count:
             before = size(self.folder)
@@ -86,7 +86,7 @@ def unbroken(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def broken(unbroken, tmp_path_factory) -> tuple[Broken, Broken]:
-    """Two sweeps, broken at the same time: one of two workers' processes, one of a worker in the command's own."""
+    """Two sweeps, killed at the same time: one with two worker processes, one with a worker in the main process."""
     gates = tmp_path_factory.mktemp("gates")
 
     def made(name: str, *overrides: str) -> Broken:
@@ -112,7 +112,7 @@ def test_six_kills_lose_no_trial_and_add_none(broken):
     assert all((pair.folder / str(number) / ".hydra" / "config.yaml").exists() for number in range(12))
 
 
-def test_one_worker_killed_anywhere_ends_with_the_trials_of_one_that_was_not(broken, unbroken):
+def test_a_killed_worker_gives_the_trials_of_an_uninterrupted_one(broken, unbroken):
     _, single = broken
     assert single.lost == []
     assert single.exit_code == 0
@@ -134,7 +134,7 @@ def test_two_commands_share_a_sweep(tmp_path):
     assert said(folder).count("best trials (of 8)") == 2
 
 
-def test_ctrl_c_gives_the_trials_back_and_the_same_command_goes_on(tmp_path):
+def test_ctrl_c_releases_the_trials_and_the_same_command_resumes(tmp_path):
     folder, ledger, gate = tmp_path / "sweep", tmp_path / "ledger", tmp_path / "gate"
     overrides = ["hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2", f"gate={gate}", f"ledger={ledger}"]
     process = start(folder, *overrides)

@@ -1,4 +1,4 @@
-"""Workers wherever a Hydra launcher puts them, and what other programs make of the study."""
+"""Workers started by Hydra launchers, and other programs that read the study."""
 
 import json
 import os
@@ -30,10 +30,10 @@ KILLED = ["hydra.sweeper.enqueue=[{x: 0.3, y: 2}]", "fail_at=2", "how=kill"]
 
 @pytest.fixture(scope="module")
 def launched(tmp_path_factory) -> Callable[[str], tuple[Path, subprocess.CompletedProcess[str]]]:
-    """Sweeps with the launchers that are installed, all at the same time, since they wait more than they work."""
+    """Sweeps with the installed launchers, all at the same time, since they mostly wait."""
 
     def run(folder: Path, launcher: str, *overrides: str) -> subprocess.CompletedProcess[str]:
-        # Ray writes a token to the home directory otherwise.
+        # Otherwise Ray writes a token to the home directory.
         quiet = {"HOME": str(folder), "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
         where = [f"hydra/launcher={launcher}", f"ledger={folder}/ledger", f"hydra.sweeper.n_trials={N_TRIALS}"]
         return sweep(folder / "sweep", *where, *overrides, environment=os.environ | quiet)
@@ -49,12 +49,12 @@ def launched(tmp_path_factory) -> Callable[[str], tuple[Path, subprocess.Complet
     with ThreadPoolExecutor() as threads:
         runs = {name: threads.submit(run, folder, *wanted[name]) for name, folder in folders.items()}
 
-    def found(name: str) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    def result_of(name: str) -> tuple[Path, subprocess.CompletedProcess[str]]:
         if name not in folders:
             pytest.skip(f"pip install hydra-{wanted[name][0].partition('_')[0]}-launcher")
         return folders[name], runs[name].result()
 
-    return found
+    return result_of
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
@@ -70,12 +70,12 @@ def test_two_workers_of_a_launcher_share_the_trials(launcher, launched):
     assert (folder / "sweep" / "experiment" / "tuned.yaml").exists()
 
 
-def test_a_launched_worker_that_is_killed_ends_the_command_in_a_line_that_says_how_to_go_on(launched):
+def test_a_killed_launched_worker_ends_the_command_with_one_line(launched):
     _, done = launched("killed")
     assert done.returncode != 0
-    told = [line for line in done.stderr.splitlines() if "hydra/launcher=submitit_local" in line]
-    assert len(told) == 1, done.stderr
-    assert "the same command resumes" in told[0]
+    errors = [line for line in done.stderr.splitlines() if "hydra/launcher=submitit_local" in line]
+    assert len(errors) == 1, done.stderr
+    assert "the same command resumes" in errors[0]
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def dashboard(launched, tmp_path):
         process.wait()
 
 
-def test_optuna_dashboard_shows_what_a_sweep_has_written(dashboard):
+def test_optuna_dashboard_shows_the_study(dashboard):
     folder, api = dashboard
 
     def get(path: str):

@@ -1,4 +1,4 @@
-"""The run after the last trial: checked before the first one, and carried out with the best trial's settings."""
+"""The refit is checked before the first trial and runs with the best trial's parameters."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ BRACES = "trainer={max_epochs: 7}"
 POINTS = "hydra.sweeper.enqueue=[{x: 0.3, y: 2}, {x: 0.8, y: 1}]"
 
 
-def test_the_best_epoch_is_put_in_and_other_braces_stay():
+def test_the_best_epoch_is_replaced_and_other_braces_stay():
     texts = ["distiller={logits: {weight: 2.0}}", "trainer.max_epochs={best_epoch}", "a='{0} {}'"]
     assert filled(texts, 3) == ["distiller={logits: {weight: 2.0}}", "trainer.max_epochs=3", "a='{0} {}'"]
 
@@ -42,7 +42,7 @@ class TestCheck:
         "overrides",
         [[], [BRACES], ["cache_dir=${hydra:sweep.dir}/cache"], ["stage.final=true", "trainer.max_epochs={best_epoch}"]],
     )
-    def test_what_can_be_run_passes(self, job, overrides):
+    def test_valid_overrides_pass(self, job, overrides):
         self.check(job, *overrides)
 
     @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ class TestCheck:
             ("trainer={max_epochs: many}", "trainer.max_epochs: got 'many', should be a valid integer"),
         ],
     )
-    def test_what_cannot_is_refused_in_a_line(self, job, override, line):
+    def test_invalid_overrides_are_refused_in_one_line(self, job, override, line):
         with pytest.raises(ConfigError) as caught:
             self.check(job, override)
-        (told,) = str(caught.value).splitlines()
-        assert told.startswith(line) and told.endswith(" (after hydra.sweeper.refit_overrides)")
+        (error,) = str(caught.value).splitlines()
+        assert error.startswith(line) and error.endswith(" (after hydra.sweeper.refit_overrides)")
 
-    def test_every_fault_is_named(self, job):
+    def test_every_error_is_reported(self, job):
         with pytest.raises(ConfigError) as caught:
             self.check(job, "trainer.max_epochs=0", "stage.batch_size=-1")
         assert {line.partition(":")[0] for line in str(caught.value).splitlines()} == {
@@ -69,11 +69,11 @@ class TestCheck:
             "stage.batch_size",
         }
 
-    def test_a_fault_of_the_example_trial_is_not_the_refits(self, job):
+    def test_an_error_of_the_example_trial_is_not_reported(self, job):
         self.check(job, search="stage.batch_size=choice(-1,32)")
 
 
-def test_a_refit_that_cannot_be_ends_the_command_before_the_first_trial(tmp_path):
+def test_an_invalid_refit_ends_the_command_before_the_first_trial(tmp_path):
     wrong = "hydra.sweeper.refit_overrides=['trainer.max_epochs=none']"
     done = command("-m", "search=finetune", "hydra.sweeper.refit=true", wrong, f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 2
@@ -82,7 +82,7 @@ def test_a_refit_that_cannot_be_ends_the_command_before_the_first_trial(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_a_choice_by_validation_the_refit_trains_as_many_epochs_as_the_trial(tmp_path):
+def test_without_a_best_epoch_the_refit_trains_all_epochs(tmp_path):
     where = [f"hydra.sweep.dir={tmp_path}/sweep", "hydra.sweeper.isolate=false", "hydra.sweeper.figures=false"]
     small = ["trainer.limit_train_batches=2", "trainer.limit_val_batches=2", "logger=none", "trainer.max_epochs=2"]
     run = small_run(tiny_bert(tmp_path / "encoder"), tmp_path)
@@ -95,7 +95,7 @@ def test_without_a_choice_by_validation_the_refit_trains_as_many_epochs_as_the_t
     assert (record["training"]["epochs"], record["training"]["final"]) == (2, True)
 
 
-def test_a_trial_without_epochs_has_no_best_one_and_the_same_command_goes_on(tmp_path):
+def test_a_trial_without_epochs_has_no_best_epoch(tmp_path):
     overrides = [POINTS, "hydra.sweeper.n_trials=2", "hydra.sweeper.refit=true", f"ledger={tmp_path}/ledger"]
     with pytest.raises(SweepError) as caught:
         here(tmp_path / "sweep", *overrides, "hydra.sweeper.refit_overrides=['seed={best_epoch}']")
@@ -112,7 +112,7 @@ def test_a_trial_without_epochs_has_no_best_one_and_the_same_command_goes_on(tmp
 
 @pytest.mark.parametrize("kind", ["journal", "postgresql"])
 def test_two_studies_of_one_storage_do_not_wait_for_each_others_refit(kind, tmp_path, new_storage):
-    """The first one's refit runs until the second one's is done; were there one lock, both would wait for ever."""
+    """The first refit runs until the second one is done; with a shared lock, both would wait forever."""
     storage = new_storage(kind)
     shared = ["hydra.sweeper.n_trials=1", "hydra.sweeper.refit=true", f"hydra.sweeper.storage={storage}"]
     gate = tmp_path / "gate"

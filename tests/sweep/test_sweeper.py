@@ -1,4 +1,4 @@
-"""The plugin as Hydra finds it, and every option that can be chosen for it."""
+"""The Hydra plugin, and all options of the sweeper."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ SPACE = {"n": IntDistribution(1, 9), "c": CategoricalDistribution(["a", "b", Tru
 
 
 def is_ours(sweeper: type) -> bool:
-    """Hydra imports plugins in its own way, so the class is another one than here."""
+    """Whether a class is the sweeper; Hydra imports plugins again, so the class object differs."""
     return (sweeper.__module__, sweeper.__name__) == (OptunaSweeper.__module__, OptunaSweeper.__name__)
 
 
@@ -35,27 +35,27 @@ def chosen(group: str, option: str) -> Foreign:
 
 
 def imported(module: str) -> set[str]:
-    """What is there after the import of a module in a new process."""
+    """The loaded modules after an import in a new process."""
     code = f"import sys, {module}; print(*sys.modules)"
     return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
 
 
 def test_hydra_finds_the_plugin():
-    assert any(is_ours(found) for found in Plugins.instance().discover(Sweeper))
+    assert any(is_ours(plugin) for plugin in Plugins.instance().discover(Sweeper))
 
 
-def test_finding_it_imports_nothing_that_is_slow():
-    """Hydra imports every plugin at each start, whatever is run."""
+def test_discovery_imports_nothing_slow():
+    """Hydra imports every plugin at each start."""
     assert not imported("hydra_plugins.chirplet_sweeper.sweeper") & {"optuna", "torch", "sklearn", "chirplet"}
 
 
 def test_a_sweep_imports_torch_and_scikit_learn_only_where_they_are_used():
-    """Mistakes are to be told within two seconds."""
+    """Errors should be reported within two seconds."""
     assert not imported("chirplet.sweep.conduct") & {"torch", "sklearn", "scipy"}
 
 
 @pytest.mark.parametrize("override", ["hydra/sweeper=optuna", *(f"search={name}" for name in options("search"))])
-def test_what_chooses_the_sweeper(override):
+def test_overrides_that_select_the_sweeper(override):
     with composed(override) as job:
         made = Plugins.instance().instantiate_sweeper(
             hydra_context=job.hydra_context, task_function=job.task_function, config=job.config
@@ -82,7 +82,7 @@ def test_every_sampler_draws_and_draws_the_same_again(option):
 
 
 @pytest.mark.parametrize("option", options("hydra/sweeper/pruner"))
-def test_every_pruner_judges_a_report(option):
+def test_every_pruner_evaluates_a_report(option):
     study = optuna.create_study(pruner=make_pruner(chosen("pruner", option)), study_name="of a name")
     evaluated = []
     for value in (1.0, 1.0, 1.0, 1.0, 1.0, 9.0, 9.0, 9.0):
@@ -93,7 +93,7 @@ def test_every_pruner_judges_a_report(option):
             reports.append(trial.should_prune())
         evaluated.append(any(reports))
         study.tell(trial, value)
-    # The first has nothing to be compared with; what is nine times worse than all others is to end.
+    # The first trial has no others to compare with; a report nine times worse than all others is pruned.
     assert evaluated[0] is False
     assert any(evaluated[5:]) is (option != "none")
 
@@ -112,8 +112,8 @@ def test_every_search_is_a_plan(name):
     assert plan.n_trials == settings.n_trials
 
 
-def test_what_a_search_file_searches_may_be_fixed_on_the_command_line():
-    """The file's own known points must not stand in the way."""
+def test_a_searched_key_may_be_fixed_on_the_command_line():
+    """The enqueued points of the search file do not prevent this."""
     with composed("search=finetune") as job:
         plan = make_plan(sweeper_settings(job.config), job, ["search=finetune", "stage.layer_decay=0.9"])
     assert "stage.layer_decay" not in plan.space

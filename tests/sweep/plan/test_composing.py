@@ -1,4 +1,4 @@
-"""What is composed from another trial is what Hydra composes from its files."""
+"""A configuration from the cache equals the one that Hydra composes from its files."""
 
 import pytest
 from omegaconf import OmegaConf
@@ -47,7 +47,7 @@ def test_each_trial_is_as_hydra_composes_it(swept, number, parameters):
     assert composer.trial(parameters, number) == expected(swept, parameters, number)
 
 
-def test_what_a_run_changes_is_not_there_in_the_next(swept):
+def test_changes_of_a_run_do_not_affect_the_next(swept):
     composer, _, _ = swept
     config = composer.trial(TRIALS[0], 0)
     OmegaConf.set_struct(config, False)
@@ -65,7 +65,7 @@ def test_an_option_is_composed_from_its_files(swept):
 
 
 @pytest.mark.parametrize("value", ["[1,2]", "{a:1}"])
-def test_so_are_lists_and_mappings_which_would_be_merged(swept, value):
+def test_lists_and_mappings_are_composed_from_files(swept, value):
     composer, _, _ = swept
     for text in ("[3,4,5]", "{b:2}", value):
         parameters = {"+own.part": text, "seed": 1}
@@ -91,7 +91,7 @@ def test_overrides_stay_as_they_were_typed(swept, monkeypatch):
         assert "hunter2" not in OmegaConf.to_yaml(hydra)
 
 
-def test_a_key_that_is_not_there_is_told_in_a_line(swept):
+def test_a_missing_key_is_reported_in_one_line(swept):
     with pytest.raises(ConfigError, match=r"stage\.learning_rat: no such key; did you mean 'learning_rate'"):
         swept[0].trial({"stage.learning_rat": 1.0}, 0)
 

@@ -1,4 +1,4 @@
-"""What bounds and directions mean, and what makes two sweeps the same study."""
+"""Constraints, directions, and the identity of a study."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ class TestConstraint:
             *("cost/mb <= 25 mb", "cost/mb <= 1e", "cost/mb <= 1-2", "a b <= 1", "cost/mb <= 25 <= 30"),
         ],
     )
-    def test_what_is_none_is_refused(self, text):
+    def test_invalid_constraints_are_refused(self, text):
         with pytest.raises(ConfigError) as refusal:
             Constraint.parse(text, "hydra.sweeper.constraints[0]")
         should = "should be METRIC <= NUMBER or METRIC >= NUMBER"
@@ -49,7 +49,7 @@ class TestConstraint:
             ("val/f1_macro >= 0.75", 1.0, -0.25),
         ],
     )
-    def test_how_far_a_value_is_beyond_it(self, text, value, excess):
+    def test_excess(self, text, value, excess):
         assert Constraint.parse(text, "KEY").excess(value) == excess
 
 
@@ -67,7 +67,7 @@ class TestDirection:
             ("value", "maximize"),
         ],
     )
-    def test_in_which_a_metric_gets_better(self, metric, direction):
+    def test_natural_direction(self, metric, direction):
         assert natural_direction(metric) == direction
 
     def test_of_all_metrics_two_are_minimised(self):
@@ -99,21 +99,21 @@ class TestIdentity:
         changes |= {"sampler": foreign("optuna.samplers.TPESampler"), "pruner": foreign("optuna.pruners.MedianPruner")}
         assert not self.changes(make_plan(), **changes)
 
-    def test_the_order_of_parameters_is_no_difference(self, make_plan):
+    def test_the_order_of_parameters_does_not_count(self, make_plan):
         plan = make_plan()
         assert not self.changes(plan, space=dict(reversed(plan.space.items())))
 
     @pytest.mark.parametrize("config", [{"seed": 1, "a": {"b": [1, None, "c"]}}, {"labels": {0: "bad", 1: "good"}}])
-    def test_it_is_the_same_when_a_storage_gives_it_back(self, make_plan, config):
+    def test_it_survives_a_storage(self, make_plan, config):
         identity = make_plan(config=config).identity()
         assert differences(json.loads(json.dumps(identity)), identity) == []
 
-    def test_a_digest_tells_studies_apart(self, make_plan):
+    def test_a_digest_identifies_a_study(self, make_plan):
         digests = {digest(make_plan(config={"seed": seed}).identity()) for seed in range(50)}
         assert len(digests) == 50 and all(int(text, 16) >= 0 and len(text) == 8 for text in digests)
 
     def test_a_digest_does_not_change_from_one_version_to_the_next(self):
-        # Else nobody's sweep would go on after an update.
+        # Otherwise no sweep could be resumed after an update.
         assert digest({}) == "44136fa3", "the first digits of the SHA-256 of {}"
         assert digest({"b": [1, 2.5], "a": None}) == digest({"a": None, "b": [1, 2.5]}) == "6b1d8497"
 
@@ -136,20 +136,20 @@ class TestDifferences:
     def test_between_equals_there_is_none(self):
         assert differences({"a": {"b": [1]}}, {"a": {"b": [1]}}) == []
 
-    def test_what_became_a_mapping(self):
+    def test_a_value_that_became_a_mapping(self):
         assert list(differences({"a": 1}, {"a": {"b": 2}})) == ["a was 1, is {'b': 2}"]
 
 
 @pytest.mark.parametrize(("rate", "trials", "allowed"), [(0.25, 20, 5), (0.25, 3, 0), (0.0, 9, 0), (1.0, 9, 9)])
-def test_failures_that_a_sweep_outlives(make_plan, rate, trials, allowed):
+def test_failures_allowed(make_plan, rate, trials, allowed):
     assert make_plan(max_failure_rate=rate, n_trials=trials).failures_allowed == allowed
 
 
-def test_a_share_that_has_no_exact_number_loses_no_failure(make_plan):
+def test_rounding_does_not_lose_a_failure(make_plan):
     assert make_plan(max_failure_rate=0.29, n_trials=100).failures_allowed == 29, "0.29 * 100 is 28.999999999999996"
 
 
-def test_spaces_are_told_apart_by_every_detail(make_plan):
+def test_every_detail_of_a_space_counts(make_plan):
     spaces = [
         IntDistribution(1, 9),
         IntDistribution(1, 9, step=2),

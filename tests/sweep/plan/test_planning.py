@@ -1,4 +1,4 @@
-"""From a command line on the real configuration to a plan, or to one line that tells why not."""
+"""Planning from a command line with the real configuration, and errors in one line."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ from chirplet.system.error_messages import explain
 
 SWEEPER = ["hydra/sweeper=optuna"]
 RATE = "stage.learning_rate=interval(1e-5,1e-3)"
-OWN_SPACE = "hydra.sweeper.custom_search_space=own_space.more"
+USER_SPACE = "hydra.sweeper.custom_search_space=user_space.more"
 SECRET = "postgresql://me:hunter2@host/sweeps"
 
 
@@ -25,19 +25,19 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def own_space(tmp_path_factory, monkeypatch):
-    """A module of the user's own."""
+def user_space(tmp_path_factory, monkeypatch):
+    """A module of the user."""
     folder = tmp_path_factory.mktemp("own")
-    (folder / "own_space.py").write_text(
+    (folder / "user_space.py").write_text(
         "import subprocess\nfrom os import system\n\n\nclass Space: ...\n\n\ndef more(config, trial): ...\n"
     )
     monkeypatch.syspath_prepend(folder)
     yield
-    sys.modules.pop("own_space", None)
+    sys.modules.pop("user_space", None)
 
 
 def refused(planned, *overrides):
-    """The line that such a command line is refused with."""
+    """The error of a command line."""
     with pytest.raises((ConfigError, HydraException)) as refusal:
         planned(*overrides)
     message, code = explain(refusal.value)
@@ -46,7 +46,7 @@ def refused(planned, *overrides):
 
 
 class TestSpace:
-    def test_the_search_s_and_the_command_line_s(self, planned):
+    def test_from_the_search_and_the_command_line(self, planned):
         plan = planned("search=finetune", "data.split_seed=1,2", "stage.batch_size=64", "model.max_length=40")
         assert plan.space["stage.learning_rate"] == FloatDistribution(1e-5, 1e-3, log=True)
         assert plan.space["stage.layers"] == CategoricalDistribution([0, 1, 2, 3, "all"])
@@ -56,10 +56,10 @@ class TestSpace:
         assert "stage.batch_size" not in plan.space
         assert plan.sampler.arguments["n_startup_trials"] == 4
         assert plan.trial_overrides[:2] == ("stage.evaluate_train=false", "stage.evaluate_test=false")
-        # Nor do the points to try first give another value to what the command line fixes.
+        # The enqueued points do not override values fixed on the command line.
         assert [set(point) for point in plan.enqueue] == [set(plan.space) - {"data.split_seed"}]
 
-    def test_a_whole_search_by_hand(self, planned):
+    def test_a_search_on_the_command_line(self, planned):
         plan = planned(*SWEEPER, RATE, "model=minilm,bertweet", "stage.batch_size=range(16,65,16)")
         assert plan.space == {
             "stage.learning_rate": FloatDistribution(1e-5, 1e-3),
@@ -88,13 +88,13 @@ class TestSpace:
         fixed = OverridesParser.create().parse_overrides(list(plan.fixed))
         assert {override.key_or_group: override.value() for override in fixed} == params | {"stage": "finetune"}
 
-    def test_without_a_search_there_is_nothing_to_do(self, planned):
+    def test_without_a_search_space_it_is_refused(self, planned):
         assert refused(planned, *SWEEPER, "seed=1").startswith("hydra.sweeper.params: nothing is searched; set KEY=")
 
-    @pytest.mark.usefixtures("own_space")
-    def test_unless_there_is_a_function_that_searches(self, planned):
-        plan = planned(*SWEEPER, OWN_SPACE)
-        assert (plan.space, plan.custom_search_space) == ({}, "own_space.more")
+    @pytest.mark.usefixtures("user_space")
+    def test_a_custom_search_space_suffices(self, planned):
+        plan = planned(*SWEEPER, USER_SPACE)
+        assert (plan.space, plan.custom_search_space) == ({}, "user_space.more")
 
     @pytest.mark.parametrize(
         "target",
@@ -114,20 +114,26 @@ class TestSpace:
                 "system",
                 ".os.system",
                 "''",
-                "own_space.system",
+                "user_space.system",
             ),
-            *("own_space.subprocess.run", "own_space.Space", "own_space.nowhere", "own_space.nowhere.f", "nowhere.f"),
+            *(
+                "user_space.subprocess.run",
+                "user_space.Space",
+                "user_space.nowhere",
+                "user_space.nowhere.f",
+                "nowhere.f",
+            ),
         ],
     )
-    @pytest.mark.usefixtures("own_space")
-    def test_a_function_that_is_not_the_users_own_is_refused(self, planned, target):
+    @pytest.mark.usefixtures("user_space")
+    def test_a_function_outside_user_modules_is_refused(self, planned, target):
         message = refused(planned, *SWEEPER, f"hydra.sweeper.custom_search_space={target}")
         assert message.startswith("hydra.sweeper.custom_search_space: got ")
         assert "\n" not in message
 
 
 class TestPoints:
-    def test_they_are_kept(self, planned):
+    def test_they_are_in_the_plan(self, planned):
         (point,) = planned("search=finetune").enqueue
         assert point["stage.layers"] == "all" and point["stage.learning_rate"] == 1e-4
 
@@ -138,7 +144,7 @@ class TestPoints:
             ("stage.rate:1e-4", "hydra.sweeper.enqueue[0].stage.rate: is not searched, should be one of stage.learn"),
         ],
     )
-    def test_they_lie_within_the_space(self, planned, point, reason):
+    def test_points_outside_the_space_are_refused(self, planned, point, reason):
         assert refused(planned, *SWEEPER, RATE, f"hydra.sweeper.enqueue=[{{{point}}}]").startswith(reason)
 
 
@@ -155,7 +161,7 @@ class TestKeys:
     def test_a_searched_option_that_does_not_exist_is_named(self, planned):
         assert "model: got 'bertwet', should be one of" in refused(planned, *SWEEPER, "model=minilm,bertwet")
 
-    def test_what_is_no_override_is_told_in_a_line(self, planned):
+    def test_an_invalid_override_is_reported_in_one_line(self, planned):
         message = refused(planned, *SWEEPER, RATE, "hydra.sweeper.params={stage.batch_size:'choice(1,'}")
         assert "stage.batch_size=choice(1," in message
 
@@ -203,18 +209,18 @@ class TestTestSplit:
             "hydra.sweeper.constraints=['test/accuracy >= 0.6']",
         ],
     )
-    def test_no_metric_of_it_is_searched_by(self, planned, override):
+    def test_its_metrics_are_refused(self, planned, override):
         assert "should not be a metric of the test split" in refused(planned, *SWEEPER, RATE, override)
 
     def test_no_trial_evaluates_it(self, planned):
         message = refused(planned, "search=finetune", "stage.evaluate_test=true")
         assert message.startswith("stage.evaluate_test: got true, should be false in a search")
 
-    def test_not_even_some(self, planned):
+    def test_searching_the_switch_is_refused(self, planned):
         message = refused(planned, *SWEEPER, RATE, "stage.evaluate_test=true,false")
         assert "stage.evaluate_test" in message and "test split" in message
 
-    def test_a_search_leaves_it_alone_unasked(self, planned):
+    def test_a_search_does_not_evaluate_it_by_default(self, planned):
         assert "stage.evaluate_test=false" in planned(*SWEEPER, RATE).trial_overrides
 
 
@@ -248,7 +254,7 @@ class TestName:
             ["hydra.sweeper.refit=true", "hydra.sweep.dir=elsewhere"],
         ],
     )
-    def test_the_same_search_keeps_it_however_it_is_carried_out(self, planned, overrides):
+    def test_it_does_not_depend_on_how_the_search_is_run(self, planned, overrides):
         search = [*SWEEPER, "stage.batch_size=16,32"]
         assert planned(*search, *overrides).study_name == planned(*search).study_name
 
@@ -263,13 +269,13 @@ class TestName:
         shuffled = "stage.batch_size=shuffle(choice(16,32,48,64,80,96,112,128))"
         assert len({planned(*SWEEPER, shuffled).study_name for _ in range(3)}) == 1
 
-    def test_secrets_and_paths_of_this_machine_are_no_part_of_it(self, planned, here):
+    def test_it_does_not_depend_on_secrets_and_local_paths(self, planned, here):
         plan = planned(*SWEEPER, RATE, f"cache_dir={here}")
         assert str(here) not in str(plan.identity()) and "cache_dir" not in plan.config
         assert plan.study_name == planned(*SWEEPER, RATE).study_name
 
 
-class TestPlace:
+class TestLocation:
     def test_a_folder_is_named_after_the_study(self, planned, here):
         plan = planned(*SWEEPER, RATE)
         assert plan.folder == here / "multirun" / plan.study_name
@@ -298,7 +304,7 @@ class TestPlace:
         assert list(here.iterdir()) == [], "to plan is not to make"
 
     @pytest.mark.parametrize("storage", ["mysql://host/sweeps", "postgresql+nonsense://host/sweeps", "://"])
-    def test_one_that_cannot_be_opened_is_told_before_anything_starts(self, planned, storage):
+    def test_an_invalid_storage_is_reported_before_the_start(self, planned, storage):
         message = refused(planned, *SWEEPER, RATE, f"hydra.sweeper.storage='{storage}'")
         assert message.startswith("hydra.sweeper.storage: ")
 
@@ -313,7 +319,7 @@ class TestPassword:
             "postgresql://me:hunter2@${oc.env:SWEEPS_HOST}/sweeps",
         ],
     )
-    def test_in_plain_sight_is_refused(self, planned, monkeypatch, storage):
+    def test_in_the_command_line_is_refused(self, planned, monkeypatch, storage):
         monkeypatch.setenv("SWEEPS_HOST", "host")
         message = refused(planned, *SWEEPER, RATE, f"hydra.sweeper.storage='{storage}'")
         assert message.startswith("hydra.sweeper.storage: contains a password, which would be logged; set ")
@@ -345,28 +351,28 @@ class TestTrials:
     def test_other_samplers_never_end(self, planned):
         assert planned(*SWEEPER, "stage.batch_size=16,32", "hydra.sweeper.n_trials=50").n_trials == 50
 
-    def test_an_interval_has_no_end_of_points(self, planned):
+    def test_an_interval_is_refused_by_a_grid(self, planned):
         message = refused(planned, *SWEEPER, "hydra/sweeper/sampler=grid", RATE)
         assert message.startswith("stage.learning_rate: got an interval, should have finitely many values")
 
-    @pytest.mark.usefixtures("own_space")
+    @pytest.mark.usefixtures("user_space")
     def test_a_function_that_searches_may_add_to_the_points(self, planned):
-        overrides = ["hydra/sweeper/sampler=brute_force", OWN_SPACE]
+        overrides = ["hydra/sweeper/sampler=brute_force", USER_SPACE]
         assert planned(*SWEEPER, *overrides, "stage.batch_size=16,32").n_trials == 20
 
 
-def test_every_fault_of_the_settings_is_told(planned):
+def test_every_error_in_the_settings_is_reported(planned):
     with pytest.raises(ConfigError) as refusal:
         planned(*SWEEPER, RATE, "hydra.sweeper.n_trials=0", "hydra.sweeper.lease_s=-1", "hydra.sweeper.storage=3")
     keys = [line.partition(":")[0] for line in str(refusal.value).splitlines()]
     assert keys == ["hydra.sweeper.n_trials", "hydra.sweeper.storage", "hydra.sweeper.lease_s"]
 
 
-def test_several_workers_need_processes_of_their_own(planned):
+def test_several_workers_need_separate_processes(planned):
     message = refused(planned, *SWEEPER, RATE, "hydra.sweeper.isolate=false", "hydra.sweeper.n_jobs=2")
     assert message == "hydra.sweeper.n_jobs: got 2, should be 1 with isolate=false"
 
 
-def test_planning_writes_nothing_and_stays_where_it_is(planned, here):
+def test_planning_writes_nothing_and_keeps_the_working_directory(planned, here):
     planned("search=finetune")
     assert Path.cwd() == here and list(here.iterdir()) == []

@@ -1,4 +1,4 @@
-"""What Hydra's sweeps mean as distributions, and what their values are as overrides again."""
+"""Hydra sweeps as distributions, and their values as overrides."""
 
 import math
 import warnings
@@ -33,17 +33,17 @@ def split(*texts):
 
 
 def run_through(text):
-    """The values that Hydra's own multirun would run through."""
+    """The values of a plain Hydra multirun."""
     return [parsed(f"key={value}").value() for value in parsed(f"key={text}").sweep_string_iterator()]
 
 
 def given_to_trials(part):
-    """The values that trials are given from a distribution without end of values between."""
+    """The values of a discrete distribution, as trials get them."""
     return [parsed(as_override("key", value)).value() for value in grid({"key": part})["key"]]
 
 
 def same(one, other):
-    """Whether two values are equal and of one type, all the way down."""
+    """Whether two values are equal and of the same type, recursively."""
     if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
         return math.isnan(other)
     if isinstance(one, list) and isinstance(other, list):
@@ -92,20 +92,20 @@ class TestCategories:
             "float(choice(1,2))",
         ],
     )
-    def test_trials_are_given_what_hydra_would_run_through(self, text):
+    def test_values_equal_those_of_a_hydra_sweep(self, text):
         expected = run_through(text)
         values = given_to_trials(searched(text))
         assert len(values) == len(expected) and all(map(same, values, expected))
 
     @pytest.mark.parametrize("text", ["shuffle(choice(1,a,2,b))", "shuffle(1,a,2,b)"])
     def test_in_any_order_they_are_the_same(self, text):
-        # Shuffled again by every command, it would never be the same study twice.
+        # If each command shuffled again, it would never be the same study.
         for _ in range(10):
             assert searched(text) == CategoricalDistribution([1, "a", 2, "b"])
 
     @pytest.mark.parametrize("text", ["1,true", "0,false,2", "1,1.0", "a,b,a", "null,null"])
-    def test_values_that_optuna_cannot_tell_apart_are_refused(self, text):
-        # It takes True for 1 and would never try it.
+    def test_values_that_optuna_cannot_distinguish_are_refused(self, text):
+        # Optuna treats True as 1 and would never try it.
         with pytest.raises(ConfigError, match=f"key={text}: "):
             searched(text)
 
@@ -137,7 +137,7 @@ class TestRanges:
 
     @settings(max_examples=30, deadline=None)
     @given(st.integers(-50, 50), st.integers(-50, 50), st.integers(-9, 9).filter(bool))
-    def test_whole_numbers_are_those_that_hydra_would_run_through(self, start, stop, step):
+    def test_whole_numbers_equal_those_of_a_hydra_sweep(self, start, stop, step):
         text = f"range({start},{stop},{step})"
         expected = run_through(text)
         assume(expected)
@@ -146,7 +146,7 @@ class TestRanges:
 
     @settings(max_examples=30, deadline=None)
     @given(st.integers(-30, 30), st.integers(1, 40), st.integers(1, 30), st.sampled_from([1, -1]))
-    def test_so_are_decimals(self, start, width, step, sign):
+    def test_decimals_equal_those_of_a_hydra_sweep(self, start, width, step, sign):
         text = f"range({start / 10},{(start + sign * width) / 10},{sign * step / 10})"
         expected = run_through(text)
         with warnings.catch_warnings():
@@ -171,10 +171,10 @@ class TestIntervals:
             ("float(interval(1,2))", FloatDistribution(1.0, 2.0)),
         ],
     )
-    def test_both_ends_belong_to_it(self, text, expected):
+    def test_both_ends_are_included(self, text, expected):
         assert searched(text) == expected
 
-    def test_whole_numbers_lie_within_it(self):
+    def test_whole_numbers_are_within_it(self):
         assert searched("tag(int,interval(0.5,3.5))") == IntDistribution(1, 3)
 
 
@@ -202,13 +202,13 @@ class TestRefusals:
             searched(text)
         assert str(refusal.value).startswith(f"key={text}: ") and "\n" not in str(refusal.value)
 
-    def test_what_is_no_sweep(self):
+    def test_a_plain_value(self):
         with pytest.raises(ConfigError, match=r"^key=1: is not a sweep"):
             searched("1")
 
 
 class TestSplit:
-    def test_what_is_fixed_and_what_is_searched(self):
+    def test_fixed_and_searched_overrides(self):
         fixed, space = split("a=1", "b=1,2", "model=minilm", "c.d=interval(0,1)", "+e='x y'", "~f")
         assert fixed == ["a=1", "model=minilm", "+e='x y'", "~f"]
         assert space == {"b": CategoricalDistribution([1, 2]), "c.d": FloatDistribution(0.0, 1.0)}
@@ -216,22 +216,22 @@ class TestSplit:
     def test_nothing(self):
         assert split() == ([], {})
 
-    def test_a_list_is_no_sweep(self):
+    def test_a_list_is_fixed(self):
         assert split("a=[1,2]") == (["a=[1,2]"], {})
 
-    def test_of_two_the_later_counts(self):
+    def test_the_last_override_of_a_key_counts(self):
         assert split("a=1,2", "b=3", "a=4") == (["b=3", "a=4"], {})
         assert split("a=4", "b=3", "a=1,2") == (["b=3"], {"a": CategoricalDistribution([1, 2])})
         assert split("a=1,2", "a=interval(0,1)") == ([], {"a": FloatDistribution(0.0, 1.0)})
         assert split("a=1", "b=2", "a=3") == (["b=2", "a=3"], {})
 
-    def test_however_the_two_are_written(self):
-        # A trial's searched parameters come after what is fixed, so a=1 would win.
+    def test_prefixes_do_not_matter(self):
+        # Searched parameters come after fixed overrides, so a=1 would win.
         assert split("a=1,2", "++a=4") == (["++a=4"], {})
         assert list(split("a=1,2", "++a=3,4")[1]) == ["++a"]
         assert split("++a=1,2", "a=4")[1] == {}
 
-    def test_a_group_is_told_from_its_packages(self):
+    def test_packages_of_a_group_are_different_keys(self):
         fixed, space = split("model@one=a,b", "model@two=c", "model=d")
         assert (fixed, list(space)) == (["model@two=c", "model=d"], ["model@one"])
 
@@ -268,13 +268,13 @@ class TestAsOverride:
         assert as_override("k", value) == text
 
     @given(st.floats() | st.integers() | st.booleans() | st.none())
-    def test_every_digit_is_kept(self, value):
+    def test_every_digit_survives(self, value):
         assert same(parsed(as_override("key", value)).value(), value)
 
     @settings(max_examples=30)
     @given(st.lists(ELEMENTS, min_size=2, max_size=4))
-    def test_a_choice_gives_back_what_was_written(self, elements):
-        """Whatever Hydra's own sweep makes of the elements, a trial is given the same."""
+    def test_a_choice_returns_its_elements(self, elements):
+        """A trial gets the same values as a plain Hydra sweep."""
         text = ",".join(Transformer.str(element) for element in elements)
         try:
             expected = run_through(text)
@@ -296,7 +296,7 @@ class TestCheckedPoints:
     def checked(self, *points):
         return checked_points(points, self.SPACE, "hydra.sweeper.enqueue")
 
-    def test_points_within_the_space_are_kept(self):
+    def test_points_within_the_space_are_accepted(self):
         points = [{"x": 1e-4, "n": 3, "f": 0.3, "c": "all"}, {"c": None}, {"x": 1e-3, "c": True}, {}]
         assert self.checked(*points) == points
 

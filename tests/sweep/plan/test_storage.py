@@ -1,4 +1,4 @@
-"""Any number of processes share a storage of any kind, and one that is killed never blocks the others."""
+"""Processes share storages of every kind, and a killed process never blocks the others."""
 
 import logging
 import os
@@ -14,11 +14,11 @@ from chirplet.sweep.plan.storage import check_storage, cut_torn_line, has_passwo
 from chirplet.system.error import ConfigError
 
 NOWHERE = "postgresql://me:hunter2@127.0.0.1:1/sweeps"
-"""Where no server listens."""
+"""An address without a server."""
 
 
 def hold(storage, folder, name="claim"):
-    """Take a lock and keep it until killed."""
+    """Acquire a lock and keep it until killed."""
     _, lock = open_storage(storage)
     (folder / "asks").touch()
     with lock(name):
@@ -27,7 +27,7 @@ def hold(storage, folder, name="claim"):
 
 
 def come_first(storage, ready, others, times):
-    """Open a new storage at the same moment as others do, and raise a number that nothing but the lock protects."""
+    """Open a new storage at the same time as others, and increment a number that only the lock protects."""
     (ready / str(os.getpid())).touch()
     while len(list(ready.iterdir())) < others:
         time.sleep(0.001)
@@ -38,8 +38,8 @@ def come_first(storage, ready, others, times):
             study.set_user_attr("number", study.user_attrs.get("number", 0) + 1)
 
 
-def open_as_another_user(storage, told):
-    """Write what opening says to somebody who is not root."""
+def open_as_another_user(storage, sender):
+    """Send the error of opening a storage as a user other than root."""
     import sqlalchemy.dialects.sqlite.pysqlite  # noqa: F401  # what cannot be read afterwards
 
     if os.geteuid() == 0:
@@ -47,22 +47,22 @@ def open_as_another_user(storage, told):
     try:
         open_storage(storage)
     except ConfigError as error:
-        told.send(str(error))
+        sender.send(str(error))
 
 
 def wait_for(path):
-    """However long it takes; the suite's own timeout ends what never comes."""
+    """Wait without a limit; the timeout of the suite applies."""
     while not path.exists():
         time.sleep(0.002)
 
 
 def keeps_alive():
-    """Whether something uses a connection while a lock is held."""
+    """Whether a connection is used while its lock is taken."""
     return any(thread.name == "keep-alive" for thread in threading.enumerate())
 
 
 class TestEveryStorage:
-    def test_what_was_written_is_read_when_opened_again(self, used_storage):
+    def test_data_survives_reopening(self, used_storage):
         opened, _ = open_storage(used_storage)
         study = optuna.create_study(storage=opened, study_name="s", directions=["maximize", "minimize"])
         trial = study.ask()
@@ -76,7 +76,7 @@ class TestEveryStorage:
         assert again.trials[0].values == [0.5, float("inf")]
         assert again.trials[0].user_attrs == {"lease": {"owner": None, "beat": 3}}
 
-    def test_a_lock_excludes_other_processes_until_its_holder_is_killed(self, used_storage, start, tmp_path):
+    def test_a_lock_excludes_other_processes_until_its_process_is_killed(self, used_storage, start, tmp_path):
         _, lock = open_storage(used_storage)
         processes, folders = [], [tmp_path / "first", tmp_path / "second"]
         for folder, reached in zip(folders, ("holds", "asks"), strict=True):
@@ -93,7 +93,7 @@ class TestEveryStorage:
         with lock("claim"):
             pass  # had it outlived its holder, this would wait for ever
 
-    def test_a_study_has_locks_of_its_own(self, used_storage, start, tmp_path):
+    def test_studies_have_separate_locks(self, used_storage, start, tmp_path):
         _, lock = open_storage(used_storage)
         start(hold, used_storage, tmp_path, of_study("refit", "one"))
         wait_for(tmp_path / "holds")
@@ -107,7 +107,7 @@ class TestEveryStorage:
         with lock("claim"):
             pass
 
-    def test_several_processes_may_come_first(self, storage, start, tmp_path):
+    def test_several_processes_may_create_it(self, storage, start, tmp_path):
         processes = [start(come_first, storage, tmp_path, 4, 5) for _ in range(4)]
         for process in processes:
             process.join()
@@ -117,21 +117,21 @@ class TestEveryStorage:
 
 
 class TestLostConnection:
-    """A proxy, a firewall or an administrator ends the connection that holds a lock."""
+    """A proxy, a firewall or an administrator closes the connection of a lock."""
 
     @pytest.fixture
     def opened(self, new_storage):
         return new_storage("postgresql")
 
     def holders(self, connection):
-        """Server processes that hold a lock of ours, and when each was last asked something."""
+        """Server processes with a lock of this test, and the time of their last query."""
         return connection.execute(
             "SELECT pid, query_start FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory'"
             " AND granted AND datname = current_database()"
         ).fetchall()
 
     @pytest.mark.parametrize("noticed", [False, True], ids=["at the end", "while it is held"])
-    def test_what_was_done_under_the_lock_is_done_and_a_line_warns(self, opened, monkeypatch, caplog, noticed):
+    def test_the_work_is_kept_and_a_warning_is_logged(self, opened, monkeypatch, caplog, noticed):
         import psycopg
 
         monkeypatch.setattr("chirplet.sweep.plan.storage.KEEP_ALIVE_S", 0.001 if noticed else 1e6)
@@ -148,7 +148,7 @@ class TestLostConnection:
             with lock("refit"):
                 assert len(self.holders(other)) == 1
 
-    def test_what_went_wrong_under_the_lock_is_what_is_raised(self, opened):
+    def test_an_error_under_the_lock_is_raised(self, opened):
         import psycopg
 
         _, lock = open_storage(opened)
@@ -175,7 +175,7 @@ class TestJournal:
         assert (tmp_path / "a" / "b" / "study.journal").stat().st_size > 0
 
     @pytest.mark.parametrize("torn", [b'{"op_code": 4, "worker', b"{}", b'{"op_code": 8, "x": "\xc3'])
-    def test_a_torn_last_line_is_cut_and_the_study_goes_on(self, tmp_path, caplog, torn):
+    def test_an_incomplete_last_line_is_removed(self, tmp_path, caplog, torn):
         path = tmp_path / "study.journal"
         study = optuna.create_study(storage=open_storage(str(path))[0], study_name="s")
         study.tell(study.ask(), 1.0)
@@ -188,7 +188,7 @@ class TestJournal:
         last = optuna.load_study(storage=open_storage(str(path))[0], study_name="s")
         assert [trial.value for trial in last.trials] == [1.0, 2.0]
 
-    def test_whoever_has_it_open_goes_on_over_a_torn_line_too(self, tmp_path):
+    def test_an_open_study_survives_an_incomplete_line(self, tmp_path):
         path = tmp_path / "study.journal"
         study = optuna.create_study(storage=open_storage(str(path))[0], study_name="s")
         with path.open("ab") as file:
@@ -201,14 +201,14 @@ class TestJournal:
         ("content", "kept"),
         [(b"", b""), (b"a\n", b"a\n"), (b"a\nb\n", b"a\nb\n"), (b"a\nb", b"a\n"), (b"a", b""), (b"\n\nab", b"\n\n")],
     )
-    def test_what_is_cut_by_hand(self, tmp_path, content, kept):
+    def test_cut_torn_line(self, tmp_path, content, kept):
         path = tmp_path / "a"
         path.write_bytes(content)
         cut_torn_line(path)
         assert path.read_bytes() == kept
 
     @pytest.mark.parametrize("content", ["# Title\n\nNot a study.\n", "no end of a line", "[1]\n", "{}\n"])
-    def test_a_file_of_another_kind_is_refused_and_left_alone(self, tmp_path, content):
+    def test_another_file_is_refused_and_unchanged(self, tmp_path, content):
         path = tmp_path / "README.md"
         path.write_text(content)
         with pytest.raises(ConfigError, match=r"^KEY: got '.*README.md'.*"):
@@ -217,7 +217,7 @@ class TestJournal:
 
 
 class TestRefusals:
-    """What is wrong is told in a line that names the key and shows no password."""
+    """Errors are one line with the key and without passwords."""
 
     def refused(self, call, *arguments):
         with pytest.raises(ConfigError) as refusal:
@@ -237,7 +237,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         "url", ["://", "postgresql://me:hunter2@host:port/sweeps", "postgresql://me:hunter2@[::1/sweeps"]
     )
-    def test_what_is_no_url(self, call, url):
+    def test_an_invalid_url(self, call, url):
         assert "not a database URL" in self.refused(call, url)
 
     @pytest.mark.parametrize("call", [check_storage, open_storage])
@@ -254,7 +254,7 @@ class TestRefusals:
         message = self.refused(open_storage, NOWHERE)
         assert "me:***@127.0.0.1:1/sweeps" in message and "refused" in message
 
-    def test_a_password_among_the_url_s_options_is_not_shown_either(self):
+    def test_a_password_in_the_url_options_is_hidden(self):
         assert "hunter2" not in self.refused(open_storage, "postgresql://127.0.0.1:1/sweeps?user=me&password=hunter2")
 
     def test_a_database_that_is_not_there(self, postgresql):
@@ -266,17 +266,17 @@ class TestRefusals:
         assert "should name a file, since several processes share it" in self.refused(open_storage, url)
 
     @pytest.mark.parametrize("form", ["{}", "sqlite:///{}"])
-    @pytest.mark.parametrize("place", ["folder", "file/below"])
-    def test_a_path_that_cannot_be_one(self, tmp_path, form, place):
+    @pytest.mark.parametrize("path", ["folder", "file/below"])
+    def test_an_invalid_path(self, tmp_path, form, path):
         (tmp_path / "folder").mkdir()
         (tmp_path / "file").write_text("{}")
-        assert f"{tmp_path / place}' cannot be opened (" in self.refused(open_storage, form.format(tmp_path / place))
+        assert f"{tmp_path / path}' cannot be opened (" in self.refused(open_storage, form.format(tmp_path / path))
 
     @pytest.mark.parametrize("form", ["{}", "sqlite:///{}"])
     def test_a_folder_that_may_not_be_written(self, tmp_path, start, form):
         tmp_path.chmod(0o555)
-        receiver, told = Pipe(duplex=False)
-        start(open_as_another_user, form.format(tmp_path / "study"), told)
+        receiver, sender = Pipe(duplex=False)
+        start(open_as_another_user, form.format(tmp_path / "study"), sender)
         assert "cannot be opened (Permission denied)" in receiver.recv()
 
     def test_a_file_that_is_no_database(self, tmp_path):
@@ -287,7 +287,7 @@ class TestRefusals:
         monkeypatch.delenv("SWEEPS", raising=False)
         assert "'SWEEPS' not found" in self.refused(open_storage, "${oc.env:SWEEPS}")
 
-    def test_what_a_variable_holds_is_not_shown(self, monkeypatch):
+    def test_the_value_of_a_variable_is_hidden(self, monkeypatch):
         monkeypatch.setenv("SWEEPS", NOWHERE)
         assert "refused" in self.refused(open_storage, "${oc.env:SWEEPS}")
         monkeypatch.setenv("SWEEPS", "postgresql://me:hunter2@host:port/sweeps")
@@ -307,7 +307,7 @@ class TestPasswords:
             ("postgresql://host/sweeps?user=me&password=hunter2", True),
         ],
     )
-    def test_where_one_stands(self, storage, has):
+    def test_has_password(self, storage, has):
         assert has_password(storage, "KEY") is has
         assert "hunter2" not in shown(storage)
 
@@ -322,15 +322,15 @@ def test_a_variable_is_read_when_the_storage_is_opened(tmp_path, monkeypatch):
     assert (tmp_path / "study.db").is_file()
 
 
-def test_what_can_be_opened_here_passes_the_check(tmp_path):
+def test_valid_storages_pass_the_check(tmp_path):
     for storage in ("study.journal", str(tmp_path / "a" / "b"), "sqlite:///study.db", "postgresql://host/sweeps"):
         check_storage(storage, "KEY")
     assert list(tmp_path.iterdir()) == [], "to check is not to open"
 
 
-def test_making_tables_leaves_logging_as_it_was(tmp_path):
-    told = logging.getLogger("chirplet.told")
+def test_creating_tables_keeps_the_logging_configuration(tmp_path):
+    logger = logging.getLogger("chirplet.other")
     handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
     open_storage(f"sqlite:///{tmp_path}/study.db")
-    assert not told.disabled
+    assert not logger.disabled
     assert (logging.getLogger().handlers, logging.getLogger().level) == (handlers, level)

@@ -1,4 +1,4 @@
-"""The study is one for all who take part, and samplers draw by trial and not by turn."""
+"""All workers share one study, and draws depend on the trial, not on the order."""
 
 import re
 import tracemalloc
@@ -22,7 +22,7 @@ STEPS = {"a": CategoricalDistribution(["p", "q"]), "b": IntDistribution(1, 5, st
 
 
 def drawn(sampler, name="x", number=0):
-    """What a sampler draws for a parameter of trial `number`."""
+    """The value that a sampler draws for a parameter of trial `number`."""
     study = optuna.create_study(sampler=sampler)
     for _ in range(number):
         study.tell(study.ask(), 0.0)
@@ -42,18 +42,18 @@ class TestSamplers:
         assert drawn(self.samplers(foreign, name, seed=1).build(3, "x")) == first
 
     @pytest.mark.parametrize("name", ["RandomSampler", "TPESampler", "NSGAIISampler"])
-    def test_each_of_them_counts(self, foreign, name):
+    def test_seed_number_and_name_count(self, foreign, name):
         one, other = self.samplers(foreign, name, seed=1), self.samplers(foreign, name, seed=2)
         values = {drawn(one.build(number, key)) for number in range(5) for key in ("", "x", "y")}
         values |= {drawn(other.build(number, key)) for number in range(5) for key in ("", "x", "y")}
         assert len(values) == 30
 
-    def test_without_a_seed_every_draw_is_another(self, foreign):
+    def test_without_a_seed_draws_differ(self, foreign):
         for samplers in (self.samplers(foreign, seed=None), self.samplers(foreign)):
             assert len({drawn(samplers.build(0, "x")) for _ in range(5)}) == 5
 
     @pytest.mark.parametrize("seed", [7, None])
-    def test_a_grid_is_walked_through_in_one_order(self, foreign, seed):
+    def test_the_order_of_a_grid_is_fixed(self, foreign, seed):
         expected = {(a, b, 7) for a in "pq" for b in (1, 3, 5)}
         seen = []
         storage = InMemoryStorage()
@@ -66,28 +66,28 @@ class TestSamplers:
             study.tell(trial, 0.0)
         assert set(seen) == expected
 
-    def test_a_grid_of_one_s_own(self, foreign):
+    def test_a_given_grid(self, foreign):
         samplers = self.samplers(foreign, "GridSampler", seed=1, search_space={"x": [0.25, 0.5], "y": [1.0]})
         study = optuna.create_study(sampler=samplers.for_trial(0))
         study.enqueue_trial({"x": 0.0, "y": 0.0})
         points = [study.ask(SPACE).params for _ in range(3)]
         assert sorted(tuple(point.values()) for point in points[1:]) == [(0.25, 1.0), (0.5, 1.0)]
 
-    def test_what_is_no_sampler_is_refused(self, foreign):
+    def test_another_class_is_refused(self, foreign):
         with pytest.raises(ConfigError, match="should name a BaseSampler"):
             Samplers(foreign("optuna.pruners.NopPruner"), SPACE, 1)
 
-    def test_an_argument_that_it_does_not_know_is_named(self, foreign):
+    def test_an_unknown_argument_is_named(self, foreign):
         with pytest.raises(ConfigError, match=r"'n_startup_trial'.*did you mean 'n_startup_trials'"):
             self.samplers(foreign, "TPESampler", seed=1, n_startup_trial=3).for_trial(0)
 
-    def test_an_argument_that_it_refuses_is_told_in_a_line(self, foreign):
+    def test_an_invalid_argument_is_reported_in_one_line(self, foreign):
         with pytest.raises(ConfigError, match=r"^hydra\.sweeper\.part: .*population_size"):
             self.samplers(foreign, "NSGAIISampler", seed=1, population_size=1).for_trial(0)
 
 
 class TestPruner:
-    def test_one_within_another(self):
+    def test_a_nested_pruner(self):
         plain = {
             "_target_": "optuna.pruners.PatientPruner",
             "patience": 2,
@@ -112,7 +112,7 @@ class TestPruner:
             ("optuna.pruners.PatientPruner", {"patience": 1}, "missing a required argument: 'wrapped_pruner'"),
         ],
     )
-    def test_what_cannot_be_made_is_told_in_a_line(self, foreign, target, arguments, reason):
+    def test_an_invalid_pruner_is_reported_in_one_line(self, foreign, target, arguments, reason):
         with pytest.raises(ConfigError, match=reason) as refusal:
             make_pruner(foreign(target, **arguments))
         assert str(refusal.value).startswith("hydra.sweeper.part") and "\n" not in str(refusal.value)
@@ -124,7 +124,7 @@ class TestGrid:
         expected = {"a": ["p", "q"], "b": [1, 3, 5], "c": [7], "f": [0.0, 0.25, 0.5, 0.75], "n": [None, True, 2]}
         assert grid(space) == expected
 
-    def test_an_interval_has_no_end_of_values(self):
+    def test_an_interval_is_refused(self):
         with pytest.raises(
             ConfigError, match=r"^x: got an interval, should have finitely many .* use choice\(...\) or range\(...\)"
         ):
@@ -134,7 +134,7 @@ class TestGrid:
         ("name", "possible"),
         [("GridSampler", 6), ("BruteForceSampler", 6), ("TPESampler", None), ("QMCSampler", None)],
     )
-    def test_how_many_points_there_are(self, foreign, name, possible):
+    def test_trials_possible(self, foreign, name, possible):
         assert trials_possible(foreign(f"optuna.samplers.{name}", seed=1), STEPS) == possible
 
     def test_a_large_one_is_counted_without_being_made(self, foreign):
@@ -146,7 +146,7 @@ class TestGrid:
         finally:
             tracemalloc.stop()
 
-    def test_a_grid_of_one_s_own_is_counted(self, foreign):
+    def test_a_given_grid_is_counted(self, foreign):
         sampler = foreign("optuna.samplers.GridSampler", search_space={"x": [0.25, 0.5], "y": [1.0]})
         assert trials_possible(sampler, SPACE) == 2
 
@@ -168,7 +168,7 @@ class TestOpenStudy:
         assert study.metric_names == ["val/f1_macro", "cost/mb"]
         assert isinstance(study.pruner, optuna.pruners.NopPruner)
 
-    def test_it_is_made_once(self, make_plan):
+    def test_it_is_created_once(self, make_plan):
         study = self.opened(make_plan())
         study.tell(study.ask(), 1.0)
         assert len(self.opened(make_plan(n_trials=99)).trials) == 1
@@ -177,7 +177,7 @@ class TestOpenStudy:
         self.opened(make_plan())
         assert self.opened(make_plan(study_name="other", config={"seed": 2})).trials == []
 
-    def test_another_sweep_s_is_refused_with_what_differs(self, make_plan):
+    def test_a_study_of_another_sweep_is_refused_with_the_differences(self, make_plan):
         self.opened(make_plan())
         changed = make_plan(
             config={"seed": 2, "model": {"dropout": 0.1}},
@@ -194,11 +194,11 @@ class TestOpenStudy:
         )
 
     @pytest.mark.parametrize("config", [{"labels": {0: "bad", 1: "good"}}, {"rate": float("nan")}])
-    def test_any_configuration_is_known_again(self, make_plan, config):
+    def test_any_configuration_is_recognized(self, make_plan, config):
         first, again = (self.opened(make_plan(config=config)) for _ in range(2))
         assert again._study_id == first._study_id
 
-    def test_one_cut_off_while_it_was_made_is_finished(self, make_plan):
+    def test_an_interrupted_creation_is_completed(self, make_plan):
         plan = make_plan()
         storage, _ = open_storage(plan.storage)
         optuna.create_study(storage=storage, study_name="study", direction="maximize")
@@ -206,21 +206,21 @@ class TestOpenStudy:
         with pytest.raises(ConfigError, match=re.escape("config.seed was 1, is 2")):
             self.opened(make_plan(config={"seed": 2}))
 
-    def test_a_study_of_somebody_else_s_in_other_directions_is_refused(self, make_plan):
+    def test_a_foreign_study_with_other_directions_is_refused(self, make_plan):
         plan = make_plan()
         storage, _ = open_storage(plan.storage)
         optuna.create_study(storage=storage, study_name="study", direction="minimize")
         with pytest.raises(ConfigError, match="direction"):
             self.opened(plan)
 
-    def test_a_sampler_that_has_tried_everything_does_not_end_it(self, make_plan, foreign):
+    def test_an_exhausted_sampler_does_not_end_it(self, make_plan, foreign):
         plan = make_plan(foreign("optuna.samplers.GridSampler", seed=1, search_space=None), space=STEPS)
         study = self.opened(plan)
         for _ in range(8):
             study.tell(study.ask(STEPS), 1.0)
         assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 8
-        # The same with Optuna's own study is an error.
-        own = optuna.create_study(storage=InMemoryStorage(), sampler=study.sampler)
+        # Optuna's study raises an error here.
+        study_of_optuna = optuna.create_study(storage=InMemoryStorage(), sampler=study.sampler)
         with pytest.raises(RuntimeError, match="stop"):
             for _ in range(8):
-                own.tell(own.ask(STEPS), 1.0)
+                study_of_optuna.tell(study_of_optuna.ask(STEPS), 1.0)

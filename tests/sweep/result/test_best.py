@@ -1,4 +1,4 @@
-"""The best trials are feasible, and the file of one composes to its very configuration."""
+"""The best trials are feasible, and the experiment file composes to the trial's configuration."""
 
 import dataclasses
 import math
@@ -24,7 +24,7 @@ COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 
 
 def make_plan(*directions):
-    """A plan of these directions; nothing else of it decides which trials are best."""
+    """A plan with these directions, the only part that matters here."""
     return Plan(**{field.name: None for field in dataclasses.fields(Plan)} | {"directions": directions})
 
 
@@ -57,7 +57,7 @@ class TestBestTrial:
         study = study_of(["maximize"], ([0.9], 0.1, COMPLETE), ([0.6], 0.0, COMPLETE), ([0.5], -3.0, COMPLETE))
         assert best_trial(study, make_plan("maximize")).number == 1
 
-    def test_nor_does_one_that_was_cut_short(self):
+    def test_a_pruned_trial_does_not_count(self):
         study = study_of(["maximize"], ([0.9], None, PRUNED), (None, None, FAIL), ([0.2], None, COMPLETE))
         study.ask()
         assert best_trial(study, make_plan("maximize")).number == 2
@@ -72,7 +72,7 @@ class TestBestTrial:
 
 
 class TestFront:
-    def test_what_nothing_feasible_dominates(self):
+    def test_nondominated_feasible_trials(self):
         study = study_of(
             ["maximize", "minimize"],
             ([0.6, 10.0], -1.0, COMPLETE),
@@ -86,7 +86,7 @@ class TestFront:
         )
         assert numbers(front(study, make_plan("maximize", "minimize"))) == [1, 5, 0]
 
-    def test_infeasible_trials_alone_make_none(self):
+    def test_only_infeasible_trials_give_none(self):
         study = study_of(["maximize", "minimize"], ([0.6, 10.0], 1.0, COMPLETE))
         assert front(study, make_plan("maximize", "minimize")) == []
 
@@ -104,13 +104,13 @@ def text_of(*overrides: str, heading=()) -> str:
 
 
 def compose_with(folder: Path, *overrides: str):
-    """Compose the real configuration with a further folder of it, as `--config-dir` does."""
+    """Compose the real configuration with another folder, as `--config-dir` does."""
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         return compose("config", overrides=["stage=finetune", *overrides, f"hydra.searchpath=[file://{folder}]"])
 
 
 def typed(value):
-    """Plain data in which 1, 1.0, True and nan are told apart."""
+    """Plain data in which 1, 1.0, True and nan differ."""
     if isinstance(value, dict):
         return {(type(key), key): typed(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -144,12 +144,12 @@ COMMANDS = {
 
 class TestExperimentText:
     @pytest.mark.parametrize("command", COMMANDS)
-    def test_it_composes_to_what_the_overrides_do(self, command, compose_config, tmp_path):
+    def test_it_composes_like_the_overrides(self, command, compose_config, tmp_path):
         overrides = COMMANDS[command]
         write_best(tmp_path, text_of(*overrides))
         assert plain(compose_with(tmp_path, "experiment=tuned")) == plain(compose_config(*overrides))
 
-    def test_it_says_nothing_where_there_is_nothing_to_say(self, compose_config, tmp_path):
+    def test_without_overrides_it_is_empty(self, compose_config, tmp_path):
         write_best(tmp_path, text_of())
         assert compose_with(tmp_path, "experiment=tuned") == compose_config()
 
@@ -170,20 +170,20 @@ class TestExperimentText:
             "seed: 1",
         ]
 
-    def test_what_launches_and_searches_is_left_out(self):
+    def test_overrides_of_launch_and_search_are_left_out(self):
         overrides = ["hydra.sweeper.n_trials=3", "hydra/launcher=basic", "+search=wide", "search.x=1", "seed=1"]
         text = experiment_text(OverridesParser.create().parse_overrides(overrides), lambda key: True, [])
-        # Every key but those left out would have been taken for a group.
+        # All keys except the excluded ones would have been treated as groups.
         assert "launcher" not in text and "search" not in text and "sweeper" not in text
         assert "override /seed: 1" in text
 
-    def test_a_heading_is_only_read_by_people(self, compose_config, tmp_path):
+    def test_a_heading_is_a_comment(self, compose_config, tmp_path):
         heading = ["@package model", "two\n@lines: [", "bell \x07, line\x85break"]
         write_best(tmp_path, text_of("seed=7", heading=heading))
         assert compose_with(tmp_path, "experiment=tuned") == compose_config("seed=7")
 
     @pytest.mark.parametrize(
-        ("override", "told"),
+        ("override", "message"),
         [
             ("~stage.final", "~stage.final: an experiment file cannot delete a key; try stage.final=null"),
             ("data.sizes.0=3", "data.sizes.0=3: an experiment file cannot set one item of a list; set the whole list"),
@@ -194,12 +194,12 @@ class TestExperimentText:
             ),
         ],
     )
-    def test_what_it_cannot_say_is_told(self, override, told):
+    def test_inexpressible_overrides_are_refused(self, override, message):
         with pytest.raises(ConfigError) as error:
             text_of("model=minilm", override)
-        assert str(error.value) == told
+        assert str(error.value) == message
 
-    def test_an_option_that_is_not_there_is_still_an_error(self, tmp_path):
+    def test_a_missing_option_is_still_an_error(self, tmp_path):
         write_best(tmp_path, text_of("+model@teacher=bertweet", "~data"))
         with pytest.raises(ConfigCompositionException):
             compose_with(tmp_path, "experiment=tuned", "model@pupil=minilm")
@@ -210,11 +210,11 @@ keys = st.text(min_size=1) | st.integers() | st.booleans() | st.floats(allow_nan
 
 
 class TestValues:
-    """Every value is read back as itself, type included."""
+    """Every value is read back with its type."""
 
     @settings(deadline=None, max_examples=100)
     @given(st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3)))
-    def test_by_the_reader_that_hydra_uses(self, value):
+    def test_by_hydras_parser(self, value):
         assume("${" not in repr(value))  # OmegaConf parses these before they are ever written
         override = OverridesParser.create().parse_override("a.b=1")
         override._value = value
@@ -247,13 +247,13 @@ class TestValues:
 
 
 class TestWriteBest:
-    def test_the_place_is_where_hydra_looks(self, tmp_path):
+    def test_hydra_finds_the_file(self, tmp_path):
         path = write_best(tmp_path, "seed: 1\n")
         assert path == tmp_path / "experiment" / "tuned.yaml"
         assert path.read_text() == "seed: 1\n"
 
-    def test_a_former_one_is_replaced_and_nothing_else_left(self, tmp_path):
+    def test_an_earlier_file_is_replaced(self, tmp_path):
         write_best(tmp_path, "seed: 1\n")
         path = write_best(tmp_path, "größe: 2\n")
         assert path.read_text(encoding="utf-8") == "größe: 2\n"
-        assert [found.name for found in path.parent.iterdir()] == ["tuned.yaml"]
+        assert [file.name for file in path.parent.iterdir()] == ["tuned.yaml"]

@@ -1,4 +1,4 @@
-"""What people see while a sweep runs: lines that were worked out by hand, and a table that never folds."""
+"""The output of a running sweep: lines worked out by hand, and a table without wrapped lines."""
 
 import io
 import math
@@ -52,7 +52,7 @@ def make_plan(objectives=ONE, space=None, n_trials=12, study_name="corona-1a2b3c
 
 
 def make_trial(number, state, *values, start=0.0, end=None, reports=None, failure=None, excess=None, **more):
-    """A trial of which `start` and `end` are seconds after START."""
+    """A trial; `start` and `end` are in seconds after START."""
     params = more.get("params", PARAMS)
     return FrozenTrial(
         number=number,
@@ -71,20 +71,20 @@ def make_trial(number, state, *values, start=0.0, end=None, reports=None, failur
 
 
 class Watched:
-    """A display, what it wrote, and a clock that tests turn."""
+    """A display, its output, and a clock that tests set."""
 
     def __init__(self, plan, terminal=False, width=80, height=25, **console):
         self.out = io.StringIO()
         self.now = 0.0
-        # Not what the terminal that runs the tests is like.
+        # Independent of the terminal that runs the tests.
         environ = {"TERM": "xterm-256color"} | console.pop("environ", {})
         self.console = Console(
             file=self.out, force_terminal=terminal, width=width, height=height, _environ=environ, **console
         )
         self.display = SweepDisplay(plan, self.console, lambda: START.timestamp() + self.now)
 
-    def tell(self, *trials, now=0.0):
-        """The lines that one update writes."""
+    def update(self, *trials, now=0.0):
+        """The lines of one update."""
         self.now = now
         self.out.seek(0)
         self.out.truncate()
@@ -93,7 +93,7 @@ class Watched:
 
     def table(self, *trials, now=0.0):
         """The lines of the table after an update, without control sequences."""
-        self.tell(*trials, now=now)
+        self.update(*trials, now=now)
         return plain(self.display._live.renderable, self.console.width)
 
 
@@ -106,51 +106,51 @@ def plain(renderable, width):
 COMPLETE, PRUNED, FAIL, RUNNING = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING
 
 
-def test_off_a_terminal_each_finished_trial_is_a_line():
+def test_without_a_terminal_each_finished_trial_is_a_line():
     watched = Watched(make_plan(n_trials=4))
-    assert watched.tell() == []
-    assert watched.tell(make_trial(0, RUNNING), make_trial(1, RUNNING)) == []
+    assert watched.update() == []
+    assert watched.update(make_trial(0, RUNNING), make_trial(1, RUNNING)) == []
     first = make_trial(0, COMPLETE, 0.67123, end=40)
-    # Two workers: what runs has had 40 of the mean of 40, a tenth more is 4; of the other two one waits for that one.
-    assert watched.tell(first, make_trial(1, RUNNING), now=40) == [
+    # Two workers: the running trial has had 40 s, the mean, so a tenth (4 s) is left, and one of two others follows.
+    assert watched.update(first, make_trial(1, RUNNING), now=40) == [
         "[1/4] trial 0: complete, val/f1_macro 0.6712 (best so far), 40 s; "
         "learning_rate=0.000123 batch_size=32; ETA 44 s"
     ]
     second = make_trial(1, PRUNED, 0.41, end=52, reports={1: 0.3, 2: 0.41})
     third = make_trial(2, FAIL, start=40, end=50, failure="ValueError: it is [red]")
-    # In order of finishing. One is left, on a free worker: the mean of 40 and 52.
-    assert watched.tell(first, second, third, now=52) == [
+    # In order of finishing. One trial is left, for a free worker: the mean of 40 and 52.
+    assert watched.update(first, second, third, now=52) == [
         "[2/4] trial 2: failed, ValueError: it is [red]; learning_rate=0.000123 batch_size=32; ETA 46 s",
         "[3/4] trial 1: pruned at report 2, val/f1_macro 0.41, 52 s; learning_rate=0.000123 batch_size=32; ETA 46 s",
     ]
-    assert watched.tell(first, second, third, now=53) == [], "nothing is told twice"
+    assert watched.update(first, second, third, now=53) == [], "no line is printed twice"
     fourth = make_trial(3, COMPLETE, 0.5, start=52, end=60)
-    assert watched.tell(first, second, third, fourth) == [
+    assert watched.update(first, second, third, fourth) == [
         "[4/4] trial 3: complete, val/f1_macro 0.5, 8 s; learning_rate=0.000123 batch_size=32"
     ]
 
 
-def test_a_resumed_sweep_goes_on_with_one_line():
+def test_a_resumed_sweep_starts_with_one_line():
     before = [make_trial(0, COMPLETE, 0.5, end=10), make_trial(1, COMPLETE, 0.6712, end=10), make_trial(2, FAIL, end=1)]
     watched = Watched(make_plan())
-    assert watched.tell(*before) == ["resuming: 3 of 12 trials are done, best val/f1_macro 0.6712 (trial 1)"]
+    assert watched.update(*before) == ["resuming: 3 of 12 trials are done, best val/f1_macro 0.6712 (trial 1)"]
     worse, better = make_trial(3, COMPLETE, 0.6, end=30), make_trial(4, COMPLETE, 0.7, end=20)
-    lines = watched.tell(*before, worse, better)
+    lines = watched.update(*before, worse, better)
     assert [line.split(",")[0] for line in lines] == ["[4/12] trial 4: complete", "[5/12] trial 3: complete"]
     assert "(best so far)" in lines[0] and "(best so far)" not in lines[1]
-    assert Watched(make_plan()).tell(before[2]) == ["resuming: 1 of 12 trials is done"]
+    assert Watched(make_plan()).update(before[2]) == ["resuming: 1 of 12 trials is done"]
 
 
 def test_equal_is_not_better_and_infeasible_is_never_best():
     watched = Watched(make_plan())
-    watched.tell()
+    watched.update()
     trials = [
         make_trial(0, COMPLETE, 0.9, end=1, excess=0.5),
         make_trial(1, COMPLETE, 0.6, end=2, excess=0.0),
         make_trial(2, COMPLETE, 0.6, end=3, excess=-1.0),
         make_trial(3, COMPLETE, 0.95, end=4, excess=math.nan),
     ]
-    assert [line.split(";")[0] for line in watched.tell(*trials)] == [
+    assert [line.split(";")[0] for line in watched.update(*trials)] == [
         "[1/12] trial 0: complete, infeasible, val/f1_macro 0.9, 1 s",
         "[2/12] trial 1: complete, val/f1_macro 0.6 (best so far), 2 s",
         "[3/12] trial 2: complete, val/f1_macro 0.6, 3 s",
@@ -158,16 +158,16 @@ def test_equal_is_not_better_and_infeasible_is_never_best():
     ]
 
 
-def test_a_minimised_objective_is_best_where_it_is_least():
+def test_the_lowest_minimised_objective_is_best():
     study = optuna.create_study(direction="minimize")
     watched = Watched(Plan(**vars(make_plan(objectives=("val/loss",))) | {"directions": ("minimize",)}))
-    watched.tell(*study.get_trials())
+    watched.update(*study.get_trials())
     lines = []
     for value in (0.7, 0.8, 0.6):
         trial = study.ask({"stage.learning_rate": FloatDistribution(0.1, 0.1)})
         trial.set_user_attr("seconds", 12.3)
         study.tell(trial, value)
-        lines += watched.tell(*study.get_trials())
+        lines += watched.update(*study.get_trials())
     assert [line.split("; ETA")[0] for line in lines] == [
         "[1/12] trial 0: complete, val/loss 0.7 (best so far), 12 s; learning_rate=0.1",
         "[2/12] trial 1: complete, val/loss 0.8, 12 s; learning_rate=0.1",
@@ -183,14 +183,14 @@ def test_several_objectives_have_a_front_instead_of_a_best():
         make_trial(3, COMPLETE, 0.70, 3.0, end=4),  # better than all, which leaves it alone
     ]
     watched = Watched(make_plan(TWO))
-    watched.tell()
-    assert [line.split(";")[0] for line in watched.tell(*trials[:3])] == [
+    watched.update()
+    assert [line.split(";")[0] for line in watched.update(*trials[:3])] == [
         "[1/12] trial 0: complete, val/f1_macro 0.67, cost/latency_ms 4.1 (on the front), 1 s",
         "[2/12] trial 1: complete, val/f1_macro 0.6, cost/latency_ms 3 (on the front), 2 s",
         "[3/12] trial 2: complete, val/f1_macro 0.59, cost/latency_ms 3.5, 3 s",
     ]
-    assert Watched(make_plan(TWO)).tell(*trials[:3]) == ["resuming: 3 of 12 trials are done, front 2 trials"]
-    assert Watched(make_plan(TWO)).tell(*trials) == ["resuming: 4 of 12 trials are done, front 1 trial"]
+    assert Watched(make_plan(TWO)).update(*trials[:3]) == ["resuming: 3 of 12 trials are done, front 2 trials"]
+    assert Watched(make_plan(TWO)).update(*trials) == ["resuming: 4 of 12 trials are done, front 1 trial"]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -200,7 +200,7 @@ def test_the_front_is_optunas(seed):
     for _ in range(40):
         study.tell(study.ask(), [numbers.randrange(8), numbers.randrange(8)])
     watched = Watched(make_plan(TWO))
-    watched.tell(*study.trials)
+    watched.update(*study.trials)
     leaders = {trial.number for _, trial in watched.display._standing.leaders}
     assert leaders == {trial.number for trial in study.best_trials}
 
@@ -212,9 +212,9 @@ def busy_sweep():
     return [*done, *running]
 
 
-def test_the_table_tells_what_runs_and_what_is_best():
+def test_the_table_shows_running_and_best_trials():
     watched = Watched(make_plan(), terminal=True)
-    # The mean of 5 * 300 and 12 is 252; what runs at 50 and 40 needs 250 and 260, and three more follow: 250 + 2 * 252.
+    # The mean of 5 * 300 and 12 is 252; the trials at 50 and 40 need 250 and 260, and three follow: 250 + 2 * 252.
     assert watched.table(*busy_sweep(), now=350) == [
         "study corona-1a2b3c4d  7/12 done (1 pruned, 1 failed)  2 running",
         "best val/f1_macro 0.54 (trial 4)  ETA 13 min",
@@ -228,7 +228,7 @@ def test_the_table_tells_what_runs_and_what_is_best():
     assert Watched(make_plan(), terminal=True).table() == ["study corona-1a2b3c4d  0/12 done  0 running"]
 
 
-def test_a_wide_terminal_has_the_head_on_one_line():
+def test_the_head_is_one_line_on_a_wide_terminal():
     watched = Watched(make_plan(), terminal=True, width=120)
     assert watched.table(*busy_sweep(), now=350)[0] == (
         "study corona-1a2b3c4d  7/12 done (1 pruned, 1 failed)  2 running  best val/f1_macro 0.54 (trial 4)  ETA 13 min"
@@ -237,7 +237,7 @@ def test_a_wide_terminal_has_the_head_on_one_line():
 
 @pytest.mark.parametrize("objectives", [ONE, TWO])
 @pytest.mark.parametrize("width", [80, 50, 20, 5])
-def test_no_line_of_the_table_folds(width, objectives):
+def test_no_line_of_the_table_wraps(width, objectives):
     space = {f"stage.part_{i}.setting_{i}": FloatDistribution(0, 1) for i in range(9)}
     params = dict.fromkeys(space, 0.123456) | {"model.name": "語" * 60}
     values = (0.5, 4.0)[: len(objectives)]
@@ -259,11 +259,11 @@ def test_the_table_fits_the_height_with_many_workers():
     assert sum(line.startswith("running") for line in lines) == 4 and any(line.startswith("3rd") for line in lines)
 
 
-def test_on_a_terminal_lines_stay_and_the_table_goes():
+def test_on_a_terminal_lines_stay_and_the_table_is_removed():
     watched = Watched(make_plan(), terminal=True, width=200)
     with watched.display:
-        watched.tell(make_trial(0, RUNNING))
-        out = "\n".join(watched.tell(make_trial(0, COMPLETE, 0.5, end=5)))
+        watched.update(make_trial(0, RUNNING))
+        out = "\n".join(watched.update(make_trial(0, COMPLETE, 0.5, end=5)))
         line = "[1/12] trial 0: complete, val/f1_macro 0.5 (best so far), 5 s; learning_rate=0.000123 batch_size=32"
         assert line in out and out.index(line) < out.rindex("study corona-1a2b3c4d")
         assert "\x1b[32m" in out, "in colour"
@@ -275,8 +275,8 @@ def test_on_a_terminal_lines_stay_and_the_table_goes():
 
 def test_no_color_is_respected():
     watched = Watched(make_plan(), terminal=True, environ={"NO_COLOR": "1"})
-    watched.tell()
-    out = "\n".join(watched.tell(make_trial(0, COMPLETE, 0.5, end=5), make_trial(1, FAIL, end=6)))
+    watched.update()
+    out = "\n".join(watched.update(make_trial(0, COMPLETE, 0.5, end=5), make_trial(1, FAIL, end=6)))
     assert "trial 1: failed" in out
     assert not re.search(r"\x1b\[[\d;]*\b(3[0-7]|9[0-7])m", out)
     watched.display.close()
@@ -284,13 +284,13 @@ def test_no_color_is_respected():
 
 def test_a_dumb_terminal_gets_lines():
     watched = Watched(make_plan(), terminal=True, environ={"TERM": "dumb"})
-    assert watched.tell(make_trial(0, RUNNING)) == []
-    assert len(watched.tell(make_trial(0, COMPLETE, 0.5, end=5, params={}))) == 1
+    assert watched.update(make_trial(0, RUNNING)) == []
+    assert len(watched.update(make_trial(0, COMPLETE, 0.5, end=5, params={}))) == 1
 
 
 @pytest.mark.parametrize("terminal", [False, True])
 @pytest.mark.parametrize("objectives", [ONE, TWO])
-def test_odd_data_is_told_all_the_same(terminal, objectives):
+def test_odd_data_is_shown(terminal, objectives):
     odd = [
         make_trial(0, COMPLETE, math.nan, end=1),
         make_trial(1, COMPLETE, params={"other.thing": None, "+flag": True, "text": "a\nb\x1b[31m\ud800"}),
@@ -311,8 +311,8 @@ def test_odd_data_is_told_all_the_same(terminal, objectives):
     odd[3].datetime_complete = datetime(1, 1, 1)
     odd[4].datetime_complete = START.replace(tzinfo=UTC)
     watched = Watched(make_plan(objectives), terminal=terminal, width=300)
-    watched.tell()
-    out = "\n".join(watched.tell(*odd, now=10))
+    watched.update()
+    out = "\n".join(watched.update(*odd, now=10))
     watched.display.close()
     for number in (0, 1, 2, 3, 4, 5):
         assert f"trial {number}: " in out
@@ -321,7 +321,7 @@ def test_odd_data_is_told_all_the_same(terminal, objectives):
     assert "best" not in out and "front" not in out
 
 
-def test_characters_that_the_console_lacks_do_not_stop_the_sweep():
+def test_characters_outside_the_encoding_do_not_stop_the_sweep():
     raw = io.BytesIO()
     console = Console(file=io.TextIOWrapper(raw, encoding="ascii"), width=80, _environ={})
     display = SweepDisplay(make_plan(), console)
@@ -350,17 +350,17 @@ def test_estimate(left, took, elapsed, workers, expected):
     assert estimate(left, took, elapsed, workers) == (None if expected is None else pytest.approx(expected))
 
 
-def test_a_worker_between_two_trials_still_counts():
+def test_an_idle_worker_still_counts():
     watched = Watched(make_plan(n_trials=5))
-    watched.tell(make_trial(0, RUNNING), make_trial(1, RUNNING))
+    watched.update(make_trial(0, RUNNING), make_trial(1, RUNNING))
     done = make_trial(0, COMPLETE, 0.5, end=100)
-    # Four are left for two workers, though one of them runs nothing just now: two rounds, not four.
-    assert watched.tell(done, make_trial(1, RUNNING, start=100), now=100)[0].endswith("ETA 3 min")
+    # Four trials are left for two workers, one of them idle: two rounds, not four.
+    assert watched.update(done, make_trial(1, RUNNING, start=100), now=100)[0].endswith("ETA 3 min")
     for _ in range(40):
-        watched.tell(done, make_trial(1, RUNNING, start=100), now=100)
+        watched.update(done, make_trial(1, RUNNING, start=100), now=100)
     second = make_trial(2, COMPLETE, 0.5, end=100)
-    # It has not come back: three are left for one.
-    assert watched.tell(done, second, make_trial(1, RUNNING, start=100), now=100)[0].endswith("ETA 5 min")
+    # The idle worker does not return: three are left for one.
+    assert watched.update(done, second, make_trial(1, RUNNING, start=100), now=100)[0].endswith("ETA 5 min")
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_shown(value, text):
     assert shown(value, 3) == text
 
 
-def test_keys_that_end_alike_stay_whole():
+def test_keys_with_equal_ends_are_not_shortened():
     keys = ["teacher.learning_rate", "stage.learning_rate", "+data.batch_size", "model", "+seed"]
     assert list(last_parts(keys, ".").values()) == [
         "teacher.learning_rate",
@@ -415,9 +415,9 @@ def test_keys_that_end_alike_stay_whole():
     ]
     space = {"a.rate": FloatDistribution(0, 1), "b.kind": CategoricalDistribution(["x", "y"])}
     watched = Watched(make_plan(space=space))
-    watched.tell()
+    watched.update()
     own = make_trial(0, FAIL, params={"extra.rate": 1.0, "b.kind": "x", "a.rate": 0.5, "extra.other": 2})
-    assert watched.tell(own) == ["[1/12] trial 0: failed; a.rate=0.5 kind=x extra.rate=1 other=2"]
+    assert watched.update(own) == ["[1/12] trial 0: failed; a.rate=0.5 kind=x extra.rate=1 other=2"]
 
 
 def test_packed_and_fitted():

@@ -1,4 +1,4 @@
-"""Figures show the trials as they are, can be read, and leave nothing behind."""
+"""Figures show the trials, are readable, and leave no state behind."""
 
 import dataclasses
 import gc
@@ -86,7 +86,7 @@ TWO = [(0.6, 10.0), (0.8, 30.0), (0.7, 40.0), (0.9, 5.0, None), "pruned", (0.5, 
 
 @pytest.fixture
 def draw(monkeypatch, tmp_path):
-    """The figures of a study by their file names, not written; all, or those of one kind."""
+    """The figures of a study by file name, not written; all, or those of one kind."""
 
     def drawn(study, plan, kind=None):
         made = {}
@@ -105,7 +105,7 @@ def series(axes):
 
 
 def overlapping(figure):
-    """Pairs of texts that lie on each other, as they come out."""
+    """Pairs of texts that overlap when drawn."""
     figure.draw_without_rendering()
     texts = [text for axes in figure.axes for text in (*axes.texts, *axes.get_xticklabels(), axes.xaxis.label)]
     boxes = [(text.get_text(), text.get_window_extent()) for text in texts if text.get_text() and text.get_visible()]
@@ -118,7 +118,7 @@ def overlapping(figure):
 
 
 class TestFiles:
-    def test_one_objective_and_nothing_left_behind(self, tmp_path):
+    def test_one_objective_and_no_state_left(self, tmp_path):
         gc.collect()  # connections that tests before this one left behind warn when they are collected
         before = dict(matplotlib.rcParams), matplotlib.get_backend(auto_select=False)
         with warnings.catch_warnings():
@@ -157,7 +157,7 @@ class TestFiles:
             ([(0.5,), (0.6,), (0.7,)], lambda number: {"stage.layers": 1, "stage.dropout": 0.1 * number}),
         ],
     )
-    def test_importances_only_where_they_can_be_told(self, trials, params, draw):
+    def test_importances_only_if_computable(self, trials, params, draw):
         made = draw(study_of(make_plan(), *trials, params=params), make_plan())
         assert set(made) == {"history.png", "slices.png", "parallel.png"}
 
@@ -165,14 +165,14 @@ class TestFiles:
         plan = make_plan(space={})
         assert set(draw(study_of(plan, (0.5,), (0.6,), params=lambda _: {}), plan)) == {"history.png"}
 
-    def test_infeasible_trials_alone_can_be_seen(self, draw):
+    def test_only_infeasible_trials_are_drawn(self, draw):
         plan = make_plan(("val/f1_macro", "cost/latency_ms"), ("maximize", "minimize"))
         made = draw(study_of(plan, (0.5, 3.0, None), (0.6, 2.0, None)), plan, "front")
         assert series(made["front.png"].axes[0]) == {"infeasible": [[0.5, 3.0], [0.6, 2.0]]}
 
 
 class TestHistory:
-    def test_every_ended_trial_is_shown_as_what_it_is(self, draw):
+    def test_every_finished_trial_has_the_mark_of_its_state(self, draw):
         (axes,) = draw(study_of(make_plan(), *ONE), make_plan(), "history")["history.png"].axes
         shown = series(axes)
         assert shown["complete"] == [[0, 0.5], [3, 0.4], [4, 0.6], [6, 0.55], [7, 0.65], [10, 0.62], [11, 0.6]]
@@ -184,7 +184,7 @@ class TestHistory:
         ("direction", "best"),
         [("maximize", [0.5, 0.5, 0.6, 0.6, 0.65, 0.65, 0.65, 0.65]), ("minimize", [0.5] + [0.4] * 7)],
     )
-    def test_the_best_so_far_is_feasible_and_goes_on_to_the_end(self, direction, best, draw):
+    def test_the_best_so_far_is_feasible_and_continues_to_the_end(self, direction, best, draw):
         plan = make_plan(directions=(direction,))
         (line,) = draw(study_of(plan, *ONE), plan, "history")["history.png"].axes[0].lines
         assert line.get_xdata().tolist() == [0, 3, 4, 6, 7, 10, 11, 11] and line.get_ydata().tolist() == best
@@ -222,7 +222,7 @@ class TestParallel:
         assert best[4] == pytest.approx(math.log(params["+callback.weight_averaging.update_every_n_steps"], 64))
         assert len(lines["infeasible"]) == 2
 
-    def test_what_a_trial_does_not_have_is_a_gap(self, draw):
+    def test_a_missing_parameter_is_a_gap(self, draw):
         (axes,) = draw(study_of(make_plan(), *ONE), make_plan(), "parallel")["parallel.png"].axes
         trials = [line.get_ydata() for line in axes.lines if len(line.get_ydata()) == 7]
         assert len(trials) == 9 and sum(math.isnan(heights[6]) for heights in trials) == 1  # trial 11
@@ -230,13 +230,13 @@ class TestParallel:
     def test_labels_do_not_overlap(self, draw):
         figure = draw(study_of(make_plan(), *ONE), make_plan(), "parallel")["parallel.png"]
         assert overlapping(figure) == []
-        # The check itself sees what it is for.
+        # The check detects an overlap.
         figure.set_size_inches(3, 5)
         assert overlapping(figure)
 
 
 class TestImportances:
-    def test_the_parameter_that_decides_is_on_top(self, draw):
+    def test_the_important_parameter_is_on_top(self, draw):
         made = {}
         for direction in ("maximize", "minimize"):
             plan = make_plan(
@@ -259,7 +259,7 @@ class TestImportances:
 
 class TestFront:
     @pytest.mark.parametrize(("directions", "sign", "where"), [("max min", 1, "pre"), ("min min", -1, "post")])
-    def test_the_steps_go_where_trials_have_been(self, directions, sign, where, draw):
+    def test_the_steps_pass_through_trials(self, directions, sign, where, draw):
         names = {"max": "maximize", "min": "minimize"}
         plan = make_plan(("a", "b"), tuple(names[name] for name in directions.split()))
         trials = [(sign * values[0], *values[1:]) if not isinstance(values, str) else values for values in TWO]
@@ -305,11 +305,11 @@ class TestScale:
         assert (scale.low, scale.high) == pytest.approx(ends)
         assert list(scale.ticks.values()) == ticks
 
-    def test_a_category_lies_at_its_place_and_true_is_not_one(self):
+    def test_a_category_has_its_position_and_true_is_not_one(self):
         scale = parameter_scale([CategoricalDistribution(["a", "b"])])
         assert [scale.height("a"), scale.height("b")] == [0.25, 0.75]
 
-    def test_long_categories_stay_apart(self):
+    def test_long_categories_stay_distinct(self):
         same_end = CategoricalDistribution([f"{name}-of-a-very-long-name" for name in ("one", "two")])
         assert list(parameter_scale([same_end]).ticks.values()) == ["one-of-a-very-lon…", "two-of-a-very-lon…"]
 
@@ -327,5 +327,5 @@ class TestScale:
         (["callback/early", "early.patience"], ["early", "patience"]),
     ],
 )
-def test_a_label_is_the_end_that_tells_a_key_from_the_others(keys, expected):
+def test_a_label_is_the_shortest_unique_suffix(keys, expected):
     assert list(labels(keys).values()) == expected

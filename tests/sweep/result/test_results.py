@@ -1,4 +1,4 @@
-"""Tables of a study: every trial is told as it is, and the best ones come first."""
+"""Tables of a study: every trial is listed, and the best ones come first."""
 
 import csv
 import dataclasses
@@ -73,7 +73,7 @@ def read(path):
 
 
 class TestRows:
-    def test_columns_stand_in_one_order_for_all(self, study):
+    def test_all_rows_have_the_same_columns(self, study):
         assert [list(row) for row in trial_rows(study, make_plan())] == [COLUMNS] * 7
 
     def test_a_complete_trial(self, study):
@@ -82,7 +82,7 @@ class TestRows:
         expected |= {"best_epoch": 3, "failure": None, "cost/mb": 20.0, "val/loss": 0.1 + 0.2, "val/n": None}
         assert row == expected | OTHER | {"stage.own": None}
 
-    def test_states_and_what_only_complete_trials_have(self, study):
+    def test_states_and_values_of_complete_trials(self, study):
         rows = trial_rows(study, make_plan())
         states = ["complete", "complete", "pruned", "failed", "complete", "running", "waiting"]
         assert [row["state"] for row in rows] == states
@@ -94,8 +94,8 @@ class TestRows:
         rows = trial_rows(study, make_plan(constraints=()))
         assert list(rows[0]) == [name for name in COLUMNS if name != "feasible"]
 
-    def test_a_metric_of_the_objective_s_name_is_no_further_column(self, study):
-        # What the study was told counts, not what else the trial says.
+    def test_a_metric_with_the_name_of_an_objective_has_no_column(self, study):
+        # The value in the study counts, not that in the trial's metrics.
         add(study, TrialState.COMPLETE, [0.5], metrics={"val/f1_macro": 0.6})
         add(study, TrialState.FAIL, metrics={"val/f1_macro": 0.6})
         assert [row["val/f1_macro"] for row in trial_rows(study, make_plan())[-2:]] == [0.5, None]
@@ -113,7 +113,7 @@ class TestFiles:
         assert rows[3]["failure"] == 'no "such", folder\n[bold]'
         assert [path.name for path in tmp_path.iterdir()] == ["trials.csv"]
 
-    def test_null_and_truth_are_told_from_nothing(self, study, tmp_path):
+    def test_null_and_booleans_differ_from_missing_values(self, study, tmp_path):
         write_trials(study, make_plan(), tmp_path / "trials.csv")
         rows = read(tmp_path / "trials.csv")
         assert [rows[i]["stage.layers"] for i in (4, 0, 3)] == ["null", "2", ""]
@@ -160,9 +160,9 @@ class TestTable:
         assert ["deterministic", "true", "false"] in rows
         assert ["stage.own", "4", ""] in rows
 
-    def test_no_more_than_asked_for(self, study, capsys):
+    def test_at_most_count_trials(self, study, capsys):
         rows = shown(results_table(study, make_plan(constraints=()), count=1), capsys)
-        # Feasible or not is what the study says of a trial, whatever the plan holds now.
+        # Feasibility is stored in the study and does not depend on the current plan.
         assert rows[0] == ["best trials (of 7) by val/f1_macro (maximize)"] and ["trial", "4"] in rows
 
     def test_several_objectives_show_the_front(self, capsys):

@@ -13,7 +13,7 @@ def only_where_y_is_2(config: DictConfig, trial: Trial) -> None:
 
 
 def cut_off_once(config: DictConfig, trial: Trial) -> None:
-    """Search `x`, then `y`; Ctrl-C comes between them where there is a file `cut` beside the ledger."""
+    """Search `x`, then `y`; simulates Ctrl-C between them if the file `cut` is next to the ledger."""
     trial.suggest_float("x", 0.0, 1.0)
     cut = Path(config.ledger).with_name("cut")
     if cut.exists():

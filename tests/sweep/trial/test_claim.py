@@ -1,4 +1,4 @@
-"""Trials are handed out once each, as many as were asked for, and again where a worker was cut off."""
+"""Each trial is assigned once, `n_trials` in all, and again if its worker was interrupted."""
 
 import math
 import os
@@ -29,36 +29,36 @@ ELSEWHERE = Owner("other", "another-host/boot/pid:[1]", 1, 1.7e9)
 
 
 def enter(plan) -> Claims:
-    """Take part in a sweep as a process does."""
+    """The claims of a new worker process."""
     storage, lock = open_storage(plan.storage)
     return Claims(plan, storage, lock, open_study(plan, storage, lock), Owner.here())
 
 
 @cache
-def opened(storage, place):
+def opened(storage, index):
     return open_storage(storage)
 
 
 def join(plan, owner=None) -> Claims:
-    """Take part as another worker, who has not opened the storage together with the one before."""
+    """The claims of another worker, which opens the storage separately."""
     storage, lock = opened(plan.storage, next(TURN) % 2)
     return Claims(plan, storage, lock, open_study(plan, storage, lock), Owner.here() if owner is None else owner)
 
 
 def exited() -> Owner:
-    """A worker of this machine whose process is no more."""
+    """A worker of this machine whose process has exited."""
     return replace(Owner.here(), started=0.0)
 
 
 def lead(claims, trial, **attributes) -> bool:
-    """Run a trial to its end."""
+    """Complete a trial."""
     value = sum(value for value in trial.params.values() if isinstance(value, int | float))
     result = completed([value], claims.plan.objectives, attributes, {})
     return claims.tell(trial.number, trial._trial_id, result)
 
 
 def finish(claims) -> list:
-    """Run all trials that are left, and give them all."""
+    """Complete all remaining trials; returns all trials."""
     while isinstance(trial := claims.next(), Trial):
         assert lead(claims, trial)
     assert trial is Nothing.ANY_MORE
@@ -66,7 +66,7 @@ def finish(claims) -> list:
 
 
 def drawn(claims, trial) -> tuple:
-    """What samplers have noted about a trial and about the study."""
+    """The system attributes that samplers set for a trial and the study."""
     return claims.trials()[trial.number].system_attrs, claims.storage.get_study_system_attrs(claims.study_id)
 
 
@@ -76,18 +76,18 @@ def snapshot(claims) -> list:
 
 @pytest.fixture
 def plan(make_plan):
-    """Three trials in a journal of their own."""
+    """A plan of three trials in a new journal."""
     return make_plan(space=MIXED, n_trials=3)
 
 
 @pytest.fixture
 def any_plan(plan, used_storage):
-    """The same in a storage of each kind."""
+    """The same plan in a storage of each kind."""
     return replace(plan, storage=used_storage)
 
 
 def take_part(plan, ready, others, gate):
-    """Run trials as quickly as they come, together with others, until all are finished; half of them wait at a gate."""
+    """Run trials together with other processes until all are finished; half of them wait at a gate."""
     claims = enter(plan)
     (ready / str(os.getpid())).touch()
     while len(list(ready.iterdir())) < others:
@@ -102,13 +102,13 @@ def take_part(plan, ready, others, gate):
 
 
 def take_and_wait(plan, taken):
-    """Take a trial and hang."""
+    """Claim a trial and hang."""
     taken.send(enter(plan).next().number)
     signal.pause()
 
 
 def die_while_sampling(plan, parameter):
-    """Take a trial, then be killed when the next one is given `parameter`."""
+    """Claim a trial, and get killed when the next one gets `parameter`."""
     claims = enter(plan)
     claims.next()
     suggest = claim._suggest
@@ -123,7 +123,7 @@ def die_while_sampling(plan, parameter):
 
 
 class TestProcesses:
-    def test_each_trial_is_run_once_by_one_of_them_though_one_is_killed(self, make_plan, storage, start, tmp_path):
+    def test_each_trial_runs_once_although_a_worker_is_killed(self, make_plan, storage, start, tmp_path):
         n = 16 if "://" in storage else 40
         plan = make_plan(storage=storage, space=FLOATS, n_trials=n, lease_s=1e9)
         claims = enter(plan)
@@ -143,10 +143,10 @@ class TestProcesses:
         assert {trial.user_attrs["worker"] for trial in trials} <= {worker.pid for worker in workers}
         assert len({tuple(trial.params.values()) for trial in trials}) == n
         expected = finish(join(make_plan(space=FLOATS, n_trials=n)))
-        assert [trial.params for trial in trials] == [trial.params for trial in expected], "whoever draws them"
+        assert [trial.params for trial in trials] == [trial.params for trial in expected], "the worker does not matter"
 
-    def test_what_a_killed_one_had_is_taken_over_at_once(self, make_plan, used_storage, start):
-        """The first time that somebody asks, although leases would last for ever."""
+    def test_the_trial_of_a_killed_worker_is_taken_over_at_once(self, make_plan, used_storage, start):
+        """At the first claim, although leases never expire."""
         receiver, sender = Pipe(duplex=False)
         plan = make_plan(storage=used_storage, space=MIXED, n_trials=5, lease_s=1e9)
         expected = finish(join(make_plan(space=MIXED, n_trials=5)))
@@ -154,7 +154,7 @@ class TestProcesses:
         assert claims.next().number == 0
         holder = start(take_and_wait, plan, sender)
         assert receiver.recv() == 1
-        assert lead(claims, claims.next()), "while it lives, its trial is its own"
+        assert lead(claims, claims.next()), "a running worker keeps its trial"
         holder.kill()
         holder.join()
         sampling = start(die_while_sampling, plan, "n")
@@ -179,7 +179,7 @@ class TestLeases:
 
         return Clock()
 
-    def test_beats_keep_a_trial_and_without_them_it_is_lost(self, any_plan, clock):
+    def test_heartbeats_keep_a_trial_and_without_them_it_is_lost(self, any_plan, clock):
         any_plan = replace(any_plan, n_trials=1)
         far, near = join(any_plan, ELSEWHERE), join(any_plan)
         near.watch.clock = clock
@@ -205,7 +205,7 @@ class TestLeases:
         assert snapshot(near) == before
         assert near.next() is far.next() is Nothing.ANY_MORE
 
-    def test_a_trial_that_was_given_back_is_the_next_to_be_taken(self, any_plan):
+    def test_a_released_trial_is_the_next_one(self, any_plan):
         one, other = join(any_plan), join(any_plan)
         first, second = one.next(), other.next()
         one.give_back(first._trial_id)
@@ -214,34 +214,34 @@ class TestLeases:
         assert second.number == 1
         assert not lead(one, first) and lead(other, again)
 
-    def test_it_may_go_back_to_who_gave_it(self, any_plan):
+    def test_a_worker_may_get_its_released_trial_again(self, any_plan):
         claims = join(any_plan)
         first = claims.next()
         claims.give_back(first._trial_id)
         assert claims.next().number == 0 and lead(claims, first)
 
-    def test_a_dead_worker_s_trials_come_before_new_ones(self, any_plan):
+    def test_trials_of_exited_workers_come_before_new_ones(self, any_plan):
         claims = join(any_plan)
         assert claims.next().number == 0
         assert join(any_plan, exited()).next().number == 1
         assert [claims.next().number for _ in range(2)] == [1, 2]
 
-    def test_reports_that_were_made_are_kept(self, any_plan):
+    def test_earlier_reports_are_kept(self, any_plan):
         trial = join(any_plan, exited()).next()
         trial.report(0.5, 1)
         again = join(any_plan).next()
         assert again.study.trials[0].intermediate_values == {1: 0.5}
 
 
-class TestBury:
+class TestFailWorker:
     def fail_worker(self, plan, message="killed"):
-        """A worker takes a trial and dies; whoever started it tells so."""
+        """A worker claims a trial and exits; its parent reports this."""
         worker = replace(Owner.here(), pid=4_000_000, started=0.0)
         trial = join(plan, worker).next()
         assert isinstance(trial, Trial) and join(plan).fail_worker(worker.pid, message)
         return trial
 
-    def test_the_first_time_a_trial_runs_again_and_the_second_it_fails(self, plan):
+    def test_a_trial_runs_again_after_one_crash_and_fails_after_two(self, plan):
         first = self.fail_worker(plan)
         assert join(plan).trials()[0].state == TrialState.RUNNING
         second = self.fail_worker(plan, "killed by SIGKILL (out of memory?)")
@@ -251,7 +251,7 @@ class TestBury:
         assert trial.user_attrs[FAILURE] == "killed by SIGKILL (out of memory?)"
         assert join(plan).next().number == 1
 
-    def test_a_death_is_remembered_by_whoever_comes_between(self, plan):
+    def test_a_crash_is_counted_across_workers(self, plan):
         self.fail_worker(plan)
         claims = join(plan)
         claims.give_back(claims.next()._trial_id)
@@ -259,7 +259,7 @@ class TestBury:
         self.fail_worker(plan)
         assert join(plan).trials()[0].state == TrialState.FAIL
 
-    def test_who_has_no_trial_leaves_none(self, plan):
+    def test_a_worker_without_a_trial_changes_none(self, plan):
         claims, far = join(plan), join(plan, replace(ELSEWHERE, pid=4_000_000))
         mine, theirs = claims.next(), far.next()
         before = snapshot(claims)
@@ -270,20 +270,20 @@ class TestBury:
 
 
 class TestCount:
-    def test_there_are_as_many_trials_as_were_asked_for(self, plan):
+    def test_there_are_n_trials(self, plan):
         assert [trial.number for trial in finish(join(plan))] == [0, 1, 2]
         assert join(plan).next() is Nothing.ANY_MORE
         assert [trial.number for trial in finish(join(replace(plan, n_trials=5)))] == [0, 1, 2, 3, 4]
         assert join(replace(plan, n_trials=1)).next() is Nothing.ANY_MORE
 
-    def test_others_run_the_last_ones(self, plan):
+    def test_waiting_while_others_run_the_last_trials(self, plan):
         one, other = join(plan), join(plan)
         trials = [one.next() for _ in range(3)]
         assert other.next() is Nothing.YET
         assert all(lead(one, trial) for trial in trials)
         assert other.next() is Nothing.ANY_MORE
 
-    def test_every_end_of_a_trial_counts(self, plan):
+    def test_every_final_state_counts(self, plan):
         plan = replace(plan, max_failure_rate=1.0)
         claims = join(plan)
         for result in (failure("no"), Result(TrialState.PRUNED, None, {}, {}), failed(ValueError("no"))):
@@ -293,7 +293,7 @@ class TestCount:
         states = [trial.state for trial in claims.trials()]
         assert states == [TrialState.FAIL, TrialState.PRUNED, TrialState.FAIL]
 
-    def test_too_many_failures_end_it(self, make_plan):
+    def test_too_many_failures_end_the_sweep(self, make_plan):
         plan = make_plan(n_trials=8, max_failure_rate=0.25)
         claims = join(plan)
         for number in range(3):
@@ -306,7 +306,7 @@ class TestCount:
 
 
 class TestWaiting:
-    def test_a_trial_that_was_enqueued_elsewhere_is_run_and_counted(self, any_plan, plan):
+    def test_a_trial_enqueued_in_the_study_runs_and_counts(self, any_plan, plan):
         claims = join(any_plan)
         assert lead(claims, claims.next())
         dashboard = optuna.load_study(study_name=any_plan.study_name, storage=open_storage(any_plan.storage)[0])
@@ -319,7 +319,7 @@ class TestWaiting:
         assert trials[1].params["n"] == expected[1].params["n"], "the rest is drawn as ever"
         assert trials[2].params == expected[2].params
 
-    def test_beyond_the_count_it_waits(self, any_plan):
+    def test_beyond_n_trials_it_waits(self, any_plan):
         claims = join(any_plan)
         finish(claims)
         claims.study.enqueue_trial({"x": 0.125})
@@ -327,7 +327,7 @@ class TestWaiting:
         assert claims.trials()[3].state == TrialState.WAITING
         assert len(finish(join(replace(any_plan, n_trials=4)))) == 4
 
-    def test_each_is_taken_once(self, any_plan):
+    def test_each_waiting_trial_is_claimed_once(self, any_plan):
         claims = join(any_plan)
         for x in (0.125, 0.25, 0.375):
             claims.study.enqueue_trial({"x": x})
@@ -336,7 +336,7 @@ class TestWaiting:
         assert [trial.number for trial in taken] == [0, 1, 2]
         assert claims.next() is Nothing.YET
 
-    def test_known_points_come_first(self, plan, make_plan):
+    def test_enqueued_points_come_first(self, plan, make_plan):
         points = ({"x": 0.5, "y": 1e-2, "n": 9, "c": "b"}, {"c": None, "n": 1})
         trials = finish(join(replace(plan, enqueue=points)))
         assert trials[0].params == points[0]
@@ -345,13 +345,13 @@ class TestWaiting:
         assert trials[1].params["x"] == expected[1].params["x"]
         assert trials[2].params == expected[2].params
 
-    def test_a_known_point_is_kept_by_who_takes_it_over(self, plan):
+    def test_an_enqueued_point_survives_a_takeover(self, plan):
         plan = replace(plan, enqueue=({"x": 0.5, "c": "b"},))
         first = join(plan, exited()).next()
         again = join(plan).next()
         assert (again.number, again.params) == (0, first.params) and again.params["x"] == 0.5
 
-    def test_no_known_point_is_lost_to_one_that_was_enqueued_elsewhere(self, make_plan):
+    def test_points_enqueued_in_the_study_replace_none_of_the_plan(self, make_plan):
         plan = make_plan(space=FLOATS, n_trials=4, enqueue=({"x": 0.5}, {"x": 0.25}))
         claims = join(plan)
         claims.study.enqueue_trial({"x": 0.125})
@@ -359,11 +359,11 @@ class TestWaiting:
 
 
 class Cut(BaseException):
-    """Ctrl-C, or anything else that may come while a trial is handed out."""
+    """Ctrl-C or another interruption while a trial is assigned."""
 
 
 class Resumed:
-    """A sweep whose every trial is cut off, some while they run, some while they are given their parameters."""
+    """A sweep in which every trial is interrupted, while it runs or while it gets its parameters."""
 
     def __init__(self, plan, monkeypatch) -> None:
         self.plan = plan
@@ -418,7 +418,7 @@ class TestSamplers:
 
         return made
 
-    def test_a_sweep_that_was_cut_off_draws_what_an_unbroken_one_draws(self, planned_with, name, monkeypatch):
+    def test_an_interrupted_sweep_draws_the_same_values(self, planned_with, name, monkeypatch):
         expected = finish(join(planned_with(1)))
         trials = Resumed(planned_with(1), monkeypatch).finish()
         assert [trial.params for trial in trials] == [trial.params for trial in expected]
@@ -429,16 +429,16 @@ class TestSamplers:
 
     def test_another_seed_draws_others(self, planned_with, name):
         if name == "QMCSampler":
-            pytest.skip("its sequence is one for all seeds, but for the first trial")
+            pytest.skip("its sequence is the same for all seeds, except the first trial")
         one, other = finish(join(planned_with(1))), finish(join(planned_with(2)))
         assert [trial.params for trial in one] != [trial.params for trial in other]
 
-    def test_without_a_seed_it_is_carried_out_too(self, planned_with, name):
+    def test_it_runs_without_a_seed(self, planned_with, name):
         trials = finish(join(planned_with(None)))
         if name in ("GridSampler", "BruteForceSampler"):
             assert len({tuple(trial.params.values()) for trial in trials}) == 6
 
-    def test_to_tell_a_result_changes_nothing_that_was_drawn(self, planned_with, name):
+    def test_finishing_a_trial_changes_no_draws(self, planned_with, name):
         claims = join(planned_with(1))
         for _ in range(4):
             lead(claims, claims.next())
@@ -449,7 +449,7 @@ class TestSamplers:
         assert drawn(claims, other) == before
 
 
-def test_who_has_lost_a_trial_draws_the_next_knowing_what_others_have_told(make_plan, foreign):
+def test_a_worker_that_lost_a_trial_uses_results_of_others(make_plan, foreign):
     plan = make_plan(foreign("optuna.samplers.TPESampler", seed=1, n_startup_trials=1), space=FLOATS, n_trials=5)
     expected = finish(join(make_plan(plan.sampler, space=FLOATS, n_trials=5)))
     slow, other = join(plan, exited()), join(plan)
@@ -460,7 +460,7 @@ def test_who_has_lost_a_trial_draws_the_next_knowing_what_others_have_told(make_
     assert slow.next().params == expected[4].params
 
 
-def test_a_known_point_outlives_a_sequence_that_is_cut_off(make_plan, foreign, monkeypatch):
+def test_an_enqueued_point_survives_an_interrupted_sequence(make_plan, foreign, monkeypatch):
     points = ({"x": 0.5}, {"x": 0.25}, {"x": 0.125})
     plan = make_plan(foreign("optuna.samplers.QMCSampler", seed=1), space=FLOATS, n_trials=3, enqueue=points)
     for _ in points:
@@ -470,41 +470,41 @@ def test_a_known_point_outlives_a_sequence_that_is_cut_off(make_plan, foreign, m
     assert [trial.params["x"] for trial in claims.trials()] == [0.5, 0.25, 0.125]
 
 
-def test_a_sequence_is_walked_through_point_by_point(make_plan, foreign):
-    """One worker draws the very points that Optuna itself would, but for the first, which is a random one."""
+def test_a_sequence_is_followed_point_by_point(make_plan, foreign):
+    """One worker draws the same points as Optuna, except the first, which is random."""
     plan = make_plan(foreign("optuna.samplers.QMCSampler", seed=1), space=FLOATS, n_trials=6)
-    own = optuna.create_study(sampler=optuna.samplers.QMCSampler(seed=1))
+    study_of_optuna = optuna.create_study(sampler=optuna.samplers.QMCSampler(seed=1))
     for _ in range(6):
-        own.tell(own.ask(FLOATS), 0.0)
+        study_of_optuna.tell(study_of_optuna.ask(FLOATS), 0.0)
     trials = finish(join(plan))
-    assert [trial.params for trial in trials[1:]] == [trial.params for trial in own.trials[1:]]
+    assert [trial.params for trial in trials[1:]] == [trial.params for trial in study_of_optuna.trials[1:]]
 
 
-def test_what_a_sequence_does_not_hold_is_drawn_anew_for_each_trial(make_plan, foreign):
+def test_parameters_outside_a_sequence_differ_between_trials(make_plan, foreign):
     plan = make_plan(foreign("optuna.samplers.QMCSampler", seed=1), space=FLOATS | {"z": FloatDistribution(0, 1)})
     claims = join(plan)
     first = claims.next()
     assert first.params["x"] != first.params["z"]
-    own = set()
+    drawn = set()
     for trial in (first, claims.next(), claims.next()):
         claims.study.sampler = claims.samplers.for_trial(trial.number)
-        own.add(trial.suggest_float("own", 0.0, 1.0))
-    assert len(own) == 3
+        drawn.add(trial.suggest_float("own", 0.0, 1.0))
+    assert len(drawn) == 3
 
 
 class TestResults:
-    def test_values_attributes_and_constraints_are_told(self, plan):
+    def test_values_attributes_and_constraints_are_stored(self, plan):
         plan = replace(plan, objectives=("val/f1_macro", "cost/mb"), directions=("maximize", "minimize"))
         claims = join(plan)
         trial = claims.next()
         result = completed([0.75, 20.0], plan.objectives, {"metrics": {"val/loss": 0.5}}, {"cost/mb <= 25": -5.0})
         assert claims.tell(0, trial._trial_id, result)
-        (told,) = claims.trials()
-        assert (told.state, told.values) == (TrialState.COMPLETE, [0.75, 20.0])
-        assert told.user_attrs["metrics"] == {"val/loss": 0.5}
-        assert told.constraints == {"cost/mb <= 25": -5.0}
+        (finished,) = claims.trials()
+        assert (finished.state, finished.values) == (TrialState.COMPLETE, [0.75, 20.0])
+        assert finished.user_attrs["metrics"] == {"val/loss": 0.5}
+        assert finished.constraints == {"cost/mb <= 25": -5.0}
 
-    def test_a_bound_that_was_told_before_a_worker_was_cut_off_is_told_again(self, plan):
+    def test_a_constraint_may_be_set_again_after_an_interruption(self, plan):
         first = join(plan, exited()).next()
         first.set_constraint("cost/mb <= 25", -5.0)
         claims = join(plan)
@@ -519,17 +519,21 @@ class TestResults:
         trial.report(0.5, 1)
         trial.report(0.25, 2)
         assert claims.tell(0, trial._trial_id, Result(TrialState.PRUNED, None, {}, {}))
-        (told,) = claims.trials()
-        assert (told.state, told.value, told.intermediate_values) == (TrialState.PRUNED, 0.25, {1: 0.5, 2: 0.25})
+        (finished,) = claims.trials()
+        assert (finished.state, finished.value, finished.intermediate_values) == (
+            TrialState.PRUNED,
+            0.25,
+            {1: 0.5, 2: 0.25},
+        )
 
-    def test_a_failure_says_why(self, plan):
+    def test_a_failure_has_its_message(self, plan):
         claims = join(plan)
         trial = claims.next()
         assert claims.tell(0, trial._trial_id, failed(ValueError("no\n  such [folder]")))
-        (told,) = claims.trials()
-        assert told.state == TrialState.FAIL and told.user_attrs[FAILURE] == "ValueError: no such [folder]"
+        (finished,) = claims.trials()
+        assert finished.state == TrialState.FAIL and finished.user_attrs[FAILURE] == "ValueError: no such [folder]"
 
-    def test_a_long_one_is_cut(self):
+    def test_a_long_message_is_cut(self):
         assert len(failed(ValueError("x" * 10_000)).attributes[FAILURE]) == 500
 
     @pytest.mark.parametrize(
@@ -540,12 +544,12 @@ class TestResults:
             ([math.nan, None], "val/f1_macro: is not a number"),
         ],
     )
-    def test_without_a_value_a_trial_has_failed(self, values, message):
+    def test_a_trial_without_a_value_has_failed(self, values, message):
         result = completed(values, ["val/f1_macro", "cost/mb"], {"metrics": {}}, {"cost/mb <= 25": 1.0})
         assert (result.state, result.values) == (TrialState.FAIL, None)
         assert result.attributes[FAILURE] == message
 
-    def test_values_are_numbers_without_end_at_most(self, plan):
+    def test_values_may_be_infinite(self, plan):
         result = completed([math.inf], plan.objectives, {}, {})
         assert (result.state, result.values) == (TrialState.COMPLETE, [math.inf])
         claims = join(plan)
@@ -553,8 +557,8 @@ class TestResults:
         assert claims.trials()[0].values == [math.inf]
 
 
-def test_a_lease_is_the_last_that_a_trial_is_given(make_plan, monkeypatch):
-    """Else a trial with a lease could lack parameters."""
+def test_the_lease_is_set_last(make_plan, monkeypatch):
+    """Otherwise a trial with a lease could lack parameters."""
     claims = join(make_plan(space=MIXED))
     seen = []
     suggest = claim._suggest

@@ -1,4 +1,4 @@
-"""Each worker of a sweep has GPUs of its own; no GPU is needed, since what a worker's environment says is tested."""
+"""Workers of a sweep get disjoint GPUs. The tests check environment variables, so they need no GPU."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ UUIDS = ["GPU-5d5ba0d6", "GPU-0c8e4a11"]
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine of so many GPUs, with CUDA_VISIBLE_DEVICES as given."""
+    """A machine with `count` GPUs and the given CUDA_VISIBLE_DEVICES."""
 
     def made(count, named=None):
         monkeypatch.setattr(gpus, "gpu_count", lambda: count)
@@ -49,13 +49,13 @@ def machine(monkeypatch):
         ("1,0,-1,2", 2, ["1", "0"]),
         ("0,1", 0, []),
         (",".join(UUIDS), 2, UUIDS),
-        # Of MIG instances a process sees one.
+        # A process sees only one MIG instance.
         (",".join(MIG), 1, MIG),
         (f"{MIG[0]},,{MIG[1]}", 1, MIG[:1]),
         (",".join(MIG), 0, []),
     ],
 )
-def test_what_cuda_sees_has_the_users_names(named, count, names):
+def test_visible_gpus_have_the_users_names(named, count, names):
     assert visible_gpus(named, count) == names
 
 
@@ -75,7 +75,7 @@ def test_what_cuda_sees_has_the_users_names(named, count, names):
         ("", 3, 1, False, ["", "", ""]),
     ],
 )
-def test_gpus_are_split_as_worked_out_by_hand(names, workers, devices, share, parts):
+def test_gpus_are_split(names, workers, devices, share, parts):
     assert split_gpus(names, workers, devices, share) == [list(part) for part in parts]
 
 
@@ -92,13 +92,13 @@ def test_fewer_gpus_than_workers_are_refused_with_the_count(names, workers, devi
 
 
 class TestTrainer:
-    """GPUs are counted and refused only where a trial may train on one."""
+    """GPUs are counted only if a trial may train on one."""
 
     def of(self, make_plan, config, workers=2, space=None):
         return worker_gpus(make_plan(config=config, **({} if space is None else {"space": space})), workers, False)
 
     @pytest.mark.parametrize("accelerator", ["auto", "gpu"])
-    def test_each_worker_has_its_own(self, make_plan, machine, accelerator):
+    def test_each_worker_has_a_gpu(self, make_plan, machine, accelerator):
         machine(2, ",".join(UUIDS))
         config = {"trainer": {"accelerator": accelerator, "devices": 1}}
         assert self.of(make_plan, config) == [{"CUDA_VISIBLE_DEVICES": name} for name in UUIDS]
@@ -120,30 +120,30 @@ class TestTrainer:
             ({"trainer": "an application's own"}, 4),
         ],
     )
-    def test_where_none_is_used_or_one_worker_has_all_none_is_counted(self, make_plan, monkeypatch, config, workers):
+    def test_without_use_or_with_one_worker_none_is_counted(self, make_plan, monkeypatch, config, workers):
         monkeypatch.setattr(gpus, "gpu_count", None)
         assert self.of(make_plan, config, workers) == [{}] * workers
 
     @pytest.mark.parametrize("key", ["trainer", "+trainer", "trainer.accelerator"])
-    def test_where_the_trainer_is_searched_it_may_be_one_that_uses_them(self, make_plan, machine, key):
+    def test_a_searched_trainer_may_use_gpus(self, make_plan, machine, key):
         machine(2)
         config = {"trainer": {"devices": 1}} if "." in key else {}
         space = {key: CategoricalDistribution(["cpu", "gpu"])}
         assert self.of(make_plan, config, space=space) == [{"CUDA_VISIBLE_DEVICES": name} for name in "01"]
 
     @pytest.mark.parametrize(("overrides", "used"), [([], True), (["trainer=gpu"], True), (["trainer=cpu"], False)])
-    def test_what_the_command_line_says_counts(self, planned, machine, overrides, used):
+    def test_the_command_line_counts(self, planned, machine, overrides, used):
         machine(2)
         expected = [{"CUDA_VISIBLE_DEVICES": name} for name in "01"] if used else [{}, {}]
         assert worker_gpus(planned("search=finetune", *overrides), 2, False) == expected
 
-    def test_without_gpus_nothing_is_said_of_them(self, make_plan, machine):
+    def test_without_gpus_nothing_is_set(self, make_plan, machine):
         machine(0, "0,1")
         assert self.of(make_plan, {"trainer": {"accelerator": "auto", "devices": 1}}, 4) == [{}] * 4
 
 
 class TestCount:
-    def test_it_is_torchs_and_the_asking_process_has_not_imported_torch(self, tmp_path):
+    def test_it_is_torchs_count_and_the_parent_does_not_import_torch(self, tmp_path):
         code = (
             "import sys; from pathlib import Path; from chirplet.sweep.trial import gpus; gpus.DRIVERS = (Path('/'),); "
             "print(gpus.gpu_count(), 'torch' in sys.modules)"
@@ -151,7 +151,7 @@ class TestCount:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.split() == [str(torch.cuda.device_count()), "False"]
 
-    def test_without_a_driver_nobody_is_asked(self, monkeypatch, tmp_path):
+    def test_without_a_driver_no_process_is_started(self, monkeypatch, tmp_path):
         monkeypatch.setattr(gpus, "DRIVERS", (tmp_path / "nvidiactl",))
         monkeypatch.setattr(subprocess, "run", None)
         assert gpu_count() == 0
@@ -159,7 +159,7 @@ class TestCount:
 
 @dataclass
 class Reporting:
-    """A worker that writes down which GPUs it has; each is killed once, and then works to its end."""
+    """A worker that records its GPUs; each is killed once and then runs to its end."""
 
     folder: Path
 
@@ -171,7 +171,7 @@ class Reporting:
         had.write_text(f"{os.environ['CUDA_VISIBLE_DEVICES']} {'torch' in sys.modules}")
 
 
-def test_a_worker_that_replaces_another_has_its_gpus(tmp_path):
+def test_a_replacement_worker_gets_the_same_gpus(tmp_path):
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     claims = SimpleNamespace(fail_worker=lambda pid, reason: True)
     try:
@@ -185,7 +185,7 @@ def test_a_worker_that_replaces_another_has_its_gpus(tmp_path):
 
 
 class TestSweep:
-    def test_trials_at_the_same_time_have_gpus_of_their_own(self, tmp_path, machine):
+    def test_simultaneous_trials_have_disjoint_gpus(self, tmp_path, machine):
         machine(1, ",".join(MIG))
         gate, ledger = tmp_path / "gate", tmp_path / "ledger"
 
@@ -202,7 +202,7 @@ class TestSweep:
 
     TWO = ("hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=1", "+trainer={accelerator: gpu, devices: 1}")
 
-    def test_too_few_are_refused_before_there_is_a_study(self, tmp_path, machine):
+    def test_too_few_are_refused_before_the_study_is_created(self, tmp_path, machine):
         machine(1)
         with pytest.raises(ConfigError, match=r"^hydra.sweeper.n_jobs: got 2, should be at most 1 "):
             here(tmp_path, *self.TWO, isolate=True)

@@ -1,4 +1,4 @@
-"""A lease ends with its owner's life, or when nobody has seen it move for too long."""
+"""A lease expires when its owner exits, or when it has not changed for too long."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ ELSEWHERE = Owner("other", "another-host/boot/pid:[1]", 1, 1.7e9)
 
 
 class Clock:
-    """Seconds that pass when they are told to."""
+    """A clock that tests set."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -46,21 +46,21 @@ def owner_of(process) -> Owner:
 
 
 class TestOwner:
-    def test_this_process_lives(self):
+    def test_this_process_runs(self):
         assert Owner.here().lives() is True
 
-    def test_each_worker_of_a_process_is_another(self):
+    def test_workers_of_one_process_differ(self):
         assert Owner.here() != Owner.here()
 
-    def test_another_process_lives_until_it_is_killed(self, sleeper):
+    def test_another_process_runs_until_it_is_killed(self, sleeper):
         owner = owner_of(sleeper)
         assert owner.lives() is True
         sleeper.kill()
         sleeper.wait()
         assert owner.lives() is False
 
-    def test_nor_does_it_live_while_nobody_has_waited_for_it(self, sleeper):
-        # In a container where nobody waits for orphans it stays in the list of processes for ever.
+    def test_a_zombie_does_not_run(self, sleeper):
+        # In a container without a process that reaps orphans, it stays in the process list.
         owner = owner_of(sleeper)
         sleeper.kill()
         process = psutil.Process(sleeper.pid)
@@ -68,7 +68,7 @@ class TestOwner:
             time.sleep(0.001)
         assert owner.lives() is False
 
-    def test_a_process_of_the_same_number_that_started_later_is_another(self):
+    def test_a_later_process_with_the_same_id_is_another(self):
         assert replace(Owner.here(), started=Owner.here().started - 5).lives() is False
 
     def test_another_machine_cannot_be_seen(self):
@@ -94,11 +94,11 @@ class TestWatch:
         assert watch.has_run_out(0, None)
         assert watch.has_run_out(0, Lease(None, 7, 0))
 
-    def test_a_dead_owner_s_trial_is_free_at_once(self, watch):
+    def test_the_trial_of_an_exited_owner_is_free_at_once(self, watch):
         assert watch.has_run_out(0, Lease(replace(Owner.here(), started=0.0), 7, 0))
 
     @pytest.mark.parametrize("owner", [ELSEWHERE, Owner.here()])
-    def test_a_lease_that_stands_still_runs_out_after_its_time(self, watch, clock, owner):
+    def test_an_unchanged_lease_expires(self, watch, clock, owner):
         lease = Lease(owner, 7, 0)
         assert not watch.has_run_out(0, lease)
         clock.now += 60.0
@@ -106,7 +106,7 @@ class TestWatch:
         clock.now += 0.1
         assert watch.has_run_out(0, lease)
 
-    def test_with_each_beat_the_time_starts_again(self, watch, clock):
+    def test_each_heartbeat_restarts_the_time(self, watch, clock):
         lease = Lease(ELSEWHERE, 0, 0)
         for _ in range(5):
             assert not watch.has_run_out(0, lease)
@@ -116,16 +116,16 @@ class TestWatch:
         clock.now += 59.0
         assert not watch.has_run_out(0, lease)
 
-    def test_time_in_which_nobody_looked_does_not_count(self, watch, clock):
+    def test_time_before_the_first_observation_does_not_count(self, watch, clock):
         clock.now += 1e6
         assert not watch.has_run_out(0, Lease(ELSEWHERE, 0, 0))
 
-    def test_a_new_owner_s_lease_starts_anew(self, watch, clock):
+    def test_a_new_owner_restarts_the_time(self, watch, clock):
         assert not watch.has_run_out(0, Lease(ELSEWHERE, 0, 0))
         clock.now += 61.0
         assert not watch.has_run_out(0, Lease(replace(ELSEWHERE, id="next"), 0, 0))
 
-    def test_trials_are_told_apart(self, watch, clock):
+    def test_trials_are_observed_separately(self, watch, clock):
         still, moving = Lease(ELSEWHERE, 0, 0), Lease(ELSEWHERE, 5, 0)
         assert not watch.has_run_out(0, still) and not watch.has_run_out(1, moving)
         clock.now += 61.0

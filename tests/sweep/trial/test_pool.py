@@ -1,4 +1,4 @@
-"""Workers in processes of their own: what they share, how they die, and what that costs."""
+"""Worker processes: what they share, and what happens when they exit."""
 
 import pytest
 from optuna.trial import TrialState
@@ -14,8 +14,8 @@ def printed(folder, number):
     return (folder / str(number) / "output.log").read_text()
 
 
-def test_a_trial_that_kills_its_process_is_run_twice_and_fails_and_the_sweep_goes_on(tmp_path):
-    """As when the kernel wants its memory back."""
+def test_a_trial_that_kills_its_process_runs_twice_and_the_sweep_continues(tmp_path):
+    """As when the kernel runs out of memory."""
     ledger = tmp_path / "ledger"
     points = "hydra.sweeper.enqueue=[{x: 0.3, y: 2}, {x: 0.8, y: 1}, {x: 0.4, y: 1}]"
     overrides = [points, "hydra.sweeper.n_trials=3", "fail_at=2", "how=kill", f"ledger={ledger}"]
@@ -30,7 +30,7 @@ def test_a_trial_that_kills_its_process_is_run_twice_and_fails_and_the_sweep_goe
 
 def test_two_workers_share_the_cores_and_try_the_whole_grid_once(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setenv("MKL_NUM_THREADS", "7")  # the user's own, to be left alone
+    monkeypatch.setenv("MKL_NUM_THREADS", "7")  # set by the user, stays unchanged
     ledger = tmp_path / "ledger"
     overrides = ["hydra/sweeper/sampler=grid", "x=choice(0.1,0.3,0.9)", "sleep_s=0.1", f"ledger={ledger}"]
     here(tmp_path / "sweep", *overrides, "hydra.sweeper.n_jobs=2", "hydra.sweeper.n_trials=50", isolate=True)
@@ -45,8 +45,8 @@ def test_two_workers_share_the_cores_and_try_the_whole_grid_once(tmp_path, monke
     assert "'MKL_NUM_THREADS': '7'" in printed(tmp_path / "sweep", 0)
 
 
-def test_pruning_and_drawing_are_the_same_in_a_process_of_its_own(tmp_path):
-    """PRUNED trials end within the report after which they were to."""
+def test_pruning_and_sampling_are_the_same_in_a_process(tmp_path):
+    """Trials are pruned at the expected report."""
     overrides = ["hydra/sweeper/pruner=median", "hydra.sweeper.n_trials=6"]
     for isolate in (True, False):
         here(tmp_path / str(isolate), *overrides, isolate=isolate)
@@ -60,13 +60,13 @@ def test_pruning_and_drawing_are_the_same_in_a_process_of_its_own(tmp_path):
         assert "x=" not in printed(tmp_path / "True", trial.number)
 
 
-def test_workers_that_die_without_a_trial_end_the_sweep_with_what_they_said_last(tmp_path):
+def test_workers_that_exit_without_a_trial_end_the_sweep_with_their_last_line(tmp_path):
     space = "hydra.sweeper.custom_search_space=toy_space.broken"
     with pytest.raises(SweepError, match="ZeroDivisionError: no space"):
         here(tmp_path, space, "hydra.sweeper.n_trials=2", isolate=True)
 
 
-def test_what_is_wrong_with_every_trial_is_told_once_as_the_commands_fault(tmp_path):
+def test_an_error_of_every_trial_is_reported_once(tmp_path):
     space = "hydra.sweeper.custom_search_space=toy_space.misspelt"
     with pytest.raises(
         ConfigError, match=r"^sleeps: no such key; did you mean 'sleep_s'\?; known here: x, y, "
