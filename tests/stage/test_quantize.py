@@ -91,7 +91,7 @@ def test_the_default_is_small_and_as_right_and_says_so(quantize, parent, tmp_pat
     assert (tmp_path / "run1" / "sensitivity.svg").read_text().count("word_embeddings") == 1
     told = capsys.readouterr().out
     assert "Each layer quantized alone (14 layers" in told and "stage=predict artifact=" in told
-    assert f"proven    {account['verified']['texts']:,} texts labeled the same again, in a new process; " in told
+    assert f"verified  {account['verified']['texts']:,} texts labeled the same in a new process; " in told
     assert f" ({record.cost['compared_with']['times_texts_per_s']:.1f} times the parent's); " in told
 
 
@@ -202,7 +202,7 @@ def test_the_cost_is_added_to_record_and_card(quantize):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("judged", [("stage.tolerance=0.1",), PLAIN])
 def test_a_gpu_that_is_asked_for_is_not_replaced_by_the_cpu(evaluated, quantize):
-    with pytest.raises(ConfigError, match=r"^trainer\.accelerator: got 'gpu', but torch sees no GPU here"):
+    with pytest.raises(ConfigError, match=r"^trainer\.accelerator: got 'gpu', but torch finds no GPU here"):
         quantize("quantizer=fp16", "trainer=gpu", *evaluated)
 
 

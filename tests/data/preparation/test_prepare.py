@@ -101,5 +101,5 @@ def test_too_few_to_stratify(make_source: Make, tmp_path: Path) -> None:
 
 
 def test_a_cache_that_cannot_be_made(make_source: Make, csv_file: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot be made .*set cache_dir"):
+    with pytest.raises(DataError, match=r"cannot be created .*set cache_dir"):
         prepare(make_source("csv", train=str(csv_file)), csv_file / "cache")
