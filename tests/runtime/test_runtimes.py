@@ -79,7 +79,7 @@ def test_a_folder_says_what_runs_it(folder, tmp_path):
         runtime_of(tmp_path)
     for name in ("model.onnx", "model.safetensors"):
         (tmp_path / name).touch()
-    with pytest.raises(ModelError, match=r"holds model.safetensors and model.onnx"):
+    with pytest.raises(ModelError, match=r"got model.safetensors and model.onnx"):
         runtime_of(tmp_path)
 
 
