@@ -91,7 +91,7 @@ def test_settings_are_checked(make_source: Make, tmp_path: Path) -> None:
         ({"train": path, "test": path}, "twice, should be different files"),
         ({"train": path, "encoding": "utf-9"}, "data.encoding: got 'utf-9'"),
         ({"train": path, "labels": ["x", "x"]}, "data.labels: got .*two or more different labels"),
-        ({"train": write(tmp_path / "a.xlsx", "")}, "suffix '.xlsx'; should be one of .csv"),
+        ({"train": write(tmp_path / "a.xlsx", "")}, "suffix '.xlsx', should be one of .csv"),
     ):
         with pytest.raises(ConfigError, match=message):
             make_source("csv", **settings)

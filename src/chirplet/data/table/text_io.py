@@ -99,9 +99,9 @@ def read_lines(path: Path) -> list[str]:
 class Lines:
     """Lines of a byte stream as text, each with its line ending, as the csv module requires.
 
-    `number` counts the lines read so far. Errors name it, and callers add the file's name. With encoding `mixed`, text is
-    latin-1, one character per byte, and cells are decoded with `decode_mixed`. A byte order mark is removed; that of
-    UTF-16 or UTF-32 overrides `encoding`, and then `mixed` is false.
+    `number` counts the lines read so far. Errors name it, and callers add the file's name. With encoding `mixed`, lines
+    are latin-1, one character per byte, and cells are decoded with `decode_mixed`. A byte order mark is removed; that
+    of UTF-16 or UTF-32 overrides `encoding`, and then `mixed` is false.
     """
 
     def __init__(self, stream: io.BufferedReader, encoding: str) -> None:
