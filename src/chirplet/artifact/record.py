@@ -109,7 +109,7 @@ class _Teacher(_Shape):
 
 
 class _Texts(_Shape):
-    unlabeled_hashes: dict[str, str] = {}
+    unlabeled_files: dict[str, str] = {}
 
 
 class _Difference(_Shape):
