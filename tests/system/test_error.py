@@ -1,4 +1,4 @@
-"""Errors name the keys of whoever asked, and change nothing else of what they say."""
+"""Errors name the keys of the caller, and change nothing else in their message."""
 
 import pickle
 from types import SimpleNamespace
@@ -13,6 +13,7 @@ from chirplet.stage.distillation.student import KEYS, own_start
 from chirplet.stage.distillation.unlabeled import read_unlabeled
 from chirplet.stage.predict import _format
 from chirplet.system.error import DataError, Key, ModelError, UserError, first_line, kind_and_message
+from chirplet.task.single_label import SingleLabel
 
 
 def test_keys_alone_are_renamed():
@@ -38,7 +39,7 @@ def test_a_file_of_predict_keeps_its_name(tmp_path):
 
 
 def test_a_file_without_a_format_keeps_its_name():
-    with pytest.raises(ValueError, match=r"^set format\.x: .*, or set output_format to one of csv"):
+    with pytest.raises(ValueError, match=r"^set format\.x: .*; or set output_format to one of csv"):
         _format("set format.x", None, "output_format")
 
 
@@ -67,7 +68,7 @@ def test_a_student_s_folder_keeps_its_name(tmp_path):
     none = Examples([], [], np.empty(0, np.int64), [])
     corpus = Corpus("csv", ("a", "b"), none, none, none, "", DataReport())
     with pytest.raises(ModelError) as caught:
-        own_start(settings, corpus, SimpleNamespace(seed=1), other_data=True)
+        own_start(settings, corpus, SimpleNamespace(seed=1, task=SingleLabel()), other_data=True)
     assert str(caught.value) == f"student.name_or_path: {folder} has no config.json"
 
 
