@@ -18,7 +18,7 @@ EXAMPLES = Examples([f"texts.csv:{i + 1}" for i in range(N)], TEXTS, TRUTH.astyp
 
 
 def logits(right: int, truth: np.ndarray) -> np.ndarray:
-    """Logits that label the first `right` texts rightly and the others as the next class."""
+    """Logits that label the first `right` texts correctly and the others as the next class."""
     predicted = np.where(np.arange(len(truth)) < right, truth, (truth + 1) % 3)
     return 3 * np.eye(3, dtype=np.float32)[predicted]
 
@@ -46,7 +46,7 @@ def cost(mb: float, ms: float, texts_per_s: float) -> dict[str, Any]:
 def write_artifact(
     folder: Path, identity: str, right: dict[str, int], examples: Examples = EXAMPLES, **changes: Any
 ) -> Path:
-    """An artifact whose id begins with `identity`, with so many texts right on each split."""
+    """An artifact whose id begins with `identity`, with the given number of correct texts on each split."""
     folder.mkdir(parents=True)
     evaluated = {split: (examples, logits(count, examples.label)) for split, count in right.items()}
     write_predictions(folder, evaluated, SingleLabel())

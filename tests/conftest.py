@@ -36,8 +36,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # So do shells start what a script puts in the background, and commands that tests send Ctrl-C would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The same examples for everybody, so that nobody's change fails for what was there before; who looks for others asks.
-# Nor does any fail for taking long.
+# Examples are the same in every run, so that a change fails only for its own faults; the profile `explore` draws new
+# ones. No test fails for taking long.
 ANY_SPEED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("same", derandomize=True, **ANY_SPEED)
 settings.register_profile("explore", **ANY_SPEED)

@@ -1,13 +1,13 @@
-"""Texts made to cost more than their length, for the tests and for `benchmarks/growth.py`."""
+"""Texts that could take superlinear time, for the tests and for `benchmarks/growth.py`."""
 
 from collections.abc import Callable
 
 Hostile = Callable[[int], str]
-"""From a number of characters to a text of about that many."""
+"""Makes a text of about the given number of characters."""
 
 
 def repeated(piece: str) -> Hostile:
-    """`piece`, over and over."""
+    """`piece`, repeated."""
     return lambda size: piece * (size // len(piece))
 
 

@@ -1,4 +1,4 @@
-"""A stand-in of the Hugging Face hub: what its client asks over HTTP when a folder is uploaded, kept in memory."""
+"""A fake Hugging Face hub in memory, with the HTTP requests that its client makes to upload a folder."""
 
 import base64
 import hashlib
@@ -95,10 +95,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer({"errors": [], "warnings": []})
             case ["api", "models", _, _, "preupload", "main"]:
                 files = json.loads(body)["files"]
-                told = [
+                modes = [
                     {"path": file["path"], "uploadMode": _mode(file["path"]), "shouldIgnore": False} for file in files
                 ]
-                self._answer({"files": told})
+                self._answer({"files": modes})
             case [_, _, "info", "lfs", "objects", "batch"]:
                 self._batch(json.loads(body)["objects"])
             case ["api", "models", org, name, "commit", "main"]:
@@ -118,11 +118,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer({"url": f"{self.served.address}/{repository}", "error": "exists"}, 409 if known else 200)
 
     def _batch(self, objects: list[dict[str, Any]]) -> None:
-        told = []
+        answers = []
         for wanted in objects:
             upload = {"upload": {"href": f"{self.served.address}/objects/{wanted['oid']}"}}
-            told.append(wanted if wanted["oid"] in self.served.objects else wanted | {"actions": upload})
-        self._answer({"transfer": "basic", "objects": told})
+            answers.append(wanted if wanted["oid"] in self.served.objects else wanted | {"actions": upload})
+        self._answer({"transfer": "basic", "objects": answers})
 
     def _commit(self, repository: str, lines: list[dict[str, Any]]) -> None:
         files = self.served.files[repository]

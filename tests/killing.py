@@ -77,7 +77,7 @@ class Watch:
         self.count = 0
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        """Python tells of every operation before it is carried out."""
+        """Python reports every operation before it is carried out."""
         if (
             event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
         ) or event in CHANGES:
@@ -93,7 +93,7 @@ class Watch:
         os.kill(os.getpid(), number)
 
     def fsync(self, descriptor: int) -> None:
-        """Of which Python does not tell."""
+        """Counted here, because Python does not report it."""
         self.change()
         wanted = self.moment.writing
         if wanted is not None:

@@ -1,4 +1,4 @@
-"""How tests look at pages."""
+"""Helpers to test HTML pages."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ VOID = {"meta", "br", "link", "img"}
 
 
 class Reader(HTMLParser):
-    """Notes every tag with its attributes, and complains of tags that do not close in order."""
+    """Records every tag with its attributes, and fails if tags do not close in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Reader(HTMLParser):
 
 
 def browser_dom(page: Path) -> tuple[str, str]:
-    """The page as a real browser holds it once its script ran, and what the browser complained of."""
+    """The page in a real browser after its script ran, and the browser's errors."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("there is no Chromium here: apt-get install chromium")

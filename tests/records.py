@@ -1,4 +1,4 @@
-"""A record as a stage writes it, with numbers that come from real predictions on made-up logits."""
+"""A record as a stage writes it, with metrics computed from made-up logits."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Tables of texts as tests read them."""
+"""Read tables of texts in tests."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -28,7 +28,7 @@ def only_line(done: subprocess.CompletedProcess[str]) -> str:
         ),
         (
             ["stage.learning_rate=1"],
-            "error: stage.learning_rate: no such key of stage=chain; stage=finetune and others have",
+            "error: stage.learning_rate: no such key of stage=chain; set it in the overrides of a step",
         ),
         (["stage=finetun"], "error: stage: got 'finetun', should be one of chain, compare, distill, explore, finetune"),
         (["stge=finetune"], "error: stge: no such key; did you mean 'stage'?"),

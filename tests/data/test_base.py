@@ -13,8 +13,8 @@ from chirplet.system.error import ConfigError
     [
         ({"folds": 1}, "folds: got 1, should be 2 or more, or null"),
         ({"folds": 5, "fold": 5}, "fold: got 5, should be less than folds=5"),
-        ({"fold": 1}, "fold: got 1, which says nothing without folds"),
-        ({"val_fraction": 0.5, "test_fraction": 0.5}, "should leave something to train on"),
+        ({"fold": 1}, "fold: got 1, which has no effect without folds"),
+        ({"val_fraction": 0.5, "test_fraction": 0.5}, "should add up to less than 1"),
         ({"duplicates": "dorp"}, "data.duplicates: got 'dorp', .*did you mean 'drop'"),
         ({"val_fraction": 1.0}, "data.val_fraction: got 1.0"),
     ],

@@ -25,7 +25,7 @@ def test_missing_files_are_a_fault_of_the_configuration(make_source: Make, coron
     (corona_folder / "Corona_NLP_test.csv").unlink()
     with pytest.raises(ConfigError, match=r"data.dir: got .*Corona_NLP_test.csv', which is no file"):
         make_source("corona_nlp", dir=str(corona_folder))
-    with pytest.raises(ConfigError, match=r"data.dir: got '/no/where', which is no folder"):
+    with pytest.raises(ConfigError, match=r"data.dir: got '/no/where', should be a folder with"):
         make_source("corona_nlp", dir="/no/where")
 
 

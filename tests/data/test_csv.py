@@ -88,10 +88,10 @@ def test_settings_are_checked(make_source: Make, tmp_path: Path) -> None:
     for settings, message in (
         ({"train": str(tmp_path / "tweet.csv")}, "data.train: got .* no file.*did you mean 'tweets.csv'"),
         ({"train": []}, "data.train: got .., should be one file or more"),
-        ({"train": path, "test": path}, "stands there twice"),
+        ({"train": path, "test": path}, "twice, should be different files"),
         ({"train": path, "encoding": "utf-9"}, "data.encoding: got 'utf-9'"),
-        ({"train": path, "labels": ["x", "x"]}, "data.labels: got .*all different"),
-        ({"train": write(tmp_path / "a.xlsx", "")}, "suffix '.xlsx'; should be one of .csv"),
+        ({"train": path, "labels": ["x", "x"]}, "data.labels: got .*two or more different labels"),
+        ({"train": write(tmp_path / "a.xlsx", "")}, "suffix '.xlsx', should be one of .csv"),
     ):
         with pytest.raises(ConfigError, match=message):
             make_source("csv", **settings)

@@ -71,6 +71,6 @@ def test_files_of_the_hub(make_source: Make, tmp_path: Path) -> None:
 
 def test_no_network_is_one_line(make_source: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(DataError, match=r"cannot fetch sentiment/train.*set data.dir=FOLDER") as caught:
+    with pytest.raises(DataError, match=r"cannot download sentiment/train.*set data.dir=FOLDER") as caught:
         make_source("tweet_eval").files(tmp_path)
     assert "\n" not in str(caught.value)

@@ -55,7 +55,7 @@ def test_a_damaged_or_missing_archive(make_source: Make, tmp_path: Path) -> None
         make_source("vader_tweets", sdist="/no/where.tar.gz")
     bad = tmp_path / "bad.tar.gz"
     bad.write_bytes(b"x")
-    with pytest.raises(DataError, match=r"bad.tar.gz: SHA-256 is .*, should be 5d7c06e0"):
+    with pytest.raises(DataError, match=r"bad.tar.gz: got SHA-256 .*, should be 5d7c06e0"):
         prepare(make_source("vader_tweets", sdist=str(bad)), tmp_path)
 
 

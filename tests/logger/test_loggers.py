@@ -133,7 +133,7 @@ def test_a_logger_of_a_library_is_guarded_too(compose_config, tmp_path, caplog):
         logger.log_metrics({"gone": 1.0}, 1)
     lines = [record.getMessage() for record in caplog.records if "logger." in record.getMessage()]
     assert len(lines) == 1
-    assert lines[0].startswith("logger.own is lost (FileNotFoundError: ")
+    assert lines[0].startswith("logger.own failed (FileNotFoundError: ")
     assert lines[0].endswith("); the run continues without it")
 
 

@@ -134,7 +134,7 @@ def test_a_run_whose_trackers_die_goes_on(configured, tmp_path, monkeypatch, cap
     monkeypatch.setattr(fitting, "fit", fit_without)
     execute(configured("logger=[csv,wandb]"), tmp_path / "run")
     assert Artifact.open(tmp_path / "run" / "artifact").record.training["steps"] == 4
-    lines = [record.getMessage() for record in caplog.records if " is lost " in record.getMessage()]
+    lines = [record.getMessage() for record in caplog.records if " failed (" in record.getMessage()]
     assert sorted(line.split()[0] for line in lines) == ["logger.csv", "logger.wandb"]
     # The next run of this process has a service of its own.
     with open_loggers(run_of(parse(configured("logger=wandb")), tmp_path / "next", {}), "finetune") as [logger]:
@@ -184,11 +184,11 @@ def test_where_wandb_cannot_be_reached_the_run_stays_here(
     with _opened(compose_config, tmp_path, "logger.wandb.start_timeout_s=1.5") as [logger]:
         logger.log_metrics({"here": 1.0}, 0)
     assert read_run(tmp_path).summary["here"] == 1.0
-    assert "W&B cannot be reached" in caplog.text and f"the run is kept in {tmp_path}/wandb" in caplog.text
+    assert "W&B cannot be reached" in caplog.text and f"the run is stored in {tmp_path}/wandb" in caplog.text
 
 
 def test_a_key_that_cannot_be_one_is_an_error(compose_config, tmp_path, nobody_answers, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "short")
-    line = r"^logger.wandb: the key is refused \(.*\); WANDB_MODE=offline needs none$"
+    line = r"^logger.wandb: W&B refused the key \(.*\); WANDB_MODE=offline needs none$"
     with pytest.raises(ConfigError, match=line), _opened(compose_config, tmp_path):
         pass

@@ -78,7 +78,7 @@ def test_another_model_does_not_answer_the_probe(name, change, small, probed, tm
     made.mkdir()
     prepared(name, other, tmp_path / "work").write(made, ())
     shutil.copy(probed[name] / PROBE, made)
-    with pytest.raises(ModelError, match="answers its probe otherwise here"):
+    with pytest.raises(ModelError, match="does not reproduce its probe here"):
         open_runtime(made, accelerator="cpu", threads=2, precision="stored")
 
 

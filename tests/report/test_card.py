@@ -42,8 +42,8 @@ def test_it_says_how_to_use_it_and_what_was_done_to_the_text():
     assert "python run.py stage=predict artifact=DIR input=texts.csv output=labeled.csv" in card
     assert "max_length=32" in card and "preset `twitter_roberta`" in card and "entities were repaired" in card
     assert "repaired:" not in model_card(make_record(config={"data": {"repair": False}}))
-    assert "Found: 3 duplicate." in card and "Left out of train: 1 duplicate." in card
-    assert "errs on 50 of 100 texts of the test split" in card
+    assert "Findings: 3 duplicate." in card and "Dropped from train: 1 duplicate." in card
+    assert "is wrong on 50 of 100 texts of the test split" in card
 
 
 def test_a_quantized_model_is_not_said_to_run_by_transformers():
@@ -57,7 +57,7 @@ def test_a_quantized_model_is_not_said_to_run_by_transformers():
         "seconds": 41.25,
     }
     card = model_card(make_record(stage="quantize", method="onnx_int8", training=training))
-    assert "pipeline(" not in card and "onnxruntime runs it" in card
+    assert "pipeline(" not in card and "the model runs in onnxruntime" in card
     assert 'chirplet.load("DIR")(["a text"]).labels' in card
     assert ModelCard(card).data.library_name == "chirplet"
     rows = [row[0] for row in tables(card)]
@@ -67,10 +67,14 @@ def test_a_quantized_model_is_not_said_to_run_by_transformers():
 def test_without_test_figures_it_does_not_pretend():
     only_val = {"val": make_record().metrics["val"]}
     card = model_card(make_record(metrics=only_val))
-    assert "The test split was not read" in card and "errs on 25 of 100 texts of the val split" in card
+    assert "The test split was not read" in card and "is wrong on 25 of 100 texts of the val split" in card
     nothing = model_card(make_record(metrics={}, cost={}, training={}))
-    assert "evaluated on no split" in nothing and "None were measured." in nothing and "## Cost" not in nothing
-    assert "errs on" not in nothing and "model-index" not in nothing
+    assert (
+        "evaluated on no held-out split" in nothing
+        and "The model was not evaluated." in nothing
+        and "## Cost" not in nothing
+    )
+    assert "is wrong on" not in nothing and "model-index" not in nothing
 
 
 def test_random_weights_are_named_and_name_no_base_model():

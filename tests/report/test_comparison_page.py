@@ -37,7 +37,7 @@ def read(html: str) -> Reader:
 
 
 def test_it_says_what_to_take_and_why(html):
-    assert "take <b>int8</b>: 4.0 times the\ntexts a second, 4.0 times smaller; its drop on test is 2.50 (" in html
+    assert "use <b>int8</b>: 4.0 times the\nthroughput, 4.0 times smaller; its accuracy on test drops by 2.50 (" in html
 
 
 def test_an_artifact_of_an_unknown_stage_is_drawn_as_every_other(tmp_path):
@@ -55,14 +55,14 @@ def test_an_artifact_of_an_unknown_stage_is_drawn_as_every_other(tmp_path):
 def test_everything_that_was_asked_for_is_there(html):
     reader = read(html)
     for told in (
-        "All of them",
-        "Accuracy and what it costs",
+        "All models",
+        "Accuracy and cost",
         "Calibration",
-        "Kinds of texts",
+        "Accuracy on parts of the split",
         "with hashtags",
         "without URLs",
         "0 to 15",
-        "Where they part ways",
+        "Where the models disagree",
         "python run.py seed=1",
         "all-MiniLM-L6-v2 → teacher → int8 (quantize onnx_int8)",
         "another/base → distilled from teacher → student (distill logits)",
@@ -102,14 +102,14 @@ def test_confusions_are_counted(html):
 
 def test_without_texts_nothing_is_said_of_tweets(tmp_path):
     html = made(family(tmp_path))
-    assert "Kinds of texts" not in html and "Where they part ways" not in html
+    assert "Accuracy on parts of the split" not in html and "Where the models disagree" not in html
     assert "stage.texts=false" in html
 
 
 def test_without_costs_there_is_no_advice_and_no_figure_of_them(tmp_path):
     folders = [write_artifact(tmp_path / name, name, {"test": count}) for name, count in (("a", 30), ("b", 31))]
     html = made(folders)
-    assert "Accuracy and what it costs" not in html and 'class="answer"' not in html
+    assert "Accuracy and cost" not in html and 'class="answer"' not in html
     assert html.count("<svg") == 2
 
 
@@ -122,10 +122,12 @@ def test_a_handful_of_tweets_is_too_few_for_a_figure_of_calibration(tmp_path):
 
 
 def test_a_model_that_all_share_is_said_once_and_takes_no_column(tmp_path, html):
-    assert '<button type="button">model' in html and "all from" not in html
+    assert '<button type="button">model' in html and "· base model" not in html
     folders = [write_artifact(tmp_path / name, name, {"test": 30}) for name in "xy"]
     shared = made(folders)
-    assert '<button type="button">model' not in shared and "· all from sentence-transformers/all-MiniLM-L6-v2" in shared
+    assert (
+        '<button type="button">model' not in shared and "· base model sentence-transformers/all-MiniLM-L6-v2" in shared
+    )
     fresh = make_record().lineage[0].model_copy(update={"pretrained": False})
     unlearnt = [write_artifact(tmp_path / name, name, {"test": 30}, pretrained=False, lineage=[fresh]) for name in "zw"]
     assert made(unlearnt).count("(NOT PRETRAINED)") >= 2

@@ -55,9 +55,9 @@ def test_the_page_has_every_run_the_curve_and_the_layer_that_breaks_first():
 def test_a_page_without_recovery_and_losses_does_not_speak_of_them():
     html = page(pruned(0.5, "a", recovery="none"), make_record(), [])
     assert "· no recovery</p>" in html
-    assert "loss" not in html.partition("Where the zeros are")[2]
+    assert "loss" not in html.partition("Sparsity by layer")[2]
     (table,) = tables(pruned(0.5, "a"))
-    assert table.title == "Zeros in each matrix"
+    assert table.title == "Share of zeros in each matrix"
 
 
 @pytest.mark.parametrize("pruning", [{}, CURVE], ids=["without a curve", "with one"])

@@ -91,9 +91,9 @@ def test_sequences_of_texts_are_what_a_list_is(make, folder):
         ({"a": "b"}, "texts: got dict, should be"),
         (pd.DataFrame({"text": ["a"]}), "texts: got DataFrame, should be"),
         (np.array([["a", "b"]]), "texts: got ndarray, should be"),
-        (["a", None], r"texts: got None at place 1, should be a text; leave it out, or give '' for no text"),
-        (pd.Series(["a", float("nan")]), r"texts: got nan at place 1"),
-        ([["a"]], r"texts: got \['a'\] at place 0"),
+        (["a", None], r"texts: got None at index 1, should be a text; leave it out, or give '' for no text"),
+        (pd.Series(["a", float("nan")]), r"texts: got nan at index 1"),
+        ([["a"]], r"texts: got \['a'\] at index 0"),
     ],
 )
 def test_what_are_no_texts_is_refused_by_name(texts, line, folder):

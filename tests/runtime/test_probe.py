@@ -90,7 +90,7 @@ def test_the_same_files_are_asked_once_in_a_process(folder, monkeypatch):
     assert len(asked) == 2 * len(OPENING)
 
 
-def test_streams_that_answer_otherwise_are_not_used(folder, tokens, monkeypatch, caplog):
+def test_streams_that_do_not_reproduce_the_probe_are_not_used(folder, tokens, monkeypatch, caplog):
     """As with AMX in bf16 and two streams: logits in the hundreds, other ones each time."""
     expected = predict_logits(opened(folder, threads=2), *tokens, 2 * PART)
     alone = OpenVinoRuntime.alone
@@ -107,7 +107,7 @@ def test_streams_that_answer_otherwise_are_not_used(folder, tokens, monkeypatch,
     assert not runtime.computes_parts
     np.testing.assert_allclose(found, expected, atol=read_probe(folder).accepted)
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith("openvino: threads that compute parts of a batch answer the probe otherwise")
+    assert line.startswith("openvino: parts of a batch do not reproduce the probe")
 
 
 def test_without_a_probe_streams_are_not_used_in_bf16_with_amx(folder, monkeypatch):
@@ -134,7 +134,7 @@ def test_a_precision_that_is_wrong_at_one_length_is_not_used(folder, tokens, err
     monkeypatch.setattr(OpenVinoRuntime, "together", wrong)
     with caplog.at_level(logging.WARNING):
         runtime = opened(folder)
-    assert "answers its probe otherwise here; it is computed in int8/fp32 instead" in caplog.text
+    assert "does not reproduce its probe here; it is computed in int8/fp32 instead" in caplog.text
     assert runtime.precision == "int8/fp32"
     np.testing.assert_array_equal(predict_logits(runtime, *tokens, 1), expected)
     caplog.clear()
@@ -150,9 +150,9 @@ def test_what_is_wrong_in_every_way_is_refused_in_a_line(folder, monkeypatch):
     with pytest.raises(ModelError) as caught:
         opened(folder)
     line = str(caught.value)
-    assert line.startswith(f"artifact: '{folder}' answers its probe otherwise here: logits are off by ")
+    assert line.startswith(f"artifact: '{folder}' does not reproduce its probe here: logits differ by ")
     assert line.count(cpu_kind()) == 2, "who made it, and where it is"
-    assert f"; python run.py reproduce={folder} makes one that works here" in line and "\n" not in line
+    assert f"with python run.py reproduce={folder}, or use" in line and "\n" not in line
     assert np.isfinite(opened(folder, verify=False).logits(*next(read_probe(folder).asked([[0]])))).all()
 
 
@@ -174,11 +174,11 @@ def test_an_older_artifact_is_opened_with_one_warning(folder, tmp_path, caplog):
         ("input_ids", [[1, 2]], "input_ids: Value error|got 1 texts|logits"),
         ("input_ids", [[10**6]] * 24, "has a token of 1000000, its model"),
         ("input_ids", [[-1]] * 24, "input_ids.0.0: Input should be greater"),
-        ("input_ids", [[2] * 65] * 24, "has a length of 65, its model 64"),
+        ("input_ids", [[2] * 65] * 24, "has a length of 65, its model allows 64"),
         ("accepted_distance", -1, "accepted_distance"),
         ("pad_id", 2**70, "pad_id"),
         ("accepted_distance", None, "accepted_distance"),
-        ("logits", [[1.0, 2.0]], "logits: should be as many numbers for each of 24 texts"),
+        ("logits", [[1.0, 2.0]], "logits: should be the same number of logits for each of 24 texts"),
         ("fp32_logits", "x", "fp32_logits"),
         ("schema_version", 2, "schema_version"),
     ],

@@ -75,11 +75,11 @@ def test_every_runtime_takes_one_thread_for_each_core_at_most(folder, parent, mo
 def test_a_folder_says_what_runs_it(folder, tmp_path):
     assert runtime_of(folder) == opened(folder).name
     assert "int8" in opened(folder).precision
-    with pytest.raises(ModelError, match=r"should hold one of model.safetensors, .* and holds none"):
+    with pytest.raises(ModelError, match=r"should contain one of model.safetensors, .* got none"):
         runtime_of(tmp_path)
     for name in ("model.onnx", "model.safetensors"):
         (tmp_path / name).touch()
-    with pytest.raises(ModelError, match=r"holds model.safetensors and model.onnx"):
+    with pytest.raises(ModelError, match=r"got model.safetensors and model.onnx"):
         runtime_of(tmp_path)
 
 
@@ -121,7 +121,7 @@ def test_weights_of_eight_bits_are_not_run_where_they_would_overflow(reduced, pa
     if reduced:
         opened(tmp_path)
     else:
-        with pytest.raises(ModelError, match=r"has weights of 8 bits, .* with quantizer.reduce_range=true$"):
+        with pytest.raises(ModelError, match=r"has 8-bit weights, .* with quantizer.reduce_range=true$"):
             opened(tmp_path)
 
 

@@ -30,9 +30,9 @@ def batch(examples, tokens=17, seed=0):
         (64, 8, [8] * 8),
     ],
 )
-def test_parts_by_hand(examples, threads, sizes):
-    found = parts(*batch(examples), threads)
-    assert [len(part["input_ids"]) for part in found] == sizes
+def test_parts_by_hand(texts, threads, sizes):
+    split = parts(*batch(texts), threads)
+    assert [len(part["input_ids"]) for part in split] == sizes
 
 
 def test_parts_hold_all_tokens_and_no_column_of_padding():
@@ -40,9 +40,9 @@ def test_parts_hold_all_tokens_and_no_column_of_padding():
     first, second = parts(ids, mask, 2)
     assert first["input_ids"].shape == first["attention_mask"].shape == (PART, mask[:PART].sum(axis=1).max())
     assert second["input_ids"].shape == (PART, 17)
-    for place, part in ((slice(PART), first), (slice(PART, None), second)):
-        np.testing.assert_array_equal(part["input_ids"], ids[place, : part["input_ids"].shape[1]])
-        assert part["attention_mask"].sum() == mask[place].sum()
+    for rows, part in ((slice(PART), first), (slice(PART, None), second)):
+        np.testing.assert_array_equal(part["input_ids"], ids[rows, : part["input_ids"].shape[1]])
+        assert part["attention_mask"].sum() == mask[rows].sum()
         assert all(values.flags.c_contiguous for values in part.values())
 
 
@@ -60,14 +60,14 @@ def test_onnx_parts_are_what_the_whole_is(tmp_path):
         whole = one.logits(*batch(examples))
         assert whole.shape == (examples, 3)
         np.testing.assert_allclose(three.logits(*batch(examples)), whole, atol=1e-4)
-    assert "_apart" in vars(three) and "_apart" not in vars(one)
+    assert "_workers" in vars(three) and "_workers" not in vars(one)
     sizes = (61, 24, 1, 48, 48, 23)
     batches = [batch(examples, seed=seed) for seed, examples in enumerate(sizes)]
     for one_batch, logits in zip(batches, three.logits_of_each(batches), strict=True):
         np.testing.assert_allclose(logits, one.logits(*one_batch), atol=1e-4)
 
 
-def test_what_breaks_in_a_part_is_told(tmp_path):
+def test_an_error_in_a_part_is_raised(tmp_path):
     runtime = opened(tmp_path, 3)
     whole, broken = batch(48), batch(48)
     broken[0][30, 0] = 10**6

@@ -71,13 +71,13 @@ def test_table_csv_markdown_and_page_are_written(comparing, made, capsys):
     drop = teacher.metric("test/accuracy") - pruned.metric("test/accuracy")
     assert float(actual[0]["drop_from_parent"]) == pytest.approx(drop)
     html = (folder / PAGE).read_text(encoding="utf-8")
-    assert "Where they part ways" in html and "with mentions" in html
+    assert "Where the models disagree" in html and "with mentions" in html
 
 
 def test_other_texts_than_the_artifacts_raise_and_are_not_needed_without_texts(comparing):
     with pytest.raises(ArtifactError, match=r"artifacts: .* or stage.texts=false for a report without the texts"):
         comparing("data.split_seed=1")
-    assert "Where they part ways" not in (comparing("data.split_seed=1", "stage.texts=false") / PAGE).read_text()
+    assert "Where the models disagree" not in (comparing("data.split_seed=1", "stage.texts=false") / PAGE).read_text()
 
 
 def test_costs_are_measured_again_interleaved(comparing, made):

@@ -193,7 +193,7 @@ def test_jsonl_becomes_a_table_or_raises(artifact_folder, tmp_path, constant):
     (tmp_path / "in.jsonl").write_text('{"text": "a", "n": 1}\n{"text": "b"}\n{"text": "c", "n": "x"}\n')
     with pytest.raises(DataError, match=r"several types in one column .*output_format=jsonl"):
         predict_file(artifact_folder, tmp_path / "in.jsonl", tmp_path / "out.parquet")
-    with pytest.raises(DataError, match="does not fit the type its column had at first"):
+    with pytest.raises(DataError, match="does not have the type of its column in the first rows"):
         predict_file(artifact_folder, tmp_path / "in.jsonl", tmp_path / "out.parquet", chunk_rows=2)
     (tmp_path / "in.jsonl").write_text('{"text": "a", "n": 1}\n{"text": "b"}\n')
     predict_file(artifact_folder, tmp_path / "in.jsonl", tmp_path / "out.csv")
@@ -219,10 +219,10 @@ def test_other_encodings_and_quotes_as_plain_text(artifact_folder, tmp_path, con
             b"id,txt\n1,a\n",
             r"no column 'text'; did you mean 'txt'\?; set stage.text_column to one of 'id', 'txt'",
         ),
-        ("in.csv", b"text,label\na,b\n", r"has a column 'label' already.*stage.prefix=predicted_"),
-        ("in.jsonl", b'{"text": "a"}\n{"text": "b", "label": 1}\n', r"row 2: has a column 'label' already"),
+        ("in.csv", b"text,label\na,b\n", r"the column 'label' exists already.*stage.prefix=predicted_"),
+        ("in.jsonl", b'{"text": "a"}\n{"text": "b", "label": 1}\n', r"row 2: the column 'label' exists already"),
         ("in.jsonl", b'{"text": "a"}\n{"txt": "b"}\n', r"row 2: no column 'text'"),
-        ("in.jsonl", b'{"text": "a"}\n{"text": 5}\n', r"row 2: 'text' holds 5, should hold text"),
+        ("in.jsonl", b'{"text": "a"}\n{"text": 5}\n', r"row 2: 'text' is 5, should be text"),
         ("in.jsonl", b'{"text": "a"}\n{"text"\n', r"row 2: not valid JSON"),
         ("in.jsonl", b'{"text": "a"}\n[1]\n', r"row 2: got list, should be a JSON object"),
         ("in.jsonl", b"\n", r"is empty"),
@@ -248,7 +248,7 @@ def test_a_bad_file_raises_in_one_line_and_the_old_output_stays(
 
 def test_a_number_column_has_no_texts(artifact_folder, tmp_path):
     pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "in.parquet")
-    with pytest.raises(DataError, match="the column 'text' holds int64, should hold text"):
+    with pytest.raises(DataError, match="the column 'text' has the type int64, should be text"):
         predict_file(artifact_folder, tmp_path / "in.parquet", tmp_path / "out.parquet")
 
 
@@ -265,11 +265,11 @@ def test_a_prefix_avoids_an_existing_label_column(artifact_folder, tmp_path, con
         ({"source": "{tmp}/text.csv"}, r"input: got .*no file.*did you mean 'texts.csv'"),
         ({"source": "{tmp}"}, r"input: got .*no file"),
         ({"target": "{tmp}/no/out.csv"}, r"output: got .*folder .*does not exist"),
-        ({"target": "{tmp}"}, r"output: got .*should be a regular file"),
-        ({"target": "/dev/null"}, r"output: got '/dev/null', should be a regular file"),
-        ({"target": "{tmp}/texts.csv"}, r"output: got .*which is the input"),
-        ({"target": "{tmp}/link.csv"}, r"output: got .*which is the input"),
-        ({"target": "{tmp}/out.xls"}, r"cannot tell the format from the suffix '.xls'.*set output_format"),
+        ({"target": "{tmp}"}, r"output: got .*no regular file"),
+        ({"target": "/dev/null"}, r"output: got '/dev/null', which is no regular file"),
+        ({"target": "{tmp}/texts.csv"}, r"output: got .*the input itself"),
+        ({"target": "{tmp}/link.csv"}, r"output: got .*the input itself"),
+        ({"target": "{tmp}/out.xls"}, r"got the suffix '.xls', should be one of .*set output_format"),
         ({"encoding": "utf-9"}, r"encoding: got 'utf-9'"),
         ({"batch_size": 0}, r"batch_size: got 0"),
     ],
@@ -289,7 +289,7 @@ def test_a_full_disk_leaves_the_old_output(artifact_folder, tweets_csv, tmp_path
 
     monkeypatch.setattr(os, "fsync", full)
     (tmp_path / "out.csv").write_text("old")
-    with pytest.raises(DataError, match="No space left on device; the old file is as it was"):
+    with pytest.raises(DataError, match="No space left on device; the old file is unchanged"):
         predict_file(artifact_folder, tweets_csv, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text() == "old"
     assert names_in(tmp_path) == ["out.csv", "texts.csv"]

@@ -86,4 +86,4 @@ def test_a_full_place_for_temporary_files_is_named(monkeypatch):
             folders.append(folder)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         assert not folder.exists()
-        assert ("TMPDIR=DIR names another place" in str(caught.value)) == full
+        assert ("set TMPDIR to a folder with more space" in str(caught.value)) == full

@@ -24,7 +24,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot be made"), locked_folder(tmp_path / "file" / "below"):
+    with pytest.raises(DataError, match="cannot be created"), locked_folder(tmp_path / "file" / "below"):
         pass
 
 

@@ -1,4 +1,4 @@
-"""Errors name the keys of whoever asked, and change nothing else of what they say."""
+"""Errors name the keys of the caller, and change nothing else in their message."""
 
 import pickle
 from types import SimpleNamespace
@@ -39,7 +39,7 @@ def test_a_file_of_predict_keeps_its_name(tmp_path):
 
 
 def test_a_file_without_a_format_keeps_its_name():
-    with pytest.raises(ValueError, match=r"^set format\.x: .*, or set output_format to one of csv"):
+    with pytest.raises(ValueError, match=r"^set format\.x: .*; or set output_format to one of csv"):
         _format("set format.x", None, "output_format")
 
 

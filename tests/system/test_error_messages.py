@@ -41,5 +41,5 @@ def test_a_folder_that_hydra_cannot_make_is_told_in_one_line(tmp_path):
 def test_a_key_of_what_is_not_there_is_told_what_gives_it(compose_config):
     with pytest.raises(HydraException) as caught:
         compose_config("stage=distill", "student.max_length=48")
-    told = "student.max_length: no such key, since student is null; model@student=NAME gives the student keys"
+    told = "student.max_length: no such key, because student is null; set model@student=NAME first"
     assert explain(caught.value) == (told, 2)

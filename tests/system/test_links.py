@@ -36,7 +36,7 @@ def test_links_lead_to_files_of_the_folder(tmp_path, name, target, opens):
     if opens:
         assert check_folder(tmp_path / "other")
     else:
-        with pytest.raises(ArtifactError, match=f"{name} is a link to what is no file of that folder"):
+        with pytest.raises(ArtifactError, match=f"{name} is a link to something outside that folder"):
             check_folder(tmp_path / "other")
 
 

@@ -9,12 +9,12 @@ import pytest
 from chirplet.system.error import ArtifactError, ConfigError
 from chirplet.system.run_lock import lock_output
 
-HOLD = """
+LOCK_FOLDER = """
 import sys
 from pathlib import Path
 from chirplet.system.run_lock import lock_output
 with lock_output(Path(sys.argv[1])):
-    print("held", flush=True)
+    print("locked", flush=True)
     sys.stdin.read()
 """
 
@@ -24,14 +24,14 @@ with lock_output(Path(sys.argv[1])):
     [{}, {"LOCAL_RANK": "1"}, {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}, {"SLURM_PROCID": "1"}],
     ids=str,
 )
-def test_a_second_process_is_told_and_the_lock_dies_with_the_first(tmp_path, monkeypatch, environment):
+def test_a_second_process_is_refused_until_the_first_exits(tmp_path, monkeypatch, environment):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     folder = tmp_path / "run"
     first = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", LOCK_FOLDER, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    assert first.stdout is not None and first.stdout.readline() == "held\n"
+    assert first.stdout is not None and first.stdout.readline() == "locked\n"
     with (
         pytest.raises(ConfigError, match=r"^hydra\.run\.dir: another run is writing to '\S+run'; wait for it, or give"),
         lock_output(folder),

@@ -1,1 +1,1 @@
-"""The folder that a stage writes, its record, and the hub it may go to."""
+"""Artifacts: the folder that a stage writes, its record, and uploads to the hub."""

@@ -1,9 +1,8 @@
 """The folder that every stage writes and reads.
 
-It holds `config.json`, `model.safetensors` and the tokenizer's files, so that
-`AutoModelForSequenceClassification.from_pretrained` opens it; `artifact.json`, the record of how it came to be
-and how good it is; `predictions.parquet`, the logits of every text that was evaluated; `README.md`, the model
-card.
+It contains `config.json`, `model.safetensors` and the tokenizer's files, so that
+`AutoModelForSequenceClassification.from_pretrained` opens it; `artifact.json`, the record of its origin and metrics;
+`predictions.parquet`, the logits of every evaluated text; and `README.md`, the model card.
 """
 
 import json
@@ -48,14 +47,14 @@ SCHEMA_VERSION: Literal[2] = 2
 RECORD = "artifact.json"
 PREDICTIONS: Literal["predictions.parquet"] = "predictions.parquet"
 BASELINE_PREDICTIONS = "label_only_baseline.parquet"
-"""Beside a distilled student's predictions: those of its control, in the same form."""
+"""Predictions of a distilled student's label-only baseline, in the format of the student's."""
 CARD = "README.md"
 PROBE = "probe.json"
-"""What the model answers to a few texts (`chirplet.runtime.probe`)."""
+"""The model's logits for a few texts (`chirplet.runtime.probe`)."""
 
 
 class Ancestor(Settings):
-    """One step on the way from the base model to an artifact."""
+    """One step of an artifact's lineage."""
 
     name: str
     revision: str | None
@@ -66,7 +65,7 @@ class Ancestor(Settings):
 
 
 class DataRecord(Settings):
-    """Which texts an artifact was made from."""
+    """The data from which an artifact was made."""
 
     source: str
     fingerprint: str
@@ -76,11 +75,11 @@ class DataRecord(Settings):
 
 
 class Record(Settings):
-    """What `artifact.json` holds. It names no absolute path, no user and no key.
+    """The content of `artifact.json`. It contains no absolute paths, user names or keys.
 
-    `overrides` are those of the command line, None in records from before they were kept; records from before there
-    were tasks are of single labels. `metrics[split]` is what `Task.evaluate` returns; `cost` what
-    `chirplet.evaluation.cost.measure` returns. `lineage` starts at the base model and ends at the direct parent.
+    `overrides` are those of the command line, None in older records; older records without `task` are single-label.
+    `metrics[split]` is the result of `Task.evaluate`, `cost` that of `chirplet.evaluation.cost.measure`. `lineage`
+    starts with the base model and ends with the direct parent.
     """
 
     schema_version: Literal[2]
@@ -109,7 +108,7 @@ class Record(Settings):
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits of one split: row ids (n), labels as targets of the task, logits (n, classes) float32."""
+    """Predictions of one split: n row ids, labels as targets of the task, logits (n, classes) float32."""
 
     row_id: list[str]
     label: Targets
@@ -128,7 +127,7 @@ class Artifact:
         """Read and check the record of an artifact.
 
         Raises:
-            ArtifactError: no such folder, no record in it, or a record that is not valid.
+            ArtifactError: the folder does not exist, has no record, or its record is not valid.
         """
         path = check_folder(folder) / RECORD
         record: Record | None = None
@@ -141,20 +140,20 @@ class Artifact:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "record"
             fault = f"{where}: {first['msg'].removeprefix('Value error, ')}"
-        except (ValueError, RecursionError) as error:  # a ValidationError is a ValueError too
+        except (ValueError, RecursionError) as error:  # after ValidationError, which is a ValueError
             raise ArtifactError(f"{path} is not JSON ({error})") from None
         if record is None:
             raise ArtifactError(f"{path} is not a valid record: {fault}")
         return cls(folder, record)
 
     def metric(self, name: str) -> float | None:
-        """One metric by its `SPLIT/METRIC` name, or None where that split was not evaluated."""
+        """One metric by its name `SPLIT/METRIC`, or None if the split was not evaluated."""
         split, _, metric = name.partition("/")
         value = self.record.metrics.get(split, {}).get(metric)
         return None if value is None else float(value)
 
     def scalars(self) -> dict[str, float]:
-        """Every metric that is one number, as `SPLIT/METRIC`, for loggers."""
+        """Every metric that is a single number, as `SPLIT/METRIC`, for loggers."""
         return {
             f"{split}/{name}": float(value)
             for split, metrics in self.record.metrics.items()
@@ -174,28 +173,27 @@ class Artifact:
         return {f"cost/{name}": float(value) for name, value in flat.items()}
 
     def predictions(self, split: str, file: str = PREDICTIONS) -> Predictions:
-        """The stored predictions of one split; `file` may be `CONTROL_PREDICTIONS`.
+        """The stored predictions of one split; `file` may be `BASELINE_PREDICTIONS`.
 
         Raises:
-            ArtifactError: that split was not evaluated, or there is no such file.
+            ArtifactError: the split was not evaluated, or there is no such file.
         """
         if file == BASELINE_PREDICTIONS and not (self.folder / file).exists():
             file = BASELINE_PREDICTIONS_1
         if not (self.folder / file).is_file():
-            raise ArtifactError(f"{self.folder} holds no {file}")
+            raise ArtifactError(f"{self.folder} has no {file}")
         return read_predictions(self.folder / file, split, self.record.task, len(self.record.labels))
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON's")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def check_folder(folder: Path) -> Path:
-    """`folder`, if it exists, has a record, and holds all its files itself.
+    """Return `folder` if it exists, has a record, and has no links to other folders.
 
     Raises:
-        ArtifactError: with the name of a near folder, or of the artifact inside, where there is one; or a link leads
-            out of it.
+        ArtifactError: otherwise; the message suggests a folder of similar name, or the artifact inside.
     """
     if not folder.is_dir():
         siblings = [path.name for path in folder.parent.iterdir()] if folder.parent.is_dir() else []
@@ -207,17 +205,16 @@ def check_folder(folder: Path) -> Path:
     outside = link_outside(folder, hub_cache=True)
     if outside is not None:
         raise ArtifactError(
-            f"no artifact at {str(folder)!r}: {outside} is a link to what is no file of that folder; "
-            "should be a file of its own"
+            f"no artifact at {str(folder)!r}: {outside} is a link to something outside that folder; should be a file"
         )
     return folder
 
 
 def check_free(folder: Path) -> None:
-    """See that an artifact may be written there.
+    """Check that an artifact can be written to `folder`.
 
     Raises:
-        ArtifactError: something is there already.
+        ArtifactError: the folder exists already.
     """
     if folder.exists():
         raise ArtifactError(f"{str(folder)!r} exists already; artifacts are not overwritten")
@@ -225,12 +222,12 @@ def check_free(folder: Path) -> None:
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """A temporary sibling to write into, which becomes `folder` when the block ends well and vanishes otherwise.
+    """A temporary folder that is renamed to `folder` when the block ends without an error, and removed otherwise.
 
-    Files and folders are flushed to the disk before the rename, so a crash leaves the old state or the new one.
+    Files and folders are flushed to disk before the rename, so a crash leaves the old state or the new one.
 
     Raises:
-        ArtifactError: the disk is full, the place is read-only, or the folder exists already.
+        ArtifactError: the disk is full, the parent folder is not writable, or the folder exists already.
     """
     check_free(folder)
     try:
@@ -241,7 +238,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             temporary.rename(folder)
             _flush(folder.parent)
     except (OSError, SafetensorError) as error:
-        # safetensors raises its own exception for a full disk.
+        # safetensors raises its own class if the disk is full.
         reason = getattr(error, "strerror", None) or error
         raise ArtifactError(f"could not write {str(folder)!r}: {reason}; nothing was left there") from error
 
@@ -269,10 +266,10 @@ def write_predictions(
 
 
 def read_predictions(path: Path, split: str, task: Task, classes: int) -> Predictions:
-    """What `write_predictions` wrote of one split.
+    """Read the predictions of one split that `write_predictions` wrote.
 
     Raises:
-        ArtifactError: nothing, or the file is damaged or of other columns, or what it holds does not fit `classes`.
+        ArtifactError: the file has none, is damaged, has other columns, or does not match `classes`.
     """
     try:
         schema, none = _schema(task), task.no_targets(classes)
@@ -281,12 +278,12 @@ def read_predictions(path: Path, split: str, task: Task, classes: int) -> Predic
         row_ids, column = table.column("row_id").to_pylist(), table.column("label")
         targets = column.to_numpy() if none.ndim == 1 else np.array(column.to_pylist(), none.dtype)
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-        raise ArtifactError(f"{path}: is damaged, or no predictions ({str(error).partition(chr(10))[0]})") from None
+        raise ArtifactError(f"{path}: the predictions are damaged ({str(error).partition(chr(10))[0]})") from None
     if not row_ids:
-        raise ArtifactError(f"{path.parent} holds no predictions for the split {split!r}")
+        raise ArtifactError(f"{path.parent} has no predictions for the split {split!r}")
     if logits.shape != (len(row_ids), classes) or not np.isfinite(logits).all():
         raise ArtifactError(
-            f"{path}: the logits of {split} should be {classes} numbers a text, as the record has labels"
+            f"{path}: the logits of {split} should be {classes} finite numbers per text, one for each label"
         )
     fault = task.fault(targets, classes)
     if fault is not None:
@@ -301,13 +298,13 @@ def write_record(folder: Path, record: Record) -> None:
 
 
 def content_id(folder: Path) -> str:
-    """SHA-256 over the names and bytes of all files in an artifact but its own record and card."""
-    apart = (folder / RECORD, folder / CARD)
-    return folder_hash(sorted(path for path in folder.rglob("*") if path.is_file() and path not in apart), folder)
+    """SHA-256 of the names and bytes of all files of an artifact, except its record and card."""
+    excluded = (folder / RECORD, folder / CARD)
+    return folder_hash(sorted(path for path in folder.rglob("*") if path.is_file() and path not in excluded), folder)
 
 
 def split_order(metrics: dict[str, Any]) -> list[str]:
-    """The splits that were evaluated, train first."""
+    """The evaluated splits in the order train, val, test."""
     return [split for split in SPLITS if split in metrics]
 
 

@@ -1,11 +1,11 @@
-"""An artifact on the Hugging Face hub: `push=ORG/NAME`.
+"""Upload an artifact to the Hugging Face hub: `push=ORG/NAME`.
 
-The repository is made private unless `push_private=false`, before the work starts, so that what is refused is refused
-then. One that exists stays as visible as it is, and must be empty or hold an artifact. The files of that artifact are
-replaced, and its history keeps them; other files stay. `predictions.parquet` goes along, which holds row ids, labels
-and logits, no texts. Nothing is uploaded that lies outside the artifact's folder.
+The repository is created before the run starts, so that errors are reported early; it is private unless
+`push_private=false`. An existing repository keeps its visibility, and must be empty or contain an artifact. The files
+of that artifact are replaced and stay in the history; other files are not changed. `predictions.parquet` is uploaded
+too; it contains row ids, labels and logits, but no texts. Files outside the artifact's folder are never uploaded.
 
-The token is that of `HF_TOKEN` or of `hf auth login`, and stands in no configuration. `HF_ENDPOINT` names another hub.
+The token comes from `HF_TOKEN` or `hf auth login`, never from the configuration. `HF_ENDPOINT` sets another hub.
 """
 
 import glob
@@ -32,14 +32,14 @@ WRITTEN = (
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.json", "vocab.txt", "merges.txt", "bpe.codes", "sentencepiece.bpe.model", "spiece.model"),
 )
-"""Names of the files that artifacts are made of. Only these are deleted in a repository; others are its owner's."""
+"""Names of an artifact's files. Only these are deleted in a repository."""
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 def _repository(name: str) -> str:
     if REPOSITORY.fullmatch(name) is None:
-        raise ValueError(f"got {name!r}, should be ORG/NAME, a repository of yours on the hub")
+        raise ValueError(f"got {name!r}, should be ORG/NAME, a repository on the hub")
     return name
 
 
@@ -48,21 +48,21 @@ Repository = Annotated[str, AfterValidator(_repository)]
 
 
 def push_existing(folder: Path, repository: str, private: bool) -> None:
-    """Put an artifact that is there already on the hub.
+    """Upload an existing artifact to the hub.
 
     Raises:
-        ConfigError, PushError: as `open_repository` and `push`.
+        ConfigError, PushError: see `open_repository` and `push`.
     """
     open_repository(repository, private)
     push(folder, repository, private)
 
 
 def open_repository(repository: str, private: bool) -> None:
-    """See that the hub takes what is to be pushed, and make the repository where there is none.
+    """Check that the artifact can be pushed, and create the repository if it does not exist.
 
     Raises:
-        ConfigError: offline, no token, the hub refuses it or cannot be reached, or the repository holds something else
-            than an artifact.
+        ConfigError: offline mode, no token, the hub refuses or cannot be reached, or the repository contains files but
+            no artifact.
     """
     from huggingface_hub import HfApi, constants, get_token
 
@@ -80,10 +80,10 @@ def open_repository(repository: str, private: bool) -> None:
 
 
 def _files_there(repository: str) -> list[str]:
-    """What the repository holds, where that is nothing, or an artifact and files of its owner.
+    """The files of the repository, which is empty or contains an artifact.
 
     Raises:
-        ConfigError: it holds something else, which a push could replace.
+        ConfigError: it has files but no artifact; a push could replace them.
     """
     from huggingface_hub import HfApi
 
@@ -91,14 +91,14 @@ def _files_there(repository: str) -> list[str]:
     if files and not (RECORD in files and _is_record(repository)):
         some = ", ".join(sorted(files)[:3]) + (", ..." if len(files) > 3 else "")
         raise ConfigError(
-            f"push: {repository} holds {some} and no {RECORD} of chirplet's; "
-            "should be a new name, an empty repository, or one that an artifact was pushed to"
+            f"push: {repository} has {some}, but no valid {RECORD}; "
+            "should be a new name, an empty repository, or one with an artifact"
         )
     return files
 
 
 def _is_record(repository: str) -> bool:
-    """Whether the repository's `artifact.json` is a record, of whatever version."""
+    """Whether the repository's `artifact.json` is a record of any version."""
     from huggingface_hub import HfApi
 
     with tempfile.TemporaryDirectory() as folder:
@@ -111,31 +111,31 @@ def _is_record(repository: str) -> bool:
 
 
 def check_complete(folder: Path) -> None:
-    """See that an artifact's files are those that its record was written for, and lie in its folder.
+    """Check that an artifact's files match its record and are inside its folder.
 
     Raises:
-        ArtifactError: they are not, or do not.
+        ArtifactError: they do not match, or a link points elsewhere.
     """
     outside = link_outside(folder, hub_cache=False)
     if outside is not None:
         raise ArtifactError(
-            f"artifact: {str(folder)!r} holds {outside}, a link to what is no file of that folder; should be a file, "
+            f"artifact: {str(folder)!r} has {outside}, a link to something outside that folder; should be a file, "
             "as in a copy by cp -rL"
         )
     if content_id(folder) != Artifact.open(folder).record.id:
         raise ArtifactError(
-            f"artifact: {str(folder)!r} holds other files than those it was made with (its id differs); should be whole"
+            f"artifact: {str(folder)!r} was changed after it was made (its id differs); should be unchanged"
         )
 
 
 def push(folder: Path, repository: str, private: bool) -> None:
-    """Put the artifact into the repository, in place of the one that is there, and print where it is.
+    """Upload the artifact, replacing the one in the repository, and print its address.
 
-    Files of the repository that are no artifact's (`WRITTEN`) stay.
+    Files of the repository that do not belong to an artifact (`WRITTEN`) are not changed.
 
     Raises:
-        ArtifactError: its files are not those that it was made with.
-        PushError: the hub did not take it; says the command that tries again.
+        ArtifactError: the artifact's files do not match its record.
+        PushError: the upload failed; the message has the command to try again.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -149,7 +149,7 @@ def push(folder: Path, repository: str, private: bool) -> None:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="(?s).*about to commit a data file")
-            # Asked again: a run may have taken days since.
+            # Listed again, because the run may have taken days.
             replaced = [glob.escape(name) for name in _files_there(repository) if is_written(name)]
             api.upload_folder(
                 repo_id=repository,
@@ -160,15 +160,16 @@ def push(folder: Path, repository: str, private: bool) -> None:
             )
     except ConfigError:
         raise
-    except Exception as error:  # as above
+    except Exception as error:  # see `open_repository`
         public = "" if private else " push_private=false"
         raise PushError(
-            f"push: {repository} did not take it ({kind_and_message(error)}); the artifact is whole, and "
-            f"python run.py stage=push artifact={shown_path(folder)} push={repository}{public} tries again"
+            f"push: the upload to {repository} failed ({kind_and_message(error)}); the artifact is complete; "
+            "try again: "
+            f"python run.py stage=push artifact={shown_path(folder)} push={repository}{public}"
         ) from error
     console().print(f"pushed    {api.endpoint}/{repository}", highlight=False)
 
 
 def is_written(name: str) -> bool:
-    """Whether a file of a repository is called as one of an artifact's."""
+    """Whether a file of a repository has the name of an artifact's file."""
     return any(fnmatchcase(name, pattern) for pattern in WRITTEN) and "/" not in name

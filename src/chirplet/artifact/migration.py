@@ -1,4 +1,4 @@
-"""Records of older schemas, read with the names of today.
+"""Migration of records of older schemas.
 
 Schema 1 (July to November 2026) had other names for keys of `cost`, `training`, `settings` and `config`, and for the
 file of a label-only baseline's predictions.
@@ -40,12 +40,12 @@ _KEYS_OF = {
         "views": "augmented",
     },
 }
-"""By the key that holds a mapping: names in it that are others than elsewhere."""
+"""Names that differ from `_KEYS`, by the key of the mapping that contains them."""
 _CLEANINGS = {"seed": "original_study"}
 
 
 def migrated(content: Any) -> Any:
-    """A record as JSON has it, with the names of the present schema; one that is not of schema 1 as it is."""
+    """Rename the keys of a record of schema 1 to those of schema 2; other content is returned unchanged."""
     if not (isinstance(content, dict) and content.get("schema_version") == 1):
         return content
     record = content | {name: _renamed(content[name]) for name in ("cost", "training", "settings") if name in content}
@@ -58,7 +58,7 @@ def migrated(content: Any) -> Any:
 
 
 def _configuration(config: dict[str, Any]) -> dict[str, Any]:
-    """Groups whose names users choose, and `data`, whose keys did not change, stay as they are."""
+    """Rename keys, except in groups whose names users choose, and in `data`, whose keys did not change."""
     groups: dict[str, Any] = {
         name: _renamed(config[name], name) for name in ("stage", "pruner", "quantizer") if name in config
     }

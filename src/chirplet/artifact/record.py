@@ -1,7 +1,7 @@
-"""What the fields of a record may hold that are no single value, checked as it is opened.
+"""Validation of the nested fields of a record.
 
-A record may come from a stranger, or be damaged. What code reads of it is declared here, and refused where it is
-missing or of another type; keys that nothing reads may hold anything.
+A record may be damaged or untrusted. All values that code reads are declared here, and a missing value or wrong type
+raises an error when the record is opened. Other keys are not checked.
 """
 
 import math
@@ -31,29 +31,28 @@ COSTS = (
     "params_nonzero",
     "params_packed",
 )
-"""Costs as one number each: million bytes, milliseconds at batch 1 (the median where no percentile is named)."""
-
+"""Costs that are single numbers: million bytes, milliseconds at batch 1 (median unless p95)."""
 
 _HALF = re.compile("[\ud800-\udfff]")
 
 
-def unfit(content: Any, place: str = "") -> str | None:
-    """The first value, with its key, that JSON can spell and no file of ours can hold; None where there is none.
+def unfit(content: Any, path: str = "") -> str | None:
+    """The first value, with its key, that JSON allows but a record cannot contain; None if there is none.
 
-    That is a number beyond 64 bits, and half a character, which no UTF-8 has.
+    These are numbers beyond 64 bits, and lone surrogates, which UTF-8 cannot encode.
     """
     if isinstance(content, dict | list):
         items = content.items() if isinstance(content, dict) else enumerate(content)
-        # A key that cannot be shown stands in no place.
-        parts = (unfit(key, place) or unfit(item, f"{place}.{key}") for key, item in items)
-        return next((fault for fault in parts if fault is not None), None)
+        # Keys are checked before they become part of a path.
+        faults = (unfit(key, path) or unfit(item, f"{path}.{key}") for key, item in items)
+        return next((fault for fault in faults if fault is not None), None)
     if isinstance(content, str):
         fits = _HALF.search(content) is None
     elif isinstance(content, float):
         fits = math.isfinite(content)  # 1e999 is infinite
     else:
         fits = content is None or abs(content) < 2**63
-    return None if fits else f"{place.lstrip('.') or 'record'}: got {ascii(content)[:40]}, which cannot be kept"
+    return None if fits else f"{path.lstrip('.') or 'record'}: got {ascii(content)[:40]}, which a record cannot contain"
 
 
 class _Shape(BaseModel):
@@ -152,11 +151,11 @@ _COUNTED = create_model("_COUNTED", __base__=_Cost, **_COUNTED_NUMBERS)
 
 
 def _fits(shape: type[BaseModel], value: Any, prefix: str = "") -> None:
-    """Raises ValueError, which names the key below `prefix` and what it holds."""
+    """Raise a ValueError that names the key, below `prefix`, and its value, if `value` does not have this shape."""
     try:
         shape.model_validate(value)
     except ValidationError as error:
-        fault = min(error.errors(), key=lambda one: one["type"] == "missing")  # what is wrong before what is missing
+        fault = min(error.errors(), key=lambda one: one["type"] == "missing")  # wrong values first, then missing ones
         where = ".".join([*([prefix] if prefix else []), *map(str, fault["loc"])])
         if fault["type"] == "missing":
             raise ValueError(f"{where}: is missing") from None
@@ -174,7 +173,7 @@ def _shaped(shape: type[BaseModel]) -> AfterValidator:
 
 def _differ(labels: list[str]) -> list[str]:
     if len(set(labels)) < len(labels) or len(labels) < 2:
-        raise ValueError("should be two labels or more, all different")
+        raise ValueError("should be two or more different labels")
     return labels
 
 
@@ -189,18 +188,18 @@ def _opened(task: Any) -> Any:
 
 
 RecordedTask = Annotated[Task, BeforeValidator(_opened), PlainSerializer(Task.recorded)]
-"""In the file, its name and settings."""
+"""A task, stored as its name and settings."""
 Labels = Annotated[list[str], AfterValidator(_differ)]
 """Names of the classes, in the order of the logits."""
 Metrics = Annotated[dict[str, dict[str, Any]], AfterValidator(_measured)]
-"""By split, as `Task.evaluate` gives them: every one of `METRICS`, and each label's own."""
+"""Results of `Task.evaluate` by split: all `METRICS`, and those of each label."""
 Cost = Annotated[dict[str, Any], _shaped(_COUNTED)]
-"""As `chirplet.evaluation.cost.measure` gives it; empty where nothing was measured."""
+"""The result of `chirplet.evaluation.cost.measure`; empty if nothing was measured."""
 Cpu = Annotated[dict[str, Any], _shaped(_Cpu)]
-"""`name` and `flags` of the CPU that the artifact was made on."""
+"""`name` and `flags` of the CPU on which the artifact was made."""
 Config = Annotated[dict[str, Any], _shaped(_Config)]
 """The resolved configuration."""
 StageSettings = Annotated[dict[str, Any], _shaped(_Settings)]
-"""The stage's own keys."""
+"""The settings of the stage."""
 Training = Annotated[dict[str, Any], _shaped(_Training)]
-"""What the stage reports of its work."""
+"""What the stage recorded about its work."""

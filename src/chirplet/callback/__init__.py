@@ -1,1 +1,1 @@
-"""Settings of the callbacks that watch a training run; each builds a Lightning callback."""
+"""Settings of the training callbacks; each builds a Lightning callback."""

@@ -1,4 +1,4 @@
-"""What a callback's settings are."""
+"""Base class of callback settings."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 LAST = "last.ckpt"
 INTERRUPTED = "interrupted.ckpt"
 BEST = "best-"
-"""Names of the files of checkpoints: the newest, that of an interrupted run, and how those of the best begin."""
+"""Names of checkpoint files: the newest, that of an interrupted run, and the prefix of the best ones."""
 
 
 class CallbackSettings(Settings, ABC):
@@ -20,9 +20,9 @@ class CallbackSettings(Settings, ABC):
 
     @property
     def needs_validation(self) -> bool:
-        """Whether the callback is of no use where nothing is validated (`stage.final=true`)."""
+        """Whether the callback requires validation, which `stage.final=true` turns off."""
         return False
 
     @abstractmethod
     def build(self, folder: Path) -> "Callback":
-        """The Lightning callback, writing to the checkpoints' `folder`; imports Lightning."""
+        """Build the Lightning callback, which writes to the `folder` of checkpoints; imports Lightning."""

@@ -1,4 +1,4 @@
-"""Keep the best weights, and enough to go on after an interruption."""
+"""Save the best weights, and checkpoints to resume from."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class CheckpointSettings(CallbackSettings):
-    """Save after each validation: the best `keep` by `monitor`, and `last.ckpt`, from which the same command goes on.
+    """After each validation, save the best `keep` checkpoints by `monitor`, and `last.ckpt`, from which a run resumes.
 
-    `last.ckpt` is saved within long epochs too, `every_minutes`, by `chirplet.callback.lightning.interruption`.
+    `last.ckpt` is also saved `every_minutes` within an epoch, by `chirplet.callback.lightning.interruption`.
     """
 
     monitor: Monitor
@@ -22,16 +22,16 @@ class CheckpointSettings(CallbackSettings):
 
     @property
     def needs_validation(self) -> bool:
-        """It chooses by a validation metric; `build_last` does not."""
+        """True, because the best checkpoint is chosen by a validation metric; `build_last` needs none."""
         return True
 
     def build(self, folder: Path) -> "ModelCheckpoint":
-        """Lightning's own checkpoints, the best by `monitor`."""
+        """Build the callback for the best checkpoints by `monitor`."""
         from chirplet.callback.lightning.interruption import MovableCheckpoint
 
         return MovableCheckpoint(
             dirpath=folder,
-            # Without Lightning's `epoch=`: a `=` in a path cannot be typed as an override.
+            # Without Lightning's `epoch=`, because `=` in a path would have to be escaped in an override.
             filename=f"{BEST}{{epoch:02d}}-{{step}}",
             auto_insert_metric_name=False,
             monitor=self.monitor,
@@ -40,7 +40,7 @@ class CheckpointSettings(CallbackSettings):
         )
 
     def build_last(self, folder: Path) -> "ModelCheckpoint":
-        """The state after each validation, or each epoch without one, whether it was better or not."""
+        """Build the callback that saves the state after each validation, or each epoch without validation."""
         from chirplet.callback.lightning.interruption import MovableCheckpoint
 
         return MovableCheckpoint(

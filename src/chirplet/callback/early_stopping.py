@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class EarlyStoppingSettings(CallbackSettings):
-    """Stop after `patience_validations` validations in which `monitor` gained no more than `min_delta`."""
+    """Stop after `patience_validations` validations in which `monitor` improved by at most `min_delta`."""
 
     monitor: Monitor
     patience_validations: Count
@@ -19,11 +19,11 @@ class EarlyStoppingSettings(CallbackSettings):
 
     @property
     def needs_validation(self) -> bool:
-        """It watches a validation metric."""
+        """True, because a validation metric is monitored."""
         return True
 
     def build(self, folder: Path) -> "EarlyStopping":
-        """Lightning's own early stopping, which stays stopped when a run is resumed."""
+        """Build Lightning's early stopping, extended so that a resumed run stays stopped."""
         from chirplet.callback.lightning.interruption import DurableEarlyStopping
 
         return DurableEarlyStopping(

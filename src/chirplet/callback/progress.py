@@ -1,4 +1,4 @@
-"""Show how training goes."""
+"""Show the progress of training."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 class ProgressSettings(CallbackSettings):
-    """Texts/s, time left and the best `monitor`: a bar on a terminal, elsewhere lines, and one at each validation."""
+    """Show texts/s, time left and the best `monitor`: as a bar on a terminal, else as lines, and at each validation."""
 
     monitor: Monitor
     refresh_s: Positive
     line_s: Positive
 
     def build(self, folder: Path) -> "Callback":
-        """The display that fits where the output goes."""
+        """Build the display."""
         from chirplet.callback.lightning.progress_display import TrainingDisplay
 
         return TrainingDisplay(self.monitor, self.refresh_s, self.line_s)

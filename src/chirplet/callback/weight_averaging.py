@@ -1,4 +1,4 @@
-"""Train with the moving average of the weights as the result."""
+"""Exponential moving average of the weights."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 class WeightAveragingSettings(CallbackSettings):
-    """Exponential moving average of the weights, validated and saved instead of the last ones."""
+    """Exponential moving average of the weights, which is validated and saved instead of the last weights."""
 
     decay: Fraction
 
     def build(self, folder: Path) -> "WeightAveraging":
-        """The average, kept on the model's device."""
+        """Build the callback; the average is stored on the model's device."""
         from chirplet.callback.lightning.weight_averaging import EmaWeights
 
         return EmaWeights(self.decay)

@@ -1,1 +1,1 @@
-"""Settings of every group, and what is checked of them."""
+"""Settings of all groups, and their validation."""

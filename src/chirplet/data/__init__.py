@@ -1,1 +1,1 @@
-"""Where tweets come from, how they are repaired, split, cleaned, tokenised and batched."""
+"""Sources of tweets; repair, splitting, cleaning, tokenization and batching."""

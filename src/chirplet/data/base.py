@@ -1,4 +1,4 @@
-"""What every data source is: settings that read raw rows, and the one way from raw rows to a `Corpus`."""
+"""Base class of the data sources, and the classes of raw and prepared data."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -21,8 +21,11 @@ SPLITS: tuple[Split, ...] = ("train", "val", "test")
 class Examples:
     """Tweets of one split, in the order of their source.
 
-    `row_id[i]` is the position of tweet i in its source (`FILE:ROW`, rows from 1), `text[i]` is repaired but not
-    cleaned, `label[i]` indexes `Corpus.labels` (shape (n,), int64), `date[i]` is ISO 8601 or None.
+    Attributes:
+        row_id: position of each tweet in its source (`FILE:ROW`, rows from 1).
+        text: each tweet's text, after repair and before cleaning.
+        label: index of each tweet's label in `Corpus.labels`, shape (n,), int64.
+        date: each tweet's date in ISO 8601, or None.
     """
 
     row_id: list[str]
@@ -44,7 +47,7 @@ class Examples:
         )
 
     def joined(self, other: "Examples") -> "Examples":
-        """These tweets, then the other's."""
+        """These tweets, followed by those of `other`."""
         return Examples(
             row_id=self.row_id + other.row_id,
             text=self.text + other.text,
@@ -55,16 +58,19 @@ class Examples:
 
 @dataclass(frozen=True)
 class DataReport:
-    """What was found in a source and what was done about it; counts are tweets unless said otherwise.
+    """Findings and repairs in a source; counts are tweets unless stated otherwise.
 
-    `read` counts the rows of each set the source itself defines. `repaired` counts cells by the repair that changed
-    them (`utf8`, `mojibake`, `html`, ...; `encoding` are those a wrong encoding had damaged, by whichever of them),
-    `repaired_cells` those that any of them changed.
-
-    `found` counts `blank`, `duplicate` (beyond the first with its text), `conflict` (their text stands with several
-    labels) and `conflict_texts` (texts, not tweets) in each of the source's own sets, and `leak_val` and `leak_test`,
-    train tweets whose text stands in val or test. `dropped` counts the train tweets left out, each for one reason:
-    blank, else leak_test, leak_val, conflict, duplicate. `examples` holds up to five row ids for each of these.
+    Attributes:
+        read: rows of each set that the source defines.
+        repaired: cells by the repair that changed them (`utf8`, `mojibake`, `html`, ...); `encoding` counts cells that
+            were damaged by a wrong encoding of any kind.
+        repaired_cells: cells that any repair changed.
+        found: `blank`, `duplicate` (without the first of its text), `conflict` (the same text has several labels) and
+            `conflict_texts` (texts, not tweets) in all sets of the source; `leak_val` and `leak_test`, train tweets
+            whose text is also in val or test.
+        dropped: tweets dropped from train, each for the first of these reasons: blank, leak_test, leak_val, conflict,
+            duplicate.
+        examples: up to five row ids of each finding.
     """
 
     read: dict[str, int] = field(default_factory=dict)
@@ -81,10 +87,10 @@ class DataReport:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Three splits with their labels in order (most negative first, where that has a meaning).
+    """Three splits and their labels in order (most negative first, if that has a meaning).
 
-    `fingerprint` is a SHA-256 over the labels and every tweet's split, row id, text and label: two corpora with
-    the same fingerprint are the same data.
+    `fingerprint` is a SHA-256 of the labels and of every tweet's split, row id, text and label. Two corpora with the
+    same fingerprint have the same data.
     """
 
     name: str
@@ -106,9 +112,9 @@ class Corpus:
 
 @dataclass(frozen=True)
 class RawExample:
-    """One row as its file has it: text not yet repaired, label by name, date as ISO 8601.
+    """One row of a file: text before repair, label by name, date in ISO 8601.
 
-    `redecoded`: the reader detected the encoding of the text, which the report counts as a repair.
+    `redecoded` is true if the reader had to detect the text's encoding, which the report counts as a repair.
     """
 
     row_id: str
@@ -120,22 +126,22 @@ class RawExample:
 
 @dataclass(frozen=True)
 class RawCorpus:
-    """What a source read. `splits` has `train` and whichever of `val` and `test` the source itself defines."""
+    """All rows of a source. `splits` has `train`, and `val` and `test` if the source defines them."""
 
     labels: tuple[str, ...]
     splits: dict[Split, list[RawExample]]
 
 
 class Source(Settings, ABC):
-    """Settings that all sources share; a source adds its own and says how to find and read its files.
+    """Settings that all sources share; a subclass adds its settings and reads its files.
 
-    Where the source has no test set, `test_fraction` of its tweets become one; where it has no validation set,
-    `val_fraction`. Both are shares of the set they are taken from as the source has it. With `folds`, validation is
-    fold `fold` of all that is not test, and `val_fraction` has no say.
+    If the source has no test set, `test_fraction` of its tweets become one; if it has no validation set,
+    `val_fraction`. Both are shares of the source's complete set. With `folds`, validation is fold `fold` of all tweets
+    that are not test, and `val_fraction` is ignored.
     """
 
     paths: ClassVar[tuple[str, ...]] = ()
-    """The fields that hold paths; of these the cache knows the last part only, so data may move."""
+    """The fields that hold paths. The cache key contains only their last part, so data can be moved."""
 
     val_fraction: Fraction
     test_fraction: Fraction
@@ -152,45 +158,39 @@ class Source(Settings, ABC):
         if self.folds == 1:
             raise ValueError("folds: got 1, should be 2 or more, or null")
         if self.folds is None and self.fold > 0:
-            raise ValueError(f"fold: got {self.fold}, which says nothing without folds; set folds too")
+            raise ValueError(f"fold: got {self.fold}, which has no effect without folds; set folds too")
         if self.folds is not None and self.fold >= self.folds:
             raise ValueError(f"fold: got {self.fold}, should be less than folds={self.folds}")
         if self.val_fraction + self.test_fraction >= 1.0:
             raise ValueError(
                 f"val_fraction and test_fraction: got {self.val_fraction:g} and {self.test_fraction:g}, "
-                "should leave something to train on"
+                "should add up to less than 1"
             )
         return self
 
     @property
     def name(self) -> str:
-        """The name the record and the cache know this source by."""
+        """The source's name in records and in the cache."""
         return self.option
 
     @abstractmethod
     def files(self, cache_dir: Path) -> list[Path]:
-        """The input files, fetched first where that is this source's way. Their bytes key the cache.
+        """The input files, downloaded if necessary. Their bytes are part of the cache key.
 
         Raises:
-            DataError: a file is missing, cannot be fetched, or its hash is wrong.
+            DataError: a file is missing, cannot be downloaded, or has a wrong hash.
         """
 
     @abstractmethod
     def read(self, files: list[Path]) -> RawCorpus:
-        """Every row of these files.
+        """All rows of these files.
 
         Raises:
-            DataError: a file is not what it should be; names the file, the row and what is wrong.
+            DataError: a file is not valid; the message names the file, the row and the fault.
         """
 
 
 def row_names(files: list[Path]) -> list[str]:
-    """What row ids call these files: their names, numbered where one name stands for several; never their folders."""
+    """Names of these files in row ids: without folders, and numbered if several files have the same name."""
     names = [file.name for file in files]
-    return [name if names.count(name) == 1 else f"{place}/{name}" for place, name in enumerate(names, start=1)]
-
-
-def file_hashes(files: Sequence[str | Path]) -> dict[str, str]:
-    """The SHA-256 of each file, by the name that its rows have."""
-    paths = [Path(file).expanduser() for file in files]
-    return {name: file_hash(path) for name, path in zip(row_names(paths), paths, strict=True)}
+    return [name if names.count(name) == 1 else f"{i}/{name}" for i, name in enumerate(names, start=1)]

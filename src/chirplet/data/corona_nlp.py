@@ -1,4 +1,4 @@
-"""The Coronavirus tweets NLP set of Kaggle."""
+"""The data set "Coronavirus tweets NLP" of Kaggle."""
 
 from datetime import datetime
 from pathlib import Path
@@ -20,8 +20,8 @@ class CoronaNlp(Source):
     """41,157 train and 3,798 test tweets on COVID-19 of March and April 2020, with dates.
 
     Labels: Extremely Negative, Negative, Neutral, Positive, Extremely Positive.
-    Licence: the Kaggle page says "Other"; the tweets are their authors'. Not redistributed here: download it yourself
-    and set `dir`, or let kagglehub do so (`pip install "chirplet[kaggle]"`).
+    Licence: "Other" on Kaggle; the tweets belong to their authors. Not redistributed here: download the files and set
+    `dir`, or install kagglehub (`pip install "chirplet[kaggle]"`), which downloads them.
     Source: Aman Miglani, Coronavirus tweets NLP - Text Classification, Kaggle 2020,
     https://www.kaggle.com/datasets/datatattle/covid-19-nlp-text-classification.
     """
@@ -35,18 +35,18 @@ class CoronaNlp(Source):
     def _files_exist(cls, folder: str | None) -> str | None:
         if folder is not None:
             if not Path(folder).expanduser().is_dir():
-                raise ValueError(f"got {folder!r}, which is no folder; should hold {' and '.join(FILES.values())}")
+                raise ValueError(f"got {folder!r}, should be a folder with {' and '.join(FILES.values())}")
             for name in FILES.values():
                 existing_file(str(Path(folder) / name), f"one of the set's files {' and '.join(FILES.values())}")
         return folder
 
     def files(self, cache_dir: Path) -> list[Path]:
-        """The two CSV files, from `dir` or through kagglehub, which has a cache of its own."""
+        """The two CSV files, from `dir` or through kagglehub, which caches them."""
         folder = _download() if self.dir is None else Path(self.dir).expanduser()
         return [folder / name for name in FILES.values()]
 
     def read(self, files: list[Path]) -> RawCorpus:
-        """Train and test, of every row; read as latin-1, in which every byte is a character, for repair to mend."""
+        """Train and test, read as latin-1, in which every byte is valid, and repaired later."""
         return RawCorpus(LABELS, {split: _read(file) for split, file in zip(FILES, files, strict=True)})
 
 
@@ -78,5 +78,5 @@ def _download() -> Path:
         ) from None
     try:
         return Path(kagglehub.dataset_download(DATASET))
-    except Exception as error:  # kagglehub lets through whatever its HTTP client raises
-        raise DataError(f"kagglehub cannot fetch {DATASET} ({first_line(error)}); {remedy}") from None
+    except Exception as error:  # includes every class that kagglehub's HTTP client raises
+        raise DataError(f"kagglehub cannot download {DATASET} ({first_line(error)}); {remedy}") from None

@@ -1,4 +1,4 @@
-"""The user's own table files."""
+"""Table files of the user."""
 
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
@@ -14,15 +14,15 @@ from chirplet.data.table.text_io import Encoding
 from chirplet.system.error import DataError, near
 
 _MOST_LABELS = 100
-"""More labels than this are taken for a mistake when nobody listed them."""
+"""Maximum number of labels that are not listed in the settings; more are probably a wrong column."""
 
 
 class Csv(Source):
     """Tweets from CSV, TSV, Parquet or JSONL files with named columns.
 
-    Labels: the listed ones in their order, else those that occur, sorted (as numbers where all are). Numbers are
-    labels by their text: 1 and "1" are the same, and a whole 1.0 of a typed file is 1.
-    Licence and source: the user's own.
+    Labels: the listed ones in their order, else those that occur, sorted (numerically if all are integers). Numbers are
+    compared as text: 1 and "1" are the same label, and 1.0 of a typed file is 1.
+    Licence and source: the user's.
     """
 
     paths: ClassVar[tuple[str, ...]] = ("train", "val", "test")
@@ -52,7 +52,7 @@ class Csv(Source):
     @classmethod
     def _labels_differ(cls, labels: list[str | int] | None) -> list[str | int] | None:
         if labels is not None and (len(set(map(str, labels))) < len(labels) or len(labels) < 2):
-            raise ValueError(f"got {labels}, should be two labels or more, all different")
+            raise ValueError(f"got {labels}, should be two or more different labels")
         return labels
 
     @model_validator(mode="after")
@@ -66,15 +66,15 @@ class Csv(Source):
         resolved = [file.resolve() for file in files]
         if len(set(resolved)) < len(resolved):
             twice = next(file for file, path in zip(files, resolved, strict=True) if resolved.count(path) > 1)
-            raise ValueError(f"train, val, test: the file {str(twice)!r} stands there twice")
+            raise ValueError(f"train, val, test: got the file {str(twice)!r} twice, should be different files")
         return self
 
     def files(self, cache_dir: Path) -> list[Path]:
-        """Those of train, then val, then test."""
+        """The files of train, val and test, in this order."""
         return [Path(path).expanduser() for paths in (self.train, self.val, self.test) for path in as_list(paths)]
 
     def read(self, files: list[Path]) -> RawCorpus:
-        """Every row of every file."""
+        """All rows of all files."""
         sets: dict[Split, str | list[str] | None] = {"train": self.train, "val": self.val, "test": self.test}
         roles = [split for split, paths in sets.items() for _ in as_list(paths)]
         listed = None if self.labels is None else [str(label) for label in self.labels]
@@ -97,40 +97,40 @@ class Csv(Source):
             empty = True
             for row in table:
                 empty = False
-                place = f"{file} row {row.number}"
+                row_name = f"{file} row {row.number}"
                 yield RawExample(
                     row_id=f"{prefix}:{row.number}",
-                    text=_text(row, self.text_column, place),
-                    label=_label(row.cells[self.label_column], listed, self.label_column, place),
-                    date=_date(row.cells[self.date_column], self.date_format, place) if self.date_column else None,
+                    text=_text(row, self.text_column, row_name),
+                    label=_label(row.cells[self.label_column], listed, self.label_column, row_name),
+                    date=_date(row.cells[self.date_column], self.date_format, row_name) if self.date_column else None,
                     redecoded=self.text_column in row.redecoded,
                 )
             if empty:
                 raise DataError(f"{file}: has a header but no rows")
 
 
-def _text(row: Row, column: str, place: str) -> str:
-    """The cell's text; a null is a blank tweet."""
+def _text(row: Row, column: str, row_name: str) -> str:
+    """The cell's text; a null becomes an empty text."""
     value = row.cells[column]
     if value is not None and not isinstance(value, str):
-        raise DataError(f"{place}: {column!r} is {value!r}, should be text")
+        raise DataError(f"{row_name}: {column!r} is {value!r}, should be text")
     return value or ""
 
 
-def _label(value: Any, listed: Sequence[str] | None, column: str, place: str) -> str:
+def _label(value: Any, listed: Sequence[str] | None, column: str, row_name: str) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     label = "" if value is None or value != value else str(value).strip()
     if not label:
-        raise DataError(f"{place}: {column!r} is empty, should be a label")
+        raise DataError(f"{row_name}: {column!r} is empty, should be a label")
     if listed is not None and label not in listed:
         whole = label.removesuffix(".0")
         hint = f"; a column of decimals? write {whole}" if whole in listed else near(label, listed)
-        raise DataError(f"{place}: {column!r} is {label!r}, should be one of {', '.join(listed)}{hint}")
+        raise DataError(f"{row_name}: {column!r} is {label!r}, should be one of {', '.join(listed)}{hint}")
     return label
 
 
-def _date(value: Any, form: str | None, place: str) -> str | None:
+def _date(value: Any, form: str | None, row_name: str) -> str | None:
     if value is None or value == "":
         return None
     if isinstance(value, date):
@@ -139,7 +139,7 @@ def _date(value: Any, form: str | None, place: str) -> str | None:
         return (datetime.fromisoformat(value) if form is None else datetime.strptime(value, form)).isoformat()
     except (TypeError, ValueError):
         raise DataError(
-            f"{place}: the date is {value!r}, should be {'ISO 8601' if form is None else form}; set data.date_format"
+            f"{row_name}: the date is {value!r}, should be {'ISO 8601' if form is None else form}; set data.date_format"
         ) from None
 
 

@@ -31,10 +31,10 @@ _HUB_SPLITS = ("train", "validation", "test")
 
 
 class TweetEval(Source):
-    """One of eleven English tweet classification tasks, with its own train, val and test.
+    """One of eleven English tweet classification tasks, with train, val and test.
 
-    Labels: the task's own, in its order, such as negative, neutral, positive, or anger, joy, optimism, sadness.
-    Licence: each task has its makers' terms (see the repository's README); Twitter's terms hold for the tweets. Not
+    Labels: those of the task in its order, for example negative, neutral, positive, or anger, joy, optimism, sadness.
+    Licence: the terms of each task's authors (see the repository's README); Twitter's terms apply to the tweets. Not
     redistributed here.
     Source: Barbieri, Camacho-Collados, Espinosa Anke and Neves, TweetEval: Unified Benchmark and Comparative
     Evaluation for Tweet Classification, Findings of EMNLP 2020, https://github.com/cardiffnlp/tweeteval.
@@ -58,7 +58,7 @@ class TweetEval(Source):
         return self
 
     def files(self, cache_dir: Path) -> list[Path]:
-        """The task's text files, or the hub's three Parquet files, which huggingface_hub caches."""
+        """The task's text files, or three Parquet files from the hub, which huggingface_hub caches."""
         if self.dir is not None:
             return _local_files(self.dir, self.task)
         return [_download(f"{self.task}/{split}-00000-of-00001.parquet", self.revision) for split in _HUB_SPLITS]
@@ -68,12 +68,12 @@ class TweetEval(Source):
         return _read_hub(files) if self.dir is None else _read_local(files)
 
 
-def _local_files(folder: str, task: Task) -> list[Path]:
+def _local_files(directory: str, task: Task) -> list[Path]:
     """mapping.txt, then text and labels of train, val and test; the five stance tasks share one mapping."""
-    root = Path(folder).expanduser()
+    root = Path(directory).expanduser()
     below = Path(*task.split("_"))
     candidates = [root / "datasets" / below, root / below, root]
-    home = next((place for place in candidates if (place / "train_text.txt").is_file()), root)
+    home = next((folder for folder in candidates if (folder / "train_text.txt").is_file()), root)
     mappings = [home / "mapping.txt", home.parent / "mapping.txt"] if len(below.parts) > 1 else [home / "mapping.txt"]
     mapping = next((file for file in mappings if file.is_file()), mappings[0])
     return [mapping, *(home / f"{split}_{kind}.txt" for split in SPLITS for kind in ("text", "labels"))]
@@ -122,7 +122,7 @@ def _read_hub(files: list[Path]) -> RawCorpus:
 
 
 def _hub_labels(file: Path) -> tuple[str, ...]:
-    """The labels' names, which the hub's writer keeps in the file's metadata."""
+    """The labels' names, from the file's metadata."""
 
     try:
         metadata = parquet.read_schema(file).metadata or {}
@@ -137,8 +137,8 @@ def _download(name: str, revision: str) -> Path:
 
     try:
         return Path(hf_hub_download(HUB, name, repo_type="dataset", revision=revision))
-    except Exception as error:  # from "no such file" to whatever the HTTP client raises
+    except Exception as error:  # includes every class that the HTTP client raises
         raise DataError(
-            f"cannot fetch {name} of {HUB} from the hub ({first_line(error)}); "
-            "with no network, copy the TweetEval repository and set data.dir=FOLDER"
+            f"cannot download {name} of {HUB} from the hub ({first_line(error)}); "
+            "without network, copy the TweetEval repository and set data.dir=FOLDER"
         ) from None

@@ -63,11 +63,11 @@ class VaderTweets(Source):
         if len(cuts) != self.classes - 1:
             raise ValueError(f"cuts: got {len(cuts)}, should be {self.classes - 1} for classes={self.classes}")
         if not all(map(math.isfinite, cuts)) or any(low >= high for low, high in pairwise(cuts)):
-            raise ValueError(f"cuts: got {cuts}, should be finite and each greater than the one before")
+            raise ValueError(f"cuts: got {cuts}, should be finite and increasing")
         return self
 
     def files(self, cache_dir: Path) -> list[Path]:
-        """The tweets' file in the cache, fetched and unpacked the first time."""
+        """The file of tweets in the cache, downloaded and unpacked on first use."""
         with locked_folder(cache_dir / self.name) as folder:
             tweets = folder / "tweets_GroundTruth.txt"
             if self.sdist is None and tweets.is_file():
@@ -89,7 +89,7 @@ class VaderTweets(Source):
             return [tweets]
 
     def read(self, files: list[Path]) -> RawCorpus:
-        """One set; lines are `number, mean rating, text` with tabs between."""
+        """One set; lines are number, mean rating and text, separated by tabs."""
         [path] = files
         labels = LABELS[self.classes]
         cuts = self.cuts or STANDARD_CUTS[self.classes]

@@ -1,1 +1,1 @@
-"""How good, how large and how fast a model is."""
+"""Evaluate a model's quality, size and speed."""

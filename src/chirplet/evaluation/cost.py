@@ -1,7 +1,7 @@
-"""What a saved model costs: parameters, bytes, latency, throughput.
+"""Cost of a saved model: parameters, bytes, latency and throughput.
 
-Counts are read from the artifact's files. Times are taken in a fresh process that opens the saved folder
-(`chirplet.evaluation.isolated_process`), never from an object still in memory.
+Parameters and bytes are counted in the artifact's files. Speed is measured in a new process that opens the saved folder
+(`chirplet.evaluation.isolated_process`), never with a model in memory.
 """
 
 import json
@@ -24,10 +24,10 @@ UNUSED = (RECORD, PREDICTIONS, BASELINE_PREDICTIONS, CARD, PROBE)
 """Files of an artifact that are not needed to run its model."""
 
 SAMPLE_TEXTS = 1024
-"""Texts timed at most; taken evenly over the split in length order, so lengths are distributed as in the split."""
+"""Maximum number of timed texts, sampled evenly in length order, so that lengths are distributed as in the split."""
 
 ROUNDS = 3
-"""Turns that two models take."""
+"""Rounds in which two models are timed, interleaved."""
 
 Timing = dict[str, Any]
 
@@ -40,39 +40,37 @@ def measure(
     accelerator: str = "cpu",
     compared_with: Path | None = None,
 ) -> dict[str, Any]:
-    """Every cost of the artifact at `folder`; where `beside` is another, also that one's, interleaved.
+    """All costs of the artifact in `folder`, and of `compared_with` if given, timed interleaved.
 
-    Both are timed on `accelerator` where the runtime of the one at `folder` has it, else on the CPU.
+    Both are timed on `accelerator` if the runtime of the artifact in `folder` supports it, else on the CPU.
 
     Returns:
-        `params_total`, `params_nonzero`, `params_packed` (one for each stored number, also of 8 bits), `bytes_on_disk`
-        and `bytes_compressed` (zstd) of what is needed to run the model, `latency_ms` (`p50`, `p95`; batch 1),
-        `texts_per_s` (batch 32, length order), `threads`, `runtime`, `precision`, `device`, `texts_timed`; the same
-        of the other, and how many times as fast and as large this one is, as `beside`.
+        `params_total`, `params_nonzero`, `params_packed` (one per stored number, also of 8 bits), `bytes_on_disk` and
+        `bytes_compressed` (zstd) of the files that the model needs, `latency_ms` (`p50`, `p95`; batch 1),
+        `texts_per_s` (batch 32, length order), `threads`, `runtime`, `precision`, `device`, `texts_timed`. With
+        `compared_with`, this key holds the other's values and the ratios of speed and size.
 
     Raises:
-        ArtifactError: the fresh process could not open or run the model.
+        ArtifactError: the new process could not open or run a model.
     """
     accelerator = accelerator_for(folder, accelerator)
-    itself = Timed(folder, tokens, pad_id, accelerator)
+    model = Timed(folder, tokens, pad_id, accelerator)
     if compared_with is None:
-        (timing,) = time_interleaved([itself], threads, rounds=1)
+        (timing,) = time_interleaved([model], threads, rounds=1)
         return count_parameters(folder) | count_bytes(folder) | timing
-    timing, other = time_interleaved(
-        [itself, Timed(compared_with, tokens, pad_id, accelerator)], threads, rounds=ROUNDS
-    )
-    own: dict[str, Any] = count_parameters(folder) | count_bytes(folder) | timing
+    timing, other = time_interleaved([model, Timed(compared_with, tokens, pad_id, accelerator)], threads, rounds=ROUNDS)
+    cost: dict[str, Any] = count_parameters(folder) | count_bytes(folder) | timing
     other |= count_bytes(compared_with)
-    compared = {
-        "times_texts_per_s": own["texts_per_s"] / other["texts_per_s"],
-        "times_latency": own["latency_ms"]["p50"] / other["latency_ms"]["p50"],
-        "times_bytes": own["bytes_on_disk"] / other["bytes_on_disk"],
+    ratios = {
+        "times_texts_per_s": cost["texts_per_s"] / other["texts_per_s"],
+        "times_latency": cost["latency_ms"]["p50"] / other["latency_ms"]["p50"],
+        "times_bytes": cost["bytes_on_disk"] / other["bytes_on_disk"],
     }
-    return own | {"compared_with": other | compared}
+    return cost | {"compared_with": other | ratios}
 
 
 def count_bytes(folder: Path) -> dict[str, int]:
-    """Size of the files that run the model, as they are and compressed with zstd."""
+    """Size of the files that the model needs, on disk and compressed with zstd."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name not in UNUSED]
     contents = (path.read_bytes() for path in files)
     compressed = sum(len(pa.compress(content, codec="zstd", asbytes=True)) for content in contents if content)
@@ -81,7 +79,7 @@ def count_bytes(folder: Path) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Timed:
-    """A saved model, texts in tokens of its own to time it on, and the accelerator that it is timed on."""
+    """A saved model to time, the texts in its tokens, and the accelerator."""
 
     folder: Path
     tokens: Tokens
@@ -90,29 +88,29 @@ class Timed:
 
 
 def time_interleaved(models: Sequence[Timed], threads: int | None, rounds: int, verify: bool = True) -> list[Timing]:
-    """Latency and throughput of each saved model on a sample of its tokens.
+    """Latency and throughput of each saved model on a sample of its texts, as medians of the rounds.
 
-    Each is timed in a fresh process, one after the other and over again, so that a slow moment of the machine is no
-    model's alone; medians of the rounds.
+    In each round every model is timed in a new process, one after the other, so that a slow moment of the machine does
+    not affect one model only.
 
     Raises:
-        ArtifactError: a fresh process could not open or run its model.
+        ArtifactError: a new process could not open or run its model.
     """
     samples = [_sample(model.tokens) for model in models]
-    found: list[list[Timing]] = [[] for _ in models]
+    measured: list[list[Timing]] = [[] for _ in models]
     for _ in range(rounds):
-        for model, sample, timings in zip(models, samples, found, strict=True):
+        for model, sample, timings in zip(models, samples, measured, strict=True):
             settings = fresh.settings(model.pad_id, model.accelerator, threads, verify)
-            output = fresh.run(model.folder, {"sample": sample}, *settings, "--time")
-            timings.append(json.loads(output)["sample"])
-    return [_median(timings) for timings in found]
+            line = fresh.run(model.folder, {"sample": sample}, *settings, "--time")
+            timings.append(json.loads(line)["sample"])
+    return [_median(timings) for timings in measured]
 
 
 def _median(timings: list[Timing]) -> Timing:
-    together = dict(timings[0])
-    together["texts_per_s"] = median(timing["texts_per_s"] for timing in timings)
-    together["latency_ms"] = {name: median(timing["latency_ms"][name] for timing in timings) for name in ("p50", "p95")}
-    return together
+    result = dict(timings[0])
+    result["texts_per_s"] = median(timing["texts_per_s"] for timing in timings)
+    result["latency_ms"] = {name: median(timing["latency_ms"][name] for timing in timings) for name in ("p50", "p95")}
+    return result
 
 
 def _sample(tokens: Tokens) -> Tokens:

@@ -1,4 +1,4 @@
-"""How right an opened model is on a split: logits, metrics, and how far they are from the fp32 model's."""
+"""Evaluate an opened model on a split: logits, metrics, and their distance from the fp32 model's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,9 @@ from chirplet.task.base import Targets, Task
 
 @dataclass(frozen=True)
 class Quality:
-    """How right a model is: the task's mean loss in nats, and the share of texts that it labels rightly.
+    """Quality of a model: mean loss of the task in nats, and accuracy.
 
-    Where it was asked how far its answers are from the fp32 model's, `divergence` and `expected_drop` are those of
-    `Task.distances`.
+    If the model was compared with fp32 logits, `divergence` and `expected_drop` are those of `Task.distances`.
     """
 
     loss: float
@@ -25,11 +24,11 @@ class Quality:
     expected_drop: float | None = None
 
     def drop_from(self, fp32: "Quality") -> float:
-        """How much accuracy is lost: as counted or as expected, whichever is more.
+        """The accuracy drop: the larger of the measured and the expected one.
 
-        Of a few dozen labels that change about as many become right as wrong, so that the count among some thousand
-        texts is off by as much as it measures, and by trying on the lucky choice is found. The expectation is of the
-        same labels but not of that luck, and rests on fp32 being calibrated; so neither is taken alone.
+        When a few dozen labels change, about as many become correct as wrong. The measured drop on a few thousand texts
+        therefore has an error of its own size, and a search would select lucky candidates. The expected drop does not
+        have this error, but assumes that the fp32 model is calibrated. So neither is used alone.
         """
         counted = fp32.accuracy - self.accuracy
         return counted if self.expected_drop is None else max(counted, self.expected_drop)
@@ -39,8 +38,13 @@ class Quality:
 class Evaluator:
     """Evaluates models on one split.
 
-    `tokens` are its texts, `targets` those of the task, `labels` the names of the classes in order; `batch_size` texts
-    are computed together, padded with `pad_id`.
+    Attributes:
+        task: the task.
+        tokens: the split's texts.
+        targets: the task's targets of these texts.
+        labels: names of the classes, in order.
+        pad_id: id of the padding token.
+        batch_size: texts per batch.
     """
 
     task: Task
@@ -53,10 +57,12 @@ class Evaluator:
     def __call__(self, runtime: Runtime, reference: Tensor | None = None) -> tuple[Quality, Tensor]:
         """The model's quality and its logits, float32, shape (n, classes).
 
-        `reference`: the fp32 model's logits of the same texts, from which divergence and expected drop are measured.
+        Args:
+            runtime: the model.
+            reference: logits of the fp32 model for the same texts, for divergence and expected drop.
         """
         logits = predict_logits(runtime, self.tokens, self.pad_id, self.batch_size)
         metrics = self.task.evaluate(logits, self.targets, self.labels)
-        found = torch.from_numpy(logits)
-        far = {} if reference is None else self.task.distances(found, reference)
-        return Quality(loss=metrics["loss"], accuracy=metrics["accuracy"], **far), found
+        output = torch.from_numpy(logits)
+        distances = {} if reference is None else self.task.distances(output, reference)
+        return Quality(loss=metrics["loss"], accuracy=metrics["accuracy"], **distances), output

@@ -1,6 +1,6 @@
-"""A fresh process that opens a saved model and times it, or computes logits.
+"""Time a saved model, or compute its logits, in a new process.
 
-What it does depends on nothing but the files in the folder.
+The result depends only on the files in the folder.
 """
 
 import argparse
@@ -26,11 +26,12 @@ from chirplet.system.hardware import cpu_threads
 
 LATENCY_TEXTS = 200
 WARMUP_BATCHES = 5
-"""Of single texts and of `BATCH_SIZE` each; runtimes may prepare for large batches when the first one comes."""
+"""Warm-up batches of one text, and of `BATCH_SIZE` texts, because runtimes may initialise when the first large batch
+comes."""
 BATCH_SIZE = 32
 THROUGHPUT_S = 1.5
-"""Seconds for which texts are computed at least, over and over again: what is fast would else be timed in one moment,
-which may be a slow one of the machine's."""
+"""Minimum duration of a throughput measurement, in seconds. The texts are repeated, because a fast model would be timed
+in one moment, in which the machine may be slow."""
 
 
 def logits_of(
@@ -42,23 +43,23 @@ def logits_of(
     precision: Precision,
     accelerator: str = "cpu",
 ) -> dict[str, NDArray[np.float32]]:
-    """Logits of all texts of each split, shape (n, classes), by the model in `folder`, from one fresh process.
+    """Logits of each split, shape (n, classes), computed by the model in `folder` in a new process.
 
     Raises:
-        ArtifactError: it could not open or run the model.
+        ArtifactError: the process could not open or run the model.
     """
     with scratch_folder() as scratch:
         common = settings(pad_id, accelerator, threads)
-        wanted = ("--precision", precision, "--batch-size", str(batch_size), "--logits", str(scratch))
-        run(folder, splits, *common, *wanted)
+        options = ("--precision", precision, "--batch-size", str(batch_size), "--logits", str(scratch))
+        run(folder, splits, *common, *options)
         return {split: np.load(scratch / f"{split}.npy", allow_pickle=False) for split in splits}
 
 
 def run(folder: Path, splits: Mapping[str, Tokens], *arguments: str) -> str:
-    """Start the process on these tokens; what it prints.
+    """Run the process on these tokens and return the last line that it prints.
 
     Raises:
-        ArtifactError: it failed, with the last line of its error; or there is no room for the tokens.
+        ArtifactError: the process failed, with the last line of its error; or the disk is too full for the tokens.
     """
     with scratch_folder() as scratch:
         for split, tokens in splits.items():
@@ -71,15 +72,15 @@ def run(folder: Path, splits: Mapping[str, Tokens], *arguments: str) -> str:
 
 
 def settings(pad_id: int, accelerator: str, threads: int | None, verify: bool = True) -> tuple[str, ...]:
-    """Arguments of the process: what pads, on what and with how many threads it computes, whether it asks the probe."""
+    """Arguments of the process: padding id, device, number of threads, and whether to verify the model."""
     optional = () if threads is None else ("--threads", str(threads))
     return ("--pad-id", str(pad_id), "--accelerator", accelerator, *optional, *(() if verify else ("--unverified",)))
 
 
 def timed(runtime: Runtime, tokens: Tokens, pad_id: int) -> dict[str, Any]:
-    """Latency of single texts and texts a second of all `tokens`, each once the runtime is warm.
+    """Latency of single texts and throughput of all `tokens` in texts per second, both after warm-up.
 
-    `texts_timed` counts how many went by while the latter was taken.
+    `texts_timed` is the number of texts in the throughput measurement.
     """
     singles = np.linspace(0, len(tokens) - 1, min(LATENCY_TEXTS, len(tokens))).round().astype(int)
     milliseconds = []
@@ -90,8 +91,8 @@ def timed(runtime: Runtime, tokens: Tokens, pad_id: int) -> dict[str, Any]:
         if i >= WARMUP_BATCHES:
             milliseconds.append(1000 * (time.perf_counter() - start))
     batches = list(by_length(tokens.lengths, BATCH_SIZE))
-    for place in np.linspace(0, len(batches) - 1, WARMUP_BATCHES).round().astype(int):
-        runtime.logits(*padded(tokens, batches[place], pad_id))
+    for index in np.linspace(0, len(batches) - 1, WARMUP_BATCHES).round().astype(int):
+        runtime.logits(*padded(tokens, batches[index], pad_id))
     start, passes, seconds = time.perf_counter(), 0, 0.0
     while seconds < THROUGHPUT_S or passes == 0:
         predict_logits(runtime, tokens, pad_id, BATCH_SIZE)
@@ -110,7 +111,7 @@ def timed(runtime: Runtime, tokens: Tokens, pad_id: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Time one saved model on each split and print the result as a line of JSON, or write its logits."""
+    """Time a saved model on each split and print the results as a line of JSON, or write its logits."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("splits", type=Path, help="a folder of .npz files of values and offsets")
@@ -120,11 +121,11 @@ def main() -> None:
     parser.add_argument("--unverified", action="store_true")
     parser.add_argument("--precision", choices=get_args(Precision), default="stored")
     parser.add_argument("--batch-size", type=int, default=BATCH_SIZE)
-    wanted = parser.add_mutually_exclusive_group(required=True)
-    wanted.add_argument("--time", action="store_true")
-    wanted.add_argument("--logits", type=Path, help="the folder of the .npy files to write, one for each split")
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--time", action="store_true")
+    mode.add_argument("--logits", type=Path, help="folder for the .npy files, one for each split")
     arguments = parser.parse_args()
-    # Times are of as many threads for every runtime; PyTorch's own choice, which logits were judged with, is another.
+    # All runtimes are timed with the same number of threads. Logits use the runtime's default, as in evaluation.
     threads = cpu_threads(arguments.threads) if arguments.time else arguments.threads
     runtime = open_runtime(
         arguments.folder,
@@ -138,8 +139,8 @@ def main() -> None:
         with np.load(path, allow_pickle=False) as read:
             splits[path.stem] = Tokens(read["values"], read["offsets"])
     if arguments.time:
-        timings = {split: timed(runtime, tokens, arguments.pad_id) for split, tokens in splits.items()}
-        sys.stdout.write(json.dumps(timings) + "\n")
+        results = {split: timed(runtime, tokens, arguments.pad_id) for split, tokens in splits.items()}
+        sys.stdout.write(json.dumps(results) + "\n")
     else:
         for split, tokens in splits.items():
             logits = predict_logits(runtime, tokens, arguments.pad_id, arguments.batch_size)

@@ -1,7 +1,7 @@
-"""How many weights a saved model has, read from its files, whatever runtime they are for.
+"""Count the weights of a saved model in its files, for every runtime.
 
-Every weight counts once, however few bits it has, so an int8 model has as many as the fp32 one that it was made from.
-Scales and zero points of quantization are no weights.
+Every weight counts once, whatever its number of bits, so an int8 model has as many as its fp32 parent. Scales and zero
+points of quantization do not count.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,14 +16,14 @@ from chirplet.runtime.base import RuntimeName
 from chirplet.runtime.open import runtime_of
 
 QUANTIZATION = ("_scale", "_zero_point")
-"""How names of scales and zero points end, in ONNX Runtime's files and in chirplet's."""
+"""Suffixes of the names of scales and zero points, in files of ONNX Runtime and of chirplet."""
 
 
 def count_parameters(folder: Path) -> dict[str, int]:
-    """Weights of the model in `folder`: `params_total`, `params_nonzero`, and `params_packed`, one a stored number.
+    """Weights of the model in `folder`: `params_total`, `params_nonzero`, and `params_packed`, one per stored number.
 
     Raises:
-        ModelError: there is no model in it.
+        ModelError: the folder has no model.
     """
     total = nonzero = 0
     for values in READERS[runtime_of(folder)](folder):
@@ -47,7 +47,7 @@ def _safetensors(folder: Path) -> Weights:
 
 
 def _onnx(folder: Path) -> Weights:
-    """Integer weights are symmetric, so their zero is 0; whole numbers of 64 bits are shapes."""
+    """Weights of an ONNX model. Integer weights are symmetric, so their zero point is 0; int64 tensors are shapes."""
     import onnx
     from onnx import helper, numpy_helper
 
@@ -63,7 +63,7 @@ def _onnx(folder: Path) -> Weights:
 
 
 def _unpacked(codes: NDArray[np.uint8], columns: int, bits: int) -> NDArray[np.int16]:
-    """Weights (rows, columns) of codes in bytes (rows, blocks, bytes), whose middle is zero."""
+    """Weights, shape (rows, columns), of unsigned codes packed in bytes, shape (rows, blocks, bytes)."""
     if bits == 4:
         codes = np.stack([codes & 0xF, codes >> 4], axis=-1)
     weights: NDArray[np.int16] = codes.reshape(len(codes), -1)[:, :columns].astype(np.int16) - 2 ** (bits - 1)
@@ -71,7 +71,7 @@ def _unpacked(codes: NDArray[np.uint8], columns: int, bits: int) -> NDArray[np.i
 
 
 def _openvino(folder: Path) -> Weights:
-    """Constants but those by which others are scaled or shifted, and indices."""
+    """Constants of an OpenVINO model, except scales, zero points and indices."""
     from chirplet.runtime.openvino import openvino_core
 
     for operation in openvino_core().read_model(folder / "openvino_model.xml").get_ops():
@@ -83,7 +83,7 @@ def _openvino(folder: Path) -> Weights:
 
 
 def _only_scales(operation: Any) -> bool:
-    """Whether an operation uses its constant to put quantized numbers in their place."""
+    """Whether an operation uses its constant as a scale or zero point."""
     if operation.get_type_name() == "FakeQuantize":
         return True
     sources = [value.get_source_output().get_node() for value in operation.inputs()]

@@ -1,4 +1,4 @@
-"""Settings of loggers, and what is logged."""
+"""Base class of logger settings, and the data that loggers receive."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Identity:
-    """What identifies a run before it starts.
+    """Identifies a run before it starts.
 
-    `command_dir` is the folder of the whole command, for what its runs share: a chain's, a sweep's, else `output_dir`.
-    `group` is what belongs together: a sweep's study, or the runs of one command. `job_type` is the stage, `trial` its
-    number in a sweep. `parents` name the artifacts that it starts or learns from, as `artifact_name` does.
+    Attributes:
+        output_dir: folder of the run.
+        command_dir: folder of the whole command, for files that its runs share: that of a chain or sweep, else
+            `output_dir`.
+        group: the study of a sweep, or the runs of one command.
+        job_type: the stage.
+        trial: number of the trial in a sweep.
+        tags: method, model and data.
+        parents: names, by `artifact_name`, of the artifacts from which the run starts, and of its teachers.
     """
 
     output_dir: Path
@@ -47,11 +53,17 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Results:
-    """What a stage has found, computed once for the record and all loggers.
+    """Results of a stage, computed once for the record and all loggers.
 
-    `scalars` are named `record/SPLIT/METRIC` and `record/cost/NAME`, since `SPLIT/METRIC` is what training saw on its
-    way. `step` is the optimizer step they belong to. `confusions` are counts by split, rows true, columns predicted.
-    `mistakes` are the worst of each split that they are shown of, with the texts' texts. `pages` are HTML by name.
+    Attributes:
+        scalars: numbers named `record/SPLIT/METRIC` and `record/cost/NAME`; training logs `SPLIT/METRIC` itself.
+        step: the optimizer step of the results.
+        labels: names of the classes.
+        confusions: counts by split, rows true, columns predicted.
+        mistakes: the worst mistakes by split, with their texts.
+        sheets: further tables by name.
+        pages: HTML by name.
+        artifact: the artifact.
     """
 
     scalars: Mapping[str, float] = field(default_factory=dict)
@@ -64,7 +76,7 @@ class Results:
     artifact: "Artifact | None" = None
 
     def confusion_sheets(self) -> dict[str, Sheet]:
-        """The confusions as tables, by split."""
+        """The confusion matrices as tables, by split."""
         return {
             split: Sheet(
                 ["true", *self.labels], [[label, *row] for label, row in zip(self.labels, counts, strict=True)]
@@ -75,47 +87,47 @@ class Results:
 
 @dataclass(frozen=True)
 class End:
-    """How a run ended; a trial that the pruner ended did not fail, so that its exit code is 0."""
+    """How a run ended; a trial that the pruner stopped did not fail, so its exit code is 0."""
 
     exit_code: int
     pruned: bool
 
     @property
     def status(self) -> str:
-        """As Lightning's loggers call it."""
+        """The status in the terms of Lightning's loggers."""
         return "success" if self.exit_code == 0 else "failed"
 
 
 class LoggerSettings(Settings, ABC):
-    """Settings that build one Lightning logger, and log what Lightning does not."""
+    """Settings that build one Lightning logger, and log results that Lightning does not handle."""
 
     shows_pages: ClassVar[bool] = False
-    """Whether it has a use for what stages that train nothing find: tables and pages."""
+    """Whether the logger shows tables and pages, which stages without training produce."""
 
     @abstractmethod
     def build(self, identity: Identity) -> "Logger":
-        """The Lightning logger, writing below the identity's folder; imports Lightning.
+        """Build the Lightning logger, which writes below the identity's folder; imports Lightning.
 
         Raises:
-            ConfigError: the logger's library is not installed; the line names the extra that brings it.
+            ConfigError: the logger's library is not installed; the message names the extra that installs it.
         """
 
     def show(self, logger: "Logger", results: Results) -> None:
-        """Log everything in `results` but the scalars, which every logger gets."""
+        """Log the results except their scalars, which every logger gets."""
 
     def close(self, logger: "Logger", end: End) -> None:
-        """Write what is still held back and end the logger's run."""
+        """Write buffered data and end the logger's run."""
         logger.finalize(end.status)
 
     def abandon(self, logger: "Logger") -> None:
-        """Let go of what a logger that failed still holds; may raise."""
+        """Release the resources of a logger that failed; may raise."""
 
 
 def shows_pages(settings: object) -> bool:
-    """Whether a logger of these settings has a use for tables and pages; to be known before Lightning is imported."""
+    """Whether a logger with these settings shows tables and pages; does not import Lightning."""
     return isinstance(settings, LoggerSettings) and settings.shows_pages
 
 
 def artifact_name(stage: str, identity: str) -> str:
-    """What an artifact is called in a tracker, from its stage and id."""
+    """The name of an artifact in a tracker, from its stage and id."""
     return f"{stage}-{identity[:12]}"

@@ -1,4 +1,4 @@
-"""Metrics as a CSV file beside the run."""
+"""Log metrics to a CSV file."""
 
 import csv
 from pathlib import Path
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
 
 
 class CsvSettings(LoggerSettings):
-    """Writes `NAME/metrics.csv` below the run's folder, and beside it the confusions and the worst mistakes.
+    """Writes `NAME/metrics.csv` below the run's folder, and next to it confusion matrices and the worst mistakes.
 
-    A run that goes on keeps the rows that were written before, up to the step that it resumes from.
+    A resumed run keeps the rows up to the step from which it resumes.
     """
 
     name: str
 
     def build(self, identity: Identity) -> "Logger":
-        """Lightning's CSV logger."""
+        """Build Lightning's CSV logger."""
         from chirplet.logger.delivery.resumed import ContinuedCsvLogger
 
         return ContinuedCsvLogger(identity.output_dir, self.name)
 
     def show(self, logger: "Logger", results: Results) -> None:
-        """One file a table."""
+        """Write one file per table."""
         folder = Path(logger.log_dir)  # type: ignore[arg-type]
         sheets = {f"confusion_matrix_{split}": sheet for split, sheet in results.confusion_sheets().items()}
         sheets |= {f"worst_mistakes_{split}": sheet for split, sheet in results.mistakes.items()}

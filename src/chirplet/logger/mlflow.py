@@ -1,4 +1,4 @@
-"""Metrics for MLflow."""
+"""Log to MLflow."""
 
 import logging
 import os
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
-"""MLflow itself would let training wait for a server that is gone for minutes."""
+"""With MLflow's defaults, training would wait for minutes for a server that is not reachable."""
 
 
 class MlflowSettings(LoggerSettings):
-    """A run in the store that `MLFLOW_TRACKING_URI` names, else in `FOLDER/mlflow.db` below the command's folder.
+    """Logs a run to the store `MLFLOW_TRACKING_URI`, else to `FOLDER/mlflow.db` below the command's folder.
 
-    The stages of a chain and the trials of a sweep share that store, which takes MLflow some seconds to make. What
-    MLflow calls an experiment is `experiment`; runs of one command or study have the tag `group` in common.
+    The stages of a chain and the trials of a sweep share the store, which MLflow needs some seconds to create.
+    `experiment` is the name of MLflow's experiment; the runs of one command or study share the tag `group`.
     """
 
     shows_pages = True
@@ -32,7 +32,7 @@ class MlflowSettings(LoggerSettings):
     upload: bool
 
     def build(self, identity: Identity) -> "Logger":
-        """Lightning's MLflow logger.
+        """Build Lightning's MLflow logger.
 
         Raises:
             ConfigError: mlflow is not installed.
@@ -44,22 +44,22 @@ class MlflowSettings(LoggerSettings):
         from pytorch_lightning.loggers import MLFlowLogger
 
         for library in ("mlflow", "alembic", "pytorch_lightning.loggers.mlflow"):
-            logging.getLogger(library).setLevel(logging.ERROR)  # they log every table that is made
-        uri, place = os.environ.get("MLFLOW_TRACKING_URI"), None
+            logging.getLogger(library).setLevel(logging.ERROR)  # they log every table that is created
+        uri, location = os.environ.get("MLFLOW_TRACKING_URI"), None
         if not uri:
             folder = (identity.command_dir / self.folder).absolute()
             folder.mkdir(parents=True, exist_ok=True)
-            uri, place = f"sqlite:///{folder}/mlflow.db", (folder / "artifacts").as_uri()
+            uri, location = f"sqlite:///{folder}/mlflow.db", (folder / "artifacts").as_uri()
         return MLFlowLogger(
             experiment_name=self.experiment,
             run_name=self.name or identity.name,
             tracking_uri=uri,
-            artifact_location=place,
+            artifact_location=location,
             tags=_tags(identity, self.tags),
         )
 
     def show(self, logger: "Logger", results: Results) -> None:
-        """Tables as JSON, pages as HTML; the artifact itself where it may be uploaded."""
+        """Log tables as JSON, pages as HTML, and with `upload` the artifact."""
         client, run = _client(logger)
         sheets = {f"confusion_matrix/{split}": sheet for split, sheet in results.confusion_sheets().items()}
         sheets |= results.sheets
@@ -75,7 +75,7 @@ class MlflowSettings(LoggerSettings):
                 client.log_artifacts(run, str(results.artifact.folder), "artifact")
 
     def close(self, logger: "Logger", end: End) -> None:
-        """End the run, as killed where it was interrupted."""
+        """End the run, with the status KILLED if it was interrupted."""
         client, run = _client(logger)
         client.set_tag(run, "exit_code", str(end.exit_code))
         if end.pruned:
@@ -91,15 +91,15 @@ def _client(logger: "Logger") -> tuple[Any, str]:
 
 
 def _tags(identity: Identity, more: list[str]) -> dict[str, str]:
-    """MLflow's tags have values; the names alone stand together in one."""
-    values = {"group": identity.group, "job_type": identity.job_type, "tags": ",".join([*identity.tags, *more])}
+    """Tags with their values; the names without value are joined in the tag `tags`."""
+    tags = {"group": identity.group, "job_type": identity.job_type, "tags": ",".join([*identity.tags, *more])}
     if identity.trial is not None:
-        values["trial"] = str(identity.trial)
+        tags["trial"] = str(identity.trial)
     if identity.parents:
-        values["parents"] = ",".join(identity.parents)
-    return values
+        tags["parents"] = ",".join(identity.parents)
+    return tags
 
 
 def _split(sheet: Sheet) -> dict[str, Any]:
-    """As `mlflow.load_table` reads it."""
+    """The table in the format of `mlflow.load_table`."""
     return {"columns": sheet.columns, "data": sheet.rows}

@@ -1,4 +1,4 @@
-"""Metrics for TensorBoard."""
+"""Log to TensorBoard."""
 
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
@@ -17,7 +17,7 @@ class TensorBoardSettings(LoggerSettings):
     name: str
 
     def build(self, identity: Identity) -> "Logger":
-        """Lightning's TensorBoard logger.
+        """Build Lightning's TensorBoard logger.
 
         Raises:
             ConfigError: tensorboard is not installed.
@@ -29,7 +29,7 @@ class TensorBoardSettings(LoggerSettings):
         return TensorBoardLogger(save_dir=identity.output_dir, name=self.name, version="")
 
     def show(self, logger: "Logger", results: Results) -> None:
-        """The confusions and the worst mistakes."""
+        """Log confusion matrices and the worst mistakes."""
         writer = cast(Any, logger).experiment
         for split, sheet in results.confusion_sheets().items():
             writer.add_text(f"confusion_matrix/{split}", _markdown(sheet), results.step)

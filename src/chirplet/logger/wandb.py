@@ -1,4 +1,4 @@
-"""Metrics for Weights & Biases."""
+"""Log to Weights & Biases."""
 
 import logging
 import netrc
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STEP = "trainer/global_step"
-"""What Lightning's logger counts optimizer steps by."""
+"""Name of the optimizer step in Lightning's logger."""
 
 
 class WandbSettings(LoggerSettings):
-    """A W&B run. The key comes from the environment (`WANDB_API_KEY`) or `wandb login`, never from the configuration.
+    """Logs a W&B run. The key comes from `WANDB_API_KEY` or `wandb login`, never from the configuration.
 
-    Without a key, with `WANDB_MODE=offline`, or where W&B cannot be reached within `start_timeout_s`, the run stays on
-    this machine, to be sent later with `wandb sync`; so does what is not sent `finish_timeout_s` after the run's end.
-    W&B learns nothing of the machine but its load: no command line, no host, no user, no output.
+    Without a key, with `WANDB_MODE=offline`, or if W&B cannot be reached within `start_timeout_s`, the run is stored
+    locally and can be sent later with `wandb sync`; so is all data that is not sent within `finish_timeout_s` after the
+    run. W&B receives the load of the machine, but no command line, host name, user name or console output.
     """
 
     shows_pages = True
@@ -43,7 +43,7 @@ class WandbSettings(LoggerSettings):
     finish_timeout_s: Positive
 
     def build(self, identity: Identity) -> "Logger":
-        """Lightning's W&B logger with its run, writing below the identity's folder.
+        """Build Lightning's W&B logger with its run, which writes below the identity's folder.
 
         Raises:
             ConfigError: wandb is not installed, or the key is refused.
@@ -57,15 +57,15 @@ class WandbSettings(LoggerSettings):
         mode = os.environ.get("WANDB_MODE")
         if mode is None and not has_key():
             mode = "offline"
-            log.warning("no W&B key (WANDB_API_KEY, or `wandb login`): the run is kept in %s/wandb", folder)
+            log.warning("no W&B key (WANDB_API_KEY, or `wandb login`): the run is stored in %s/wandb", folder)
         try:
             run = self._started(identity, mode)
         except AuthenticationError as error:
             raise ConfigError(
-                f"logger.wandb: the key is refused ({first_line(error)}); WANDB_MODE=offline needs none"
+                f"logger.wandb: W&B refused the key ({first_line(error)}); WANDB_MODE=offline needs none"
             ) from error
         except CommError as error:
-            log.warning("W&B cannot be reached (%s): the run is kept in %s/wandb", first_line(error), folder)
+            log.warning("W&B cannot be reached (%s): the run is stored in %s/wandb", first_line(error), folder)
             run = self._started(identity, "offline")
         run.define_metric(STEP)
         run.define_metric("*", step_metric=STEP, step_sync=True)
@@ -74,7 +74,7 @@ class WandbSettings(LoggerSettings):
         return WandbLogger(experiment=run, save_dir=str(folder))
 
     def show(self, logger: "Logger", results: Results) -> None:
-        """Confusions, mistakes, tables and pages; the artifact itself where it may be uploaded."""
+        """Log confusion matrices, mistakes, tables and pages, and with `upload` the artifact."""
         import wandb
 
         run = cast(Any, logger).experiment
@@ -94,7 +94,7 @@ class WandbSettings(LoggerSettings):
                 run.log_artifact(_packed(results.artifact))
 
     def close(self, logger: "Logger", end: End) -> None:
-        """End the W&B run too, which Lightning leaves open."""
+        """End the W&B run, which Lightning leaves open."""
         super().close(logger, end)
         run = cast(Any, logger).experiment
         if end.pruned:
@@ -103,18 +103,23 @@ class WandbSettings(LoggerSettings):
         try:
             run.finish(exit_code=end.exit_code)
         except TimeoutError:
-            log.warning("W&B did not take everything in %g s: `wandb sync %s`", self.finish_timeout_s, run.dir)
+            log.warning(
+                "W&B did not receive all data in %g s; to send the rest: `wandb sync %s`",
+                self.finish_timeout_s,
+                run.dir,
+            )
 
     def abandon(self, logger: "Logger") -> None:
-        """End the run, as failed: it holds what was logged so far.
+        """End the run as failed.
 
-        Where W&B's service itself died, forget it: the next run starts another, and Python's exit does not ask for it.
+        If W&B's service process has exited, discard it, so that the next run starts a new one and Python's exit does
+        not wait for it.
         """
         import wandb
 
         try:
             cast(Any, logger).experiment.finish(exit_code=1)
-        except Exception:  # as what it was lost by
+        except Exception:  # W&B raises many classes
             wandb.teardown()
 
     def _started(self, identity: Identity, mode: str | None) -> Any:
@@ -142,23 +147,23 @@ class WandbSettings(LoggerSettings):
             dir=identity.output_dir,
             mode=mode,  # type: ignore[arg-type]
             settings=settings,
-            # A student's run is still open while its control is trained.
+            # A student's run is still open while its label-only baseline is trained.
             reinit="create_new",
         )
 
     def _link(self, run: Any, parents: tuple[str, ...]) -> None:
-        """Tell W&B what the run starts from, as far as that was uploaded."""
+        """Link the run with its parents in W&B, if they were uploaded."""
         from wandb.errors import CommError
 
         for parent in parents:
             try:
                 run.use_artifact(f"{parent}:latest")
             except (CommError, ValueError) as error:
-                log.warning("W&B has no artifact %s to link with (%s)", parent, first_line(error))
+                log.warning("W&B cannot link the artifact %s (%s)", parent, first_line(error))
 
 
 def has_key() -> bool:
-    """Whether W&B would find a key: in the environment, or where `wandb login` puts it."""
+    """Whether there is a key in the environment or in the file of `wandb login`."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
@@ -170,7 +175,7 @@ def has_key() -> bool:
 
 
 def _confusion(results: Results, split: str) -> Any:
-    """W&B's own figure of a confusion matrix, made from counts."""
+    """W&B's chart of a confusion matrix, made from counts."""
     import wandb
 
     rows = [

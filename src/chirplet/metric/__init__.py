@@ -1,1 +1,1 @@
-"""What is measured: how right a model is, and what it costs."""
+"""Classification metrics and significance tests."""

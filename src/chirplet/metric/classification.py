@@ -1,4 +1,4 @@
-"""How right a classifier is, from its logits."""
+"""Classification metrics computed from logits."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ _SCORES = {"f1": multiclass_f1_score, "precision": multiclass_precision, "recall
 def evaluate(
     logits: NDArray[np.float32] | Tensor, target: NDArray[np.int64] | Tensor, labels: Sequence[str]
 ) -> dict[str, Any]:
-    """Every classification metric of one split, as plain numbers.
+    """All classification metrics of one split, as plain numbers.
 
     Args:
         logits: shape (n, classes).
@@ -35,11 +35,11 @@ def evaluate(
     Returns:
         `accuracy`, `loss` (mean cross-entropy in nats), `calibration_error` (expected, L1), `f1_macro`,
         `f1_weighted` and so on for precision and recall, `per_class` (label to f1, precision, recall, support) and
-        `confusion_matrix` (rows true, columns predicted). A class that is neither present nor predicted counts 0 in
-        its own scores and, as in scikit-learn, is left out of macro means.
+        `confusion_matrix` (rows true, columns predicted). A class that is neither present nor predicted has scores of 0
+        and, as in scikit-learn, is left out of macro means.
 
     Raises:
-        ValueError: there are no texts, or shapes do not agree.
+        ValueError: there are no texts, or shapes do not match.
     """
     scores = torch.as_tensor(logits).float()
     truth = torch.as_tensor(target)
@@ -69,5 +69,5 @@ def evaluate(
 
 
 def scalars(metrics: dict[str, Any]) -> dict[str, float]:
-    """The metrics that are one number each; what loggers and monitors see."""
+    """The metrics that are single numbers, for loggers and monitors."""
     return {name: value for name, value in metrics.items() if isinstance(value, float)}

@@ -1,4 +1,4 @@
-"""How sure a difference between two classifiers is that labeled the same texts; numpy alone."""
+"""Significance of the accuracy difference between two classifiers on the same texts; numpy only."""
 
 from dataclasses import dataclass
 
@@ -9,17 +9,20 @@ from chirplet.config.schema import Settings
 
 LEVEL = 0.95
 RESAMPLES = 10_000
-"""What intervals are reported with."""
+"""Level and number of resamples of reported intervals."""
 
 Right = NDArray[np.bool_]
-"""Which texts a classifier labeled rightly, shape (n,)."""
+"""Which texts a classifier labeled correctly, shape (n,)."""
 
 Share = NDArray[np.float64]
-"""How many of several classifiers, such as one of each seed, labeled a text rightly, as a share; shape (n,)."""
+"""The share of several classifiers, for example one per seed, that labeled each text correctly; shape (n,)."""
 
 
 class Difference(Settings):
-    """`value` is accuracy minus accuracy, `low` to `high` its interval at `level`, `mcnemar_p` a two-sided p-value."""
+    """A difference of two accuracies.
+
+    `low` to `high` is its confidence interval at `level`, `mcnemar_p` the two-sided p-value of McNemar's test.
+    """
 
     value: float
     low: float
@@ -30,7 +33,7 @@ class Difference(Settings):
 
 @dataclass(frozen=True)
 class _Discordant:
-    """Texts that `first` alone and `second` alone labeled rightly, of `n`."""
+    """Numbers of texts that only `first` and only `second` labeled correctly, of `n`."""
 
     first: int
     second: int
@@ -41,24 +44,24 @@ def accuracy_difference(first: Right, second: Right, *, level: float, resamples:
     """The accuracy of `first` minus that of `second`, with its paired bootstrap interval and McNemar's p.
 
     Raises:
-        ValueError: they are not of the same texts, or of none.
+        ValueError: the numbers of texts differ, or are 0.
     """
     if first.shape != second.shape or len(first) == 0:
         raise ValueError(f"got {len(first)} and {len(second)} texts, should be the same ones")
     low, high = paired_bootstrap(first, second, level=level, resamples=resamples, seed=seed)
-    found = _discordant(first, second)
-    value = (found.first - found.second) / found.n
+    counts = _discordant(first, second)
+    value = (counts.first - counts.second) / counts.n
     return Difference(value=value, low=low, high=high, level=level, mcnemar_p=mcnemar_p(first, second))
 
 
 def paired_bootstrap(
     first: Right | Share, second: Right | Share, *, level: float, resamples: int, seed: int
 ) -> tuple[float, float]:
-    """The percentile interval of the accuracy difference when texts are drawn again with replacement, pair by pair.
+    """The paired bootstrap percentile interval of the accuracy difference; texts are resampled.
 
     Efron 1979, "Bootstrap methods: another look at the jackknife". A text's difference takes few values (1, 0 or -1
-    where there is one classifier on each side), so all that a resample amounts to is how often it draws each, and
-    those counts are multinomial: they are drawn at once.
+    for single classifiers), so a resample is determined by how often it draws each value. These counts are multinomial
+    and are drawn directly.
     """
     values, counts = np.unique(first.astype(np.float64) - second.astype(np.float64), return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(len(first), counts / len(first), size=resamples)
@@ -67,18 +70,18 @@ def paired_bootstrap(
 
 
 def mcnemar_p(first: Right, second: Right) -> float:
-    """McNemar's exact test: how likely a split of the discordant texts at least so uneven is by chance, two-sided.
+    """The two-sided p-value of McNemar's exact test.
 
-    McNemar 1947; the binomial form: of b + c texts that one alone labeled rightly, each would be either's with
-    probability 1/2.
+    McNemar 1947, in its binomial form: under the null hypothesis, each of the b + c texts that only one classifier
+    labeled correctly is either's with probability 1/2.
     """
-    found = _discordant(first, second)
-    total = found.first + found.second
+    counts = _discordant(first, second)
+    total = counts.first + counts.second
     tail, term = 0, 1  # binomial coefficients, each from the one before
-    for k in range(min(found.first, found.second) + 1):
+    for k in range(min(counts.first, counts.second) + 1):
         tail += term
         term = term * (total - k) // (k + 1)
-    # Whole numbers to the last: 2**total alone is beyond the range of floats at a thousand texts.
+    # Integers until the division: 2**total overflows a float for a thousand texts.
     return min(1.0, float(2 * tail / 2**total))
 
 

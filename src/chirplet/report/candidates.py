@@ -1,4 +1,4 @@
-"""Artifacts that may be compared: found by their folders, and seen to be of the same texts."""
+"""Find and open the artifacts of a comparison, and check that they were evaluated on the same texts."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from chirplet.system.error import ArtifactError, near
 
 @dataclass(frozen=True)
 class Candidate:
-    """One artifact with its predictions on the texts that all are compared on."""
+    """An artifact with its predictions on the compared split."""
 
     name: str
     artifact: Artifact
@@ -29,21 +29,21 @@ class Candidate:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """Which texts it labeled rightly, shape (n,)."""
+        """Which texts were labeled correctly, shape (n,)."""
         return self.record.task.right(self.predictions.logits, self.predictions.label)
 
 
 def find_artifacts(patterns: Sequence[str]) -> list[Path]:
-    """The folders of artifacts that paths and glob patterns (`**` for any depth) name, each once, in order.
+    """The artifact folders that paths and glob patterns (`**` for any depth) match, without duplicates, in order.
 
     Raises:
-        ArtifactError: a path is no artifact, or a pattern finds none.
+        ArtifactError: a path is not an artifact, or a pattern matches none.
     """
-    found: dict[Path, Path] = {}
+    unique: dict[Path, Path] = {}
     for pattern in patterns:
         path = Path(pattern).expanduser()
         parts = path.parts
-        wild = next((place for place, part in enumerate(parts) if any(sign in part for sign in "*?[")), None)
+        wild = next((i for i, part in enumerate(parts) if any(sign in part for sign in "*?[")), None)
         if wild is None or path.is_dir():
             folders = [check_folder(path)]
         else:
@@ -53,14 +53,14 @@ def find_artifacts(patterns: Sequence[str]) -> list[Path]:
             if not folders:
                 inside = any((path / "artifact" / RECORD).is_file() for path in matching)
                 why = f"; did you mean {pattern.rstrip('/') + '/artifact'!r}?" if inside else _closest(root)
-                raise ArtifactError(f"artifacts: got {pattern!r}, which finds no artifact{why}")
+                raise ArtifactError(f"artifacts: got {pattern!r}, which matches no artifact{why}")
         for folder in folders:
-            found.setdefault(folder.resolve(), folder)
-    return list(found.values())
+            unique.setdefault(folder.resolve(), folder)
+    return list(unique.values())
 
 
 def _closest(root: Path) -> str:
-    """Why a pattern may have found nothing."""
+    """A hint why a pattern matched nothing."""
     if root.is_dir():
         return ""
     siblings = [path.name for path in root.parent.iterdir()] if root.parent.is_dir() else []
@@ -68,35 +68,37 @@ def _closest(root: Path) -> str:
 
 
 def names_of(artifacts: Sequence[Artifact]) -> list[str]:
-    """The shortest end of each path that no other path has.
+    """Unique names: the shortest end of each path that no other path has.
 
-    Stages write to a folder called `artifact`, which says nothing and is left out. For the number of a multirun's job
-    stand the overrides that no other job has, behind the number where they are not unique.
+    The last folder is left out if it is called `artifact`, as in every run. The number of a multirun's job is replaced
+    by the overrides that not all jobs share; if these are not unique, the number stays in front of them.
     """
     paths = [artifact.folder.absolute().parts for artifact in artifacts]
     paths = [parts[:-1] if parts[-1] == "artifact" else parts for parts in paths]
-    found = []
+    endings = []
     for parts in paths:
         length = next(
             (n for n in range(1, len(parts)) if sum(other[-n:] == parts[-n:] for other in paths) == 1), len(parts)
         )
-        found.append(parts[-length:])
+        endings.append(parts[-length:])
     jobs: dict[str, set[str]] = {}
-    for parts, artifact in zip(found, artifacts, strict=True):
-        own = _overrides(artifact, len(parts))
-        jobs[parts[0]] = jobs.get(parts[0], own) & own
-    names = ["/".join([_job(parts[0], jobs), *parts[1:]]) for parts in found]
-    return [name if names.count(name) == 1 else f"{parts[0]}: {name}" for name, parts in zip(names, found, strict=True)]
+    for parts, artifact in zip(endings, artifacts, strict=True):
+        overrides = _overrides(artifact, len(parts))
+        jobs[parts[0]] = jobs.get(parts[0], overrides) & overrides
+    names = ["/".join([_job(parts[0], jobs), *parts[1:]]) for parts in endings]
+    return [
+        name if names.count(name) == 1 else f"{parts[0]}: {name}" for name, parts in zip(names, endings, strict=True)
+    ]
 
 
 def _overrides(artifact: Artifact, depth: int) -> set[str]:
-    """What a job of a multirun was given, as Hydra wrote it down `depth` folders up, else as in the record."""
+    """The overrides of a multirun's job: from the file that Hydra wrote `depth` folders up, else from the record."""
     folder = artifact.folder.absolute()
     folder = folder.parent if folder.name == "artifact" else folder
     written = folder.parents[depth - 2] if depth > 1 else folder
     try:
         given = OmegaConf.to_container(OmegaConf.load(written / ".hydra" / "overrides.yaml"))
-    except Exception:  # it is not there, or damaged in one of many ways
+    except Exception:  # missing, or damaged in one of many ways
         given = None
     if isinstance(given, list) and all(isinstance(override, str) for override in given):
         return {str(override) for override in given}
@@ -104,7 +106,7 @@ def _overrides(artifact: Artifact, depth: int) -> set[str]:
 
 
 def _job(name: str, jobs: Mapping[str, set[str]]) -> str:
-    """The overrides of a job of a multirun that others do not have, with the last parts of their keys."""
+    """The overrides of a multirun's job that not all jobs share, with keys cut to their last part."""
     others = [overrides for other, overrides in jobs.items() if other.isdecimal()]
     if not name.isdecimal() or len(others) < 2:
         return name
@@ -116,25 +118,25 @@ _PATH = re.compile(r"[^,\[\]{}'\"=]*/[^,\[\]{}'\"=]*")
 
 
 def _end(path: re.Match[str]) -> str:
-    """The last part of a path that says something."""
+    """The last part of a path, or the one before it if that is `artifact`."""
     parts = Path(path[0]).parts
     return parts[-2] if len(parts) > 1 and parts[-1] == "artifact" else parts[-1]
 
 
 def open_candidates(folders: Sequence[Path], split: str | None) -> tuple[list[Candidate], str]:
-    """The artifacts, each once, with their predictions on `split`; null takes test where all have it, else val.
+    """Open the artifacts with their predictions on `split`; None takes test if all have it, else val.
 
-    A copy is the same artifact; one of other settings is another, though its files may be the same to the byte.
+    Copies of an artifact count once; artifacts with different settings are different, even if their files are equal.
 
     Raises:
-        ArtifactError: they are not of the same texts and labels, or were not all judged on one split.
+        ArtifactError: they differ in texts or labels, or were not all evaluated on the same split.
     """
     opened = [Artifact.open(folder) for folder in folders]
-    different: dict[tuple[str, str], Artifact] = {}
+    unique: dict[tuple[str, str], Artifact] = {}
     for artifact in opened:
         settings = json.dumps(artifact.record.config, sort_keys=True)
-        different.setdefault((artifact.record.id, settings), artifact)
-    artifacts = list(different.values())
+        unique.setdefault((artifact.record.id, settings), artifact)
+    artifacts = list(unique.values())
     names = names_of(artifacts)
     _check_same(names, [artifact.record for artifact in artifacts])
     chosen = _evaluated_split(names, [artifact.record for artifact in artifacts], split)
@@ -153,8 +155,8 @@ def open_candidates(folders: Sequence[Path], split: str | None) -> tuple[list[Ca
         same = other.predictions.row_id == first.predictions.row_id
         if not same or not np.array_equal(other.predictions.label, first.predictions.label):
             raise ArtifactError(
-                f"artifacts: {first.name!r} and {other.name!r} were evaluated on different {chosen} texts or labels of "
-                f"theirs ({len(first.predictions.label):,} and {len(other.predictions.label):,} texts)"
+                f"artifacts: {first.name!r} and {other.name!r} were evaluated on different {chosen} texts or labels "
+                f"({len(first.predictions.label):,} and {len(other.predictions.label):,} texts)"
             )
     return candidates, chosen
 
@@ -165,28 +167,28 @@ def _check_same(names: Sequence[str], records: Sequence[Record]) -> None:
         if record.labels != first.labels:
             raise ArtifactError(
                 f"artifacts: {names[0]!r} has the labels {', '.join(first.labels)}, {name!r} has "
-                f"{', '.join(record.labels)}; only artifacts of the same labels are compared"
+                f"{', '.join(record.labels)}; only artifacts with the same labels can be compared"
             )
         if record.task != first.task:
             raise ArtifactError(
                 f"artifacts: {names[0]!r} is for task={first.task.name}, {name!r} for task={record.task.name}; "
-                "only artifacts of the same task and its settings are compared"
+                "only artifacts with the same task and task settings can be compared"
             )
         if record.data.fingerprint != first.data.fingerprint:
             raise ArtifactError(
                 f"artifacts: {names[0]!r} was made from {_data(first, record)}, {name!r} from {_data(record, first)}; "
-                "only artifacts of the same texts and splits are compared"
+                "only artifacts with the same texts and splits can be compared"
             )
 
 
 def _data(record: Record, other: Record) -> str:
-    """The data of `record`, with the settings in which `other` differs."""
+    """The data source of `record`, with the settings that differ from those of `other`."""
     settings, others = (one.config.get("data", {}) for one in (record, other))
     differ = [name for name in settings if name != "_target_" and settings[name] != others.get(name)]
-    described = [f"data={record.data.source}", *(f"data.{name}={settings[name]}" for name in differ)]
+    parts = [f"data={record.data.source}", *(f"data.{name}={settings[name]}" for name in differ)]
     if record.data.source == other.data.source and not differ:
-        described.append(f"with the fingerprint {record.data.fingerprint[:12]}")
-    return " ".join(described)
+        parts.append(f"with the fingerprint {record.data.fingerprint[:12]}")
+    return " ".join(parts)
 
 
 def _evaluated_split(names: Sequence[str], records: Sequence[Record], wanted: str | None) -> str:
@@ -194,8 +196,8 @@ def _evaluated_split(names: Sequence[str], records: Sequence[Record], wanted: st
         if all(split in record.metrics for record in records):
             return split
     missing = [name for name, record in zip(names, records, strict=True) if (wanted or "test") not in record.metrics]
-    others = ", and others were" if len(missing) < len(records) else ", nor was any other"
+    others = ", but others were" if len(missing) < len(records) else ", nor was any other"
     raise ArtifactError(
         f"artifacts: {missing[0]!r} was not evaluated on {wanted or 'test'}{others}; "
-        "should all be evaluated on one split"
+        "all should be evaluated on the same split"
     )

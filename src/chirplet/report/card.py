@@ -1,4 +1,4 @@
-"""The model card: an artifact's README.md, made from its record and nothing else."""
+"""The model card: an artifact's README.md, made from its record alone."""
 
 from typing import Any
 
@@ -8,28 +8,27 @@ from chirplet.artifact.artifact import Ancestor, Record, split_order
 from chirplet.report.page import render_markdown
 from chirplet.report.table import METRICS, PER_CLASS
 
-# What the labels of these sources mean and where their texts are from, as in the docstrings of their modules.
+# The docstrings of these sources' modules describe their texts and labels.
 _ENGLISH = frozenset({"vader_tweets", "corona_nlp", "tweet_eval"})
 _DATASETS = {"tweet_eval": "cardiffnlp/tweet_eval"}
 _METRIC_TYPES = {"accuracy": "accuracy", "f1_macro": "f1", "precision_macro": "precision", "recall_macro": "recall"}
 
 CLEANING = {
-    "none": "the text goes to the tokenizer as it is",
-    "original_study": "contractions written out, URLs and mentions to placeholders, `RT` and `#` dropped, "
-    "punctuation but `!?.,'@` to spaces, lower case",
-    "twitter_roberta": "mentions to `@user`, URLs to `http`",
-    "bertweet": "mentions to `@USER`, URLs to `HTTPURL`, emoji to their names",
+    "none": "texts are not changed",
+    "original_study": "contractions written out, URLs and mentions replaced by placeholders, `RT` and `#` dropped, "
+    "punctuation except `!?.,'@` replaced by spaces, lower case",
+    "twitter_roberta": "mentions replaced by `@user`, URLs by `http`",
+    "bertweet": "mentions replaced by `@USER`, URLs by `HTTPURL`, emoji by their names",
 }
 
-
 LONG = frozenset({"sensitivity", "tried"})
-"""Keys about single layers, too long for a card."""
+"""Per-layer results of quantization, which are too long for a card."""
 
 
 def model_card(record: Record) -> str:
-    """Markdown with the hub's YAML metadata on top; says nothing that the record does not.
+    """Markdown with the hub's YAML metadata on top.
 
-    A model that started from random weights is called so at the beginning.
+    A model that started from random weights has a warning at the beginning.
     """
     return render_markdown(
         "card.md.j2",
@@ -45,7 +44,7 @@ def model_card(record: Record) -> str:
         training=_flat({name: value for name, value in record.training.items() if name not in LONG}),
         settings=_flat(record.settings),
         cost=_flat(record.cost),
-        found={kind: count for kind, count in record.data.report.get("found", {}).items() if count},
+        findings={kind: count for kind, count in record.data.report.get("found", {}).items() if count},
         dropped={kind: count for kind, count in record.data.report.get("dropped", {}).items() if count},
         is_english=record.data.source in _ENGLISH,
         versions=", ".join(f"{name} {version}" for name, version in record.versions.items()),
@@ -70,7 +69,7 @@ def _metadata(record: Record) -> ModelCardData:
     ]
     base = _base(record)
     return ModelCardData(
-        # The hub knows a base model by its id; a folder's name would point to a stranger's model or to nothing.
+        # The hub links base models by id; a folder's name would link to another model or to none.
         base_model=base.name if base.pretrained and "/" in base.name else None,
         datasets=[dataset] if dataset else None,
         language="en" if record.data.source in _ENGLISH else None,
@@ -84,9 +83,9 @@ def _metadata(record: Record) -> ModelCardData:
 
 
 def _runtime(record: Record) -> str:
-    """What runs the model: only a quantized one may have another than PyTorch, and its record says so."""
-    found: str = record.training.get("runtime", "pytorch")
-    return found
+    """The model's runtime, in the record of a quantized model; PyTorch for all others."""
+    runtime: str = record.training.get("runtime", "pytorch")
+    return runtime
 
 
 def _base(record: Record) -> Ancestor:
@@ -94,12 +93,12 @@ def _base(record: Record) -> Ancestor:
 
 
 def _evaluated(record: Record) -> str | None:
-    """The split whose figures stand for the model: test, else validation, and never train."""
+    """The split whose metrics the card reports: test, else validation, never train."""
     return next((split for split in ("test", "val") if split in record.metrics), None)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """One name and one text a value: `latency_ms.p50: 3.21`. What is null is left out."""
+    """Nested values as dotted names and formatted text: `latency_ms.p50: 3.21`. Null values are left out."""
     flat: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, dict):

@@ -1,6 +1,6 @@
-"""What sets artifacts apart that were judged on the same texts: figures side by side, and how sure their drops are.
+"""Compare artifacts evaluated on the same texts: metrics, costs, and accuracy drops with their intervals.
 
-Everything here comes from records and predictions on disk.
+Everything is computed from saved records and predictions.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,16 @@ from chirplet.report.machine import machine
 from chirplet.system.error import ArtifactError, near
 from chirplet.system.hashing import json_hash
 
+PATH_KEYS = ("artifact", "teacher", "unlabeled_files", "resume")
+"""Keys of a stage that hold paths, which do not identify a run; its lineage does."""
+
 TEACHER_ID = 12
-"""Characters of a teacher's id that a student's record keeps."""
+"""Characters of a teacher's id in a student's record."""
 
 
 @dataclass(frozen=True)
 class Drop:
-    """Accuracy of another minus accuracy of this one, its interval, and McNemar's p where each is one model."""
+    """Accuracy of another row minus accuracy of this one, with its interval; McNemar's p if both are one model."""
 
     value: float
     low: float
@@ -32,10 +35,10 @@ class Drop:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the comparison: an artifact, or the same run with several seeds.
+    """One row of the comparison: an artifact, or the same run with several seeds.
 
-    `figures` holds means over the candidates of every `SPLIT/METRIC` and `cost/NAME` that all of them have, `spread`
-    their standard deviations (n - 1) where there are several.
+    `figures` holds the mean over the candidates of every `SPLIT/METRIC` and `cost/NAME` that all of them have,
+    `spread` the standard deviation (n - 1) if there are several candidates.
     """
 
     name: str
@@ -53,21 +56,21 @@ class Row:
 
     @property
     def machines(self) -> set[str]:
-        """Where its speeds were measured."""
-        places = (machine(candidate.record) for candidate in self.candidates)
-        return {place for place in places if place is not None}
+        """The machines on which its speeds were measured."""
+        machines = (machine(candidate.record) for candidate in self.candidates)
+        return {name for name in machines if name is not None}
 
     @property
     def seeds(self) -> list[int]:
-        """In the order of the candidates."""
+        """Seeds in the order of the candidates."""
         return [candidate.record.seed for candidate in self.candidates]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows in the order of their artifacts, judged on `split`; drops are from `base`, one of them.
+    """Rows in the order of their artifacts, evaluated on `split`; drops are from the row `base`.
 
-    `interleaved`: speeds were measured for this comparison, interleaved.
+    `interleaved` is true if all speeds were measured for this comparison, interleaved.
     """
 
     rows: list[Row]
@@ -77,38 +80,38 @@ class Comparison:
 
     @property
     def baseline(self) -> str:
-        """The name of the row that drops are from."""
+        """The name of the baseline row."""
         return self.base.name
 
     @property
     def record(self) -> Record:
-        """A record; all have the same data and labels."""
+        """The record of the first row; data and labels are the same in all."""
         return self.rows[0].record
 
     @property
     def machines(self) -> list[str]:
-        """Where speeds were measured; those of several cannot be compared."""
+        """The machines on which speeds were measured; speeds of different machines cannot be compared."""
         return sorted(set().union(*(row.machines for row in self.rows)))
 
     def elsewhere(self, row: Row) -> bool:
-        """Whether its speed was measured on another machine than the baseline's, or on several."""
+        """Whether the row's speed was measured on another machine than the baseline's, or on several."""
         return bool(row.machines) and (len(row.machines) > 1 or row.machines != self.base.machines)
 
 
 def compare(
     candidates: Sequence[Candidate], split: str, baseline: str | None, seed: int, interleaved: bool = False
 ) -> Comparison:
-    """Rows of every candidate, those of the same run with several seeds folded into one.
+    """Compare the candidates; runs that differ only in their seed become one row.
 
     Args:
-        candidates: as `open_candidates` gave them.
-        split: what their predictions are on.
-        baseline: the name of a candidate; null is the one that most others were made from.
-        seed: of the bootstrap.
-        by_turns: whether the records' times were taken for this comparison.
+        candidates: from `open_candidates`.
+        split: the split of their predictions.
+        baseline: name of a row or candidate; None takes the row from which most others were made.
+        seed: seed of the bootstrap.
+        interleaved: whether the records' speeds were measured for this comparison, interleaved.
 
     Raises:
-        ArtifactError: no candidate is called `baseline`.
+        ArtifactError: no row or candidate is called `baseline`.
     """
     groups = _folded(candidates)
     names = _row_names(groups)
@@ -117,7 +120,7 @@ def compare(
     rows = []
     for name, group in zip(names, groups, strict=True):
         parents = [by_id.get(parent_id(candidate.record) or "") for candidate in group]
-        known = [parent for parent in parents if parent is not None]
+        present = [parent for parent in parents if parent is not None]
         figures, spread = _figures(group)
         rows.append(
             Row(
@@ -125,7 +128,7 @@ def compare(
                 candidates=tuple(group),
                 figures=figures,
                 spread=spread,
-                from_parent=_drop(known, group, seed) if len(known) == len(group) else None,
+                from_parent=_drop(present, group, seed) if len(present) == len(group) else None,
                 from_baseline=_drop(base, group, seed),
                 label_only_baseline=_label_only_baseline(group, split),
             )
@@ -134,53 +137,53 @@ def compare(
 
 
 def parent_id(record: Record) -> str | None:
-    """The beginning of the id of the artifact that this one was made from, or learnt from as the first of several."""
+    """The first `TEACHER_ID` characters of the id of the artifact's parent or, without one, of its first teacher."""
     return next(iter(_sources(record)), None)
 
 
 def teacher_ids(record: Record) -> list[str]:
-    """The beginnings of the ids of all that a student learnt from."""
+    """The first `TEACHER_ID` characters of the ids of a student's teachers."""
     return list(record.training.get("teachers", {}))
 
 
 def _sources(record: Record) -> list[str]:
-    """The beginnings of the ids of what it was made from, then of what it learnt from."""
+    """Shortened ids of the parent, then of the teachers."""
     made_from = [] if record.parent is None else [record.parent[:TEACHER_ID]]
     return list(dict.fromkeys([*made_from, *teacher_ids(record)]))
 
 
 def _folded(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
-    """Candidates by run: the same settings, made from the same or from folded parents, with seeds of their own."""
+    """Group candidates by run: the same settings and the same (or grouped) parents, with different seeds."""
     by_id = {candidate.record.id[:TEACHER_ID]: candidate for candidate in candidates}
     groups: dict[str, list[Candidate]] = {}
     for candidate in candidates:
-        groups.setdefault(_kin(candidate.record, by_id), []).append(candidate)
-    found: list[list[Candidate]] = []
+        groups.setdefault(_run_key(candidate.record, by_id), []).append(candidate)
+    folded: list[list[Candidate]] = []
     for group in groups.values():
         seeds = {candidate.record.seed for candidate in group}
-        found += [group] if len(seeds) == len(group) else [[candidate] for candidate in group]
-    order = {candidate.name: place for place, candidate in enumerate(candidates)}
-    return sorted(found, key=lambda group: order[group[0].name])
+        folded += [group] if len(seeds) == len(group) else [[candidate] for candidate in group]
+    order = {candidate.name: i for i, candidate in enumerate(candidates)}
+    return sorted(folded, key=lambda group: order[group[0].name])
 
 
-def _kin(record: Record, by_id: Mapping[str, Candidate]) -> str:
-    """Names a run, whatever its seed."""
-    origins = [_kin(by_id[source].record, by_id) if source in by_id else source for source in _sources(record)]
+def _run_key(record: Record, by_id: Mapping[str, Candidate]) -> str:
+    """Identifies a run except for its seed."""
+    origins = [_run_key(by_id[source].record, by_id) if source in by_id else source for source in _sources(record)]
     config = {name: value for name, value in record.config.items() if name != "seed"}
     if isinstance(config.get("stage"), dict):
-        config["stage"] = {name: value for name, value in config["stage"].items() if name not in keys_with(Role.LOCAL)}
+        config["stage"] = {name: value for name, value in config["stage"].items() if name not in PATH_KEYS}
     base = record.lineage[0]
-    examples = record.training.get("texts")  # of a student, files without labels among them
-    facts = [record.stage, record.method, record.settings, config, examples, base.name, base.weights_sha256, origins]
-    return json_hash(facts)
+    examples = record.training.get("texts")  # a student's examples, which include unlabeled files
+    parts = [record.stage, record.method, record.settings, config, examples, base.name, base.weights_sha256, origins]
+    return json_hash(parts)
 
 
 def _baseline(groups: Sequence[list[Candidate]], names: Sequence[str], wanted: str | None) -> int:
-    """The position of the group that is called so; null: that from which, or by which, most others came."""
+    """The index of the group called `wanted`; None takes the group with most descendants."""
     if wanted is not None:
-        for place, (name, group) in enumerate(zip(names, groups, strict=True)):
+        for i, (name, group) in enumerate(zip(names, groups, strict=True)):
             if wanted == name or any(candidate.name == wanted for candidate in group):
-                return place
+                return i
         raise ArtifactError(
             f"baseline: got {wanted!r}, should be one of the artifacts: {', '.join(names)}{near(wanted, names)}"
         )
@@ -190,24 +193,24 @@ def _baseline(groups: Sequence[list[Candidate]], names: Sequence[str], wanted: s
         ids = {candidate.record.id[:TEACHER_ID] for candidate in group}
         return sum(bool(ids & _ancestors(candidate.record, by_id)) for other in groups for candidate in other)
 
-    return max(range(len(groups)), key=lambda place: descendants(groups[place]))  # the first of those that have as many
+    return max(range(len(groups)), key=lambda i: descendants(groups[i]))  # the first of several
 
 
 def _ancestors(record: Record, by_id: Mapping[str, Candidate]) -> set[str]:
-    """The beginnings of the ids of all that it was made from or learnt from, as far as they are known."""
-    found: set[str] = set()
-    ahead = [ancestor.artifact[:TEACHER_ID] for ancestor in record.lineage if ancestor.artifact is not None]
-    ahead += _sources(record)
-    while ahead:
-        source = ahead.pop()
-        if source not in found:
-            found.add(source)
-            ahead += _sources(by_id[source].record) if source in by_id else []
-    return found
+    """Shortened ids of all known parents and teachers, and of theirs."""
+    ancestors: set[str] = set()
+    queue = [ancestor.artifact[:TEACHER_ID] for ancestor in record.lineage if ancestor.artifact is not None]
+    queue += _sources(record)
+    while queue:
+        source = queue.pop()
+        if source not in ancestors:
+            ancestors.add(source)
+            queue += _sources(by_id[source].record) if source in by_id else []
+    return ancestors
 
 
 def _row_names(groups: Sequence[list[Candidate]]) -> list[str]:
-    """What rows are called: a candidate's name, or what those of a folded one have in common where that is enough."""
+    """Names of the rows: the common end of their candidates' names, or all these names if it is not unique."""
     names = ["/".join(_common(group)) for group in groups]
     return [
         name if names.count(name) == 1 else "+".join(candidate.name for candidate in group)
@@ -216,7 +219,7 @@ def _row_names(groups: Sequence[list[Candidate]]) -> list[str]:
 
 
 def _common(group: Sequence[Candidate]) -> list[str]:
-    """The end that the names of all have in common, or all their names."""
+    """The path parts at the end that all names share, or all names if they share none."""
     if len(group) == 1:
         return [group[0].name]
     parts = [candidate.name.split("/")[::-1] for candidate in group]
@@ -229,9 +232,9 @@ def _common(group: Sequence[Candidate]) -> list[str]:
 
 
 def _figures(group: Sequence[Candidate]) -> tuple[dict[str, float], dict[str, float]]:
-    found = [candidate.artifact.scalars() | candidate.artifact.costs() for candidate in group]
-    shared = [name for name in found[0] if all(name in figures for figures in found)]
-    table = np.array([[figures[name] for name in shared] for figures in found], np.float64)
+    runs = [candidate.artifact.scalars() | candidate.artifact.costs() for candidate in group]
+    shared = [name for name in runs[0] if all(name in figures for figures in runs)]
+    table = np.array([[figures[name] for name in shared] for figures in runs], np.float64)
     means = dict(zip(shared, table.mean(axis=0).tolist(), strict=True))
     if len(group) == 1:
         return means, {}
@@ -239,7 +242,7 @@ def _figures(group: Sequence[Candidate]) -> tuple[dict[str, float], dict[str, fl
 
 
 def _drop(before: Sequence[Candidate], after: Sequence[Candidate], seed: int) -> Drop:
-    """How much accuracy fell from the mean of some to the mean of others."""
+    """The drop of mean accuracy from the candidates `before` to those `after`."""
     shares = [np.mean([candidate.right for candidate in group], axis=0) for group in (before, after)]
     low, high = paired_bootstrap(*shares, level=LEVEL, resamples=RESAMPLES, seed=seed)
     single = len(before) == len(after) == 1
@@ -248,29 +251,29 @@ def _drop(before: Sequence[Candidate], after: Sequence[Candidate], seed: int) ->
 
 
 def _label_only_baseline(group: Sequence[Candidate], split: str) -> dict[str, float]:
-    """The mean accuracy of the students' controls; of one student also how sure its gain over that is."""
-    facts = [candidate.record.training.get("label_only_baseline", {}).get(split) for candidate in group]
-    known = [label_only_baseline for label_only_baseline in facts if label_only_baseline is not None]
-    if not known or len(known) < len(group):
+    """Mean accuracy of the students' label-only baselines and gain over it; for a single student with its interval."""
+    recorded = [candidate.record.training.get("label_only_baseline", {}).get(split) for candidate in group]
+    baselines = [baseline for baseline in recorded if baseline is not None]
+    if not baselines or len(baselines) < len(group):
         return {}
-    accuracy = float(np.mean([label_only_baseline["accuracy"] for label_only_baseline in known]))
-    gain = float(np.mean([label_only_baseline["difference"]["value"] for label_only_baseline in known]))
-    found = {"accuracy": accuracy, "gain": gain}
-    if len(known) == 1:
-        found |= {name: known[0]["difference"][name] for name in ("low", "high", "mcnemar_p")}
-    return found
+    accuracy = float(np.mean([baseline["accuracy"] for baseline in baselines]))
+    gain = float(np.mean([baseline["difference"]["value"] for baseline in baselines]))
+    results = {"accuracy": accuracy, "gain": gain}
+    if len(baselines) == 1:
+        results |= {name: baselines[0]["difference"][name] for name in ("low", "high", "mcnemar_p")}
+    return results
 
 
 def front(rows: Sequence[Row], cost: str, score: str, more_is_better: bool) -> list[Row]:
-    """The rows that no other beats in both `cost` and `score` (Pareto), in the order of their cost."""
+    """The Pareto front: rows that no other beats in both `cost` and `score`, in the order of their cost."""
     sign = -1.0 if more_is_better else 1.0
     known = [row for row in rows if cost in row.figures]
     ordered = sorted(known, key=lambda row: (sign * row.figures[cost], -row.figures[score]))
-    kept: list[Row] = []
+    best: list[Row] = []
     for row in ordered:
-        if not kept or row.figures[score] > kept[-1].figures[score]:
-            kept.append(row)
-    return kept
+        if not best or row.figures[score] > best[-1].figures[score]:
+            best.append(row)
+    return best
 
 
 @dataclass(frozen=True)
@@ -284,9 +287,9 @@ class Advice:
 
 
 def advise(comparison: Comparison, acceptable: float) -> Advice | None:
-    """What to take where accuracy may drop by so much, chosen on validation.
+    """The fastest row whose validation accuracy drops by at most `acceptable`.
 
-    None where some were not judged on it, or where speeds are not known or are of different machines.
+    None if a row has no validation metrics or no speed, or if speeds were measured on different machines.
     """
     base, score = comparison.base, "val/accuracy"
     known = all("cost/texts_per_s" in row.figures and score in row.figures for row in comparison.rows)

@@ -1,4 +1,4 @@
-"""A comparison on one page that opens anywhere: report.html."""
+"""A comparison as a self-contained HTML page, `report.html`."""
 
 import base64
 import hashlib
@@ -24,38 +24,38 @@ COSTS = (
     ("cost/latency_ms", "milliseconds for one text (median)", False),
     ("cost/texts_per_s", "texts a second", True),
 )
-"""What accuracy is drawn against: figure, its name, and whether more is better."""
+"""Costs against which accuracy is drawn: key, name, and whether more is better."""
 
 KINDS = {"finetune": "fine-tuned", "distill": "distilled", "prune": "pruned", "quantize": "quantized"}
 """Stages in the order of their colours."""
 OTHER = "other"
-"""All other stages, of later versions or of somebody's own."""
+"""Stages of later versions or of plugins."""
 
 DETAILED = 8
-"""Rows that confusions and parts are shown of: the baseline, those that no other beats, then the others."""
+"""Rows with confusion matrices and accuracy on parts: the baseline, the Pareto front, then the others."""
 NAMED = 24
-"""Rows up to which each has its name in a figure; of more, only those that no other beats."""
+"""The most rows for which a figure names every point; with more it names the Pareto front only."""
 DIVIDED = 12
-"""Texts shown."""
+"""Shown texts on which the models disagree."""
 BINS = 10
-"""Bins of confidence in the figure of calibration."""
+"""Confidence bins of the calibration figure."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """The texts of the split that is compared, in the order of the predictions, and how many tokens each has."""
+    """The texts of the compared split in the order of the predictions, and their numbers of tokens, shape (n,)."""
 
     texts: Sequence[str]
     tokens: NDArray[np.int64]
 
 
 def page(comparison: Comparison, advice: Advice | None, texts: Texts | None) -> str:
-    """The page.
+    """Render the page.
 
     Args:
-        comparison: what is shown.
-        advice: what the first line says.
-        texts: without them nothing is said of single texts and of parts of the split.
+        comparison: what to show.
+        advice: shown on top, if any.
+        texts: without them the page has no single texts and no accuracy on parts of the split.
     """
     shown = columns(comparison)
     detailed = _detailed(comparison)
@@ -85,7 +85,7 @@ def page(comparison: Comparison, advice: Advice | None, texts: Texts | None) -> 
 
 
 def front_pages(comparison: Comparison) -> dict[str, str]:
-    """Accuracy against each cost that is known, as pages of their own: `pareto/COST` to HTML."""
+    """One page per known cost with accuracy against it: `pareto/COST` to HTML."""
     known = [cost for cost, _, _ in _comparable(comparison) if any(cost in row.figures for row in comparison.rows)]
     figures = _cost_figures(comparison)
     return {
@@ -95,7 +95,7 @@ def front_pages(comparison: Comparison) -> dict[str, str]:
 
 
 def _comparable(comparison: Comparison) -> list[tuple[str, str, bool]]:
-    """Those of `COSTS` that may be set side by side: times of one machine only."""
+    """The `COSTS` that can be compared; without speeds if they were measured on different machines."""
     return [one for one in COSTS if one[0] == "cost/mb" or len(comparison.machines) < 2]
 
 
@@ -128,10 +128,10 @@ def _cost_figures(comparison: Comparison) -> list[tuple[Markup, str]]:
             groups[KINDS.get(row.record.stage, OTHER)].append(point)
         groups = {kind: points for kind, points in groups.items() if points}
         corners = sorted((row.figures[cost], row.figures[score]) for row in best)
-        summary = "; ".join(f"{row.name} {row.figures[cost]:,.4g}, {row.figures[score]:.1%}" for row in known)
+        values = "; ".join(f"{row.name} {row.figures[cost]:,.4g}, {row.figures[score]:.1%}" for row in known)
         x_label, y_label = f"{name}, logarithmic", f"accuracy on {comparison.split}"
-        svg = plot.scatter(groups, corners, x_label, y_label, f"Points: accuracy against {name}. {summary}.")
-        figures.append((Markup(svg), f"Accuracy against {name}; the dashed line joins those that no other beats."))
+        svg = plot.scatter(groups, corners, x_label, y_label, f"Points: accuracy against {name}. {values}.")
+        figures.append((Markup(svg), f"Accuracy against {name}; the dashed line is the Pareto front."))
     return figures
 
 
@@ -140,12 +140,12 @@ def _drop_figure(comparison: Comparison) -> Markup | None:
     if not others:
         return None
     values = [_points(row) for row in others]
-    summary = "; ".join(
+    described = "; ".join(
         f"{row.name} {value:.2f} ({low:.2f} to {high:.2f})"
         for row, (value, low, high) in zip(others, values, strict=True)
     )
-    alt = f"Intervals: drop of accuracy from {comparison.baseline}, in points. {summary}."
-    label = f"drop of accuracy on {comparison.split}, points"
+    alt = f"Intervals: accuracy drop from {comparison.baseline}, in points. {described}."
+    label = f"accuracy drop on {comparison.split}, points"
     return Markup(plot.intervals([row.name for row in others], values, label, alt, mark=0.0))
 
 
@@ -155,18 +155,15 @@ def _points(row: Row) -> tuple[float, float, float]:
 
 
 def _calibration_figure(rows: Sequence[Row], split: str) -> Markup | None:
-    """How often the label is right, by how sure the model is of it: the first four of `rows`, their first seeds.
-
-    None where texts are too few for that.
-    """
+    """Reliability diagram of the first four `rows`, first seed only; None if there are too few texts."""
     few = rows[: len(plot.SERIES)]
     curves = {row.name: _reliability(row.candidates[0]) for row in few}
     series = {name: points for name, points in curves.items() if points}
     if not series:
         return None
-    summary = "; ".join(f"{row.name} {row.figures[f'{split}/calibration_error']:.3f}" for row in few)
-    alt = f"Lines: share of right labels by confidence. Expected calibration errors: {summary}."
-    return Markup(plot.share_lines(series, "probability of the label given", "share that is right", alt))
+    errors = "; ".join(f"{row.name} {row.figures[f'{split}/calibration_error']:.3f}" for row in few)
+    alt = f"Lines: share of correct labels by confidence. Expected calibration errors: {errors}."
+    return Markup(plot.share_lines(series, "probability of the predicted label", "share correct", alt))
 
 
 def _reliability(candidate: Candidate) -> list[tuple[float, float]]:
@@ -178,7 +175,7 @@ def _reliability(candidate: Candidate) -> list[tuple[float, float]]:
 
 
 def _confusion(row: Row) -> list[tuple[str, list[tuple[int, float]]]]:
-    """True label, and for each predicted one the number of texts and their share of the row; seeds added up."""
+    """For each true label: the number of texts and their share of the row per predicted label, summed over seeds."""
     labels = row.record.labels
     table = np.zeros((len(labels), len(labels)), np.int64)
     for candidate in row.candidates:
@@ -192,7 +189,7 @@ def _confusion(row: Row) -> list[tuple[str, list[tuple[int, float]]]]:
 
 
 def _by_class(rows: Sequence[Row], split: str) -> list[tuple[str, int, list[float]]]:
-    """Label, its texts, and each row's mean F1."""
+    """For each label: its number of texts, and the mean F1 of each row."""
     per_class = [[candidate.record.metrics[split]["per_class"] for candidate in row.candidates] for row in rows]
     return [
         (
@@ -205,7 +202,7 @@ def _by_class(rows: Sequence[Row], split: str) -> list[tuple[str, int, list[floa
 
 
 def _parts(rows: Sequence[Row], texts: Texts) -> list[tuple[str, list[tuple[str, int, list[float]]]]]:
-    """Kinds of texts; each part, its texts, and each row's accuracy on it."""
+    """For each kind of slice: its parts with their number of texts and each row's accuracy."""
     right = [np.mean([candidate.right for candidate in row.candidates], axis=0) for row in rows]
     return [
         (what, [(name, int(mask.sum()), [float(one[mask].mean()) for one in right]) for name, mask in parts.items()])
@@ -214,7 +211,7 @@ def _parts(rows: Sequence[Row], texts: Texts) -> list[tuple[str, list[tuple[str,
 
 
 def _divided(rows: Sequence[Row], texts: Texts, labels: Sequence[str]) -> list[tuple[str, str, list[tuple[str, bool]]]]:
-    """Text, its label, and what each row says and whether that is right."""
+    """Texts on which the rows disagree: the text, its label, and each row's label and whether it is correct."""
     task, shown = rows[0].record.task, [row.candidates[0] for row in rows]
     given = [task.names(task.decode(one.predictions.logits), labels) for one in shown]
     right = [one.right for one in shown]
@@ -226,7 +223,7 @@ def _divided(rows: Sequence[Row], texts: Texts, labels: Sequence[str]) -> list[t
 
 
 def _lineage(row: Row, comparison: Comparison) -> list[str]:
-    """From the base model to the artifact, each step as the comparison calls it where it is in it."""
+    """The steps from the base model to the artifact, named as in the comparison where they are part of it."""
     known = {candidate.record.id: other for other in comparison.rows for candidate in other.candidates}
     steps = []
     for ancestor in row.record.lineage:
@@ -234,9 +231,9 @@ def _lineage(row: Row, comparison: Comparison) -> list[str]:
         named = ancestor.name if ancestor.stage is None else f"{ancestor.stage} {(ancestor.artifact or '')[:12]}"
         steps.append(named if other is None else other.name)
     teachers = [
-        next((other.name for identity, other in known.items() if identity.startswith(taught)), taught)
-        for taught in teacher_ids(row.record)
-        if not (row.record.parent or "").startswith(taught)
+        next((other.name for identity, other in known.items() if identity.startswith(teacher)), teacher)
+        for teacher in teacher_ids(row.record)
+        if not (row.record.parent or "").startswith(teacher)
     ]
     if teachers:
         steps.append(f"distilled from {', '.join(teachers)}")
@@ -244,6 +241,6 @@ def _lineage(row: Row, comparison: Comparison) -> list[str]:
 
 
 def _command(row: Row) -> str:
-    """What made the row's first candidate; empty where the record does not have it."""
+    """The command that made the row's first candidate; empty if the record has no overrides."""
     overrides = row.record.overrides
     return "" if overrides is None else shlex.join(["python", "run.py", *overrides])

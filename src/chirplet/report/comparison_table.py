@@ -1,4 +1,4 @@
-"""A comparison as rows of text: for the terminal, Markdown, and every figure as CSV."""
+"""A comparison as a table: for the terminal, in Markdown and in CSV."""
 
 import csv
 from collections.abc import Callable
@@ -20,9 +20,14 @@ SCORES = ("accuracy", *(f"{score}_{mean}" for mean in ("macro", "weighted") for 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of what people read.
+    """One column of the table.
 
-    `value` sorts it (a text where it is one), `shown` is how it reads, `narrow` whether a terminal has room for it.
+    Attributes:
+        heading: its title.
+        value: the value of a row, by which it is sorted.
+        shown: the formatted value of a row.
+        meaning: what it shows, with its unit.
+        narrow: whether the table on the terminal has it too.
     """
 
     heading: str
@@ -33,56 +38,56 @@ class Column:
 
 
 def columns(comparison: Comparison) -> list[Column]:
-    """What people are shown, in order, but for columns that no row has anything for, and a model that all share."""
+    """The columns in order, without those that are empty in every row and without a base model that all rows share."""
     split, baseline = comparison.split, comparison.baseline
     base = common_model(comparison)
     all_pretrained = all(row.record.pretrained for row in comparison.rows)
     interval = "accuracy, points, 95% interval over texts"
-    found = [
-        Column("run", lambda row: row.name, lambda row: row.name, "the shortest unique end of its folder"),
+    every = [
+        Column("run", lambda row: row.name, lambda row: row.name, "the end of its path that no other run has"),
         Column("how", how, how, "stage and method"),
         Column("model", model, model, "the base model", narrow=not all_pretrained),
-        Column("seeds", lambda row: len(row.seeds), _seeds, "runs that differ in their seed alone: mean ± sd"),
+        Column("seeds", lambda row: len(row.seeds), _seeds, "runs that differ only in their seed: mean ± sd"),
         _figure("accuracy", f"{split}/accuracy", "{:.4f}", f"on {split}"),
         *_drop(f"drop from {baseline}", lambda row: row.from_baseline, interval, narrow=True),
         _figure("MB", "cost/mb", "{:.1f}", "million bytes on disk"),
-        _times("smaller", "cost/mb", comparison, f"bytes of {baseline} over its own"),
+        _times("smaller", "cost/mb", comparison, f"bytes of {baseline} divided by its bytes"),
         *_speeds(comparison),
         _figure("F1", f"{split}/f1_macro", "{:.4f}", f"macro, on {split}"),
         Column(
-            "gain over control", lambda row: row.label_only_baseline.get("gain"), _gain, f"of a student, {interval}"
+            "gain over label-only", lambda row: row.label_only_baseline.get("gain"), _gain, f"of a student, {interval}"
         ),
         *_drop("drop from its parent", lambda row: row.from_parent, interval, narrow=False),
         _figure("ECE", f"{split}/calibration_error", "{:.3f}", f"expected calibration error on {split}", narrow=False),
         *_sizes(),
     ]
-    candidates = [column for column in found if column.heading != "model" or base is None]
-    return [column for column in candidates if any(column.shown(row) for row in comparison.rows)]
+    relevant = [column for column in every if column.heading != "model" or base is None]
+    return [column for column in relevant if any(column.shown(row) for row in comparison.rows)]
 
 
 def common_model(comparison: Comparison) -> str | None:
-    """The pretrained model that all were made from, where it is the same one."""
+    """The pretrained model that all rows were made from; None if there are several."""
     bases = {model(row) for row in comparison.rows}
     return bases.pop() if len(bases) == 1 and all(row.record.pretrained for row in comparison.rows) else None
 
 
 def _speeds(comparison: Comparison) -> list[Column]:
-    """Times; how they compare only where they were taken on one machine."""
-    when = "" if comparison.interleaved else ", taken when each was made"
-    found = [
+    """Latency and throughput, and the speedup if all were measured on one machine."""
+    when = "" if comparison.interleaved else ", measured when each artifact was written"
+    speeds = [
         _figure("ms", "cost/latency_ms", "{:.2f}", f"one text, median{when}"),
         _figure("texts/s", "cost/texts_per_s", "{:,.0f}", f"batches of 32 in length order{when}"),
     ]
-    found = [replace(column, shown=_marked(column, comparison)) for column in found]
+    speeds = [replace(column, shown=_marked(column, comparison)) for column in speeds]
     if len(comparison.machines) == 1:
-        how_sure = "" if comparison.interleaved else "; stage.measure=true takes all interleaved, which is surer"
-        meaning = f"texts/s over those of {comparison.baseline}{how_sure}"
-        found.append(_times("faster", "cost/texts_per_s", comparison, meaning))
-    return found
+        hint = "" if comparison.interleaved else "; stage.measure=true measures all interleaved, which is more reliable"
+        meaning = f"texts/s divided by those of {comparison.baseline}{hint}"
+        speeds.append(_times("faster", "cost/texts_per_s", comparison, meaning))
+    return speeds
 
 
 def _marked(column: Column, comparison: Comparison) -> Callable[[Row], str]:
-    """A time with `ELSEWHERE` behind it where another machine took it than the baseline's."""
+    """Format a speed, with `ELSEWHERE` appended if it was measured on another machine than the baseline's."""
 
     def shown(row: Row) -> str:
         text = column.shown(row)
@@ -95,14 +100,21 @@ ELSEWHERE = "*"
 
 
 def _sizes() -> list[Column]:
-    """What else a page has room for."""
+    """Columns for the page only."""
     return [
         _figure("MB, compressed", "cost/mb_compressed", "{:.1f}", "million bytes, by zstd", narrow=False),
         _figure(
-            "weights (M)", "cost/params_packed", "{:.2f}", "million numbers stored, of any width", 1e6, narrow=False
+            "weights (M)", "cost/params_packed", "{:.2f}", "million stored numbers of any width", 1e6, narrow=False
         ),
-        _figure("non-zero (M)", "cost/params_nonzero", "{:.2f}", "those of them that are not zero", 1e6, narrow=False),
-        _figure("ms, p95", "cost/latency_ms_p95", "{:.2f}", "one text, 95 of 100 take less", narrow=False),
+        _figure(
+            "non-zero (M)",
+            "cost/params_nonzero",
+            "{:.2f}",
+            "million stored numbers that are not zero",
+            1e6,
+            narrow=False,
+        ),
+        _figure("ms, p95", "cost/latency_ms_p95", "{:.2f}", "one text, 95th percentile", narrow=False),
     ]
 
 
@@ -113,7 +125,7 @@ def _figure(heading: str, name: str, form: str, meaning: str, unit: float = 1.0,
 
 
 def _drop(heading: str, of: Callable[[Row], Drop | None], meaning: str, narrow: bool) -> list[Column]:
-    """A drop and how likely so uneven a split of texts is by chance."""
+    """An accuracy drop and its McNemar p-value."""
 
     def p(row: Row) -> float | None:
         drop = of(row)
@@ -121,12 +133,12 @@ def _drop(heading: str, of: Callable[[Row], Drop | None], meaning: str, narrow: 
 
     return [
         Column(heading, lambda row: _of(of(row)), lambda row: drop_text(of(row)), meaning, narrow),
-        Column("p", p, lambda row: _formed(p(row), "{:.2g}"), f"McNemar's, of the {heading}", narrow),
+        Column("p", p, lambda row: _formed(p(row), "{:.2g}"), f"McNemar's test of the {heading}", narrow),
     ]
 
 
 def _times(heading: str, name: str, comparison: Comparison, meaning: str) -> Column:
-    """How many times smaller, or more texts a second, than the baseline."""
+    """How many times smaller or faster than the baseline."""
     base = comparison.base.figures.get(name)
 
     def value(row: Row) -> float | None:
@@ -153,7 +165,7 @@ def model(row: Row) -> str:
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """For the terminal."""
+    """The table for the terminal."""
     record = comparison.record
     count = len(comparison.rows[0].candidates[0].predictions.label)
     table = Table(title=f"{record.data.source}: {count:,} {comparison.split} texts", title_justify="left")
@@ -169,25 +181,26 @@ TEXTS = ("run", "how", "model")
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What must be known of the speeds in the table."""
+    """How the speeds in the table were measured."""
     if len(comparison.machines) > 1:
         machines = "; ".join(comparison.machines)
-        marked = f"{ELSEWHERE} is another than {comparison.baseline}'s"
-        return [f"note      speeds were measured on different machines, and do not compare ({marked}): {machines}"]
-    if comparison.machines and not comparison.interleaved:
-        return ["note      speeds were taken when each was made; stage.measure=true takes all again, interleaved"]
-    return (
-        []
-        if comparison.interleaved
-        else ["note      no speeds are on record; stage.measure=true takes them, interleaved"]
-    )
+        mark = f"{ELSEWHERE} marks another machine than that of {comparison.baseline}"
+        return [f"note      speeds were measured on different machines and cannot be compared ({mark}): {machines}"]
+    if comparison.interleaved:
+        return []
+    if comparison.machines:
+        return [
+            "note      speeds were measured when each artifact was written; "
+            "stage.measure=true measures all again, interleaved"
+        ]
+    return ["note      no speeds were recorded; stage.measure=true measures them, interleaved"]
 
 
 def advice_line(comparison: Comparison, advice: Advice) -> str:
-    """What to take, in a line."""
+    """The advice in one line."""
     points, base, row = f"{100 * advice.acceptable:.1f}", comparison.base, advice.row
     if row is base:
-        return f"advice    none within {points} points of {base.name} on val is faster than it"
+        return f"advice    no model within {points} points of {base.name} on val is faster"
     return (
         f"advice    {row.name}: the fastest within {points} points of {base.name} on val; "
         f"{advice.times_texts_per_s:.1f} times its texts/s, {advice.times_smaller:.1f} times smaller; "
@@ -196,7 +209,7 @@ def advice_line(comparison: Comparison, advice: Advice) -> str:
 
 
 def markdown(comparison: Comparison) -> str:
-    """Two tables as GitHub shows them: what people look at, and every figure with a column for each run."""
+    """Two Markdown tables: the one on the page, and every figure with a column for each run."""
     shown = columns(comparison)
     flat = [_flat(row, comparison) for row in comparison.rows]
     names = list(dict.fromkeys(name for record in flat for name in record if name != "run"))
@@ -213,7 +226,7 @@ def markdown(comparison: Comparison) -> str:
 
 
 def as_csv(comparison: Comparison) -> str:
-    """Every figure, one row a line; `_sd` columns are there where seeds were folded."""
+    """Every figure, one line per row; rows of several seeds have `_sd` columns too."""
     records = [_flat(row, comparison) for row in comparison.rows]
     names = list(dict.fromkeys(name for record in records for name in record))
     target = StringIO()
@@ -254,7 +267,7 @@ def _flat(row: Row, comparison: Comparison) -> dict[str, Any]:
 
 
 def _line(cells: list[str]) -> str:
-    """One row; what names may hold is no markup here."""
+    """One row of a Markdown table, with its cells escaped."""
     return f"| {' | '.join(map(escaping.markdown, cells))} |"
 
 
@@ -267,7 +280,7 @@ def _of(drop: Drop | None) -> float | None:
 
 
 def drop_text(drop: Drop | None) -> str:
-    """A drop and its interval in points, since a reader compares it with accuracies in per cent."""
+    """A drop and its interval in percentage points."""
     if drop is None:
         return ""
     if drop.value == drop.low == drop.high == 0.0:
@@ -276,15 +289,11 @@ def drop_text(drop: Drop | None) -> str:
 
 
 def _gain(row: Row) -> str:
-    label_only_baseline = row.label_only_baseline
-    if not label_only_baseline:
+    baseline = row.label_only_baseline
+    if not baseline:
         return ""
-    sure = (
-        f" ({100 * label_only_baseline['low']:.2f} to {100 * label_only_baseline['high']:.2f})"
-        if "low" in label_only_baseline
-        else ""
-    )
-    return f"{100 * label_only_baseline['gain']:.2f}{sure}"
+    interval = f" ({100 * baseline['low']:.2f} to {100 * baseline['high']:.2f})" if "low" in baseline else ""
+    return f"{100 * baseline['gain']:.2f}{interval}"
 
 
 def _spread(row: Row, name: str, form: str, unit: float) -> str:

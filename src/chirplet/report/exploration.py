@@ -1,4 +1,4 @@
-"""An exploration shown: tables for the terminal, and one page."""
+"""Show an exploration: tables for the terminal and an HTML page."""
 
 from collections.abc import Mapping
 
@@ -35,11 +35,11 @@ REPAIRS = {
 """What the keys of `DataReport.repaired` mean."""
 EXAMPLES_SHOWN = 3
 TOP_SHOWN = 10
-"""Names on the terminal; the page shows all."""
+"""Rows of a table on the terminal; the page shows all."""
 
 
 def tables(seen: Exploration) -> list[Table]:
-    """Everything of an exploration that reads well on a terminal."""
+    """The tables for the terminal; the page has these and the figures."""
     return [
         _class_table(seen),
         _length_table("Characters per text", seen.characters, None),
@@ -52,12 +52,12 @@ def tables(seen: Exploration) -> list[Table]:
 
 
 def page(seen: Exploration, model: str, cleaning: str) -> str:
-    """A self-contained HTML page: every table, four figures, and some texts.
+    """Render a self-contained HTML page: every table, four figures and some texts.
 
     Args:
         seen: what to show; all its text is escaped.
-        model: the name of the model whose tokens were counted.
-        cleaning: the cleaning preset that came before.
+        model: name of the model whose tokenizer counted the tokens.
+        cleaning: cleaning preset applied before the tokens were counted.
     """
     return render_page(
         "explore.html.j2",
@@ -100,7 +100,7 @@ def _figures(seen: Exploration) -> dict[str, str]:
 
 def _length_figure(lengths: Mapping[Split, Lengths], unit: str, cut: int | None) -> str:
     pooled = np.concatenate([split.values for split in lengths.values()])
-    # A single text of 10 MB would leave nothing to see of the others: the last bin takes the longest 0.5%.
+    # One text of 10 MB would squeeze all others into the first bin: the last bin takes the longest 0.5%.
     limit = max(float(np.quantile(pooled, 0.995)), 1.25 * (cut or 0))
     step = max(1, int(np.ceil(limit / BINS)))
     edges = np.arange(0, limit + step, step, dtype=np.float64)
@@ -115,7 +115,7 @@ def _length_figure(lengths: Mapping[Split, Lengths], unit: str, cut: int | None)
 
 
 def histogram_shares(values: NDArray[np.int64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The share of values in each bin, shape (bins,); the last bin takes all that is longer."""
+    """The share of values in each bin, shape (bins,); the last bin also counts longer values."""
     counts, _ = np.histogram(np.minimum(values, edges[-1]), edges)
     return counts / len(values)
 
@@ -128,7 +128,7 @@ def _in_words(labels: tuple[str, ...], shares: Mapping[str, list[float]]) -> str
 
 
 def _class_rows(seen: Exploration) -> list[tuple[str, list[tuple[int, float]]]]:
-    """Label, and for each split the number of its texts and their share."""
+    """For each label: its name and, per split, the number of texts and their share."""
     return [
         (label, [(int(counts[i]), float(counts[i] / counts.sum())) for counts in seen.classes.values()])
         for i, label in enumerate(seen.labels)
@@ -141,7 +141,7 @@ def _length_row(lengths: Lengths, cut: int | None = None) -> list[str]:
 
 
 def _findings(report: DataReport) -> list[tuple[str, int, int, str]]:
-    """What was found, on how many texts, how many of them were dropped, and where the first of them stand."""
+    """For each finding: its name, the texts affected, the texts dropped from train, and the first positions."""
     kinds = dict.fromkeys([*report.found, *report.dropped])
     return [
         (
@@ -176,9 +176,9 @@ def _length_table(title: str, lengths: Mapping[Split, Lengths], cut: int | None)
 
 
 def _finding_table(report: DataReport) -> Table:
-    table = _table("What was found (texts)", "found", "seen", "dropped from train", "for instance")
-    for kind, found, dropped, examples in _findings(report):
-        table.add_row(kind, f"{found:,}", f"{dropped:,}", examples)
+    table = _table("Findings (texts)", "finding", "texts", "dropped from train", "examples")
+    for kind, count, dropped, examples in _findings(report):
+        table.add_row(kind, f"{count:,}", f"{dropped:,}", examples)
     return table
 
 

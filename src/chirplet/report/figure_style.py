@@ -1,15 +1,15 @@
-"""The one look of all figures: those on pages, of sweeps, and in files."""
+"""The style of all figures: on pages, of sweeps and in files."""
 
 from typing import Any
 
 INK, MUTED, GRID = "#222222", "#8a8a8a", "#e4e4e4"
 SERIES = ("#3b6fb6", "#3a8f5c", "#8a5fb0", "#8c6d46")
 HIGHLIGHT = "#d9730d"
-"""What a reader should see first: the best trial, a layer that is left in fp32."""
+"""The colour of what a reader should see first: the best trial, an excluded layer."""
 
 
 def figure_style(ink: str = INK, muted: str = MUTED, grid: str = GRID) -> dict[Any, Any]:
-    """Settings for `matplotlib.rc_context`; `ink` is of text, `muted` of axes, `grid` of the lines behind."""
+    """Settings for `matplotlib.rc_context`: colours of text (`ink`), axes (`muted`) and grid lines (`grid`)."""
     return {
         "text.color": ink,
         "text.parse_math": False,  # a label with two dollar signs is no formula

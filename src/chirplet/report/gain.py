@@ -1,16 +1,16 @@
-"""What a quantized artifact gained, in a line."""
+"""Size and speed of a quantized artifact in one line."""
 
 from chirplet.artifact.artifact import Record
 
 
 def gain(record: Record) -> str:
-    """How many texts the saved folder labeled again as recorded; its size and speed where they were measured."""
-    lines = [f"verified  {record.training['verified']['texts']:,} texts labeled the same again, in a new process"]
+    """The number of texts that a new process labeled as recorded, and size and speed if they were measured."""
+    parts = [f"verified  {record.training['verified']['texts']:,} texts labeled the same in a new process"]
     if record.cost:
-        compared_with = record.cost["compared_with"]
-        lines += [
-            f"{record.cost['bytes_on_disk'] / 1e6:.1f} MB ({compared_with['times_bytes']:.0%} of the parent's)",
-            f"{record.cost['texts_per_s']:,.0f} texts/s ({compared_with['times_texts_per_s']:.1f} times the parent's)",
-            f"{record.cost['latency_ms']['p50']:.1f} ms for one text ({compared_with['times_latency']:.2f} times)",
+        parent = record.cost["compared_with"]
+        parts += [
+            f"{record.cost['bytes_on_disk'] / 1e6:.1f} MB ({parent['times_bytes']:.0%} of the parent's)",
+            f"{record.cost['texts_per_s']:,.0f} texts/s ({parent['times_texts_per_s']:.1f} times the parent's)",
+            f"{record.cost['latency_ms']['p50']:.1f} ms for one text ({parent['times_latency']:.2f} times)",
         ]
-    return "; ".join(lines)
+    return "; ".join(parts)

@@ -5,13 +5,13 @@ from chirplet.runtime.probe import kind
 
 
 def machine(record: Record) -> str | None:
-    """The CPU, how many of its threads, and the device where that is another; None where no speed was measured.
+    """CPU, number of threads and, if not the CPU, the device; None if no speed was measured.
 
-    A CPU is identified by its instruction sets too: virtual CPUs of several kinds share a name.
+    The CPU's instruction sets are part of its name: different virtual CPUs share one name.
     """
     if "threads" not in record.cost:
         return None
     name, flags = record.cpu["name"], record.cpu.get("flags", [])
-    place = f"{kind(name, flags) if flags else name}, {record.cost['threads']} threads"
+    host = f"{kind(name, flags) if flags else name}, {record.cost['threads']} threads"
     device = record.cost.get("device", "cpu")
-    return place if device == "cpu" else f"{device} of {place}"
+    return host if device == "cpu" else f"{device} of {host}"

@@ -1,4 +1,4 @@
-"""Pages and cards from the templates beside this file."""
+"""Render pages and cards from the templates in this folder."""
 
 from typing import Any
 
@@ -19,20 +19,20 @@ _MARKDOWN.filters |= {"md": markdown, "code": code_span}
 
 
 def render_page(template: str, **values: Any) -> str:
-    """A self-contained HTML page. Every value is escaped but what is wrapped in `markupsafe.Markup`.
+    """Render a self-contained HTML page. Values are escaped, except those wrapped in `markupsafe.Markup`.
 
     Args:
         template: `NAME.html.j2`; it extends `shell.html.j2`.
-        values: what the template names; a missing one raises `jinja2.UndefinedError`.
+        values: the template's variables; a missing one raises `jinja2.UndefinedError`.
     """
     return _HTML.get_template(template).render(**values)
 
 
 def figure_page(svg: str, caption: str) -> str:
-    """A page of one figure, an `<svg>` element, for where it is shown apart from the report it belongs to."""
+    """Render a page with one figure, an `<svg>` element, for a logger that shows it without the report."""
     return render_page("figure.html.j2", svg=Markup(svg), caption=caption)
 
 
 def render_markdown(template: str, **values: Any) -> str:
-    """A Markdown text. `NAME.md.j2` puts whatever a record holds through the filters `md` and `code`."""
+    """Render Markdown. `NAME.md.j2` escapes the values of a record with the filters `md` and `code`."""
     return _MARKDOWN.get_template(template).render(**values)

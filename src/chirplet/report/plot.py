@@ -1,4 +1,4 @@
-"""Figures as inline SVG, with one style: no pyplot, text as text, and colours that the page's CSS decides."""
+"""Figures as inline SVG: no pyplot, text stays text, colours come from the page's CSS."""
 
 import re
 import warnings
@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from chirplet.report.figure_style import figure_style
 
 SIZE = (5.2, 3.1)
-"""Inches, so that a figure is about as wide as a phone and its text stays readable there."""
+"""Inches. A figure is about as wide as a phone, where its text must be readable."""
 
 FONT_SIZE = 11
 
-# Colours that stand for CSS variables until the SVG is text: matplotlib has no `var()`, pages have two themes.
+# Placeholders for CSS variables, replaced in the finished SVG: matplotlib knows no `var()`, and pages have two themes.
 INK, MUTED, GRID = "#010101", "#020202", "#030303"
 SERIES = ("#040404", "#050505", "#060606", "#070707")
 _VARIABLES = {
@@ -51,7 +51,7 @@ _NEXT_TO = (
     ((6, -5), "left", "top"),
     ((-6, -5), "right", "top"),
 )
-"""Where a point's name may stand: offset in printer's points, and how the text is aligned there."""
+"""Candidate positions of a point's name: offset in printer's points, horizontal and vertical alignment."""
 
 _PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.3g}%")
 
@@ -67,15 +67,15 @@ _STYLE = figure_style(INK, MUTED, GRID) | {
 
 
 def share_bars(names: Sequence[str], series: Mapping[str, Sequence[float]], x_label: str, alt: str) -> str:
-    """A group of bars for each name, from the top down: one bar a series, one share (0 to 1) a name in each."""
+    """Draw grouped horizontal bars: one group per name, top down, one bar per series; values are shares (0 to 1)."""
     with mpl.rc_context(_STYLE):
         figure, axes = _axes(x_label=x_label, grid="x")
         height = 0.8 / len(series)
-        places = np.arange(len(names))
+        positions = np.arange(len(names))
         for i, (name, values) in enumerate(series.items()):
             offset = (i - (len(series) - 1) / 2) * height
-            axes.barh(places + offset, values, height * 0.9, label=name, color=SERIES[i])
-        axes.set_yticks(places, list(names))
+            axes.barh(positions + offset, values, height * 0.9, label=name, color=SERIES[i])
+        axes.set_yticks(positions, list(names))
         axes.invert_yaxis()
         axes.xaxis.set_major_formatter(_PERCENT)
         axes.tick_params(axis="y", length=0)
@@ -90,15 +90,15 @@ def share_histogram(
     alt: str,
     mark: tuple[float, str] | None = None,
 ) -> str:
-    """Step outlines over common bins.
+    """Draw step outlines over common bins.
 
     Args:
-        edges: the bins' edges, shape (bins + 1,).
+        edges: edges of the bins, shape (bins + 1,).
         series: name to share (0 to 1) of each bin, shape (bins,).
         x_label: what is binned, with its unit.
-        y_label: shares of what.
-        alt: the figure in words, for who does not see it.
-        mark: a place on the x axis for an upright line, and its name.
+        y_label: what the shares are of.
+        alt: description of the figure for screen readers.
+        mark: x position and label of a vertical line.
     """
     with mpl.rc_context(_STYLE):
         figure, axes = _axes(x_label=x_label, y_label=y_label)
@@ -118,9 +118,9 @@ def share_lines(
     alt: str,
     mark: tuple[float, str] | None = None,
 ) -> str:
-    """One line a series through its points (x, y), both shares (0 to 1); a series of one point is a dot.
+    """Draw one line per series through its points (x, y), both shares (0 to 1); a series of one point is a dot.
 
-    `mark` is a place on the y axis for a level line, and its name.
+    `mark` is the y position and label of a horizontal line.
     """
     with mpl.rc_context(_STYLE):
         figure, axes = _axes(x_label=x_label, y_label=y_label)
@@ -136,7 +136,7 @@ def share_lines(
 
 @dataclass(frozen=True)
 class Point:
-    """A named place in a scatter plot; `shown` says whether its name stands beside it."""
+    """A named point of a scatter plot; its name is drawn where `shown` is true."""
 
     name: str
     x: float
@@ -151,15 +151,15 @@ def scatter(
     y_label: str,
     alt: str,
 ) -> str:
-    """Points by group, at most five, one colour and shape each, over a logarithmic x axis; y are shares (0 to 1).
+    """Draw points over a logarithmic x axis; y is a share (0 to 1). Each of at most five groups has a colour and shape.
 
-    `front` are the corners of a line, in the order of x.
+    `front` holds the points of the dashed line, in the order of x.
     """
     with mpl.rc_context(_STYLE):
         figure, axes = _axes(x_label=x_label, y_label=y_label)
         axes.set_xscale("log")
         axes.plot(*zip(*front, strict=True), color=MUTED, linewidth=1.2, linestyle="--", zorder=1)
-        assert len(groups) <= len(GROUPS)  # others would not be drawn
+        assert len(groups) <= len(GROUPS)  # `zip` would drop the others
         for (name, points), (colour, marker) in zip(groups.items(), GROUPS, strict=False):
             x, y = zip(*((point.x, point.y) for point in points), strict=True)
             axes.scatter(x, y, label=name, color=colour, marker=marker, s=36, zorder=2)
@@ -173,16 +173,16 @@ def scatter(
 
 
 def _name_points(figure: Figure, axes: Axes, points: Sequence[Point], front: Sequence[tuple[float, float]]) -> None:
-    """Write names where they hide no other point and no other name, and off the line `front` where that can be.
+    """Write names where they cover no other point or name, and off the line `front` if possible.
 
-    A name for which there is no room is left out.
+    A name without room is left out.
     """
     _add_legend(figure)  # it takes room
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]  # the places of things are known from here on
+    canvas.draw()  # type: ignore[no-untyped-call]  # the layout is computed here
     renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
-    places = [axes.transData.transform((point.x, point.y)) for point in points]
-    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in places]
+    centres = [axes.transData.transform((point.x, point.y)) for point in points]
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in centres]
     line = MplPath(axes.transData.transform(list(front)))
     for i, point in enumerate(points):
         if not point.shown:
@@ -211,26 +211,26 @@ def _name_points(figure: Figure, axes: Axes, points: Sequence[Point], front: Seq
 def intervals(
     names: Sequence[str], values: Sequence[tuple[float, float, float]], x_label: str, alt: str, mark: float
 ) -> str:
-    """A dot with a line from its low to its high end for each name, from the top down, and an upright line at `mark`.
+    """Draw a dot with its interval for each name, top down, and a vertical line at `mark`.
 
     `values` are (value, low, high) in the unit of `x_label`.
     """
     with mpl.rc_context(_STYLE):
         figure, axes = _axes(x_label=x_label, grid="x")
         figure.set_size_inches(SIZE[0], max(1.6, 0.9 + 0.26 * len(names)))
-        places = np.arange(len(names))
+        positions = np.arange(len(names))
         middle, low, high = (np.array(part) for part in zip(*values, strict=True))
         axes.axvline(mark, color=MUTED, linewidth=1.2, linestyle="--")
-        axes.hlines(places, low, high, color=SERIES[0], linewidth=2)
-        axes.plot(middle, places, "o", color=SERIES[0], markersize=5)
-        axes.set_yticks(places, list(names))
+        axes.hlines(positions, low, high, color=SERIES[0], linewidth=2)
+        axes.plot(middle, positions, "o", color=SERIES[0], markersize=5)
+        axes.set_yticks(positions, list(names))
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)
         return _svg(figure, alt)
 
 
 def time_series(days: NDArray[np.datetime64], series: Mapping[str, Sequence[int]], y_label: str, alt: str) -> str:
-    """One line a series over days; every series has one value a day."""
+    """Draw one line per series over days; every series has one value per day."""
     with mpl.rc_context(_STYLE):
         figure, axes = _axes(y_label=y_label)
         for i, (name, values) in enumerate(series.items()):
@@ -265,13 +265,13 @@ def _add_legend(figure: Figure) -> None:
 
 
 def _svg(figure: Figure, alt: str) -> str:
-    """The figure as one `<svg>` element that scales with its surroundings and says in words what it shows."""
+    """The figure as one `<svg>` element that scales with its container and has `alt` as its label."""
     _add_legend(figure)
     target = StringIO()
     metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    # The salt makes ids the same in every run, and different between the figures of one page.
+    # The salt makes ids reproducible and unique among the figures of one page.
     with mpl.rc_context({"svg.hashsalt": alt}), warnings.catch_warnings():
-        # Labels may be in any script: the browser has the glyphs that matplotlib misses as it measures.
+        # Labels may be in any script: the browser has the glyphs that matplotlib's font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(target, format="svg", transparent=True, metadata=metadata)
     text = target.getvalue()
@@ -279,7 +279,7 @@ def _svg(figure: Figure, alt: str) -> str:
 
 
 def _themed(svg: str, alt: str) -> str:
-    """Leave out what fixes size, font and colours, and names that another figure of the page has too."""
+    """Remove fixed sizes, fonts and colours, and group ids, which other figures of the page share."""
     svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     svg = re.sub(r"font-family: [^;]*; ", "", svg)

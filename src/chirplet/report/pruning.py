@@ -1,4 +1,4 @@
-"""A pruned model shown: what is zero where, what pruning alone does, and runs from one parent side by side."""
+"""Report on a pruned model: sparsity by layer, accuracy before recovery, and other runs with the same parent."""
 
 from collections.abc import Sequence
 
@@ -19,38 +19,38 @@ PARTS: dict[MatrixName, str] = {
     "intermediate": "up",
     "output": "down",
 }
-"""A layer's matrices and what they are called in tables."""
+"""A layer's matrices and their headings in tables."""
 
 
 def tables(record: Record) -> list[Table]:
-    """Sparsity by module, where anything is zero, and the curve, where there is one."""
+    """Sparsity by module, if any weight is zero, and accuracy by sparsity without recovery, if it was measured."""
     pruning = record.training["pruning"]
-    found = []
+    shown = []
     columns, rows = sparsity_rows(record)
     losses = pruning.get("layer_losses", [])
     if any(share for _, shares in rows for share in shares if share is not None):
-        alone = ", and what pruning this layer alone adds to the loss on val (nats)" if losses else ""
-        table = Table(title=f"Zeros in each matrix{alone}", title_justify="left")
+        alone = ", and rise of the loss on val (nats) when only this layer is pruned" if losses else ""
+        table = Table(title=f"Share of zeros in each matrix{alone}", title_justify="left")
         for column in columns:
             table.add_column(column, justify="left" if column == columns[0] else "right")
-        for place, (name, shares) in enumerate(rows):
-            loss = [f"{losses[place]:+.4f}"] if place < len(losses) else []
+        for i, (name, shares) in enumerate(rows):
+            loss = [f"{losses[i]:+.4f}"] if i < len(losses) else []
             table.add_row(name, *("" if share is None else f"{share:.1%}" for share in shares), *loss)
-        found.append(table)
+        shown.append(table)
     if pruning.get("curve"):
-        table = Table(title="Pruned at once, without recovery, on val", title_justify="left")
+        table = Table(title="One-shot pruning without recovery, on val", title_justify="left")
         for column in ("sparsity", "accuracy", "loss (nats)"):
             table.add_column(column, justify="right")
         for point in pruning["curve"]:
             table.add_row(f"{point['sparsity']:.0%}", f"{point['accuracy']:.4f}", f"{point['loss']:.4f}")
-        found.append(table)
-    return found
+        shown.append(table)
+    return shown
 
 
 def sparsity_rows(record: Record) -> tuple[list[str], list[tuple[str, list[float | None]]]]:
-    """Headings, and a row for each layer, lowest first, and for all other modules with zeros; shares of zeros.
+    """Headings, and the shares of zeros of each layer, lowest first, and of all other modules with zeros.
 
-    The last heading is of the loss, where the record has it.
+    The last heading belongs to the loss, if the record has it.
     """
     layers: dict[int, dict[MatrixName, float]] = {}
     others: dict[str, float] = {}
@@ -58,7 +58,7 @@ def sparsity_rows(record: Record) -> tuple[list[str], list[tuple[str, list[float
         matrix = matrix_of(name)
         if matrix is not None:
             layers.setdefault(matrix[0], {})[matrix[1]] = share
-        elif share > 0.01:  # less is the padding's embedding, which is zero in every model
+        elif share > 0.01:  # the padding embedding is zero in every model
             others[name] = share
     rows: list[tuple[str, list[float | None]]] = [
         (f"layer {layer}", [parts.get(part) for part in PARTS]) for layer, parts in sorted(layers.items())
@@ -69,53 +69,53 @@ def sparsity_rows(record: Record) -> tuple[list[str], list[tuple[str, list[float
 
 
 def cost_line(record: Record) -> str:
-    """What the zeros save, and how fast the model was measured to be beside its parent."""
+    """Non-zero weights, size, and speed compared with the parent's."""
     cost = record.cost
     return (
         f"{cost['params_nonzero']:,} of {cost['params_total']:,} weights are not zero; "
-        f"{cost['bytes_compressed'] / 1e6:.1f} MB compressed with zstd, {cost['bytes_on_disk'] / 1e6:.1f} MB as it is; "
+        f"{cost['bytes_compressed'] / 1e6:.1f} MB compressed with zstd, {cost['bytes_on_disk'] / 1e6:.1f} MB on disk; "
         f"{cost['compared_with']['times_texts_per_s']:.2f} times the parent's texts/s"
     )
 
 
-def page(own: Record, parent: Record, compared_with: Sequence[Record]) -> str:
-    """A self-contained HTML page.
+def page(record: Record, parent: Record, others: Sequence[Record]) -> str:
+    """Render a self-contained HTML page.
 
     Args:
-        own: the run's own record.
-        parent: that of what was pruned.
-        beside: those of other runs from the same parent, by the same method; in a multirun those finished so far.
+        record: record of the run.
+        parent: record of the model that was pruned.
+        others: records of other runs with the same parent and method; in a multirun those finished so far.
     """
-    pruning = own.training["pruning"]
-    columns, rows = sparsity_rows(own)
-    runs = sorted([own, *compared_with], key=lambda record: _reached(record) or 0.0)
+    pruning = record.training["pruning"]
+    columns, rows = sparsity_rows(record)
+    runs = sorted([record, *others], key=lambda run: _reached(run) or 0.0)
     return render_page(
         "pruning.html.j2",
-        own=own,
+        record=record,
         parent=parent,
         pruning=pruning,
         columns=columns,
         rows=rows,
         losses=pruning.get("layer_losses", []),
         runs=[_run_row("parent", parent), *map(_run_row, _titles(runs), runs)],
-        curve=_curve(own, parent, runs),
+        curve=_curve(record, parent, runs),
     )
 
 
-def _curve(own: Record, parent: Record, runs: Sequence[Record]) -> Markup | None:
-    """Accuracy on validation against sparsity: pruning alone, and each run after its recovery."""
+def _curve(record: Record, parent: Record, runs: Sequence[Record]) -> Markup | None:
+    """Accuracy on validation against sparsity: one-shot pruning without recovery, and each finished run."""
     series: dict[str, list[tuple[float, float]]] = {}
-    if own.training["pruning"].get("curve"):
-        points = [(point["sparsity"], point["accuracy"]) for point in own.training["pruning"]["curve"]]
-        series["at once, no recovery"] = points
-    evaluated = [(_reached(record), record.metrics["val"]["accuracy"]) for record in runs if "val" in record.metrics]
+    if record.training["pruning"].get("curve"):
+        points = [(point["sparsity"], point["accuracy"]) for point in record.training["pruning"]["curve"]]
+        series["one-shot, no recovery"] = points
+    evaluated = [(_reached(run), run.metrics["val"]["accuracy"]) for run in runs if "val" in run.metrics]
     after = [(reached, accuracy) for reached, accuracy in evaluated if reached is not None]
     if after:
         series["these runs"] = after
     if not series:
         return None
     dense = parent.metrics.get("val", {}).get("accuracy")
-    summary = "; ".join(
+    described = "; ".join(
         f"{name}: " + ", ".join(f"{x:.0%} {y:.3f}" for x, y in sorted(points)) for name, points in series.items()
     )
     return Markup(
@@ -123,16 +123,16 @@ def _curve(own: Record, parent: Record, runs: Sequence[Record]) -> Markup | None
             series,
             "sparsity",
             "accuracy on val",
-            f"Lines: accuracy by sparsity. {summary}.",
+            f"Lines: accuracy by sparsity. {described}.",
             None if dense is None else (dense, "parent"),
         )
     )
 
 
 def _run_row(name: str, record: Record) -> tuple[str, list[str]]:
-    """Accuracy on val and test, weights that are not zero, million bytes compressed, texts a second.
+    """Accuracy on val and test, non-zero weights, million bytes compressed, texts per second, speedup over the parent.
 
-    How many times the parent's speed that is was measured interleaved. What is not known is "".
+    Unknown values are "".
     """
     accuracies = [record.metrics.get(split, {}).get("accuracy") for split in ("val", "test")]
     cost = record.cost
@@ -146,14 +146,14 @@ def _run_row(name: str, record: Record) -> tuple[str, list[str]]:
 
 
 def _reached(record: Record) -> float | None:
-    """The share of zeros as it was measured; None where no single weights were pruned."""
+    """The measured share of zeros; None if the pruner does not zero single weights."""
     value: float | None = record.training["pruning"].get("reached")
     return value
 
 
 def _titles(runs: Sequence[Record]) -> list[str]:
-    """The settings of the pruner that differ between runs; the method for a single run."""
+    """Titles of the runs: the pruner's settings that differ between them, or the method if none differ."""
     settings = [record.settings["pruner"] for record in runs]
     differ = [name for name in settings[0] if len({str(one.get(name)) for one in settings}) > 1]
-    names = [", ".join(f"{name} {one.get(name)}" for name in differ) for one in settings]
-    return [title or record.method for title, record in zip(names, runs, strict=True)]
+    titles = [", ".join(f"{name} {one.get(name)}" for name in differ) for one in settings]
+    return [title or record.method for title, record in zip(titles, runs, strict=True)]

@@ -1,4 +1,4 @@
-"""How sensitive each layer of a quantized model is, made from its record: a table and a figure."""
+"""Sensitivity of each layer of a quantized model: a table and a figure, made from its record."""
 
 from pathlib import Path
 
@@ -14,39 +14,34 @@ SHOWN = 12
 
 
 def sensitivity_table(record: Record) -> Table:
-    """The most sensitive layers: how far answers go, in nats, when each alone is quantized, and which were kept."""
-    found: dict[str, dict[str, float]] = record.training["sensitivity"]
+    """The most sensitive layers: divergence and loss (nats) when only this layer is quantized; excluded layers."""
+    layers: dict[str, dict[str, float]] = record.training["sensitivity"]
     excluded = set(record.training["excluded_layers"])
-    table = Table(
-        title=f"Each layer quantized alone ({len(found)} layers, {len(excluded)} excluded)", title_justify="left"
-    )
+    title = f"Each layer quantized alone ({len(layers)} layers, {len(excluded)} excluded)"
+    table = Table(title=title, title_justify="left")
     table.add_column("layer")
     table.add_column("divergence on val", justify="right")
     table.add_column("loss on val", justify="right")
-    table.add_column("excluded_layers")
-    for layer, figures in list(found.items())[: max(SHOWN, len(excluded))]:
-        table.add_row(
-            layer,
-            f"{figures['divergence']:.6f}",
-            f"{figures['loss_rise']:+.5f}",
-            "excluded_layers" if layer in excluded else "",
-        )
+    table.add_column("excluded")
+    for layer, effect in list(layers.items())[: max(SHOWN, len(excluded))]:
+        mark = "excluded" if layer in excluded else ""
+        table.add_row(layer, f"{effect['divergence']:.6f}", f"{effect['loss_rise']:+.5f}", mark)
     return table
 
 
 def save_sensitivity(record: Record, path: Path) -> str:
-    """A bar for each layer, the most sensitive on top, as an SVG file; gives its `<svg>` element."""
-    found: dict[str, dict[str, float]] = record.training["sensitivity"]
+    """Write one bar per layer, the most sensitive on top, to the SVG file `path`; return its `<svg>` element."""
+    layers: dict[str, dict[str, float]] = record.training["sensitivity"]
     excluded = set(record.training["excluded_layers"])
     with mpl.rc_context(figure_style() | {"svg.hashsalt": record.method}):
-        figure = Figure(figsize=(7.5, 1.2 + 0.2 * len(found)), layout="constrained")
+        figure = Figure(figsize=(7.5, 1.2 + 0.2 * len(layers)), layout="constrained")
         axes = figure.add_subplot()
-        colours = [HIGHLIGHT if layer in excluded else SERIES[0] for layer in found]
-        axes.barh(range(len(found)), [figures["divergence"] for figures in found.values()], color=colours)
-        axes.set_yticks(range(len(found)), list(found), fontsize=8)
-        axes.set_ylim(len(found) - 0.5, -0.5)
+        colours = [HIGHLIGHT if layer in excluded else SERIES[0] for layer in layers]
+        axes.barh(range(len(layers)), [effect["divergence"] for effect in layers.values()], color=colours)
+        axes.set_yticks(range(len(layers)), list(layers), fontsize=8)
+        axes.set_ylim(len(layers) - 0.5, -0.5)
         axes.set_xlabel("divergence from fp32 on val (nats) when this layer alone is quantized")
-        title = "orange layers are excluded: they keep a higher precision" if excluded else "no layer is excluded"
+        title = "orange layers are excluded" if excluded else "no layer is excluded"
         figure.suptitle(f"{record.method}: {title}")
         figure.savefig(path, metadata={"Date": None})
     text = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Parts of a set of texts that are looked at on their own, and the texts on which models part ways."""
+"""Slices of a set of texts, and the texts on which models disagree."""
 
 from collections.abc import Sequence
 
@@ -12,22 +12,22 @@ Mask = NDArray[np.bool_]
 
 CHARACTERS = (0, 70, 140, 210, 280)
 TOKENS = (0, 16, 32, 48, 64, 96)
-"""Where each part begins; the last has no end."""
+"""Where each range begins; the last is open-ended."""
 
 
 def slices(texts: Sequence[str], tokens: NDArray[np.int64]) -> dict[str, dict[str, Mask]]:
-    """Masks over the texts, shape (n,), by kind and by the name of the part; none is empty.
+    """Masks over the texts, shape (n,), by kind of slice and by the slice's name; empty slices are left out.
 
     Args:
-        texts: repaired texts, not cleaned.
-        tokens: how many tokens each has, shape (n,).
+        texts: texts after repair and before cleaning.
+        tokens: number of tokens of each text, shape (n,).
     """
     characters = np.array([len(text) for text in texts])
-    found = {"characters": _ranges(characters, CHARACTERS), "tokens": _ranges(tokens, TOKENS)}
+    masks = {"characters": _ranges(characters, CHARACTERS), "tokens": _ranges(tokens, TOKENS)}
     for what, pattern in (("hashtags", HASHTAG), ("URLs", URL), ("mentions", MENTION)):
         has = np.array([pattern.search(text) is not None for text in texts], np.bool_)
-        found[what] = {f"with {what}": has, f"without {what}": ~has}
-    return {what: {name: mask for name, mask in parts.items() if mask.any()} for what, parts in found.items()}
+        masks[what] = {f"with {what}": has, f"without {what}": ~has}
+    return {what: {name: mask for name, mask in parts.items() if mask.any()} for what, parts in masks.items()}
 
 
 def _ranges(values: NDArray[np.int64], starts: Sequence[int]) -> dict[str, Mask]:
@@ -40,12 +40,12 @@ def _ranges(values: NDArray[np.int64], starts: Sequence[int]) -> dict[str, Mask]
 
 
 def most_divided(labels: Sequence[Sequence[str]], right: Sequence[Mask], count: int) -> list[int]:
-    """Positions of the texts on which models differ most, by how many are right and by how many labels they gave.
+    """Positions of the texts on which models disagree most: half of them correct first, then most distinct labels.
 
     Args:
-        labels: the n labels that each model gave.
-        right: which of them are right, shape (n,) of each model.
-        count: of positions, at most; texts on which all agree are never among them.
+        labels: for each model, its n predicted labels.
+        right: for each model, which of them are correct, shape (n,).
+        count: maximum number of positions; texts with one label from all models are never included.
     """
     share = np.mean(right, axis=0)
     kinds = np.array([len(set(column)) for column in zip(*labels, strict=True)])

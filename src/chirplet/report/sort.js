@@ -1,4 +1,4 @@
-// Sorts the table by the column whose heading is pressed: numbers up or down, texts by the alphabet, gaps last.
+// Sorts the table by the column whose heading is clicked; numbers by value, texts by alphabet, empty cells last.
 for (const button of document.querySelectorAll("table.sortable thead button")) {
   button.classList.add("ready");
   button.addEventListener("click", () => {

@@ -1,4 +1,4 @@
-"""Tables on the terminal, made from records."""
+"""Terminal tables made from records."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,13 +18,13 @@ METRICS = {
     "loss": "loss (nats)",
     "calibration_error": "calibration error",
 }
-"""The metrics people are shown, in the order of their rows: key in the record to its name."""
+"""The metrics of tables and cards in the order of their rows: key in the record to name."""
 
 PER_CLASS = ("f1", "precision", "recall")
 
 
 def metrics_table(record: Record) -> Table:
-    """Metrics (rows) of every split that was evaluated (columns), headed by the number of texts."""
+    """Number of texts and metrics (rows) of every evaluated split (columns)."""
     splits = split_order(record.metrics)
     table = Table(title=_title(record), title_justify="left")
     table.add_column("metric")
@@ -37,7 +37,7 @@ def metrics_table(record: Record) -> Table:
 
 
 def per_class_table(record: Record, split: str) -> Table:
-    """F1, precision and recall of each class (rows) on one split, with the number of its texts."""
+    """F1, precision, recall and number of texts of each class (rows) on one split."""
     title = f"{_title(record)}: {split}"
     table = Table(title=title, title_justify="left")
     table.add_column("label", overflow="fold")
@@ -50,34 +50,27 @@ def per_class_table(record: Record, split: str) -> Table:
 
 
 def baseline_table(record: Record) -> Table:
-    """A distilled student's accuracy beside its teachers' and its control's, and how sure the difference is.
+    """Accuracy of a distilled student, its teachers and its label-only baseline, with the difference's interval.
 
-    A teacher made from other texts or splits has no accuracy here.
+    A teacher trained on other texts or splits has no accuracy here.
     """
     baseline: dict[str, Any] = record.training["label_only_baseline"]
     splits = split_order(record.metrics)
     level = baseline[splits[0]]["difference"]["level"] if splits else 0.0
     table = Table(title=f"{_title(record)}: compared with the same student on labels alone", title_justify="left")
     teachers = record.training["teachers"]
-    names = [f"teacher {place}" for place in range(1, len(teachers) + 1)] if len(teachers) > 1 else ["teacher"]
-    for heading in (
-        "accuracy",
-        *names,
-        "student",
-        "label_only_baseline",
-        "difference",
-        f"{level:.0%} interval",
-        "McNemar's p",
-    ):
+    names = [f"teacher {i}" for i in range(1, len(teachers) + 1)] if len(teachers) > 1 else ["teacher"]
+    interval = f"{level:.0%} interval"
+    for heading in ("accuracy", *names, "student", "label-only", "difference", interval, "McNemar's p"):
         table.add_column(heading, justify="left" if heading == "accuracy" else "right")
     for split in splits:
-        own, difference = baseline[split], baseline[split]["difference"]
+        difference = baseline[split]["difference"]
         known = [teacher["accuracy"].get(split) for teacher in teachers.values()]
         table.add_row(
             split,
             *("–" if accuracy is None else f"{accuracy:.4f}" for accuracy in known),
             f"{record.metrics[split]['accuracy']:.4f}",
-            f"{own['accuracy']:.4f}",
+            f"{baseline[split]['accuracy']:.4f}",
             f"{difference['value']:+.4f}",
             f"{difference['low']:+.4f} to {difference['high']:+.4f}",
             f"{difference['mcnemar_p']:.2g}",
@@ -86,7 +79,7 @@ def baseline_table(record: Record) -> Table:
 
 
 def count_table(title: str, what: str, counts: Mapping[str, int]) -> Table:
-    """One row a name, with its count."""
+    """One row per name, with its count."""
     table = Table(title=title, title_justify="left")
     table.add_column(what, overflow="fold")
     table.add_column("count", justify="right")
@@ -96,6 +89,6 @@ def count_table(title: str, what: str, counts: Mapping[str, int]) -> Table:
 
 
 def _title(record: Record) -> str:
-    """What a reader must not miss stands here: that the weights started random."""
+    """Stage, method and data; with a warning if the weights started random."""
     warning = "" if record.pretrained else " (NOT PRETRAINED: started from random weights)"
     return f"{record.stage} ({record.method}) on {record.data.source}{warning}"

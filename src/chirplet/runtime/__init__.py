@@ -1,1 +1,1 @@
-"""What computes logits from a saved folder: PyTorch, ONNX Runtime, OpenVINO; torch is imported for PyTorch alone."""
+"""Runtimes that compute logits from a saved folder: PyTorch, ONNX Runtime, OpenVINO. Only PyTorch's imports torch."""

@@ -1,4 +1,4 @@
-"""What every runtime does."""
+"""Base class of the runtimes, and prediction in batches."""
 
 import logging
 from abc import ABC, abstractmethod
@@ -15,8 +15,8 @@ from chirplet.runtime.probe import Probe
 logger = logging.getLogger(__name__)
 
 Precision = Literal["auto", "stored", "32-true", "bf16-mixed"]
-"""What is computed in: `stored` is the type of the weights, `auto` bf16 where those are fp32 and the device multiplies
-bf16 natively. A quantized model computes in what it was made for."""
+"""Precision of the computation: `stored` is the dtype of the weights, `auto` is bf16 if the weights are fp32 and the
+device has native bf16. A quantized model determines its precision itself."""
 
 RuntimeName = Literal["pytorch", "pytorch_int8", "onnxruntime", "openvino"]
 
@@ -24,8 +24,11 @@ RuntimeName = Literal["pytorch", "pytorch_int8", "onnxruntime", "openvino"]
 class Runtime(ABC):
     """A classifier opened from its folder.
 
-    `precision` is what it computes in, `device` on what, `threads` with how many of the CPU's threads. `probe` is what
-    it was verified with, None where it was not.
+    Attributes:
+        precision: precision of the computation.
+        device: device of the computation.
+        threads: number of CPU threads.
+        probe: the probe with which the model was verified; None if it was not.
     """
 
     name: ClassVar[RuntimeName]
@@ -36,10 +39,10 @@ class Runtime(ABC):
 
     @abstractmethod
     def logits(self, input_ids: Ids, attention_mask: Ids) -> NDArray[np.float32]:
-        """Logits, shape (batch, classes), of texts of shape (batch, tokens), padded on the right."""
+        """Logits, shape (batch, classes), for ids and mask of shape (batch, tokens), padded on the right."""
 
     def logits_of_each(self, batches: Iterable[tuple[Ids, Ids]]) -> Iterator[NDArray[np.float32]]:
-        """Logits of one batch after the other, ids and mask as above."""
+        """Logits of each batch of ids and mask."""
         return (self.logits(*batch) for batch in batches)
 
 
@@ -50,9 +53,9 @@ def predict_logits(
     batch_size: int,
     watched: Callable[[list[list[int]]], Iterable[list[int]]] = iter,
 ) -> NDArray[np.float32]:
-    """Logits in the order of `tokens`, one text or more, computed from the shortest to the longest; (n, classes).
+    """Logits in the order of `tokens`, shape (n, classes), computed in batches from the shortest text to the longest.
 
-    `watched` goes through the batches, and may show how far it is.
+    `watched` iterates over the batches and may show the progress; `tokens` has one text or more.
     """
     batches = list(by_length(tokens.lengths, batch_size))
     parts = list(runtime.logits_of_each(padded(tokens, batch, pad_id) for batch in watched(batches)))

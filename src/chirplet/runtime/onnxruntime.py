@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU."""
+"""Runtime for ONNX models: ONNX Runtime on the CPU."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,13 +13,13 @@ from chirplet.system.hardware import cpu_saturates_int8, cpu_threads
 
 MODEL = "model.onnx"
 SLOWER = ["SkipLayerNormFusion"]
-"""Fusions left out: adding a residual and normalising in one step takes six times as long as in two."""
+"""Disabled fusions: the fused kernel of residual and layer norm takes six times as long as the two single ones."""
 
 
 class OnnxRuntime(PartwiseRuntime):
-    """Sessions on `model.onnx`, which takes `input_ids` and `attention_mask` and gives `logits`.
+    """Sessions of `model.onnx`, with inputs `input_ids` and `attention_mask` and output `logits`.
 
-    One is for all threads; one that computes in the thread that calls it is opened when it is first needed.
+    One session uses all threads. A second one, which computes in the calling thread, is opened on first use.
     """
 
     name: ClassVar[RuntimeName] = "onnxruntime"
@@ -29,21 +29,23 @@ class OnnxRuntime(PartwiseRuntime):
         self.folder = folder
         self.threads = threads
         self._shared = _session(folder, threads)
-        facts = self._shared.get_modelmeta().custom_metadata_map
-        self.precision = facts.get("precision", "fp32")
-        if facts.get("weight_bits") == "8" and cpu_saturates_int8():
+        metadata = self._shared.get_modelmeta().custom_metadata_map
+        self.precision = metadata.get("precision", "fp32")
+        if metadata.get("weight_bits") == "8" and cpu_saturates_int8():
             raise ModelError(
-                f"artifact: {str(folder / MODEL)!r} has weights of 8 bits, whose products this CPU, which has no VNNI, "
-                "adds up wrongly; quantize its parent with quantizer.reduce_range=true"
+                f"artifact: {str(folder / MODEL)!r} has 8-bit weights, whose products overflow on this CPU without "
+                "VNNI; quantize its parent with quantizer.reduce_range=true"
             )
 
     @classmethod
     def open(cls, folder: Path, accelerator: str, threads: int | None, precision: Precision) -> Self:
-        """As `chirplet.runtime.open.open_runtime`."""
+        """Open the model as `chirplet.runtime.open.open_runtime` does."""
         if accelerator not in {"auto", "cpu"}:
-            raise ConfigError(f"trainer.accelerator: got {accelerator!r}, but ONNX Runtime computes on the CPU here")
+            raise ConfigError(
+                f"trainer.accelerator: got {accelerator!r}, should be auto or cpu: ONNX Runtime computes on the CPU"
+            )
         if precision not in {"auto", "stored"}:
-            raise ConfigError(f"stage.precision: got {precision!r}, should be auto: {MODEL} says what it computes in")
+            raise ConfigError(f"stage.precision: got {precision!r}, should be auto: {MODEL} determines the precision")
         return cls(folder, cpu_threads(threads))
 
     def together(self, feed: Feed) -> Logits:
@@ -64,7 +66,7 @@ def _session(folder: Path, threads: int) -> Any:
         return onnxruntime.InferenceSession(
             str(folder / MODEL), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOWER
         )
-    except Exception as error:  # on damaged files it raises exceptions of every kind
+    except Exception as error:  # onnxruntime raises many classes for damaged files
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"artifact: {str(folder / MODEL)!r} cannot be opened ({reason})") from error
 
@@ -72,8 +74,8 @@ def _session(folder: Path, threads: int) -> Any:
 def _run(session: Any, feed: Feed) -> Logits:
     try:
         (values,) = session.run(["logits"], feed)
-    except Exception as error:  # as above
+    except Exception as error:  # see `_session`
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"artifact: ONNX Runtime cannot compute {MODEL} here ({reason})") from error
-    found: Logits = values
-    return found
+    logits: Logits = values
+    return logits

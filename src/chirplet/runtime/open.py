@@ -1,4 +1,4 @@
-"""Which runtime a folder is for, and how it is opened: the fastest way that answers its probe."""
+"""Choose the runtime of a folder and open it with the fastest settings that reproduce its probe."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 from chirplet.artifact.artifact import CARD, RECORD
 from chirplet.runtime.base import Precision, Runtime, RuntimeName
-from chirplet.runtime.probe import OPENING, Probe, otherwise, read_probe, warn_unverified
+from chirplet.runtime.probe import OPENING, Probe, not_reproduced, read_probe, warn_unverified
 from chirplet.system.error import ModelError
 
 logger = logging.getLogger(__name__)
@@ -19,82 +19,87 @@ MODEL_FILES: dict[str, RuntimeName] = {
     "model.onnx": "onnxruntime",
     "openvino_model.xml": "openvino",
 }
-"""The file that decides the runtime of a folder."""
+"""The file of a model to its runtime."""
 
-
-Ways = Sequence[Callable[[], Runtime]]
-"""What opens a model, in one way each."""
+Openers = Sequence[Callable[[], Runtime]]
+"""Functions that open one model with different settings."""
 
 
 def runtime_of(folder: Path) -> RuntimeName:
-    """What the model in `folder` is run by.
+    """The runtime of the model in `folder`.
 
     Raises:
-        ModelError: there is no model in it, or more than one.
+        ModelError: the folder has no model, or more than one.
     """
-    found = [name for name in MODEL_FILES if (folder / name).is_file()]
-    if len(found) != 1:
-        there = " and ".join(found) or "none"
-        raise ModelError(f"{str(folder)!r} should hold one of {', '.join(MODEL_FILES)}, and holds {there}")
-    return MODEL_FILES[found[0]]
+    present = [name for name in MODEL_FILES if (folder / name).is_file()]
+    if len(present) != 1:
+        got = " and ".join(present) or "none"
+        raise ModelError(f"{str(folder)!r} should contain one of {', '.join(MODEL_FILES)}, got {got}")
+    return MODEL_FILES[present[0]]
 
 
 def open_runtime(
     folder: Path, *, accelerator: str, threads: int | None, precision: Precision, verify: bool = True
 ) -> Runtime:
-    """The model in `folder`, ready to run, once it has answered its probe: the fastest way that it answers rightly in.
+    """Open the model in `folder` with the fastest settings that reproduce its probe.
 
-    `threads: None` is what OMP_NUM_THREADS says, or as many as there are CPU cores for this process; with PyTorch it is
-    what this process computes with already, if that is not more. `verify: False` asks nothing; an older folder without
-    a probe is opened with a warning. A process asks the same files once.
+    A process verifies the same files once. A folder of an older version without a probe is opened with a warning.
+
+    Args:
+        folder: folder of the model.
+        accelerator: auto, cpu, gpu or mps; only PyTorch supports the last two.
+        threads: number of CPU threads. None is OMP_NUM_THREADS or the number of CPU cores of this process; with PyTorch
+            it is the current number of threads, if that is smaller.
+        precision: precision of the computation.
+        verify: whether to verify the model with its probe.
 
     Raises:
-        ModelError: it is damaged, of a runtime that is not installed, or answers its probe otherwise on this machine.
-        ConfigError: its runtime cannot do with that accelerator or precision.
+        ModelError: the model is damaged or does not reproduce its probe, or its runtime is not installed.
+        ConfigError: the runtime does not support the accelerator or precision.
     """
-    ways = runtime_ways(folder, accelerator=accelerator, threads=threads, precision=precision)
+    openers = runtime_ways(folder, accelerator=accelerator, threads=threads, precision=precision)
     probe = read_probe(folder) if verify else None
     if probe is None:
-        if verify and (folder / RECORD).is_file():  # a model that is being written has neither
+        if verify and (folder / RECORD).is_file():  # a model that is being written has neither record nor probe
             warn_unverified(folder)
-        return ways[0]()
+        return openers[0]()
     files = [path.stat() for path in sorted(folder.iterdir()) if path.name not in (RECORD, CARD)]
-    asked = (folder.resolve(), *((file.st_size, file.st_mtime_ns) for file in files), accelerator, threads, precision)
-    if asked in _VERIFIED:
-        runtime = ways[_VERIFIED[asked]]()
+    key = (folder.resolve(), *((file.st_size, file.st_mtime_ns) for file in files), accelerator, threads, precision)
+    if key in _VERIFIED:
+        runtime = openers[_VERIFIED[key]]()
         runtime.probe = probe
     else:
-        _VERIFIED[asked], runtime = _first_right(folder, ways, probe)
+        _VERIFIED[key], runtime = _first_verified(folder, openers, probe)
     return runtime
 
 
 def _distance(runtime: Runtime, probe: Probe) -> float:
     try:
         return probe.distance(runtime.logits, OPENING)
-    except (RuntimeError, IndexError) as error:  # PyTorch's, for more tokens than there are positions, say
+    except (RuntimeError, IndexError) as error:  # PyTorch raises these, for example for too many tokens
         raise ModelError(
             f"artifact: its model cannot compute its probe ({' '.join(str(error).split())[:200]})"
         ) from error
 
 
 def check_probe(runtime: Runtime, folder: Path) -> None:
-    """See that a model of `folder`, opened already, answers the probe there, if there is one.
+    """Verify the opened model `runtime` of `folder` with the folder's probe, if it has one.
 
     Raises:
-        ModelError: it answers otherwise.
+        ModelError: the model does not reproduce the probe.
     """
     probe = read_probe(folder)
     if probe is not None and (distance := _distance(runtime, probe)) > probe.accepted:
-        raise otherwise(folder, probe, distance)
+        raise not_reproduced(folder, probe, distance)
 
 
-def _first_right(folder: Path, ways: Ways, probe: Probe) -> tuple[int, Runtime]:
-    """The first way that can be computed in here and answers the probe rightly, and its number."""
+def _first_verified(folder: Path, openers: Openers, probe: Probe) -> tuple[int, Runtime]:
+    """The index of the first opener whose runtime works here and reproduces the probe, and that runtime."""
     faults: list[str] = []
-    for number, way in enumerate(ways):
-        last = number + 1 == len(ways)
+    for index, opener in enumerate(openers):
+        last = index + 1 == len(openers)
         try:
-            runtime = way()
+            runtime = opener()
             distance = _distance(runtime, probe)
         except ModelError as error:
             if last:
@@ -105,22 +110,22 @@ def _first_right(folder: Path, ways: Ways, probe: Probe) -> tuple[int, Runtime]:
         if distance <= probe.accepted:
             for fault in faults:
                 logger.warning("%s; it is computed in %s instead", fault, runtime.precision)
-            return number, runtime
+            return index, runtime
         if last:
-            raise otherwise(folder, probe, distance)
-        faults.append(f"artifact: {str(folder)!r} computed in {runtime.precision} answers its probe otherwise here")
-    raise AssertionError("there is always a way")
+            raise not_reproduced(folder, probe, distance)
+        faults.append(f"artifact: {str(folder)!r} computed in {runtime.precision} does not reproduce its probe here")
+    raise AssertionError("there is at least one opener")
 
 
 _VERIFIED: dict[tuple[Any, ...], int] = {}
-"""By what was asked for: the number of the first way that answered rightly."""
+"""The index of the first verified opener, by the state of the files and the arguments of `open_runtime`."""
 
 
-def runtime_ways(folder: Path, *, accelerator: str, threads: int | None, precision: Precision) -> Ways:
-    """Each way to run the model in `folder`, the fastest first, the one that is least likely to be wrong last.
+def runtime_ways(folder: Path, *, accelerator: str, threads: int | None, precision: Precision) -> Openers:
+    """Functions that open the model in `folder`, from the fastest settings to the most reliable ones.
 
     Raises:
-        ModelError, ConfigError: as `open_runtime`, here or when one is called.
+        ModelError, ConfigError: see `open_runtime`; raised here or when an opener is called.
     """
     name = runtime_of(folder)
     if name == "onnxruntime":
@@ -142,9 +147,9 @@ def runtime_ways(folder: Path, *, accelerator: str, threads: int | None, precisi
 
 
 def accelerator_for(folder: Path, wanted: str) -> str:
-    """`wanted` for a model that PyTorch runs, `cpu` for the one in `folder` that another runtime does.
+    """`wanted` if the model in `folder` runs in PyTorch, else `cpu`.
 
     Raises:
-        ModelError: as `runtime_of`.
+        ModelError: see `runtime_of`.
     """
     return wanted if runtime_of(folder) == "pytorch" else "cpu"

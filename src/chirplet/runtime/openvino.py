@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU."""
+"""Runtime for OpenVINO models on the CPU."""
 
 from collections.abc import Callable, Sequence
 from functools import cache, partial
@@ -19,42 +19,45 @@ MODEL = "openvino_model.xml"
 REMEDY = 'pip install "chirplet[openvino]"'
 HINTS = {"bf16-mixed": "bf16", "32-true": "f32"}
 SETTINGS = {"SNIPPETS_MODE": "DISABLE"}
-"""Attention is not fused: with AMX in bf16, OpenVINO 2026.4.1's fused one is wrong for batches as many tokens long as a
-head is wide (by 4.5 logits for MiniLM's 32; the other lengths up to 64 are right). Unfused it is as fast, in bf16 and
-fp32, with AMX and without. No report of it was found upstream; openvino#38256 is of wrong bf16 products on AMD."""
+"""Attention is not fused: with AMX in bf16, the fused attention of OpenVINO 2026.4.1 is wrong if the batch has as many
+tokens as a head has dimensions (by 4.5 logits for MiniLM's 32; other lengths up to 64 are right). Unfused attention is
+as fast, in bf16 and fp32, with and without AMX. Not reported upstream; openvino#38256 is about wrong bf16 products on
+AMD."""
 
 
 class OpenVinoRuntime(PartwiseRuntime):
-    """A compiled `openvino_model.xml`, which takes `input_ids` and `attention_mask` and gives `logits`.
+    """A compiled `openvino_model.xml`, with inputs `input_ids` and `attention_mask` and output `logits`.
 
-    What is not int8 is computed in bf16 where the CPU has it natively and the probe agrees, unless `precision` is
-    `32-true`.
+    Operations that are not int8 are computed in bf16 if the CPU has native bf16 and the probe is reproduced, unless
+    `precision` is `32-true`.
     """
 
     name: ClassVar[RuntimeName] = "openvino"
     device = "cpu"
 
     def __init__(self, core: Any, model: Any, settings: dict[str, Any], threads: int) -> None:
-        together = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
-        compiled = core.compile_model(model, "CPU", settings | together)
-        kind = str(model.get_rt_info("chirplet_precision").value) if model.has_rt_info("chirplet_precision") else ""
+        latency = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+        compiled = core.compile_model(model, "CPU", settings | latency)
+        weights = str(model.get_rt_info("chirplet_precision").value) if model.has_rt_info("chirplet_precision") else ""
         rest = compiled.get_property("INFERENCE_PRECISION_HINT").to_string().replace("f32", "fp32")
-        self.precision = "/".join(part for part in (kind, rest) if part)
+        self.precision = "/".join(part for part in (weights, rest) if part)
         self.threads = threads
         self.parts_are_right = rest == "fp32" or "amx_bf16" not in cpu_flags()  # see `alone`
         self.core, self.model, self.settings = core, model, settings
         self.request = compiled.create_infer_request()
-        self.asked = Lock()  # a request computes one batch at a time
+        self.request_lock = Lock()  # a request computes one batch at a time
 
     @classmethod
     def ways(
         cls, folder: Path, accelerator: str, threads: int | None, precision: Precision
     ) -> Sequence[Callable[[], Self]]:
-        """As `chirplet.runtime.open.runtime_ways`: in bf16 where the CPU has it, then in fp32."""
+        """Functions that open the model, as in `chirplet.runtime.open.runtime_ways`: bf16 if native, then fp32."""
         if accelerator not in {"auto", "cpu"}:
-            raise ConfigError(f"trainer.accelerator: got {accelerator!r}, but OpenVINO computes on the CPU here")
-        own = ["bf16", "f32"] if cpu_has_bf16() else ["f32"]
-        hints = [HINTS[precision]] if precision in HINTS else own
+            raise ConfigError(
+                f"trainer.accelerator: got {accelerator!r}, should be auto or cpu: OpenVINO computes on the CPU"
+            )
+        automatic = ["bf16", "f32"] if cpu_has_bf16() else ["f32"]
+        hints = [HINTS[precision]] if precision in HINTS else automatic
         return [partial(cls._open, folder, hint, cpu_threads(threads)) for hint in hints]
 
     @classmethod
@@ -67,17 +70,17 @@ class OpenVinoRuntime(PartwiseRuntime):
             raise ModelError(f"artifact: {str(folder / MODEL)!r} cannot be opened ({_reason(error)})") from error
 
     def together(self, feed: Feed) -> Logits:
-        with self.asked:
+        with self.request_lock:
             return _infer(self.request, feed)
 
     def alone(self) -> Callable[[Feed], Logits]:
-        """As of every such runtime: a stream for each thread.
+        """One stream per thread.
 
-        With AMX in bf16, OpenVINO 2026.4.1 gives other logits each time with two streams, in the hundreds for a model
-        32 wide; one stream is right, and so are several in fp32. No report of it was found upstream.
+        With AMX in bf16 and two streams, logits of OpenVINO 2026.4.1 differ between calls, by hundreds for a model of
+        hidden size 32; one stream is right, and so are several in fp32. Not reported upstream.
         """
-        apart = {"NUM_STREAMS": self.threads, "INFERENCE_NUM_THREADS": self.threads}
-        compiled = self.core.compile_model(self.model, "CPU", self.settings | apart)
+        streams = {"NUM_STREAMS": self.threads, "INFERENCE_NUM_THREADS": self.threads}
+        compiled = self.core.compile_model(self.model, "CPU", self.settings | streams)
         idle: SimpleQueue[Any] = SimpleQueue()
         for _ in range(self.threads):
             idle.put(compiled.create_infer_request())
@@ -94,10 +97,10 @@ class OpenVinoRuntime(PartwiseRuntime):
 
 @cache
 def openvino_core() -> Any:
-    """OpenVINO's entry, one for the process.
+    """OpenVINO's `Core`, one per process.
 
-    With each that is opened and closed, 2026.4.1 gives the thread a stack for signals, and takes one back. Where
-    several are open at a time, what is left is a stack that is gone: the next Ctrl-C ended in a segmentation fault.
+    Every `Core` of 2026.4.1 sets the thread's signal stack and restores the previous one when it is closed. With
+    several at a time, the thread may be left with a freed stack, and the next Ctrl-C is a segmentation fault.
 
     Raises:
         ModelError: OpenVINO is not installed.

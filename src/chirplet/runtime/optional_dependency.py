@@ -1,4 +1,4 @@
-"""Runtimes that may not be installed."""
+"""Imports of optional packages."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +8,12 @@ from chirplet.system.error import ModelError
 
 @contextmanager
 def needs(package: str, remedy: str) -> Iterator[None]:
-    """Import `package` in this block; where that fails, one line says how to install it.
+    """A block that imports `package`; `remedy` is the command that installs it.
 
     Raises:
-        ModelError: it is not installed.
+        ModelError: the package cannot be imported.
     """
     try:
         yield
     except ImportError as error:
-        raise ModelError(f"{package} is needed and cannot be imported ({error}); {remedy} installs it") from error
+        raise ModelError(f"{package} is needed but cannot be imported ({error}); run: {remedy}") from error

@@ -1,7 +1,7 @@
-"""An artifact that labels texts: cleaning, tokens, its runtime, labels and probabilities.
+"""Label texts with an artifact: cleaning, tokenization, inference, labels and probabilities.
 
-`chirplet.load` is what notebooks and services call. For artifacts of ONNX Runtime and OpenVINO nothing here imports
-torch.
+`chirplet.load` is the entry point for notebooks and services. For artifacts of ONNX Runtime and OpenVINO this module
+does not import torch.
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -23,7 +23,7 @@ from chirplet.system.error import ArtifactError, ConfigError, DataError, ModelEr
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of n texts: `labels` (n) and `probabilities` (n, classes)."""
+    """Predictions for n texts: `labels`, of length n, and `probabilities`, shape (n, classes)."""
 
     labels: list[str]
     probabilities: NDArray[np.float64]
@@ -31,7 +31,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model with the tokenizer, cleaning and labels of its record; `batch_size` counts texts."""
+    """A model with its tokenizer, and the cleaning and labels of its record; `batch_size` is in texts."""
 
     runtime: Runtime
     tokenizer: Encoder
@@ -50,13 +50,13 @@ class Predictor:
         precision: Precision,
         verify: bool = True,
     ) -> Self:
-        """Open an artifact's model and tokenizer; `verify` has it answer its probe first.
+        """Open an artifact's model and tokenizer; with `verify`, check the model with its probe first.
 
         Raises:
             ArtifactError: the record does not say whether texts are repaired.
             ModelError: weights or tokenizer are missing, damaged or incomplete, the runtime is not installed, or the
-                model answers its probe otherwise on this machine.
-            ConfigError: the runtime cannot do with that accelerator or precision.
+                model does not reproduce its probe on this machine.
+            ConfigError: the runtime does not support the accelerator or precision.
         """
         record = artifact.record
         if not isinstance(_repair_of(record), bool):
@@ -71,7 +71,8 @@ class Predictor:
         logits = runtime.logits(single, np.ones_like(single))
         if not np.isfinite(logits).all():
             raise ModelError(
-                f"artifact: the model in {str(artifact.folder)!r} computes no numbers; its weights are damaged"
+                f"artifact: the model in {str(artifact.folder)!r} computes logits that are not finite; "
+                "its weights are damaged"
             )
         classes = logits.shape[1]
         if classes != len(record.labels):
@@ -87,30 +88,30 @@ class Predictor:
         return self.record.labels
 
     def __call__(self, texts: str | Sequence[str]) -> Prediction:
-        """Label texts as they were written: they are repaired, cleaned and cut as in training.
+        """Label raw texts. They are repaired, cleaned and truncated as in training.
 
         Args:
-            texts: one text, or a sequence of them: a list, a tuple, a numpy array or a pandas Series, say.
+            texts: one text, or a sequence of texts, for example a list, numpy array or pandas Series.
 
         Raises:
-            DataError: they are no texts.
+            DataError: `texts` is not a text or a sequence of texts.
         """
         logits, task = self.logits(texts), self.record.task
         return Prediction(task.names(task.decode(logits), self.labels), task.probabilities(logits))
 
     def probabilities(self, texts: str | Sequence[str]) -> NDArray[np.float64]:
-        """The probability of each label for each text as it was written; shape (n, classes).
+        """Probabilities of each label for raw texts, shape (n, classes).
 
         Raises:
-            DataError: they are no texts.
+            DataError: `texts` is not a text or a sequence of texts.
         """
         return self.record.task.probabilities(self.logits(texts))
 
     def logits(self, texts: str | Sequence[str]) -> NDArray[np.float32]:
-        """The model's logits for each text as it was written; shape (n, classes).
+        """Logits for raw texts, shape (n, classes).
 
         Raises:
-            DataError: they are no texts.
+            DataError: `texts` is not a text or a sequence of texts.
         """
         texts = listed(texts)
         if not texts:
@@ -122,23 +123,23 @@ class Predictor:
 
 
 def listed(texts: Any) -> list[str]:
-    """One text or a sequence of them as a list.
+    """One text or a sequence of texts as a list.
 
     Raises:
-        DataError: it is something else, or holds something else: missing values, numbers, columns.
+        DataError: `texts` is something else, or contains something else: missing values, numbers, columns.
     """
     if isinstance(texts, str):
         return [texts]
-    # What has several columns or keys is iterated over by these.
+    # Iterating over a mapping or data frame would yield its keys.
     if isinstance(texts, Mapping | Set | bytes) or getattr(texts, "ndim", 1) != 1 or not isinstance(texts, Iterable):
         raise DataError(f"texts: got {type(texts).__name__}, should be a text or a sequence of texts")
-    found = list(texts)
-    wrong = next((place for place, text in enumerate(found) if not isinstance(text, str)), None)
+    items = list(texts)
+    wrong = next((i for i, text in enumerate(items) if not isinstance(text, str)), None)
     if wrong is not None:
         raise DataError(
-            f"texts: got {found[wrong]!r} at place {wrong}, should be a text; leave it out, or give '' for no text"
+            f"texts: got {items[wrong]!r} at index {wrong}, should be a text; leave it out, or give '' for no text"
         )
-    return [str(text) for text in found]
+    return [str(text) for text in items]
 
 
 def _repair_of(record: Record) -> object:
@@ -154,21 +155,22 @@ def load(
     threads: int | None = None,
     verify: bool = True,
 ) -> Predictor:
-    """Open the artifact in `folder`, whatever its runtime: `chirplet.load(DIR)(["a text"]).labels`.
+    """Open the artifact in `folder`, of any runtime: `chirplet.load(DIR)(["a text"]).labels`.
 
-    The model first answers some texts of its `probe.json`, once in a process, in the fastest way that answers rightly.
+    The model is verified once per process with texts of its `probe.json`, and runs with the fastest settings that
+    reproduce their logits.
 
     Args:
-        folder: an artifact, as a stage prints it.
-        batch_size: texts computed together.
-        accelerator: auto, cpu, gpu or mps; all but PyTorch compute on the CPU.
-        threads: of the CPU; None is what OMP_NUM_THREADS says, or one for each core.
-        verify: whether the probe is asked; False opens a model that answers otherwise on this machine, too.
+        folder: the folder of an artifact, as a stage prints it.
+        batch_size: number of texts in a batch.
+        accelerator: auto, cpu, gpu or mps; only PyTorch supports the last two.
+        threads: number of CPU threads; None is OMP_NUM_THREADS or one per core.
+        verify: whether to verify the model; False also opens a model that does not reproduce its probe here.
 
     Raises:
-        ConfigError: `batch_size` is below 1, or the runtime cannot do with that accelerator.
+        ConfigError: `batch_size` is below 1, or the runtime does not support the accelerator.
         ArtifactError: there is no artifact, or its record is not valid.
-        ModelError: its model or tokenizer is damaged, its runtime is not installed, or it answers its probe otherwise.
+        ModelError: the model or tokenizer is damaged, the runtime is not installed, or the probe is not reproduced.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size: got {batch_size}, should be 1 or more")

@@ -1,9 +1,9 @@
-"""Whether a model answers here as it did on the machine that made it.
+"""Verify that a model computes the same logits on this machine as on the one that made it.
 
-Kernels differ by CPU, and some are wrong on some: for one length, one number of threads, or one neighbour in the batch
-(openvino#38256, onnxruntime#6004, #10111, #14642, #26324). So an artifact holds `probe.json`: the token ids of some
-texts, the logits of its weights in fp32, its own, and how far others may be from these. Whoever opens it asks a few of
-the texts again.
+Kernels differ by CPU, and some are wrong on some CPUs: for one length, one number of threads, or certain other texts in
+the batch (openvino#38256, onnxruntime#6004, #10111, #14642, #26324). So an artifact contains `probe.json`: token ids of
+some texts, the logits of its fp32 weights, its own logits, and the accepted distance from these. When the artifact is
+opened, the logits of a few of the texts are computed again.
 """
 
 import json
@@ -30,24 +30,28 @@ from chirplet.system.hardware import cpu_flags, cpu_name
 logger = logging.getLogger(__name__)
 
 Logits = NDArray[np.float32]
-Answer = Callable[[Ids, Ids], Logits]
-"""Logits (batch, classes) of ids and mask, both of shape (batch, tokens)."""
+Infer = Callable[[Ids, Ids], Logits]
+"""Computes logits (batch, classes) from ids and mask, both of shape (batch, tokens)."""
 
 OPENING = ((0,), (1,), (2,), (3, 4, 5, 6, 7))
-"""Texts that a model answers whenever it is opened, by batch: three of special lengths alone, and five together, so
-that short ones are padded. Each length more costs OpenVINO some 20 ms, in which it prepares its kernels."""
+"""Batches of texts that are computed whenever a model is opened: three texts of special lengths alone, and five in one
+batch with padding. Every further length costs OpenVINO about 20 ms, to prepare its kernels."""
 
 KINDS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "bf16")
-"""Instruction sets by which kernels are chosen, as Linux names them."""
+"""Instruction sets that decide which kernels are used, as Linux names them."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Texts as `tokens`, padded with `pad_id`, and what is known of n of them.
+    """n texts with their logits, each computed alone.
 
-    `fp32` and `logits` have shape (n, classes): of the weights in fp32 by PyTorch, and of the model itself, each text
-    alone. `accepted` is the largest distance of a logit from `logits` that is no fault. `cpu` is the kind of CPU that
-    computed them (`cpu_kind`).
+    Attributes:
+        tokens: the token ids.
+        pad_id: id of the padding token.
+        fp32: logits of the fp32 weights in PyTorch, shape (n, classes).
+        logits: logits of the model, shape (n, classes).
+        accepted: the largest accepted distance of a logit from `logits`.
+        cpu: the CPU that computed them, see `cpu_kind`.
     """
 
     tokens: Tokens
@@ -57,17 +61,19 @@ class Probe:
     accepted: float
     cpu: str
 
-    def distance(self, answer: Answer, batches: Sequence[Sequence[int]]) -> float:
-        """How far at most a logit of `answer` is from `logits`, for texts in these batches; infinite where NaN."""
-        asked = self.asked(batches)
-        return max(self.off(answer(ids, mask), batch) for batch, (ids, mask) in zip(batches, asked, strict=True))
+    def distance(self, infer: Infer, batches: Sequence[Sequence[int]]) -> float:
+        """The largest distance of a logit of `infer` from `logits`, for these batches of texts; infinite for NaN."""
+        inputs = self.asked(batches)
+        return max(
+            self.distance_of(infer(ids, mask), batch) for batch, (ids, mask) in zip(batches, inputs, strict=True)
+        )
 
     def asked(self, batches: Sequence[Sequence[int]]) -> Iterator[tuple[Ids, Ids]]:
         """Ids and mask of each batch of texts."""
         return (padded(self.tokens, batch, self.pad_id) for batch in batches)
 
-    def off(self, logits: Logits, texts: Sequence[int]) -> float:
-        """How far at most these logits of `texts` are from those in the probe; infinite where they do not compare."""
+    def distance_of(self, logits: Logits, texts: Sequence[int]) -> float:
+        """The largest distance of these logits of `texts` from the probe's; infinite for a wrong shape or NaN."""
         if logits.shape != (len(texts), self.logits.shape[1]) or not np.isfinite(logits).all():
             return float("inf")
         return float(np.abs(logits - self.logits[list(texts)]).max())
@@ -77,7 +83,7 @@ TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class _File(Settings):
-    """What `probe.json` holds."""
+    """The content of `probe.json`."""
 
     schema_version: Literal[1]
     cpu: str
@@ -92,14 +98,14 @@ class _File(Settings):
         count, classes = len(self.input_ids), len(self.logits[0]) if self.logits else 0
         for name, table in (("logits", self.logits), ("fp32_logits", self.fp32_logits)):
             if len(table) != count or any(len(row) != classes for row in table) or not classes:
-                raise ValueError(f"{name}: should be as many numbers for each of {count} texts")
+                raise ValueError(f"{name}: should be the same number of logits for each of {count} texts")
         if count <= max(max(batch) for batch in OPENING):
             raise ValueError(f"input_ids: got {count} texts, should be more")
         return self
 
 
 def cpu_kind() -> str:
-    """This CPU's name and those of its instruction sets by which kernels are chosen."""
+    """This CPU's name and its instruction sets that are in `KINDS`."""
     return kind(cpu_name(), cpu_flags())
 
 
@@ -119,22 +125,22 @@ def write_probe(folder: Path, probe: Probe) -> None:
         "fp32_logits": probe.fp32.tolist(),
         "logits": probe.logits.tolist(),
     }
-    # A line a field, so that it can be read and is small.
+    # One line per field: readable, and smaller than with indentation.
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in content.items())
     (folder / PROBE).write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
 
 
 def read_probe(folder: Path) -> Probe | None:
-    """The probe in `folder`, or None where an older version wrote none.
+    """The probe in `folder`; None if the artifact is of an older version without probes.
 
     Raises:
-        ModelError: it is damaged, or asks for tokens that the model does not have.
+        ModelError: the probe is damaged, or has tokens or lengths that the model does not support.
     """
     path = folder / PROBE
     if not path.exists():
         return None
     try:
-        found = _File.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        content = _File.model_validate(json.loads(path.read_text(encoding="utf-8")))
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValidationError as error:
         fault = error.errors()[0]
@@ -142,39 +148,35 @@ def read_probe(folder: Path) -> Probe | None:
         raise ModelError(f"artifact: {str(path)!r} is damaged ({where}: {fault['msg']})") from None
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"artifact: {str(path)!r} cannot be read ({error})") from None
-    lengths = [len(row) for row in found.input_ids]
-    values = np.array([token for row in found.input_ids for token in row], np.int64)
-    words, positions = config.get("vocab_size"), position_count(folder, config)
-    for name, limit, most in (("token", words, max(values.max(), found.pad_id)), ("length", positions, max(lengths))):
+    lengths = [len(row) for row in content.input_ids]
+    values = np.array([token for row in content.input_ids for token in row], np.int64)
+    size, positions = config.get("vocab_size"), position_count(folder, config)
+    for name, limit, most in (("token", size, max(values.max(), content.pad_id)), ("length", positions, max(lengths))):
         if values.min() < 0 or not isinstance(limit, int) or most >= limit + (name == "length"):
-            raise ModelError(f"artifact: {str(path)!r} has a {name} of {most}, its model {limit}")
+            raise ModelError(f"artifact: {str(path)!r} has a {name} of {most}, its model allows {limit}")
     tokens = Tokens(values.astype(np.int32), np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-    fp32, logits = (np.array(table, np.float32) for table in (found.fp32_logits, found.logits))
-    return Probe(tokens, found.pad_id, fp32, logits, found.accepted_distance, found.cpu)
+    fp32, logits = (np.array(table, np.float32) for table in (content.fp32_logits, content.logits))
+    return Probe(tokens, content.pad_id, fp32, logits, content.accepted_distance, content.cpu)
 
 
 @cache
 def warn_unverified(folder: Path) -> None:
-    """Say, once a folder, that an older artifact has no probe."""
-    logger.warning(
-        "%s has no %s (an older version wrote it): whether it answers rightly on this CPU is not verified",
-        folder,
-        PROBE,
-    )
+    """Warn, once per folder, that an artifact has no probe."""
+    logger.warning("%s has no %s (an older version wrote it): its logits are not verified on this CPU", folder, PROBE)
 
 
-def otherwise(folder: Path, probe: Probe, distance: float) -> ModelError:
-    """The error for a model that is too far from its probe: how far, the CPUs, and what makes one that works here."""
-    again = f"python run.py reproduce={shlex.quote(str(folder))}{_parents(folder)}"
+def not_reproduced(folder: Path, probe: Probe, distance: float) -> ModelError:
+    """The error for a model that is too far from its probe: the distance, both CPUs, and the remedies."""
+    command = f"python run.py reproduce={shlex.quote(str(folder))}{_parents(folder)}"
     return ModelError(
-        f"artifact: {str(folder)!r} answers its probe otherwise here: logits are off by {distance:.3g}, "
-        f"{probe.accepted:.3g} is accepted; it was made on {probe.cpu}, this is {cpu_kind()}; "
-        f"{again} makes one that works here, and verify=false uses this one all the same"
+        f"artifact: {str(folder)!r} does not reproduce its probe here: logits differ by {distance:.3g}, accepted is "
+        f"{probe.accepted:.3g}; it was made on {probe.cpu}, this is {cpu_kind()}; "
+        f"make one for this machine with {command}, or use this one with verify=false"
     )
 
 
 def _parents(folder: Path) -> str:
-    """What `reproduce` must be given besides, by the stage in the record."""
+    """Further overrides that `reproduce` needs, by the stage in the record."""
     try:
         stage: Any = json.loads((folder / RECORD).read_text(encoding="utf-8")).get("stage")
     except (OSError, ValueError, AttributeError):

@@ -1,4 +1,4 @@
-"""PyTorch, with weights from safetensors and the model of `transformers`."""
+"""Runtime for models of `transformers` in PyTorch, with weights from safetensors."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class PyTorchRuntime(Runtime):
-    """A model in memory, computed under bf16 autocast where `bf16` says so, else in its weights' own type."""
+    """A model in memory, computed under bf16 autocast if `bf16` is true, else in the dtype of its weights."""
 
     name: ClassVar[RuntimeName] = "pytorch"
 
@@ -35,13 +35,13 @@ class PyTorchRuntime(Runtime):
 
     @classmethod
     def open(cls, folder: Path, accelerator: str, threads: int | None, precision: Precision) -> Self:
-        """As `chirplet.runtime.open.open_runtime`; sets the number of threads of the process."""
+        """Open the model as `chirplet.runtime.open.open_runtime` does; sets the number of threads of the process."""
         device = device_of(accelerator)
         set_torch_threads(threads)
         model = load_model(folder)
         if precision == "bf16-mixed" and model.dtype != torch.float32:
             raise ConfigError(
-                f"stage.precision: got {precision!r}, but the weights are {model.dtype}; auto computes in those"
+                f"stage.precision: got {precision!r}, but the weights are {model.dtype}; auto computes in their dtype"
             )
         if precision == "32-true":
             model = model.float()
@@ -63,10 +63,10 @@ class PyTorchRuntime(Runtime):
 
 
 def load_model(folder: Path) -> "PreTrainedModel":
-    """The classifier saved in `folder`, in the type its weights have.
+    """The classifier saved in `folder`, in the dtype of its weights.
 
     Raises:
-        ModelError: it is damaged, or weights are missing.
+        ModelError: the files are damaged, or weights are missing.
     """
     refuse_code(folder)
     check_sizes(folder, [folder / "model.safetensors"])
@@ -80,9 +80,9 @@ def load_model(folder: Path) -> "PreTrainedModel":
                 dtype="auto",
                 output_loading_info=True,
             )
-    except Exception as error:  # on damaged files transformers raises exceptions of every kind
+    except Exception as error:  # transformers raises many classes for damaged files
         raise ModelError(f"artifact: {str(folder)!r} cannot be opened ({kind_and_message(error)})") from error
-    # transformers draws what is missing at random and goes on.
+    # transformers initialises missing weights at random and continues.
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ModelError(f"artifact: {str(folder)!r} lacks {len(missing)} weights ({missing[0]}, ...)")

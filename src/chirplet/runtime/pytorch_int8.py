@@ -1,7 +1,7 @@
-"""PyTorch with dynamic int8 linear layers, from safetensors that hold integers, scales and zero points.
+"""Runtime for models with dynamic int8 linear layers in PyTorch, saved as safetensors.
 
-PyTorch's own files of such models are pickles. Here a linear layer is `NAME.weight` (int8), `NAME.weight_scale` (fp32,
-one for all or one a row), `NAME.bias`; everything else is as in the fp32 model.
+PyTorch saves such models as pickles. Here a linear layer is saved as `NAME.weight` (int8), `NAME.weight_scale` (fp32,
+one per tensor or one per row) and `NAME.bias`; all other weights are as in the fp32 model.
 """
 
 import warnings
@@ -34,7 +34,7 @@ REMEDY = 'pip install "torch<2.14"'
 
 
 class PyTorchInt8Runtime(Runtime):
-    """The model of `transformers` whose listed linear layers quantize what comes in, batch by batch."""
+    """A model of `transformers` whose int8 linear layers quantize their inputs dynamically, batch by batch."""
 
     name: ClassVar[RuntimeName] = "pytorch_int8"
     device = "cpu"
@@ -46,9 +46,11 @@ class PyTorchInt8Runtime(Runtime):
 
     @classmethod
     def open(cls, folder: Path, accelerator: str, threads: int | None, precision: Precision) -> Self:
-        """As `chirplet.runtime.open.open_runtime`; sets the number of threads of the process."""
+        """Open the model as `chirplet.runtime.open.open_runtime` does; sets the number of threads of the process."""
         if accelerator not in {"auto", "cpu"}:
-            raise ConfigError(f"trainer.accelerator: got {accelerator!r}, but this int8 model computes on the CPU")
+            raise ConfigError(
+                f"trainer.accelerator: got {accelerator!r}, should be auto or cpu: this int8 model computes on the CPU"
+            )
         if precision not in {"auto", "stored"}:
             raise ConfigError(f"stage.precision: got {precision!r}, should be auto: an int8 model computes in int8")
         set_torch_threads(threads)
@@ -56,7 +58,7 @@ class PyTorchInt8Runtime(Runtime):
 
     @torch.inference_mode()
     def logits(self, input_ids: Ids, attention_mask: Ids) -> NDArray[np.float32]:
-        # Packed layers take fp32 alone, whatever the caller's autocast makes of what comes before them.
+        # Packed layers accept fp32 only, so the caller's autocast must be off.
         with torch.autocast("cpu", enabled=False):
             output = self.model(input_ids=torch.from_numpy(input_ids), attention_mask=torch.from_numpy(attention_mask))
         values: NDArray[np.float32] = output.logits.numpy()
@@ -64,12 +66,12 @@ class PyTorchInt8Runtime(Runtime):
 
 
 def save_int8(model: "PreTrainedModel", scales: dict[str, Tensor], folder: Path) -> None:
-    """Write the configuration and the weights, with the linear layers named in `scales` rounded to int8.
+    """Write the configuration and the weights, with the linear layers in `scales` rounded to int8.
 
     Args:
-        model: in fp32.
-        scales: by module name, of shape () for one scale for all or (out,) for one a row.
-        folder: where `config.json` and `model_int8.safetensors` go.
+        model: the fp32 model.
+        scales: module name to scales, shape () for one per tensor or (out,) for one per row.
+        folder: the folder for `config.json` and `model_int8.safetensors`.
     """
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     for name, scale in scales.items():
@@ -85,13 +87,13 @@ def load_int8(folder: Path) -> "PreTrainedModel":
     """The model that `save_int8` wrote.
 
     Raises:
-        ModelError: it is damaged, or this PyTorch has no dynamic int8 layers any more.
+        ModelError: the files are damaged, or this version of PyTorch has no dynamic int8 layers.
     """
     refuse_code(folder)
     check_sizes(folder, [folder / WEIGHTS])
     try:
         tensors = load_file(folder / WEIGHTS)
-        with quiet(), torch.random.fork_rng(devices=[]):  # what is drawn is thrown away, and none of the caller's
+        with quiet(), torch.random.fork_rng(devices=[]):  # initial weights are discarded; keep the caller's RNG state
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
             model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False).eval()
         scales = {key.removesuffix(SCALE): tensors.pop(key) for key in list(tensors) if key.endswith(SCALE)}
@@ -105,7 +107,9 @@ def load_int8(folder: Path) -> "PreTrainedModel":
         raise ModelError(f"artifact: {str(folder)!r} cannot be opened ({kind_and_message(error)})") from error
     lacking = sorted(set(missing) - {f"{name}.weight" for name in weights})
     if lacking or unexpected:
-        raise ModelError(f"artifact: {str(folder / WEIGHTS)!r} lacks or has too much: {[*lacking, *unexpected][:3]}")
+        raise ModelError(
+            f"artifact: {str(folder / WEIGHTS)!r} has missing or unexpected weights: {[*lacking, *unexpected][:3]}"
+        )
     loaded: PreTrainedModel = model
     return loaded
 
@@ -115,7 +119,7 @@ def _dynamic(weight: Tensor, scale: Tensor, bias: Tensor | None) -> nn.Module:
         from torch.ao.nn.quantized import dynamic
 
     with warnings.catch_warnings():
-        # A version without them fails with a message of its own.
+        # Versions of PyTorch without these functions raise in `needs`, so the deprecation warning is not needed.
         warnings.filterwarnings("ignore", message=".*quantized tensor creation functions.*")
         return _packed(dynamic, weight, scale, bias)
 

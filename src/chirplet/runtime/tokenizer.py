@@ -1,4 +1,4 @@
-"""The tokenizer saved with an artifact, opened without torch where its file allows."""
+"""The tokenizer saved with an artifact, opened without torch if it has a `tokenizer.json`."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ FILE = "tokenizer.json"
 
 
 class FileTokenizer:
-    """`tokenizer.json` run by the `tokenizers` library alone; gives the ids that `transformers` gives."""
+    """`tokenizer.json` run by the `tokenizers` library alone; its ids are those of `transformers`."""
 
     def __init__(self, backend: Tokenizer) -> None:
         backend.no_padding()
@@ -36,17 +36,17 @@ class FileTokenizer:
             self.backend.no_truncation()
         try:
             return {"input_ids": [encoding.ids for encoding in self.backend.encode_batch_fast(list(texts))]}
-        except Exception as error:  # the library raises nothing but this, such as for a vocabulary without [UNK]
+        except Exception as error:  # the library has no other class, for example for a vocabulary without [UNK]
             raise ModelError(f"artifact: its {FILE} cannot read a text ({error})") from error
 
 
 def open_tokenizer(folder: Path, max_length: int) -> tuple[Encoder, int]:
-    """The tokenizer in `folder`, and the id that pads.
+    """The tokenizer in `folder` and the id of its padding token.
 
-    BERTweet's, which no `tokenizer.json` can hold, comes from `transformers`.
+    BERTweet's tokenizer cannot be saved as `tokenizer.json` and is opened by `transformers`.
 
     Raises:
-        ModelError: it is missing or damaged.
+        ModelError: the tokenizer is missing or damaged, or does not match the model.
     """
     config = _read(folder / "config.json")
     pad_id = config.get("pad_token_id")
@@ -54,7 +54,10 @@ def open_tokenizer(folder: Path, max_length: int) -> tuple[Encoder, int]:
         raise ModelError(f"artifact: {str(folder / 'config.json')!r} has no pad_token_id")
     positions = position_count(folder, config)
     if not isinstance(positions, int) or max_length > positions:
-        raise ModelError(f"artifact: the record of {str(folder)!r} has max_length {max_length}, its model {positions}")
+        raise ModelError(
+            f"artifact: the record of {str(folder)!r} has max_length {max_length}, "
+            f"but its model has {positions} positions"
+        )
     if (folder / "bpe.codes").is_file():
         from chirplet.model.loading.bertweet_tokenizer import open_bertweet
 
@@ -64,19 +67,21 @@ def open_tokenizer(folder: Path, max_length: int) -> tuple[Encoder, int]:
         raise ModelError(f"artifact: {str(folder)!r} has no tokenizer: neither {FILE} nor bpe.codes")
     try:
         backend = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises nothing but this for a damaged file
+    except Exception as error:  # the library has no other class for a damaged file
         raise ModelError(f"artifact: {str(path)!r} is damaged ({error})") from error
-    words, last = config.get("vocab_size"), max(backend.get_vocab().values(), default=-1)
-    if not isinstance(words, int) or not max(last, pad_id) < words or pad_id < 0:
-        raise ModelError(f"artifact: {str(path)!r} has ids up to {max(last, pad_id)}, its model {words} embeddings")
+    size, last = config.get("vocab_size"), max(backend.get_vocab().values(), default=-1)
+    if not isinstance(size, int) or not max(last, pad_id) < size or pad_id < 0:
+        raise ModelError(
+            f"artifact: {str(path)!r} has ids up to {max(last, pad_id)}, but its model has {size} embeddings"
+        )
     return FileTokenizer(backend), pad_id
 
 
 def position_count(folder: Path, config: dict[str, Any]) -> Any:
-    """How many positions the `config.json` in `folder` says that the model has, unchecked; None where it does not.
+    """The model's number of positions in the `config.json` of `folder`, unchecked; None if it is missing.
 
     Raises:
-        ModelError: its `model_type` is of no family.
+        ModelError: no family supports its `model_type`.
     """
     try:
         return config.get(family_named(config.get("model_type")).names.positions)

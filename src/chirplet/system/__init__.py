@@ -1,1 +1,1 @@
-"""What the rest stands on: errors, files, locks, processes, hardware and the console."""
+"""Errors, files, locks, processes, hardware and the console."""

@@ -1,8 +1,8 @@
-"""Files that are written atomically, and folders that one process at a time writes to.
+"""Atomic writes of files and folders.
 
-What is being written lies beside its place under a name of its own, `.NAME.PID.tmp`, and its writer holds a lock on it
-that the system takes back when the process ends, however it ends. So whoever comes next can tell what a killed process
-has left from what another one is writing, and removes it.
+A file or folder is written to the sibling `.NAME.PID.tmp` and then renamed. Its writer locks it, and the system
+releases the lock when the process ends. The next process therefore recognises the leftovers of a killed one, which are
+not locked, and removes them.
 """
 
 import errno
@@ -20,22 +20,22 @@ from chirplet.system.error import ArtifactError, ConfigError
 try:
     import fcntl
 except ImportError as error:
-    raise ConfigError("Windows is not supported: Python has no POSIX file locks (fcntl) here; in WSL it has") from error
+    raise ConfigError("Windows is not supported: Python has no POSIX file locks (fcntl) here; use WSL") from error
 
 LOCK = ".lock"
-"""In a folder that is held, and hidden from whoever lists it."""
+"""Name of the lock file in a folder."""
 
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A stream that becomes `path` when the block ends well; otherwise `path` stays as it was.
+    """A stream that replaces `path` when the block ends without an error; otherwise `path` is unchanged.
 
-    It is written to a temporary sibling, flushed to the disk, and renamed, so a crash leaves the old file or the new.
+    The file is written to a temporary sibling, flushed to disk and renamed, so a crash leaves the old file or the new.
 
     Raises:
-        OSError: the disk is full or the place cannot be written.
+        OSError: the disk is full, or the folder is not writable.
     """
     remove_leftovers(path.parent, path.name)
     temporary = temporary_of(path)
@@ -50,10 +50,10 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_text_atomically(text: str, path: Path) -> None:
-    """Write a file in UTF-8, whole or not at all.
+    """Write a UTF-8 file atomically.
 
     Raises:
-        OSError: as `whole_file`.
+        OSError: see `atomic_file`.
     """
     with atomic_file(path) as stream:
         stream.write(text.encode("utf-8"))
@@ -61,17 +61,17 @@ def write_text_atomically(text: str, path: Path) -> None:
 
 @contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
-    """A new folder beside `path`, held while the block runs, to be renamed to it within; else it vanishes.
+    """A new, locked sibling of `path`. The block renames it to `path`; otherwise it is removed when the block ends.
 
     Raises:
-        OSError: the place cannot be written.
+        OSError: the parent folder is not writable.
     """
     remove_leftovers(path.parent, path.name)
     temporary = temporary_of(path)
     temporary.mkdir(parents=True)
     descriptor = os.open(temporary, os.O_RDONLY)
     try:
-        with suppress(OSError):  # a file system without locks: nobody finds out then, and nobody removes it
+        with suppress(OSError):  # a file system without locks, where leftovers cannot be removed either
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield temporary
     finally:
@@ -81,41 +81,40 @@ def temporary_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder below `$TMPDIR` for the length of the block.
+    """A folder below `$TMPDIR` that is removed when the block ends.
 
     Raises:
-        ArtifactError: there is no room left below `$TMPDIR`.
+        ArtifactError: the disk of `$TMPDIR` is full.
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
             yield Path(folder)
         except OSError as error:
-            # As long as the folder is there; else it is another place that is full.
-            if error.errno == errno.ENOSPC and shutil.disk_usage(folder).free < _ROOM:
-                place = str(Path(folder).parent)
+            # Another disk may be full. This is checked before the folder is removed.
+            if error.errno == errno.ENOSPC and shutil.disk_usage(folder).free < _FULL:
+                parent = str(Path(folder).parent)
                 raise ArtifactError(
-                    f"could not write to {place!r}: {error.strerror}; TMPDIR=DIR names another place"
+                    f"could not write to {parent!r}: {error.strerror}; set TMPDIR to a folder with more space"
                 ) from error
             raise
 
 
-_ROOM = 1 << 20
-"""Bytes."""
+_FULL = 1 << 20
+"""Free bytes below which a disk counts as full."""
 
 
 def temporary_of(path: Path) -> Path:
-    """Where this process writes what is to become `path`."""
+    """The temporary sibling of `path` to which this process writes."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def remove_leftovers(folder: Path, name: str | None = None) -> None:
-    """Remove what killed processes were writing in `folder`, or to `name` in it; what is being written stays."""
+    """Remove temporary files of killed processes from `folder`, or only those of `name`; locked ones stay."""
     if not folder.is_dir():
         return
     pattern = _TEMPORARY if name is None else re.compile(rf"\.{re.escape(name)}\.\d+\.tmp")
     for path in [folder / entry.name for entry in os.scandir(folder) if pattern.fullmatch(entry.name)]:
-        # It may have been renamed in the meantime; and where one may not remove it, it is in nobody's way.
-        with suppress(OSError):
+        with suppress(OSError):  # it was renamed meanwhile, is locked, or cannot be removed, which does no harm
             _remove_unlocked(path)
 
 
@@ -135,9 +134,9 @@ def _remove_unlocked(path: Path) -> None:
 def _locked_file(path: Path) -> Iterator[BinaryIO]:
     while True:
         with path.open("wb") as stream:
-            with suppress(OSError):  # as above
+            with suppress(OSError):  # a file system without locks
                 fcntl.flock(stream, fcntl.LOCK_EX)
-            # Between the two, another process may have taken it for a leftover.
+            # Before it was locked, another process may have removed it as a leftover.
             if os.fstat(stream.fileno()).st_nlink:
                 yield stream
                 return

@@ -1,7 +1,7 @@
-"""Files of the cache: written atomically, by one process at a time, and readable by their owner alone.
+"""Files of the cache: written atomically, by one process at a time, and readable only by their owner.
 
-Texts may be private, and so may logits that a teacher gave them: folders have mode 0700 and files 0600, whatever the
-umask. Folders that are there already keep their modes.
+Texts and teachers' logits may be private: new folders have mode 0700 and files 0600, whatever the umask. Existing
+folders keep their modes.
 """
 
 import errno
@@ -19,10 +19,10 @@ FOLDER_MODE = 0o700
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder of the cache, and those above it that are not there.
+    """Create a cache folder and its missing parents.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: a folder cannot be created.
     """
     for missing in reversed([above for above in (folder, *folder.parents) if not above.exists()]):
         missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
@@ -32,17 +32,17 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[Path]:
-    """Make a folder of the cache and hold it against other processes; what killed ones were writing there is removed.
+    """Create and lock a cache folder, and remove the temporary files of killed processes.
 
     Raises:
-        DataError: it cannot be made.
+        DataError: it cannot be created or locked.
     """
     from filelock import FileLock
 
     try:
         make_folder(folder)
     except OSError as error:
-        raise DataError(f"{folder}: cannot be made ({error.strerror}); set cache_dir to a folder you own") from None
+        raise DataError(f"{folder}: cannot be created ({error.strerror}); set cache_dir to a folder you own") from None
     lock = FileLock(folder / LOCK, mode=FILE_MODE)
     try:
         lock.acquire()
@@ -56,14 +56,16 @@ def locked_folder(folder: Path) -> Iterator[Path]:
 
 
 def write_atomically(content: Any, path: Path) -> None:
-    """Write a file of the cache, from anything with a buffer, whole or not at all.
+    """Write a cache file atomically; `content` supports the buffer protocol.
 
     Raises:
-        DataError: it cannot be written.
+        DataError: the file cannot be written.
     """
     try:
         with atomic_file(path) as stream:
-            os.fchmod(stream.fileno(), FILE_MODE)  # before there is anything in it
+            os.fchmod(stream.fileno(), FILE_MODE)  # while it is still empty
             stream.write(content)
     except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror}); set cache_dir to a folder with room") from None
+        raise DataError(
+            f"{path}: cannot be written ({error.strerror}); set cache_dir to a folder with free space"
+        ) from None

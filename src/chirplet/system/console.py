@@ -1,4 +1,4 @@
-"""Where people read what a run says."""
+"""The console, and which libraries may write to it."""
 
 import logging
 import warnings
@@ -13,14 +13,14 @@ from rich.text import Text
 from chirplet.system.escaping import terminal
 
 PIPE_WIDTH = 240
-"""Columns a table may take where there is no terminal to fit: a log has no use for folded cells."""
+"""Width of tables when the output is not a terminal, wide enough that cells are not folded."""
 
 
 class _Console(Console):
-    """What it prints moves no cursor and sets no colour but its own; see `chirplet.system.escaping.terminal`."""
+    """A console that escapes control characters; see `chirplet.system.escaping.terminal`."""
 
     def render_str(self, text: str, **settings: Any) -> Text:
-        # Before it is measured, so that columns stay aligned.
+        # Escaped before it is measured, so that columns stay aligned.
         return super().render_str(terminal(text), **settings)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
@@ -29,10 +29,10 @@ class _Console(Console):
 
 
 def console(stderr: bool = False) -> Console:
-    """Where to print: respects `NO_COLOR`; off a terminal nothing is wrapped, so that paths stay whole.
+    """The console, which respects `NO_COLOR`. When the output is not a terminal, lines are not wrapped.
 
-    Markup is off: labels and hashtags come from data and may hold anything, `[red]` too. Control characters are shown,
-    and do nothing.
+    Markup is off, because labels and hashtags come from data and may look like it (`[red]`). Control characters are
+    escaped.
     """
     target = _Console(stderr=stderr, markup=False, emoji=False, highlight=False)
     if not target.is_terminal:
@@ -42,13 +42,13 @@ def console(stderr: bool = False) -> Console:
 
 
 def shown_path(path: Path) -> str:
-    """Relative where it lies below the working directory, since that is how people type it."""
-    here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    """The path, relative if it is below the working directory."""
+    current = Path.cwd()
+    return str(path.relative_to(current) if path.is_relative_to(current) else path)
 
 
 def quiet_libraries() -> None:
-    """Keep the libraries' housekeeping off the terminal; errors and chirplet's own lines stay."""
+    """Hide libraries' messages that do not concern the user; errors stay."""
     for name in ("httpx", "httpx2", "matplotlib", "fontTools"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (

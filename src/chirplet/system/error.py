@@ -1,4 +1,4 @@
-"""Errors that the user can mend, of one line each."""
+"""Errors that the user can fix, with a message of one line."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -6,17 +6,17 @@ from typing import Self
 
 
 class Key(str):
-    """A key's name as a part of an error's message, which who knows better may replace.
+    """A key's name in an error message, which callers may rename.
 
-    What opens a model or reads a file does so for several keys: of a student, `model.revision` is `student.revision`.
+    Code that opens a model or reads a file serves several keys: for a student, `model.revision` is `student.revision`.
     """
 
 
 class UserError(Exception):
-    """Something the user can mend: the message is one line that names what is wrong and what would be right.
+    """An error that the user can fix. The message is one line that names the fault and the remedy.
 
-    It is given in parts, of which those that are a `Key` can be `renamed`; all else in it, such as the name of a file,
-    stays as it is. `run.py` prints it without a traceback and ends with `exit_code`.
+    The message consists of parts; `renamed` replaces the parts of type `Key` only. `run.py` prints the message without
+    a traceback and exits with `exit_code`.
     """
 
     exit_code = 2
@@ -30,7 +30,7 @@ class UserError(Exception):
         return type(self)(text, *self.parts)
 
     def renamed(self, names: Mapping[str, str]) -> Self:
-        """The same error with other names for the keys that `names` has; a name that ends in a dot is of all below."""
+        """The same error with keys renamed by `names`; a name that ends in a dot renames all keys below it."""
         return type(self)(*(Key(_renamed(part, names)) if isinstance(part, Key) else part for part in self.parts))
 
 
@@ -40,15 +40,15 @@ def _renamed(key: str, names: Mapping[str, str]) -> str:
 
 
 class ConfigError(UserError):
-    """The configuration is not valid. Several faults come as several lines, one each."""
+    """The configuration is not valid. The message has one line for each fault."""
 
 
 class DataError(UserError):
-    """A data file is missing, damaged, or not what its source says it is."""
+    """A data file is missing, damaged, or not in the format of its source."""
 
 
 class ModelError(UserError):
-    """Weights or a tokenizer are missing, damaged, or do not fit."""
+    """Weights or a tokenizer are missing, damaged, or do not match."""
 
 
 class ArtifactError(UserError):
@@ -56,45 +56,45 @@ class ArtifactError(UserError):
 
 
 class QuantizationError(UserError):
-    """A model cannot be quantized as was asked."""
+    """A model cannot be quantized as configured."""
 
 
 class PruningError(UserError):
-    """A model cannot be pruned as was asked."""
+    """A model cannot be pruned as configured."""
 
 
 class SweepError(UserError):
-    """A sweep ended without what it was for."""
+    """A sweep ended without a usable trial."""
 
     exit_code = 1
 
 
 class PushError(UserError):
-    """The hub did not take an artifact, which is still there."""
+    """The hub did not accept an artifact, which stays on disk."""
 
     exit_code = 1
 
 
 class ProcessError(UserError):
-    """A process that trained along ended before its time."""
+    """A DDP worker exited before training ended."""
 
     exit_code = 1
 
 
 class Interrupted(UserError):
-    """Ctrl-C or SIGTERM; the message says how to go on."""
+    """Ctrl-C or SIGTERM; the message says how to resume."""
 
     exit_code = 130
 
 
 def near(word: str, candidates: Iterable[str]) -> str:
-    """A hint `; did you mean 'x'?` for a misspelt word, or the empty string where nothing is near."""
+    """A hint `; did you mean 'x'?` for a misspelt word; empty if no candidate is similar."""
     matches = difflib.get_close_matches(word, list(candidates), n=1, cutoff=0.6)
     return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or the name of its class where it has none; Arrow's go on for many."""
+    """The first line of an error's message, or its class name if it has none; messages of Arrow have many lines."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 

@@ -1,4 +1,4 @@
-"""One line for each error that is the user's to mend, whoever raised it."""
+"""One-line messages for errors that the user can fix, from chirplet or a library."""
 
 import errno
 
@@ -10,46 +10,46 @@ from chirplet.system.error import UserError, near
 
 CONFIG_EXIT_CODE = 2
 
-PLACE_ERRORS = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),  # no room
-    *(errno.EACCES, errno.EPERM, errno.EROFS),  # no right
-    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR),  # a file where a folder should be, or the other way round
+ACCESS_ERRORS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),  # no space
+    *(errno.EACCES, errno.EPERM, errno.EROFS),  # no permission
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR),  # a file where a folder should be, or the reverse
 }
-"""What is wrong with a disk or a place on it, and no fault of ours."""
+"""Errors of a disk or path, which are never a bug of chirplet."""
 NAME_ERRORS = {errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO}
-"""What is wrong with a file, where the error says which."""
+"""Errors of a file, explained only if the error names the file."""
 
 
 def explain(error: BaseException) -> tuple[str, int] | None:
-    """The message and the exit code for an error of the user's, or None for one of ours."""
+    """Message and exit code of an error that the user can fix; None for any other error."""
     if isinstance(error, UserError):
         return str(error), error.exit_code
     if isinstance(error, ValueError) and str(error).startswith("Config group override"):
-        return "a group got null, should be one of its options; ~GROUP leaves it out", CONFIG_EXIT_CODE
+        return "a group got null, should be one of its options; to remove it, give ~GROUP", CONFIG_EXIT_CODE
     if isinstance(error, TypeError) and _raised_in(error) == "hydra._internal.defaults_list":
-        return "a group got a list of more than names, should be one or several of its options", CONFIG_EXIT_CODE
+        return "a group got a list with other values than names, should be one or more of its options", CONFIG_EXIT_CODE
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _configuration(error), CONFIG_EXIT_CODE
-    line = _anywhere(error)
-    return None if line is None else (line, CONFIG_EXIT_CODE)
+    message = _input_output(error)
+    return None if message is None else (message, CONFIG_EXIT_CODE)
 
 
-def _anywhere(error: BaseException) -> str | None:
-    """What anyone may meet, whatever is read or written: the file system's refusals, and values that break parsers."""
+def _input_output(error: BaseException) -> str | None:
+    """The message for an error of the file system, or for a value that a parser rejects."""
     if isinstance(error, OSError):
         named = error.filename is not None
-        if error.errno in PLACE_ERRORS or (named and error.errno in NAME_ERRORS):
+        if error.errno in ACCESS_ERRORS or (named and error.errno in NAME_ERRORS):
             where = f"{_short(str(error.filename))}: " if named else ""
             return f"{where}cannot be written or read ({error.strerror})"
     if isinstance(error, RecursionError):
-        return "a value is nested too deeply to be read"
+        return "a value is nested too deeply"
     if isinstance(error, ValueError) and str(error).startswith("Exceeds the limit (4300 digits)"):
-        return "a whole number has more digits than can be read"
+        return "an integer has more than 4300 digits"
     return None
 
 
 def _raised_in(error: BaseException) -> str:
-    """The module whose code raised it."""
+    """The name of the module that raised the error."""
     trace, module = error.__traceback__, ""
     while trace is not None:
         module, trace = trace.tb_frame.f_globals.get("__name__", ""), trace.tb_next
@@ -71,20 +71,20 @@ def _configuration(error: BaseException) -> str:
         return f"{group}: got {name!r}, should be one of {', '.join(options)}{near(name, options)}"
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and OmegaConf.is_dict(cause.parent_node):
         known = [str(key) for key in cause.parent_node]
-        # Hydra's own settings share the root with chirplet's and are no help here.
+        # Hydra's settings share the root with chirplet's, but do not help here.
         shown = ", ".join(key for key in known if key not in {"hydra", "_target_"})
         if cause.parent_node.get("_target_") == "chirplet.stage.chain.Chain" and not near(str(cause.key), known):
-            others = "stage=finetune and others have their own, a chain's steps have overrides"
-            return f"{cause.full_key}: no such key of stage=chain; {others}; known here: {shown}"
+            hint = "set it in the overrides of a step, or choose another stage"
+            return f"{cause.full_key}: no such key of stage=chain; {hint}; known here: {shown}"
         if not known:
             where = str(cause.full_key).rpartition(".")[0]
-            gives = "; model@student=NAME gives the student keys" if where == "student" else ""
-            return f"{cause.full_key}: no such key, since {where} is null{gives}"
+            hint = "; set model@student=NAME first" if where == "student" else ""
+            return f"{cause.full_key}: no such key, because {where} is null{hint}"
         return f"{cause.full_key}: no such key{near(str(cause.key), known)}; known here: {shown}"
     return _line(error) if cause is None or cause is error else f"{_line(error)}: {_line(cause)}"
 
 
 def _line(error: BaseException) -> str:
-    """The message on one line, without Hydra's advice to look at a stack trace."""
+    """The message on one line, without Hydra's hint on stack traces."""
     lines = [line.strip() for line in str(error).splitlines()]
     return " ".join(line for line in lines if line and "HYDRA_FULL_ERROR" not in line)

@@ -1,7 +1,7 @@
-"""Text that others wrote, made harmless where it is shown: on a terminal, in Markdown, in a spreadsheet.
+"""Escape untrusted text for terminals, Markdown and spreadsheets.
 
-Labels, names of runs and folders, and texts come from files, from records and from the hub. None of it may move a
-terminal's cursor, fetch an image from a stranger's server, or be computed as a formula.
+Labels, names of runs and folders, and texts come from files, records and the hub. They must not move a terminal's
+cursor, fetch an image from a server, or be evaluated as a formula.
 """
 
 import logging
@@ -9,29 +9,29 @@ import re
 from typing import Any
 
 _CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Control characters but for tab and newline, those that turn the direction of writing, and halves of characters."""
+"""Control characters except tab and newline, bidirectional controls, and lone surrogates."""
 
 _MARKUP = re.compile(r"[\\`*\[\]!|<>&~$]|(?<![^\W_])_|_(?![^\W_])")
 _ENTITIES = {sign: f"&#{ord(sign)};" for sign in "~$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
-"""Signs that not every renderer takes back to themselves behind a backslash."""
+"""Characters that some renderers do not escape by a backslash."""
 
 _FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def terminal(text: str) -> str:
-    r"""The text with control characters spelled out: a terminal shows `\x1b` and does nothing."""
+    r"""Escape control characters, so that a terminal shows `\x1b` instead of interpreting it."""
     return _CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def markdown(text: Any) -> str:
-    """The text for a line or a table's cell of Markdown: it reads as it was written and is no link, image or HTML."""
+    """Escape text for a line or table cell of Markdown: it is shown literally, without links, images or HTML."""
     line = " ".join(terminal(str(text)).split())
     return _MARKUP.sub(lambda match: _ENTITIES.get(match[0], f"\\{match[0]}"), line)
 
 
 def code_span(text: Any) -> str:
-    """The text as code in a line of Markdown, whatever backticks it has."""
+    """The text as a Markdown code span; it may contain backticks."""
     line = " ".join(terminal(str(text)).split())
     fence = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
     pad = " " if "`" in line else ""
@@ -39,16 +39,16 @@ def code_span(text: Any) -> str:
 
 
 def csv_cell(value: Any) -> Any:
-    """The value for a cell of CSV; a text that a spreadsheet would compute has an apostrophe before it.
+    """The value for a CSV cell; text that a spreadsheet would evaluate gets a leading apostrophe.
 
-    Numbers, and texts that are one, stay as they are.
+    Numbers, and texts that are numbers, are not changed.
     """
-    computed = isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value)
-    return f"'{value}" if computed else value
+    formula = isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value)
+    return f"'{value}" if formula else value
 
 
 class TerminalFormatter(logging.Formatter):
-    """What is logged, as `terminal` has it."""
+    """A formatter that escapes messages with `terminal`."""
 
     def format(self, record: logging.LogRecord) -> str:
         return terminal(super().format(record))

@@ -1,4 +1,4 @@
-"""What the machine can do. A CPU is examined without torch: torch 2.10 has no public function for its features."""
+"""Features of the machine. Those of the CPU are read without torch, which has no public API for them in 2.10."""
 
 import ctypes
 import os
@@ -13,32 +13,32 @@ if TYPE_CHECKING:
     import torch
 
 _CPUINFO = Path("/proc/cpuinfo")
-_BEYOND = {
+_DISABLED = {
     "AVX512_CORE_BF16": ("avx512_fp16", "amx"),
     "AVX512_CORE_VNNI": ("avx512_bf16", "avx512_fp16", "amx"),
     "AVX512_CORE": ("avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16", "amx"),
     "AVX2_VNNI": ("avx512", "amx"),
     "AVX2": ("avx512", "avx_vnni", "amx"),
 }
-"""By value of ONEDNN_MAX_CPU_ISA: how the flags begin that oneDNN leaves alone then."""
-# Of glibc's malloc.h; 32 MB is the largest threshold that it takes.
+"""Value of ONEDNN_MAX_CPU_ISA to the prefixes of the CPU flags that oneDNN then does not use."""
+# From glibc's malloc.h; 32 MB is the largest threshold that it accepts.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
 @cache
 def cpu_flags() -> frozenset[str]:
-    """Instruction sets of the first CPU as Linux names them (`avx512_bf16`, `amx_bf16`, ...); empty elsewhere.
+    """Instruction sets of the first CPU as Linux names them (`avx512_bf16`, `amx_bf16`, ...); empty on other systems.
 
-    Where ONEDNN_MAX_CPU_ISA keeps PyTorch and OpenVINO from some, these are not among them: what is chosen by them,
-    such as bf16, is as on a CPU that lacks them.
+    Those that ONEDNN_MAX_CPU_ISA disables in PyTorch and OpenVINO are left out, so that choices that depend on them,
+    for example of bf16, are as on a CPU without them.
     """
-    beyond = _BEYOND.get(os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper(), ())
-    return frozenset(flag for flag in _first_value("flags", "Features").split() if not flag.startswith(beyond))
+    disabled = _DISABLED.get(os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper(), ())
+    return frozenset(flag for flag in _first_value("flags", "Features").split() if not flag.startswith(disabled))
 
 
 @cache
 def cpu_name() -> str:
-    """What the CPU calls itself."""
+    """The CPU's model name."""
     return _first_value("model name") or platform.processor() or platform.machine()
 
 
@@ -48,38 +48,37 @@ def cpu_has_bf16() -> bool:
 
 
 def cpu_has_vnni() -> bool:
-    """Whether the CPU multiplies int8 without the saturation that wants weights of seven bits: VNNI, AMX, or ARM."""
+    """Whether the CPU multiplies int8 without saturation, so that weights can have 8 bits: VNNI, AMX, or ARM."""
     return not cpu_flags().isdisjoint({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 
 
 def cpu_saturates_int8() -> bool:
-    """Whether the CPU is known to add products of int8 up in 16 bits: x86 without VNNI."""
+    """Whether the CPU is known to sum int8 products in 16 bits, which saturates: x86 without VNNI."""
     return "sse2" in cpu_flags() and not cpu_has_vnni()
 
 
 def cpu_cores() -> int:
-    """How many CPU cores this process may use.
+    """Number of CPU cores that this process may use.
 
-    The least of its affinity, its container's quota (cgroup v1 or v2, rounded up) and LOKY_MAX_CPU_COUNT.
+    The minimum of its affinity, its container's quota (cgroup v1 or v2, rounded up) and LOKY_MAX_CPU_COUNT.
     """
-    # Where they are counted, not above: it takes 0.06 s to import.
-    from loky import cpu_count
+    from loky import cpu_count  # the import takes 0.06 s
 
     cores: int = cpu_count()
     return cores
 
 
 def cpu_threads(wanted: int | None) -> int:
-    """How many CPU threads a runtime takes: those `wanted`; else as OMP_NUM_THREADS says, or one for each core."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return wanted or (int(given) if given.isdecimal() and int(given) > 0 else cpu_cores())
+    """Number of CPU threads of a runtime: `wanted`, else OMP_NUM_THREADS, else one per core."""
+    variable = os.environ.get("OMP_NUM_THREADS", "")
+    return wanted or (int(variable) if variable.isdecimal() and int(variable) > 0 else cpu_cores())
 
 
 def set_torch_threads(wanted: int | None) -> None:
-    """Let torch compute on `wanted` CPU threads.
+    """Set torch's number of CPU threads to `wanted`.
 
-    None is its own choice, which follows the machine's cores and knows no quota, so on no more than `cpu_cores`;
-    what OMP_NUM_THREADS or MKL_NUM_THREADS says is left as it is. Imports torch.
+    None keeps torch's default, which ignores quotas, but at most `cpu_cores`; OMP_NUM_THREADS and MKL_NUM_THREADS
+    take precedence over this limit. Imports torch.
     """
     import torch
 
@@ -94,19 +93,19 @@ ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 
 
 def device_of(accelerator: str) -> "torch.device":
-    """The device that `trainer.accelerator` means on this machine; imports torch.
+    """The device for `trainer.accelerator` on this machine; imports torch.
 
     Raises:
-        ConfigError: the accelerator asked for is not there, or none that is known.
+        ConfigError: the accelerator is unknown or not available.
     """
     import torch
 
     if accelerator not in ACCELERATORS:
         raise ConfigError(f"accelerator: got {accelerator!r}, should be one of {', '.join(ACCELERATORS)}")
     if accelerator == "gpu" and not torch.cuda.is_available():
-        raise ConfigError("trainer.accelerator: got 'gpu', but torch sees no GPU here; trainer=cpu works")
+        raise ConfigError("trainer.accelerator: got 'gpu', but torch finds no GPU here; use trainer=cpu")
     if accelerator == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("trainer.accelerator: got 'mps', but torch sees none here; trainer=cpu works")
+        raise ConfigError("trainer.accelerator: got 'mps', but torch finds no MPS device here; use trainer=cpu")
     if accelerator == "gpu" or (accelerator == "auto" and torch.cuda.is_available()):
         return torch.device("cuda")
     if accelerator == "mps" or (accelerator == "auto" and torch.backends.mps.is_available()):
@@ -124,10 +123,11 @@ def bf16_is_native(device: "torch.device") -> bool:
 
 
 def keep_freed_memory() -> bool:
-    """Have this process keep memory that it frees, for what it needs next; whether the system allows it.
+    """Make this process keep memory that it frees for later use; returns whether that succeeded.
 
-    By default glibc gives large blocks back and asks for them anew in every training step, page by page. From threads
-    that each had a heap of their own it would do so too, hence one heap for all. Other libraries are left alone.
+    By default glibc returns large blocks to the system and requests them again, page by page, in every training step.
+    It would also do so for the heaps of single threads, so all threads share one heap. Other C libraries are not
+    changed.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

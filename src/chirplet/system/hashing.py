@@ -1,4 +1,4 @@
-"""SHA-256 of files, folders, texts and values, in hexadecimal digits."""
+"""SHA-256 digests of files, folders, texts and values, in hexadecimal."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def file_hash(*paths: Path) -> str:
-    """Of the files' bytes, one after another."""
+    """Digest of the files' concatenated bytes."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
@@ -18,7 +18,7 @@ def file_hash(*paths: Path) -> str:
 
 
 def folder_hash(files: Iterable[Path], root: Path) -> str:
-    """Of the files' names below `root` and their bytes, in the order given."""
+    """Digest of the files' paths relative to `root` and their bytes, in the given order."""
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.relative_to(root).as_posix().encode() + b"\0")
@@ -27,7 +27,7 @@ def folder_hash(files: Iterable[Path], root: Path) -> str:
 
 
 def texts_hash(texts: Iterable[str]) -> str:
-    """Of the texts in their order, with a mark after each."""
+    """Digest of the texts in order, each followed by a zero byte."""
     digest = hashlib.sha256()
     for text in texts:
         digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
@@ -35,5 +35,5 @@ def texts_hash(texts: Iterable[str]) -> str:
 
 
 def json_hash(value: Any, default: Callable[[Any], Any] | None = None) -> str:
-    """Of a value as JSON, whatever the order of its keys; `default` writes what JSON has not."""
+    """Digest of a value as JSON with sorted keys; `default` converts values that JSON lacks, as in `json.dumps`."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=default).encode()).hexdigest()

@@ -1,17 +1,17 @@
-"""Symbolic links in folders that came from elsewhere."""
+"""Symbolic links in untrusted folders."""
 
 import os
 from pathlib import Path
 
 
 def link_outside(folder: Path, *, hub_cache: bool) -> str | None:
-    """The first symbolic link below `folder` that leads to anything but a file of it; None where there is none.
+    """The first symbolic link below `folder` that does not point to a file in it; None if there is none.
 
-    A stranger's artifact could name any file of this machine by one. The cache of the Hugging Face hub keeps a
-    snapshot's files in a folder of that model, `blobs`, and links to them: `hub_cache` allows these.
+    With a link, an untrusted artifact could read any file of this machine. The Hugging Face hub's cache keeps the files
+    of a snapshot in the model's folder `blobs` and links to them, which `hub_cache` allows.
     """
     root = Path(os.path.realpath(folder))
-    # Not resolved itself: it may be a link too.
+    # `blobs` is not resolved, because it may be a link too.
     blobs = root.parents[1] / "blobs" if hub_cache and root.parent.name == "snapshots" else None
     for path in sorted(root.rglob("*")):
         if path.is_symlink():

@@ -1,4 +1,4 @@
-"""The folder that a run writes to: one run at a time."""
+"""Lock of a run's output folder: one run at a time writes to it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,20 +8,19 @@ from chirplet.system.atomic_io import LOCK, remove_leftovers
 from chirplet.system.error import ArtifactError, ConfigError
 
 WITHIN = ("", "checkpoints", "label_only_baseline/checkpoints")
-"""Where in its folder a run writes."""
+"""Subfolders to which a run writes."""
 
 
 @contextmanager
 def lock_output(folder: Path) -> Iterator[None]:
-    """Keep other runs out of `folder` while the block runs, and first remove what a killed one was writing there.
+    """Lock `folder` while the block runs, and remove the temporary files of killed runs.
 
-    The lock dies with the process. A run may hold its folder several times over: a chain compares in its own. The
-    processes that train along (`chirplet.stage.fit.ddp_worker`) do not come here, and whatever LOCAL_RANK or RANK says,
-    a process that does carries out a run of its own.
+    The lock is released when the process ends. A process may lock a folder several times: a chain compares its steps in
+    its folder. DDP workers (`chirplet.stage.fit.ddp_worker`) take no lock, so LOCAL_RANK and RANK do not matter here.
 
     Raises:
-        ConfigError: another run writes there.
-        ArtifactError: the folder cannot be made or written.
+        ConfigError: another run is writing to the folder.
+        ArtifactError: the folder cannot be created or written.
     """
     from filelock import FileLock, Timeout
 
@@ -31,7 +30,7 @@ def lock_output(folder: Path) -> Iterator[None]:
         lock = FileLock(folder / LOCK, timeout=0, is_singleton=True)
         lock.acquire()
     except Timeout:
-        if not (folder / LOCK).exists():  # where files cannot be made at all, it does not say so
+        if not (folder / LOCK).exists():  # filelock reports an unwritable folder as a timeout
             raise ArtifactError(f"could not write to {shown!r}; give another hydra.run.dir") from None
         raise ConfigError(
             f"hydra.run.dir: another run is writing to {shown!r}; wait for it, or give another folder"

@@ -26,12 +26,12 @@ def test_one_member_is_read() -> None:
 @pytest.mark.parametrize("content", [archive("a/b.txt", b"tweets"), b"nothing"], ids=["archive", "none"])
 def test_an_archive_with_another_hash_is_not_opened(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tarfile, "open", lambda *_, **__: pytest.fail("opened"))
-    with pytest.raises(DataError, match=r"x.tar.gz: SHA-256 is .*, should be 00; damaged"):
+    with pytest.raises(DataError, match=r"x.tar.gz: got SHA-256 .*, should be 00; the file is damaged"):
         archive_member(content, "00", "a/b.txt", "x.tar.gz")
 
 
 def test_hash() -> None:
-    with pytest.raises(DataError, match=r"a: SHA-256 is 2d711642.*, should be 00; damaged"):
+    with pytest.raises(DataError, match=r"a: got SHA-256 2d711642.*, should be 00; the file is damaged"):
         check_hash(b"x", "00", "a")
 
 
@@ -40,7 +40,7 @@ def test_no_network_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_FIND_LINKS", "")
     with pytest.raises(
-        DataError, match=r"pip cannot fetch nosuch 1\.0 \(.*\); with no network, .*data.sdist=PATH"
+        DataError, match=r"pip cannot download nosuch 1\.0 \(.*\); without network, .*data.sdist=PATH"
     ) as caught:
         fetch_sdist("nosuch", "1.0", "0" * 64, tmp_path)
     assert "\n" not in str(caught.value)

@@ -82,8 +82,8 @@ def test_a_damaged_entry_is_built_again(
     ("rows", "message"),
     [
         ("", "has a header but no rows"),
-        ("a,good\nb,good\n", r"train has 2 tweets of 1 label\(s\), should have two labels or more"),
-        ("a,good\na,bad\nb,good\n" * 10, r"after leaving out 20 conflict, 9 duplicate, train has 1 tweets of 1 label"),
+        ("a,good\nb,good\n", r"train has 2 tweets with 1 label\(s\), should have two labels or more"),
+        ("a,good\na,bad\nb,good\n" * 10, r"after dropping 20 conflict, 9 duplicate, train has 1 tweets with 1 label"),
     ],
 )
 def test_nothing_to_learn(make_source: Make, tmp_path: Path, rows: str, message: str) -> None:
@@ -96,10 +96,10 @@ def test_nothing_to_learn(make_source: Make, tmp_path: Path, rows: str, message:
 def test_too_few_to_stratify(make_source: Make, tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text,label\n" + "".join(f"{row},{'good' if row else 'bad'}\n" for row in range(30)))
-    with pytest.raises(DataError, match=r"label 'bad' has 1 tweets.*data.test_fraction=0.2; should have 5 or more"):
+    with pytest.raises(DataError, match=r"label 'bad' has 1 tweets, should have 5 or more .*data.test_fraction=0.2"):
         prepare(make_source("csv", train=str(path)), tmp_path)
 
 
 def test_a_cache_that_cannot_be_made(make_source: Make, csv_file: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot be made .*set cache_dir"):
+    with pytest.raises(DataError, match=r"cannot be created .*set cache_dir"):
         prepare(make_source("csv", train=str(csv_file)), csv_file / "cache")

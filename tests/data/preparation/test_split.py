@@ -31,9 +31,9 @@ def test_carve_of_nothing_is_empty() -> None:
 
 def test_too_few_to_stratify_names_the_label_and_what_it_needs() -> None:
     label = np.array([0] * 50 + [1] * 9, np.int64)
-    with pytest.raises(DataError, match=r"label 'b' has 9 tweets.*data.val_fraction=0\.1; should have 10 or more"):
+    with pytest.raises(DataError, match=r"label 'b' has 9 tweets, should have 10 or more .*data.val_fraction=0\.1"):
         carve(label, NAMES[:2], 0.1, seed=1, key="data.val_fraction")
-    with pytest.raises(DataError, match=r"label 'b' has 9 tweets.*folds=10; should have 10 or more"):
+    with pytest.raises(DataError, match=r"label 'b' has 9 tweets, should have 10 or more .*folds=10"):
         fold(label, NAMES[:2], folds=10, index=0, seed=1)
 
 

@@ -78,7 +78,7 @@ def test_without_quotes_a_delimiter_in_a_cell_is_refused():
     writer = DelimitedWriter(stream, ["a"], "\t", quoted=False)
     writer.write(chunk_of(['5" of rain']), {"label": ["y"]})
     assert stream.getvalue() == b'a\n5" of rain\ty\n'
-    with pytest.raises(DataError, match=r"'a\\tb' cannot stand in a file without quotes"):
+    with pytest.raises(DataError, match=r"'a\\tb' cannot be written without quotes"):
         writer.write(chunk_of(["a\tb"]), {"label": ["y"]})
 
 
@@ -107,7 +107,7 @@ def test_an_error_leaves_what_was_there(tmp_path, kind):
 
 
 def test_a_read_only_place_is_told_in_one_line(tmp_path):
-    with pytest.raises(DataError, match=r"output: could not write .*nothing was left there"):
+    with pytest.raises(DataError, match=r"output: could not write .*no file was left"):
         write(tmp_path / "missing" / "out.csv", "csv", chunk_of(["a"]))
 
 
@@ -143,5 +143,5 @@ except DataError as error:
         process.stdout.readline()
         process.stdout.close()
         told = process.stderr.read().decode()
-    assert told == "output: standard output was closed before all tweets were written\n"
+    assert told == "output: standard output was closed before all rows were written\n"
     assert process.returncode == 1

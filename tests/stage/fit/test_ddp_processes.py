@@ -125,7 +125,7 @@ def test_a_killed_process_ends_the_other(overrides, compose_config, tmp_path, mo
 
 def test_an_interrupted_run_leaves_a_checkpoint_and_no_process(overrides, compose_config, tmp_path, monkeypatch):
     before_step(monkeypatch, 2, terminate)
-    with pytest.raises(Interrupted, match=r"^interrupted at step 3; the same command with resume=.* continues$"):
+    with pytest.raises(Interrupted, match=r"^interrupted at step 3; to resume, add resume=.* to the same command$"):
         execute(compose_config(*overrides, "trainer=ddp"), tmp_path / "run")
     assert (tmp_path / "run" / "checkpoints" / "interrupted.ckpt").stat().st_size
     assert not peers()

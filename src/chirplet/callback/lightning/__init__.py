@@ -1,1 +1,1 @@
-"""The Lightning callbacks that the options build."""
+"""Lightning callbacks, built by the settings."""

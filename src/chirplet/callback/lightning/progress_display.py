@@ -1,4 +1,4 @@
-"""The display of a training run: a bar on a terminal, lines elsewhere."""
+"""Progress display of a training run: a bar on a terminal, else lines."""
 
 import time
 from datetime import timedelta
@@ -14,10 +14,10 @@ from chirplet.system.console import console
 
 
 class TrainingDisplay(pl.Callback):
-    """Tells texts/s, time left, training loss and the monitored metric so far.
+    """Shows texts/s, time left, training loss and the best monitored metric.
 
-    A bar every `refresh_s`, where there is a terminal, else a line every `line_s`. The loss is read only then, since
-    reading it waits for the device.
+    On a terminal a bar is updated every `refresh_s` seconds, else a line is printed every `line_s` seconds. The loss is
+    read only then, because reading it waits for the device.
     """
 
     def __init__(self, monitor: str, refresh_s: float, line_s: float) -> None:
@@ -35,7 +35,7 @@ class TrainingDisplay(pl.Callback):
         self._begun = (0.0, 0)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock; open the bar, where there is a terminal."""
+        """Start the clock, and the bar on a terminal."""
         self._mark = self._shown = time.perf_counter()
         self._begun = self._mark, pl_steps(trainer)
         if not self._console.is_terminal:
@@ -63,7 +63,7 @@ class TrainingDisplay(pl.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Count, and now and then show."""
+        """Count texts, and update the display when it is due."""
         now = time.perf_counter()
         self._seconds += now - self._mark
         self._mark = now
@@ -73,11 +73,11 @@ class TrainingDisplay(pl.Callback):
             self._print_progress(trainer, now)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop the clock: validation is not training."""
+        """Stop the clock, because validation does not count as training."""
         self._seconds += time.perf_counter() - self._mark
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Tell the metric, and start the clock again."""
+        """Print the metric, and restart the clock."""
         self._mark = time.perf_counter()
         value = trainer.callback_metrics.get(self.monitor)
         if trainer.sanity_checking or value is None:
@@ -87,7 +87,7 @@ class TrainingDisplay(pl.Callback):
         self._print_epoch(trainer, f"  {self.monitor} {float(value):.4f}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print the epoch here where there is no validation."""
+        """Print the epoch here if there is no validation."""
         if not trainer.enable_validation:
             self._print_epoch(trainer, "")
 

@@ -1,4 +1,4 @@
-"""The callback that keeps a moving average of the weights."""
+"""Lightning callback for an exponential moving average of the weights."""
 
 from collections.abc import Callable
 
@@ -11,16 +11,16 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 class EmaWeights(WeightAveraging):
     """Exponential moving average of the weights, updated after every optimizer step.
 
-    The decay rises as min(decay, (1 + t) / (10 + t)) with step t, so that short runs are not held to their first
-    weights (as in TensorFlow's `ExponentialMovingAverage`).
+    The decay is min(decay, (1 + t) / (10 + t)) at step t, so that the initial weights do not dominate in short runs (as
+    in TensorFlow's `ExponentialMovingAverage`).
     """
 
     def __init__(self, decay: float) -> None:
-        # Buffers are position ids, whole numbers that an average would spoil.
+        # The buffers are position ids, which must not be averaged.
         super().__init__(use_buffers=False, multi_avg_fn=rising_average(decay))
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the average in the module also where a run, resumed from its end, had nothing to train."""
+        """Copy the average to the module, also when a run was resumed from its end and trained nothing."""
         self.on_train_end(trainer, pl_module)
 
 

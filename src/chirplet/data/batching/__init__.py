@@ -1,1 +1,1 @@
-"""From texts to token ids and batches."""
+"""Tokenization and batching."""

@@ -1,4 +1,4 @@
-"""Batches of tweets of like length, padded to the longest of each."""
+"""Batches of tweets of similar length, padded to the longest tweet."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,29 +17,29 @@ Batch = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Shard:
-    """Which tweets of every batch are this process's own, where several `processes` train together: one in so many.
+    """The part of every batch that this process computes: each `processes`-th tweet from `rank` (from 0) on.
 
-    `rank` counts from 0. Like lengths stand together in a batch, so that all processes have about as many tokens.
+    Batches are sorted by length, so all processes have about the same number of tokens.
     """
 
     rank: int
     processes: int
 
     def of(self, positions: list[int]) -> list[int]:
-        """The own ones; none where there are more processes than tweets."""
+        """The positions of this process; empty if there are fewer tweets than processes."""
         return positions[self.rank :: self.processes]
 
 
 def text_count(batch: Batch) -> int:
-    """Tweets of a batch with labels, those of other processes too."""
+    """Number of tweets of a batch with labels, over all processes."""
     return len(batch.get("whole_labels", batch["labels"]))
 
 
 class LengthGrouped(Sampler[list[int]]):
     """Shuffled batches whose tweets have about the same length.
 
-    Tweets are shuffled, pools of `pool_batches` batches are sorted by length and cut into batches, and the batches
-    are shuffled. The order depends on `seed` and `epoch` alone, so a run can be taken up in the middle of an epoch.
+    Tweets are shuffled, pools of `pool_batches` batches are sorted by length and cut into batches, and the batches are
+    shuffled. The order depends only on `seed` and `epoch`, so a run can be resumed in the middle of an epoch.
     """
 
     def __init__(self, lengths: NDArray[np.int64], batch_size: int, seed: int, pool_batches: int) -> None:
@@ -68,9 +68,9 @@ class LengthGrouped(Sampler[list[int]]):
 
 
 class LengthOrdered(Sampler[list[int]]):
-    """All tweets, each batch of like lengths: the least padding, for evaluation.
+    """All tweets in batches of similar length, with the least padding, for evaluation.
 
-    The batches come in an order that is shuffled, always in the same way, so that the first few are a fair sample.
+    The order of the batches is shuffled with a fixed seed, so that the first few are a fair sample.
     """
 
     def __init__(self, lengths: NDArray[np.int64], batch_size: int) -> None:
@@ -81,20 +81,20 @@ class LengthOrdered(Sampler[list[int]]):
         return -(-len(self.order) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        for place in np.random.default_rng(0).permutation(len(self)):
-            yield self.order[place * self.batch_size : (place + 1) * self.batch_size].tolist()
+        for index in np.random.default_rng(0).permutation(len(self)):
+            yield self.order[index * self.batch_size : (index + 1) * self.batch_size].tolist()
 
 
 class Collate:
-    """Turns positions into a batch, padded to its longest tweet or the next multiple of `pad_to_multiple_of`.
+    """Makes a batch from positions, padded to its longest tweet or the next multiple of `pad_to_multiple_of`.
 
-    The batch holds `input_ids` and `attention_mask`, shape (batch, longest), int64; `position`, shape (batch,);
-    `labels`, shape (batch,), where labels are known; and the rows of each array in `beside`, such as a teacher's
-    logits, under its name.
+    The batch has `input_ids` and `attention_mask`, shape (batch, longest), int64; `position`, shape (batch,); `labels`,
+    shape (batch,), if labels are known; and the rows of each array in `extra`, for example a teacher's logits, under
+    its name.
 
-    Where it has a `share`, the batch is the part of this process, with data of the whole batch: `whole_labels`, and
-    how many tweets and tokens are here and in all, `texts_of` and `tokens_of`, both of shape (2,), and how many
-    `processes` there are. One that has no part takes the first tweet instead, for the shapes' sake, and counts 0 here.
+    With a `shard`, the batch is this process's part of the whole batch, and also has `whole_labels`; `texts_of` and
+    `tokens_of`, the numbers of tweets and tokens in this part and in the whole batch, shape (2,); and `processes`, the
+    number of processes. A process without a tweet gets the first tweet, to keep the shapes valid, counted as 0.
     """
 
     def __init__(
@@ -115,19 +115,19 @@ class Collate:
     def __call__(self, positions: list[int]) -> Batch:
         if self.shard is None:
             return self._batch(positions)
-        own = self.shard.of(positions)
-        batch = self._batch(own or positions[:1])
+        local = self.shard.of(positions)
+        batch = self._batch(local or positions[:1])
         batch["processes"] = torch.tensor(self.shard.processes)
-        batch["texts_of"] = torch.tensor([len(own), len(positions)])
-        batch["tokens_of"] = torch.tensor([self._count(own), self._count(positions)])
+        batch["texts_of"] = torch.tensor([len(local), len(positions)])
+        batch["tokens_of"] = torch.tensor([self._count(local), self._count(positions)])
         if self.labels is not None:
             batch["whole_labels"] = torch.from_numpy(self.labels[positions])
         return batch
 
     def _count(self, positions: list[int]) -> int:
-        """Tokens of these tweets."""
-        offsets, places = self.tokens.offsets, np.asarray(positions, dtype=np.int64)
-        return int((offsets[places + 1] - offsets[places]).sum())
+        """Number of tokens of these tweets."""
+        offsets, indices = self.tokens.offsets, np.asarray(positions, dtype=np.int64)
+        return int((offsets[indices + 1] - offsets[indices]).sum())
 
     def _batch(self, positions: list[int]) -> Batch:
         input_ids, attention_mask = padded(self.tokens, positions, self.pad_id, self.pad_to_multiple_of)
@@ -144,15 +144,15 @@ class Collate:
 
 
 class ResumableLoader(DataLoader[Any]):
-    """A loader that Lightning can save and take up again in the middle of an epoch."""
+    """A loader that Lightning can save and resume in the middle of an epoch."""
 
     def __init__(self, sampler: LengthGrouped, collate: Collate) -> None:
         super().__init__(
             range(len(sampler.lengths)),  # type: ignore[arg-type]
             batch_sampler=sampler,
             collate_fn=collate,
-            # A loader draws a seed for its workers when it starts; from the global generator, a resumed run would
-            # draw once more than the one it resumes from.
+            # A loader draws a seed for its workers when it starts. With the global generator, a resumed run would draw
+            # once more than an uninterrupted one.
             generator=torch.Generator(),
         )
         self.grouped = sampler
@@ -169,11 +169,11 @@ class ResumableLoader(DataLoader[Any]):
         self.grouped.epoch = epoch
 
     def state_dict(self) -> dict[str, int]:
-        """Where the loader stands: the epoch and the batches it has served in it."""
+        """The epoch and the number of batches served in it."""
         return {"epoch": self.grouped.epoch, "served": self.served}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on after the batches already served; after a finished epoch, with the next one."""
+        """Resume after the batches already served, or with the next epoch if all were."""
         finished, self.grouped.start = divmod(state["served"], len(self.grouped))
         self.grouped.epoch = state["epoch"] + finished
 
@@ -188,7 +188,7 @@ def training_loader(
     pad_to_multiple_of: int = 1,
     extra: Mapping[str, NDArray[Any]] | None = None,
 ) -> ResumableLoader:
-    """Seeded, shuffled, length-grouped batches; `pool_batches` as in `LengthGrouped`, the others as in `Collate`."""
+    """Seeded, shuffled, length-grouped batches; for the arguments see `LengthGrouped` and `Collate`."""
     collate = Collate(tokens, labels, pad_id, pad_to_multiple_of, extra)
     return ResumableLoader(LengthGrouped(tokens.lengths, batch_size, seed, pool_batches), collate)
 
@@ -196,7 +196,7 @@ def training_loader(
 def evaluation_loader(
     tokens: Tokens, labels: NDArray[np.int64] | None, pad_id: int, batch_size: int, pad_to_multiple_of: int = 1
 ) -> DataLoader[Any]:
-    """Every tweet once, among others of its length; `position` is the index of each."""
+    """Every tweet once, in batches of similar length; `position` is each tweet's index in `tokens`."""
     return DataLoader(
         range(len(tokens)),  # type: ignore[arg-type]
         batch_sampler=LengthOrdered(tokens.lengths, batch_size),

@@ -1,4 +1,4 @@
-"""Rows of token ids to rectangles, with numpy alone."""
+"""Pad token ids to rectangular arrays; numpy only."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,8 +13,8 @@ Ids = NDArray[np.int64]
 def padded(tokens: Tokens, positions: Sequence[int], pad_id: int, multiple: int = 1) -> tuple[Ids, Ids]:
     """Token ids and attention mask of the tweets at `positions`, both of shape (batch, longest).
 
-    Rows are filled up on the right with `pad_id`, to the longest or the next multiple of `multiple`; the mask is 1
-    where there is a token and 0 where there is none.
+    Rows are padded on the right with `pad_id`, to the longest row or the next multiple of `multiple`; the mask is 1 for
+    tokens and 0 for padding.
     """
     rows = [tokens[position] for position in positions]
     longest = max(len(row) for row in rows)
@@ -28,7 +28,7 @@ def padded(tokens: Tokens, positions: Sequence[int], pad_id: int, multiple: int 
 
 
 def by_length(lengths: NDArray[np.int64], batch_size: int) -> Iterator[list[int]]:
-    """Positions of all tweets in batches of like lengths, from the shortest to the longest."""
+    """Positions of all tweets in batches of similar length, from the shortest to the longest."""
     order = np.argsort(lengths, kind="stable")
     for begin in range(0, len(order), batch_size):
         yield order[begin : begin + batch_size].tolist()

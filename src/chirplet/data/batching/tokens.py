@@ -1,4 +1,4 @@
-"""Token ids on disk: each tweet cleaned and tokenised once, memory-mapped from then on."""
+"""Token ids on disk: each tweet is cleaned and tokenized once, then memory-mapped."""
 
 import hashlib
 import logging
@@ -27,14 +27,14 @@ logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 CHUNK = 2048
-"""Tweets handed to the tokenizer at once: enough to keep its threads busy, little enough to stay flat in memory."""
+"""Tweets per call of the tokenizer: enough to keep its threads busy with little memory."""
 UNCUT = 2**20
-"""A maximum length that no text reaches, in tokens."""
+"""A maximum length in tokens that no text reaches."""
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids of n tweets, end to end: tweet i is `values[offsets[i]:offsets[i + 1]]`.
+    """Concatenated token ids of n tweets: tweet i is `values[offsets[i]:offsets[i + 1]]`.
 
     `values` has shape (total,), int32; `offsets` shape (n + 1,), int64. Both may be views of a mapped file.
     """
@@ -50,12 +50,12 @@ class Tokens:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens per tweet, specials included; shape (n,)."""
+        """Tokens per tweet, with special tokens; shape (n,)."""
         return np.diff(self.offsets)
 
 
 class Encoder(Protocol):
-    """What tweets are tokenised with: texts to a mapping with `input_ids`, a list of ids for each."""
+    """A tokenizer: maps texts to a mapping with `input_ids`, one list of ids per text."""
 
     def __call__(
         self,
@@ -71,7 +71,7 @@ class Encoder(Protocol):
 def tokenize(
     texts: Iterable[str], tokenizer: "PreTrainedTokenizerBase | Encoder", preset: cleaning.Cleaning, max_length: int
 ) -> Tokens:
-    """Clean and tokenise tweets, specials included, cut at `max_length` tokens."""
+    """Clean and tokenize tweets, with special tokens, truncated to `max_length` tokens."""
     column = pa.chunked_array(list(_encode(texts, tokenizer, preset, max_length)), type=_TYPE)
     return _from_column(column)
 
@@ -83,10 +83,10 @@ def cached_tokens(
     max_length: int,
     cache_dir: Path,
 ) -> Tokens:
-    """The tokens of `tweets`, from an Arrow file that is made at first use.
+    """The tokens of `tweets`, from an Arrow file that is written on first use.
 
-    The file is keyed by the texts, the cleaning rules, the tokenizer's own files and `max_length`, so a change of any
-    of them makes a new one. Two processes may ask at once: one writes, the other waits.
+    The file's key covers the texts, the cleaning rules, the tokenizer's files and `max_length`. If two processes need
+    the file at the same time, one writes it and the other waits.
     """
     parts = (
         str(FORMAT_VERSION),
@@ -102,7 +102,7 @@ def cached_tokens(
             try:
                 return open_tokens(path)
             except (pa.ArrowException, KeyError) as error:
-                logger.warning("the cache entry %s is damaged (%s) and is made again", path, first_line(error))
+                logger.warning("the cache entry %s is damaged (%s) and is written again", path, first_line(error))
         _write(path, _encode(tweets.text, tokenizer, preset, max_length))
         return open_tokens(path)
 
@@ -111,7 +111,7 @@ def open_tokens(path: Path) -> Tokens:
     """Map a token file written by `cached_tokens`.
 
     Raises:
-        pyarrow.ArrowException: it is damaged.
+        pyarrow.ArrowException: the file is damaged.
     """
     table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     column = table.column("input_ids")
@@ -120,13 +120,13 @@ def open_tokens(path: Path) -> Tokens:
 
 
 def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> tuple[str, ...]:
-    """Write the tokenizer as it was opened; gives the files.
+    """Write the tokenizer as it was opened, and return the files.
 
-    One of the `tokenizers` library keeps how it was last asked to cut and pad, and would save that too: its files would
-    depend on whether the tokens were in the cache.
+    A tokenizer of the `tokenizers` library would also save the truncation and padding of its last call, so that the
+    files would depend on whether the tokens were in the cache. They are reset first.
 
     Raises:
-        OSError: the disk is full or the place cannot be written.
+        OSError: the disk is full, or the folder is not writable.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
@@ -135,7 +135,7 @@ def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> tuple[
     try:
         return tuple(tokenizer.save_pretrained(folder))
     except Exception as error:
-        # What a full disk does to the tokenizers library's own writing is an exception without a class.
+        # The tokenizers library raises a plain Exception if the disk is full.
         number = re.search(r"\(os error (\d+)\)$", str(error))
         if number is None:
             raise
@@ -143,7 +143,7 @@ def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> tuple[
 
 
 def tokenizer_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """SHA-256 over the files that the tokenizer saves of itself."""
+    """SHA-256 of the files that the tokenizer saves."""
     digest = hashlib.sha256()
     with tempfile.TemporaryDirectory() as folder:
         for name in sorted(save_tokenizer(tokenizer, Path(folder))):
@@ -182,7 +182,7 @@ def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _write(path: Path, arrays: Iterable[pa.Array]) -> None:
-    # An Arrow file of several batches would be copied when it is read as one array; a single batch is only mapped.
+    # Arrow can map a single batch without a copy; several would be copied into one array.
     column = pa.chunked_array(list(arrays), type=_TYPE).combine_chunks()
     schema = pa.schema([("input_ids", _TYPE)])
     sink = pa.BufferOutputStream()

@@ -1,1 +1,1 @@
-"""From raw texts to a split, clean corpus."""
+"""Preparation of a corpus: repair, splitting, deduplication and cleaning."""

@@ -1,7 +1,7 @@
-"""Cleaning presets: what is done to a repaired tweet before a tokenizer sees it.
+"""Cleaning presets, applied to repaired tweets before tokenization.
 
-A model is best served by the cleaning its own pretraining used, so its YAML names a preset. All are pure functions
-of the text.
+A model works best with the cleaning of its pretraining, so its YAML names a preset. All presets are pure functions of
+the text.
 """
 
 import hashlib
@@ -47,15 +47,15 @@ _CONTRACTIONS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 
 def clean(text: str, preset: Cleaning) -> str:
-    """The text as `preset` wants it."""
+    """Clean a text with a preset."""
     return CLEANINGS[preset](text)
 
 
 def fingerprint(preset: Cleaning) -> str:
-    """Names the rules of a preset for cache keys: another fingerprint, possibly another text.
+    """Identifies the rules of a preset in cache keys.
 
-    The rules' version is kept by hand (a test holds each to recorded results, so no change goes unnoticed): a hash of
-    the source would throw caches away for a comment. `bertweet` leans on two libraries, whose versions count.
+    The version of the rules is maintained by hand, because a hash of the source would change with every comment; tests
+    compare each preset with recorded results. `bertweet` depends on two libraries, whose versions are included.
     """
     libraries = [f"{name}={version(name)}" for name in ("transformers", "emoji")] if preset == "bertweet" else []
     return hashlib.sha256("/".join([preset, str(_VERSIONS[preset]), *libraries]).encode()).hexdigest()[:16]
@@ -66,9 +66,9 @@ def _none(text: str) -> str:
 
 
 def _original_study(text: str) -> str:
-    """The eight rules of the original, in its order."""
+    """The eight rules of the original study, in its order."""
     text = _APOSTROPHE.sub("'", text)
-    if "'" in text:  # thirteen searches, which most tweets can do without
+    if "'" in text:  # saves thirteen searches for most tweets
         for pattern, full in _CONTRACTIONS:
             text = pattern.sub(full, text)
     text = URL.sub(" http ", text)
@@ -80,32 +80,32 @@ def _original_study(text: str) -> str:
 
 
 def _twitter_roberta(text: str) -> str:
-    """The model card's `@user` and `http`, for mentions and URLs next to punctuation too."""
+    """The model card's `@user` and `http`, also for mentions and URLs next to punctuation."""
     return " ".join(_MENTION.sub("@user", URL.sub("http", text)).split())
 
 
 def _bertweet(text: str) -> str:
-    """The normalisation BERTweet was pretrained with; words that are too long for its expressions are cut first.
+    """The normalisation of BERTweet's pretraining, after very long words are split.
 
     Source: `BertweetTokenizer.normalizeTweet` of transformers, after https://github.com/VinAIResearch/BERTweet.
     """
     text = _LONG_WORD.sub(_cut, text) if len(text) > LONGEST_WORD else text
     words = _tweet_tokenizer().tokenize(text.replace("’", "'").replace("…", "..."))
     text = " ".join(map(_bertweet_word, words))
-    # The trailing spaces are the original's: a contraction at the very end of a tweet stays as it is.
+    # The trailing spaces are the original's, which does not change a contraction at the end of a tweet.
     for pattern, replacement in _BERTWEET_SPACING:
         text = text.replace(pattern, replacement)
     return " ".join(text.split())
 
 
 LONGEST_WORD = 256
-"""Characters; the time that the original's expressions for addresses take grows with the cube of a word's."""
+"""Maximum characters of a word; the original's expressions for addresses take time cubic in a word's length."""
 _LONG_WORD = re.compile(r"\S+")
 
 
 def _cut(word: re.Match[str]) -> str:
-    found = word[0]
-    return " ".join(found[start : start + LONGEST_WORD] for start in range(0, len(found), LONGEST_WORD))
+    text = word[0]
+    return " ".join(text[start : start + LONGEST_WORD] for start in range(0, len(text), LONGEST_WORD))
 
 
 _BERTWEET_SPACING = (
@@ -134,17 +134,17 @@ def _bertweet_word(word: str) -> str:
 
 @cache
 def _tweet_tokenizer() -> Any:
-    # NLTK's, in the copy that transformers keeps for BERTweet; importing it needs neither torch nor a vocabulary.
+    # NLTK's tokenizer as copied by transformers for BERTweet; the import needs neither torch nor a vocabulary.
     from transformers.models.bertweet.tokenization_bertweet import TweetTokenizer
 
     return TweetTokenizer()
 
 
 class _Punctuation(dict[int, int]):
-    """A translation table, filled as characters are met: punctuation but `!?.,'@` to a space.
+    """A translation table, filled on demand, of punctuation except `!?.,'@` to a space.
 
-    Punctuation is what Unicode calls so, and ASCII's symbols. Emoji, currency signs and the vowel signs of Indic
-    scripts are none; the original's `[^\\w\\s]` lost them.
+    Punctuation is that of Unicode, and ASCII symbols. It does not include emoji, currency signs and the vowel signs of
+    Indic scripts, which the original's `[^\\w\\s]` removed.
     """
 
     def __missing__(self, code: int) -> int:

@@ -1,6 +1,6 @@
-"""A prepared corpus on disk: one Arrow file, with all that is not a column as JSON in its metadata.
+"""A prepared corpus on disk: one Arrow file, with everything that is not a column as JSON in its metadata.
 
-One file, so that replacing it is atomic; what is read from it must have the fingerprint that was written.
+A single file can be replaced atomically. The fingerprint is checked when it is read.
 """
 
 import hashlib
@@ -15,25 +15,25 @@ from chirplet.system.cache_files import write_atomically
 from chirplet.system.error import first_line
 
 FORMAT = 1
-"""Raised whenever the same files and settings give another corpus, or another layout of this file."""
+"""Incremented when the same files and settings give another corpus, or when the file's layout changes."""
 _METADATA = b"chirplet"
 
 
 class CorruptError(Exception):
-    """A cache entry is not what was written."""
+    """A cache entry is damaged."""
 
 
 def fingerprint(labels: Sequence[str], splits: Mapping[Split, Examples]) -> str:
-    """SHA-256 over the labels and every tweet's split, row id, text and label."""
+    """SHA-256 of the labels and of every tweet's split, row id, text and label."""
     rows = {name: [splits[name].row_id, splits[name].text, splits[name].label.tolist()] for name in SPLITS}
     return hashlib.sha256(json.dumps([list(labels), rows]).encode()).hexdigest()
 
 
 def write(corpus: Corpus, path: Path) -> None:
-    """Write the corpus to `path`, whole or not at all.
+    """Write the corpus to `path` atomically.
 
     Raises:
-        DataError: it cannot be written.
+        DataError: the file cannot be written.
     """
 
     description = {
@@ -59,10 +59,10 @@ def write(corpus: Corpus, path: Path) -> None:
 
 
 def read(path: Path) -> Corpus:
-    """The corpus that was written to `path`.
+    """Read the corpus at `path`.
 
     Raises:
-        FileNotFoundError: none was.
+        FileNotFoundError: there is no such file.
         CorruptError: the file is damaged.
     """
 

@@ -1,4 +1,4 @@
-"""Finds blank, repeated and contradictory tweets, and those of train that also stand in val or test."""
+"""Find blank, duplicate and contradictory tweets, and train tweets that are also in val or test."""
 
 from collections import defaultdict
 
@@ -12,26 +12,26 @@ Mask = NDArray[np.bool_]
 
 
 def text_key(text: str) -> str:
-    """Two tweets with the same key say the same; the key of a blank tweet is empty.
+    """A key that is equal for tweets with the same text, and empty for a blank tweet.
 
-    Case, white space and URLs make no difference: Twitter gives each posting its own t.co link, so one sentence
-    posted twice differs there. A tweet that is only a link is identified by the link.
+    Case, white space and URLs are ignored: Twitter gives each posting a new t.co link, so two postings of the same
+    sentence differ in it. A tweet that consists only of a link is identified by it.
     """
     return " ".join(URL.sub(" ", text).split()).casefold() or " ".join(text.split()).casefold()
 
 
 def flaws(tweets: Examples) -> dict[str, Mask]:
-    """Which tweets are flawed among themselves; shape (n,) each.
+    """Masks of flawed tweets, shape (n,) each.
 
     `blank`: no text. `duplicate`: an earlier tweet has the same text. `conflict`: tweets with this text have several
     labels.
     """
-    places: dict[str, list[int]] = defaultdict(list)
-    for place, text in enumerate(tweets.text):
-        places[text_key(text)].append(place)
+    positions: dict[str, list[int]] = defaultdict(list)
+    for position, text in enumerate(tweets.text):
+        positions[text_key(text)].append(position)
     masks = {reason: np.zeros(len(tweets), np.bool_) for reason in ("blank", "duplicate", "conflict")}
-    masks["blank"][places.pop("", [])] = True
-    for same in places.values():
+    masks["blank"][positions.pop("", [])] = True
+    for same in positions.values():
         if len(same) > 1:
             masks["duplicate"][same[1:]] = True
             masks["conflict"][same] = len(set(tweets.label[same].tolist())) > 1
@@ -40,10 +40,10 @@ def flaws(tweets: Examples) -> dict[str, Mask]:
 
 def texts(tweets: Examples, mask: Mask) -> int:
     """Number of different texts among the masked tweets."""
-    return len({text_key(tweets.text[place]) for place in np.flatnonzero(mask)})
+    return len({text_key(tweets.text[position]) for position in np.flatnonzero(mask)})
 
 
 def leaks(train: Examples, held_out: Examples) -> Mask:
-    """Which train tweets have a text that also stands, not blank, in `held_out`; shape (len(train),)."""
+    """Mask of train tweets whose text, not blank, is also in `held_out`; shape (len(train),)."""
     known = {text_key(text) for text in held_out.text} - {""}
     return np.array([text_key(text) in known for text in train.text], np.bool_)

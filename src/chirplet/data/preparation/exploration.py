@@ -1,4 +1,4 @@
-"""What is in a corpus, counted: classes, lengths, days, names."""
+"""Statistics of a corpus: classes, lengths, days, hashtags and mentions."""
 
 import re
 from collections import Counter
@@ -12,8 +12,8 @@ from chirplet.data.base import SPLITS, Corpus, DataReport, Examples, Split
 
 QUANTILES = (0.05, 0.50, 0.95, 0.99)
 
-# Twitter's own rules: a hashtag needs a letter, a user name has at most 15 ASCII characters, and neither starts
-# inside a word, as it would in an e-mail address.
+# Twitter's rules: a hashtag contains a letter, a user name has at most 15 ASCII characters, and neither starts inside a
+# word (as in an e-mail address).
 HASHTAG = re.compile(r"(?<!\w)#(?=\w*[^\W\d_])\w+")
 MENTION = re.compile(r"(?<!\w)@[A-Za-z0-9_]{1,15}(?!\w)")
 
@@ -31,7 +31,7 @@ class Lengths:
 
     @property
     def quantiles(self) -> list[float]:
-        """The quantiles of `QUANTILES`, between two lengths by linear interpolation."""
+        """The quantiles `QUANTILES`, linearly interpolated."""
         return [float(value) for value in np.quantile(self.values, QUANTILES)]
 
     @property
@@ -46,7 +46,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Days:
-    """Tweets per day: every day from the first to the last, shape (days,), and a count for each, by split."""
+    """Tweets per day: all days from the first to the last, shape (days,), and their counts by split."""
 
     days: NDArray[np.datetime64]
     counts: dict[Split, NDArray[np.int64]]
@@ -54,12 +54,11 @@ class Days:
 
 @dataclass(frozen=True)
 class Exploration:
-    """A corpus in numbers; only splits that have tweets appear.
+    """Statistics of a corpus, for splits that are not empty.
 
-    `classes[split][i]` is the number of tweets labeled `labels[i]`. `tokens` are lengths before the cut at
-    `max_length`, special tokens included. `days` is None where no tweet has a date. `hashtags` and `mentions` are
-    folded to lower case, each with the number of tweets that have it, most frequent first. `samples` are
-    (label, text) of train.
+    `classes[split][i]` is the number of tweets labeled `labels[i]`. `tokens` are lengths before truncation to
+    `max_length`, with special tokens. `days` is None if no tweet has a date. `hashtags` and `mentions` are in lower
+    case, each with the number of tweets that contain it, most frequent first. `samples` are (label, text) of train.
     """
 
     name: str
@@ -88,14 +87,14 @@ def explore(
     top: int,
     samples_per_class: int,
 ) -> Exploration:
-    """Count everything in a corpus.
+    """Compute the statistics of a corpus.
 
     Args:
-        corpus: what to count.
-        token_lengths: tokens of each tweet of each split, uncut, shape (n,).
-        max_length: tokens beyond which a tweet is cut.
-        top: how many hashtags and mentions to keep.
-        samples_per_class: how many tweets of each class to keep.
+        corpus: the corpus.
+        token_lengths: by split, the number of tokens of each tweet before truncation, shape (n,).
+        max_length: maximum number of tokens of a tweet.
+        top: number of hashtags and mentions.
+        samples_per_class: number of sample tweets per class.
     """
     splits = {split: corpus.split(split) for split in SPLITS if len(corpus.split(split)) > 0}
     texts = [text for tweets in splits.values() for text in tweets.text]
@@ -116,7 +115,7 @@ def explore(
 
 
 def count_days(dates: Mapping[Split, list[str | None]]) -> Days | None:
-    """Tweets per day from ISO 8601 dates or times; None where there is not one."""
+    """Tweets per day from ISO 8601 dates or times; None if there are none."""
     days = {
         split: np.array([date[:10] for date in column if date], dtype="datetime64[D]")
         for split, column in dates.items()
@@ -131,7 +130,7 @@ def count_days(dates: Mapping[Split, list[str | None]]) -> Days | None:
 
 
 def count_names(pattern: re.Pattern[str], texts: Iterable[str], top: int) -> list[tuple[str, int]]:
-    """The `top` most frequent matches, lower case, with the number of texts that have each; ties by name."""
+    """The `top` most frequent matches in lower case, with the number of texts that contain each; ties by name."""
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update({name.lower() for name in pattern.findall(text)})

@@ -1,4 +1,4 @@
-"""Files from the package index, fetched with pip so that mirrors, proxies and certificates are the user's own."""
+"""Downloads from the package index with pip, which uses the user's mirrors, proxies and certificates."""
 
 import hashlib
 import importlib.util
@@ -17,10 +17,10 @@ logger = logging.getLogger(__name__)
 
 
 def fetch_sdist(project: str, version: str, sha256: str, folder: Path) -> Path:
-    """Download a project's source archive into `folder`, which the caller made and throws away.
+    """Download a project's source archive into the temporary `folder`.
 
-    pip compares the hash before it looks into the archive. It will then ask its build system for metadata, so code
-    of the archive does run: code this hash vouches for.
+    pip checks the hash before it opens the archive. It then runs the archive's build system for metadata, which is code
+    that the hash covers.
 
     Raises:
         DataError: pip is missing or fails, or the archive has another hash.
@@ -30,10 +30,10 @@ def fetch_sdist(project: str, version: str, sha256: str, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
     command += ["--progress-bar=off", "--no-deps", f"--no-binary={project}", f"--dest={folder}"]
     if importlib.util.find_spec("setuptools") is not None:
-        # Spares pip a second download, of setuptools, for metadata that nobody reads.
+        # Avoids a download of setuptools for metadata that is not needed.
         command.append("--no-build-isolation")
-    logger.info("fetching the source archive of %s %s with pip", project, version)
-    remedy = f"with no network, fetch {project}-{version}.tar.gz elsewhere and set data.sdist=PATH"
+    logger.info("downloading the source archive of %s %s with pip", project, version)
+    remedy = f"without network, download {project}-{version}.tar.gz elsewhere and set data.sdist=PATH"
     try:
         done = subprocess.run(
             [*command, "--require-hashes", f"--requirement={requirement}"],
@@ -48,31 +48,33 @@ def fetch_sdist(project: str, version: str, sha256: str, folder: Path) -> Path:
     if done.returncode != 0 or len(archives) != 1:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         reason = next((line for line in reversed(lines) if "ERROR" in line), lines[-1] if lines else "no reason given")
-        raise DataError(f"pip cannot fetch {project} {version} ({reason.removeprefix('ERROR: ')}); {remedy}")
+        raise DataError(f"pip cannot download {project} {version} ({reason.removeprefix('ERROR: ')}); {remedy}")
     check_hash(archives[0].read_bytes(), sha256, archives[0].name)
     return archives[0]
 
 
 def check_hash(content: bytes, sha256: str, name: str) -> bytes:
-    """The content again.
+    """Return the content if its SHA-256 is `sha256`.
 
     Raises:
-        DataError: its SHA-256 is another.
+        DataError: it has another SHA-256.
     """
     got = hashlib.sha256(content).hexdigest()
     if got != sha256:
-        raise DataError(f"{name}: SHA-256 is {got}, should be {sha256}; damaged, or not that file: fetch it again")
+        raise DataError(
+            f"{name}: got SHA-256 {got}, should be {sha256}; the file is damaged or another: download again"
+        )
     return content
 
 
 def archive_member(archive: bytes, sha256: str, member: str, name: str) -> bytes:
-    """One file of a tar.gz archive with a known SHA-256; nothing is unpacked on disk.
+    """Read one file of a tar.gz archive with a known SHA-256, in memory.
 
     Args:
         archive: the archive's content.
-        sha256: what its hash should be. It is checked before the archive is opened.
-        member: the name inside, of a file that an archive with this hash has.
-        name: of the archive, for messages.
+        sha256: expected hash, which is checked before the archive is opened.
+        member: name of the file in the archive.
+        name: name of the archive, for messages.
 
     Raises:
         DataError: the archive has another hash.

@@ -1,4 +1,4 @@
-"""From a source's files to a corpus: read, repair, split, leave out of train what must not be there, cache."""
+"""Prepare a corpus from a source's files: read, repair, split, remove flawed tweets from train, cache."""
 
 import logging
 from collections import Counter, defaultdict
@@ -25,30 +25,30 @@ logger = logging.getLogger(__name__)
 
 
 def prepare(source: Source, cache_dir: Path) -> Corpus:
-    """The corpus of a source, from the cache where the same files and settings were prepared before.
+    """The corpus of a source, from the cache if the same files and settings were prepared before.
 
     Raises:
-        DataError: a file is missing or damaged, a label has too few tweets, or there is nothing to learn.
+        DataError: a file is missing or damaged, a label has too few tweets, or train has fewer than two labels.
     """
     files = source.files(cache_dir)
-    # Whoever comes second waits, and then reads what the first one wrote.
+    # A second process waits here and then reads the entry of the first one.
     with locked_folder(cache_dir / "corpus") as folder:
         entry = folder / f"{source.name}-{_key(source, files)[:32]}.arrow"
         if entry.exists():
             try:
                 return cache.read(entry)
             except cache.CorruptError as error:
-                logger.warning("the cache entry %s is damaged (%s) and is built again", entry, error)
+                logger.warning("the cache entry %s is damaged (%s) and is written again", entry, error)
         corpus = build(source, files)
         cache.write(corpus, entry)
         return corpus
 
 
 def build(source: Source, files: list[Path]) -> Corpus:
-    """The corpus of a source, made from these files without a look at the cache.
+    """The corpus of a source, prepared from these files without the cache.
 
     Raises:
-        DataError: as `prepare`.
+        DataError: see `prepare`.
     """
     raw = source.read(files)
     where = ", ".join(map(str, files))
@@ -58,15 +58,15 @@ def build(source: Source, files: list[Path]) -> Corpus:
     ledger = _Ledger()
     sets = {name: _repaired(rows, raw.labels, source.repair, ledger) for name, rows in raw.splits.items()}
     for tweets in sets.values():
-        found = audit.flaws(tweets)
-        for reason, mask in found.items():
+        masks = audit.flaws(tweets)
+        for reason, mask in masks.items():
             ledger.note(ledger.found, reason, tweets, mask)
-        ledger.found["conflict_texts"] += audit.texts(tweets, found["conflict"])
+        ledger.found["conflict_texts"] += audit.texts(tweets, masks["conflict"])
     _check_classes(sets["train"], f"{where}: train has")
     splits = _split(source, sets, raw.labels)
     splits["train"] = _without_flaws(source, splits, ledger)
-    left = ", ".join(f"{count} {reason}" for reason, count in ledger.dropped.items() if count)
-    _check_classes(splits["train"], f"{where}: after leaving out {left or 'nothing'}, train has")
+    dropped = ", ".join(f"{count} {reason}" for reason, count in ledger.dropped.items() if count)
+    _check_classes(splits["train"], f"{where}: after dropping {dropped or 'nothing'}, train has")
     absent = sorted(set(range(len(raw.labels))) - set(splits["train"].label.tolist()))
     if absent:
         logger.warning("no train tweet has the label %s", ", ".join(repr(raw.labels[index]) for index in absent))
@@ -82,17 +82,17 @@ def build(source: Source, files: list[Path]) -> Corpus:
 
 
 def train_and_val(corpus: Corpus, source: Source) -> Examples:
-    """Train and validation tweets together, for a last training that chooses nothing.
+    """Train and validation tweets, for a final training without validation.
 
-    What the source's policies leave out of train is left out of the whole, tweets that stand in test above all.
+    The source's policies for train are applied to both, so that no tweet is also in test.
     """
-    together = {"train": corpus.train.joined(corpus.val), "test": corpus.test}
-    return _without_flaws(source, together, _Ledger())  # type: ignore[arg-type]
+    joined = {"train": corpus.train.joined(corpus.val), "test": corpus.test}
+    return _without_flaws(source, joined, _Ledger())  # type: ignore[arg-type]
 
 
 @dataclass
 class _Ledger:
-    """Counts, while a corpus is made."""
+    """Counts of findings and repairs while a corpus is prepared."""
 
     repaired: Counter[str] = field(default_factory=Counter)
     repaired_cells: int = 0
@@ -101,14 +101,14 @@ class _Ledger:
     examples: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def note(self, counts: Counter[str], reason: str, tweets: Examples, mask: audit.Mask) -> None:
-        """Count the masked tweets, and keep the first few as examples."""
+        """Count the masked tweets, and record the first few as examples."""
         counts[reason] += int(mask.sum())
         if counts is self.found:
             room = _EXAMPLES - len(self.examples[reason])
-            self.examples[reason] += [tweets.row_id[place] for place in np.flatnonzero(mask)[:room]]
+            self.examples[reason] += [tweets.row_id[position] for position in np.flatnonzero(mask)[:room]]
 
     def report(self, read: dict[str, int]) -> DataReport:
-        """All of it, in plain dictionaries."""
+        """The counts as a report."""
         examples = {reason: rows for reason, rows in self.examples.items() if rows}
         return DataReport(
             read, dict(self.repaired), self.repaired_cells, dict(self.found), dict(self.dropped), examples
@@ -116,7 +116,7 @@ class _Ledger:
 
 
 def _key(source: Source, files: list[Path]) -> str:
-    """SHA-256 over the files' bytes, the settings, and the code that turns one into a corpus."""
+    """SHA-256 of the files' bytes, the settings, and the versions of the code that prepares a corpus."""
     settings = source.model_dump(mode="json")
     for name in source.paths:
         settings[name] = _last_part(settings[name])
@@ -138,11 +138,11 @@ def _digest(file: Path) -> str:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from None
 
 
-def _repaired(rows: list[RawExample], labels: tuple[str, ...], mend: bool, ledger: _Ledger) -> Examples:
-    index = {label: place for place, label in enumerate(labels)}
+def _repaired(rows: list[RawExample], labels: tuple[str, ...], enabled: bool, ledger: _Ledger) -> Examples:
+    index = {label: i for i, label in enumerate(labels)}
     texts = []
     for row in rows:
-        text, kinds = repair(row.text) if mend else (row.text, frozenset[str]())
+        text, kinds = repair(row.text) if enabled else (row.text, frozenset[str]())
         if row.redecoded:
             kinds |= {"bytes"}
         texts.append(text)
@@ -160,11 +160,11 @@ def _repaired(rows: list[RawExample], labels: tuple[str, ...], mend: bool, ledge
 def _check_classes(train: Examples, what: str) -> None:
     classes = len(np.unique(train.label))
     if classes < 2:
-        raise DataError(f"{what} {len(train)} tweets of {classes} label(s), should have two labels or more")
+        raise DataError(f"{what} {len(train)} tweets with {classes} label(s), should have two labels or more")
 
 
 def _split(source: Source, sets: Mapping[Split, Examples], names: tuple[str, ...]) -> dict[Split, Examples]:
-    """Train, val and test: the source's own where it has them, else carved from train."""
+    """Train, val and test: those of the source, else taken from train."""
     train = sets["train"]
     test = sets.get("test")
     test_share = 0.0
@@ -178,7 +178,7 @@ def _split(source: Source, sets: Mapping[Split, Examples], names: tuple[str, ...
         rest, part = fold(pool.label, names, source.folds, source.fold, source.split_seed)
         train, val = pool.take(rest), pool.take(part)
     elif val is None:
-        # Of the set as the source has it, of which test has had its share already.
+        # `val_fraction` refers to the source's set, from which test was already taken.
         share = source.val_fraction / (1.0 - test_share)
         rest, part = carve(train.label, names, share, source.split_seed, "data.val_fraction")
         train, val = train.take(rest), train.take(part)
@@ -186,14 +186,14 @@ def _split(source: Source, sets: Mapping[Split, Examples], names: tuple[str, ...
 
 
 def _without_flaws(source: Source, splits: Mapping[Split, Examples], ledger: _Ledger) -> Examples:
-    """Train without what the policies drop, each tweet for the first reason that holds."""
+    """Train without the tweets that the policies drop; each is counted for its first reason."""
     train = splits["train"]
     masks = audit.flaws(train)
     held_out = [name for name in SPLITS[1:] if name in splits]
     for name in held_out:
         masks[f"leak_{name}"] = audit.leaks(train, splits[name])
         ledger.note(ledger.found, f"leak_{name}", train, masks[f"leak_{name}"])
-    # To drop all but one of a contradicting few would settle the conflict by chance.
+    # Keeping one tweet of a conflict would choose its label by chance.
     masks["duplicate"] &= ~masks["conflict"]
     policies = {
         "blank": "drop",

@@ -1,4 +1,4 @@
-"""Text as its author wrote it: undoes what exports, wrong encodings and HTML did to a tweet."""
+"""Repair texts that were damaged by exports, wrong encodings and HTML escaping."""
 
 import html
 import io
@@ -10,30 +10,30 @@ if TYPE_CHECKING:
     from ftfy import TextFixerConfig
 
 ENCODING_KINDS = frozenset({"bytes", "utf8", "mojibake"})
-"""Damage that a wrong encoding did. `bytes` is what a reader mends before the text is text (see `files.Row`)."""
+"""Repairs of wrong encodings. `bytes` is done by the reader (see `chirplet.data.table.reader.Row`)."""
 
-# ASCII without these is sound: carriage returns, entities, and control characters but tab, newline and form feed.
+# ASCII text without these needs no repair: carriage returns, entities, control characters except \t, \n and \f.
 _SUSPECT = re.compile("[&\r\x00-\x08\x0b\x0e-\x1f\x7f]")
 _LINE_BREAK = re.compile("\r+\n?")
 
 _LAYERS = 10
-"""Damage upon damage that is undone: more than was ever seen in a tweet, few enough that no text takes long."""
+"""Maximum number of repair passes: more than any real tweet needs, and few enough to bound the time."""
 _ENCODINGS = 4
-"""Wrong encodings, one within the other, that are undone in the first layer; in each further one it is one."""
+"""Maximum number of nested wrong encodings undone in the first pass; later passes undo one."""
 
 
 def repair(text: str) -> tuple[str, frozenset[str]]:
-    """The text mended, and the kinds of repair that changed it. `repair` of its own result changes nothing.
+    """The repaired text, and the kinds of repair that changed it. `repair` is idempotent.
 
-    In this order, over again until nothing changes, since one damage may hide another (a text made to have more layers
-    than `_LAYERS` keeps the rest, so that time grows with its length and no faster):
+    These repairs are applied in order and repeated until nothing changes, because one damage may hide another. After
+    `_LAYERS` passes the rest is left, so that the time is linear in the text's length.
 
-    - `line_break`: CR, CRLF and CRCRLF to a newline, the only line break that Twitter has.
-    - `utf8`: UTF-8 that was read as latin-1, where the whole text goes back.
-    - `mojibake`: what ftfy mends: UTF-8 read as another encoding in parts, C1 control characters for Windows-1252
-      punctuation, NUL and other control characters, lone surrogates, Unicode not in NFC. Curly quotes,
-      ligatures and wide characters are the author's and stay.
-    - `html`: entities; `&amp;amp;`, which is what escaping twice makes, goes back to `&`.
+    - `line_break`: CR, CRLF and CRCRLF become a newline, Twitter's only line break.
+    - `utf8`: UTF-8 that was read as latin-1, if the whole text can be converted back.
+    - `mojibake`: repairs of ftfy: parts of UTF-8 read as another encoding, C1 control characters instead of
+      Windows-1252 punctuation, NUL and other control characters, lone surrogates, Unicode not in NFC. Curly quotes,
+      ligatures and wide characters are not changed.
+    - `html`: entities; `&amp;amp;`, the result of escaping twice, becomes `&`.
     """
     kinds: set[str] = set()
     for layer in range(_LAYERS):
@@ -41,8 +41,8 @@ def repair(text: str) -> tuple[str, frozenset[str]]:
             break
         before = text
         fix = partial(_fix, encodings=1 if layer else _ENCODINGS)
-        for kind, mended in (("line_break", _break_lines), ("utf8", _to_utf8), ("mojibake", fix), ("html", _unescape)):
-            after = mended(text)
+        for kind, step in (("line_break", _break_lines), ("utf8", _to_utf8), ("mojibake", fix), ("html", _unescape)):
+            after = step(text)
             if after != text:
                 kinds.add(kind)
                 text = after
@@ -65,13 +65,13 @@ def _to_utf8(text: str) -> str:
 def _fix(text: str, encodings: int) -> str:
     from ftfy import fix_text
 
-    # Line by line, as ftfy does it.
+    # Line by line, as in ftfy.
     decoded = "".join(_decode(line, encodings) for line in io.StringIO(text, newline="\n"))
     return fix_text(decoded, _config()._replace(fix_encoding=False))
 
 
 def _decode(line: str, encodings: int) -> str:
-    """`ftfy.fix_encoding`, which goes on for as many steps as a line has characters where one is made so."""
+    """`ftfy.fix_encoding` with a limit, because a crafted line could need as many steps as it has characters."""
     from ftfy import _fix_encoding_one_step_and_explain as step
 
     for _ in range(encodings):

@@ -1,4 +1,4 @@
-"""Seeded, stratified splits of positions, by scikit-learn; pure functions."""
+"""Seeded, stratified splits with scikit-learn."""
 
 import math
 from collections.abc import Sequence
@@ -15,22 +15,22 @@ Positions = NDArray[np.int64]
 def carve(
     label: NDArray[np.int64], names: Sequence[str], fraction: float, seed: int, key: str
 ) -> tuple[Positions, Positions]:
-    """Split positions so that each label keeps its share in both parts; the part has `round(n * fraction)` positions.
+    """Take a stratified part of `round(n * fraction)` positions.
 
     Args:
-        label: shape (n,), the label of each position.
+        label: the label of each position, shape (n,).
         names: the labels by index, for messages.
-        fraction: the part's share, 0 <= fraction < 1; of 0 the part is empty.
-        seed: of the shuffle.
-        key: the setting that `fraction` came from, for messages.
+        fraction: the part's share, 0 <= fraction < 1; with 0 the part is empty.
+        seed: seed of the shuffle.
+        key: the setting with the value `fraction`, for messages.
 
     Returns:
         The positions of the rest and of the part, both ascending.
 
     Raises:
-        DataError: a label has too few positions to stand in both.
+        DataError: a label has too few positions for both.
     """
-    # Imported here, since it takes over a second and most runs find their split in the cache.
+    # The import takes over a second, and most runs have their split in the cache.
     from sklearn.model_selection import train_test_split
 
     everything = np.arange(len(label))
@@ -46,7 +46,7 @@ def carve(
 def fold(
     label: NDArray[np.int64], names: Sequence[str], folds: int, index: int, seed: int
 ) -> tuple[Positions, Positions]:
-    """Fold `index` of a stratified k-fold: the positions of the other folds and of this one, both ascending.
+    """Stratified k-fold: the positions of all folds but `index`, and of fold `index`, both ascending.
 
     Raises:
         DataError: a label has fewer positions than there are folds.
@@ -61,9 +61,9 @@ def fold(
 
 def _check(label: NDArray[np.int64], names: Sequence[str], needed: int, setting: str) -> None:
     count = np.bincount(label, minlength=len(names))
-    for name, have in zip(names, count.tolist(), strict=True):
-        if 0 < have < needed:
+    for name, size in zip(names, count.tolist(), strict=True):
+        if 0 < size < needed:
             raise DataError(
-                f"label {name!r} has {have} tweets, too few to stratify with {setting}; should have {needed} or more: "
-                "add tweets, merge labels, or give the split its own file"
+                f"label {name!r} has {size} tweets, should have {needed} or more to stratify with {setting}; "
+                "add tweets, merge labels, or give a file for the split"
             )

@@ -1,1 +1,1 @@
-"""Tables of texts: read, streamed and written as CSV, TSV, Parquet, JSONL."""
+"""Read, stream and write tables of texts as CSV, TSV, Parquet and JSONL."""

@@ -1,4 +1,4 @@
-"""JSONL: one JSON object a line."""
+"""JSONL files: one JSON object per line."""
 
 import json
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from chirplet.system.error import DataError
 
 
 def json_objects(stream: BufferedReader, encoding: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each line that is not blank, without the space around it, and its object.
+    """Each line that is not blank, stripped, and its object.
 
     Raises:
-        DataError: there is no such line, or one is damaged or no object; names the row.
+        DataError: there is no such line, or one is damaged or not an object; the message names the row.
     """
     if encoding == MIXED:
         raise DataError(f"{name}: encoding {MIXED} is for CSV and TSV; JSONL is UTF-8")
@@ -23,7 +23,7 @@ def json_objects(stream: BufferedReader, encoding: str, name: str) -> Iterator[t
         number += 1
         yield line, _object(line, f"{name} row {number}")
     if number == 0:
-        raise DataError(f"{name}: is empty, should have one JSON object a line")
+        raise DataError(f"{name}: is empty, should have one JSON object per line")
 
 
 def _next(lines: Iterator[str], name: str, number: int) -> str | None:
@@ -39,7 +39,7 @@ def _object(line: str, row: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise DataError(f"{row}: not valid JSON ({error.msg}, column {error.colno})") from None
     except (ValueError, RecursionError):
-        raise DataError(f"{row}: JSON that is nested too deeply, or a number too long") from None
+        raise DataError(f"{row}: JSON is nested too deeply, or a number is too long") from None
     if not isinstance(value, dict):
         raise DataError(f"{row}: got {type(value).__name__}, should be a JSON object")
     return value

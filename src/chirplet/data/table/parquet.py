@@ -11,15 +11,15 @@ from chirplet.system.error import DataError, first_line
 
 
 def open_parquet(stream: BufferedReader, name: str) -> pq.ParquetFile:
-    """The file, whose schema is read and whose rows are not.
+    """Open a Parquet file and read its schema, but no rows.
 
     Raises:
-        DataError: it is no Parquet file, or a stream that cannot be read from its end.
+        DataError: it is not a Parquet file, or the stream is not seekable.
     """
     if not stream.seekable():
-        raise DataError(f"{name}: Parquet is read from its end and needs a file")
+        raise DataError(f"{name}: Parquet is read from its end, should be a file")
     try:
-        # With `pre_buffer`, Arrow keeps what it has read until the file is closed.
+        # With `pre_buffer`, Arrow keeps all data in memory until the file is closed.
         return pq.ParquetFile(stream, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{name}: not a Parquet file ({first_line(error)})") from None
@@ -28,10 +28,10 @@ def open_parquet(stream: BufferedReader, name: str) -> pq.ParquetFile:
 def parquet_batches(
     file: pq.ParquetFile, name: str, rows: int, columns: Sequence[str]
 ) -> Iterator[tuple[pa.RecordBatch, list[dict[str, Any]]]]:
-    """Batches of so many rows, each with the values that its rows have in `columns`.
+    """Batches of at most `rows` rows, each with the values of its rows in `columns`.
 
     Raises:
-        DataError: the file is damaged; names the last row before.
+        DataError: the file is damaged; the message names the last row that was read.
     """
     seen = 0
     try:

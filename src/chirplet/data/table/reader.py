@@ -1,6 +1,6 @@
-"""Rows of table files, streamed: memory stays flat however large the file.
+"""Stream the rows of table files with constant memory.
 
-What `Lines` promises for bytes holds here for rows: a damaged file is refused in one line that names the row.
+A damaged file raises an error of one line that names the row.
 """
 
 import csv
@@ -35,8 +35,8 @@ _BATCH_ROWS = 1024
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: its number (from 1, the header left out), its cells by column, and the columns whose bytes were
-    no UTF-8 (encoding `mixed` only)."""
+    """One row: number (from 1, without the header), cells by column, and the columns whose bytes were not UTF-8
+    (encoding `mixed` only)."""
 
     number: int
     cells: dict[str, Any]
@@ -44,7 +44,7 @@ class Row:
 
 
 class Table:
-    """The columns of a file, and its rows, which can be gone through once. A context manager: it holds the file."""
+    """The columns of a file, and its rows, which can be iterated once. A context manager that closes the file."""
 
     def __init__(self, name: str, columns: list[str], rows: Iterator[Row], resources: ExitStack) -> None:
         self.name = name
@@ -53,7 +53,7 @@ class Table:
         self._resources = resources
         twice = [column for column, count in Counter(columns).items() if count > 1]
         if twice:
-            raise DataError(f"{name}: the column {twice[0]!r} stands in the header more than once; rename one")
+            raise DataError(f"{name}: the header has the column {twice[0]!r} more than once; rename one")
 
     def __iter__(self) -> Iterator[Row]:
         return self._rows
@@ -67,10 +67,10 @@ class Table:
         self._resources.close()
 
     def require(self, *columns: str) -> None:
-        """Check that these columns are there.
+        """Check that these columns exist.
 
         Raises:
-            DataError: one is not; names it, what is there, and the nearest name.
+            DataError: a column is missing; the message names it, the existing columns and the most similar one.
         """
         for column in columns:
             if column not in self.columns:
@@ -80,10 +80,10 @@ class Table:
 
 
 def format_of(path: str | Path, format: Format | None = None) -> Format:  # noqa: A002
-    """The format of a file, by its suffix where none is given; standard input is CSV.
+    """The format of a file: `format`, else by its suffix; standard input is CSV.
 
     Raises:
-        DataError: the suffix says nothing.
+        DataError: the suffix is unknown.
     """
     if format is not None:
         return format
@@ -92,8 +92,7 @@ def format_of(path: str | Path, format: Format | None = None) -> Format:  # noqa
     suffix = Path(path).suffix.lower()
     if suffix not in FORMAT_OF_SUFFIX:
         raise DataError(
-            f"{path}: cannot tell the format from the suffix {suffix!r}; "
-            f"should be one of {', '.join(FORMAT_OF_SUFFIX)}, or set ",
+            f"{path}: got the suffix {suffix!r}, should be one of {', '.join(FORMAT_OF_SUFFIX)}; or set ",
             Key("format"),
             f" to one of {', '.join(get_args(Format))}",
         )
@@ -101,7 +100,7 @@ def format_of(path: str | Path, format: Format | None = None) -> Format:  # noqa
 
 
 def name_of(path: str | Path) -> str:
-    """What messages call the file."""
+    """The file's name in messages."""
     return "standard input" if str(path) == STDIN else str(path)
 
 
@@ -111,19 +110,19 @@ def read_table(
     encoding: str = "utf-8",
     quoted: bool = True,
 ) -> Table:
-    """Open a table file, read its header, and stand ready to stream its rows.
+    """Open a table file and read its header.
 
     Args:
         path: the file, or `-` for standard input.
-        format: null takes it from the suffix.
-        encoding: of CSV, TSV and JSONL; `mixed` decodes each cell of a CSV or TSV for itself.
-        quoted: whether cells of CSV and TSV may stand in double quotes; if not, a quote is a character like others.
+        format: format of the file; None takes it from the suffix.
+        encoding: encoding of CSV, TSV and JSONL; `mixed` detects it for each cell of CSV and TSV.
+        quoted: whether cells of CSV and TSV may be in double quotes; if not, a quote is an ordinary character.
 
     Returns:
-        A table whose cells are text (CSV, TSV) or the file's own values (Parquet, JSONL).
+        A table whose cells are text (CSV, TSV) or typed values (Parquet, JSONL).
 
     Raises:
-        DataError: there is no such file, it is empty or damaged; while rows are read, for the rows.
+        DataError: the file does not exist, is empty or damaged; damaged rows raise when they are read.
     """
     kind = format_of(path, format)
     name = name_of(path)
@@ -149,7 +148,7 @@ def _checked(encoding: str, name: str) -> str:
 
 
 def _open_delimited(lines: Lines, name: str, kind: Format, quoted: bool) -> _Opened:
-    # The module's own limit of 131,072 is too small for nothing, but its state is global, so it is set for all.
+    # The limit is a global state of the module, by default 131,072.
     csv.field_size_limit(FIELD_LIMIT)
     records = csv.reader(
         iter(lines),
@@ -166,20 +165,20 @@ def _open_delimited(lines: Lines, name: str, kind: Format, quoted: bool) -> _Ope
 
 def _record(records: "Reader", name: str, number: int) -> list[str] | None:
     """The next record that is not a blank line; None at the end."""
-    place = f"{name} row {number}" if number else f"{name} header"
+    row = f"{name} row {number}" if number else f"{name} header"
     try:
         return next(filter(None, records), None)
     except csv.Error as error:
         reason = str(error)
         if "field limit" in reason:
-            reason = f"a field of more than {FIELD_LIMIT:,} characters; not a tweet"
+            reason = f"a field of more than {FIELD_LIMIT:,} characters, which is not a tweet"
         raise DataError(
-            f"{place} (up to line {records.line_num}): {reason}; an unclosed quote? set ",
+            f"{row} (up to line {records.line_num}): {reason}; an unclosed quote? set ",
             Key("data.quoted"),
             "=false if quotes are plain text here",
         ) from None
     except DataError as error:
-        raise error.behind(f"{place}, ") from None
+        raise error.behind(f"{row}, ") from None
 
 
 def _delimited_rows(records: "Reader", name: str, columns: list[str], mixed: bool) -> Iterator[Row]:
@@ -238,12 +237,12 @@ def _check_cells(cells: dict[str, Any], name: str, number: int) -> None:
             continue
         if len(value) > FIELD_LIMIT:
             raise DataError(
-                f"{name} row {number}: {column!r} has {len(value):,} characters, more than {FIELD_LIMIT:,}; not a tweet"
+                f"{name} row {number}: {column!r} has {len(value):,} characters, should be at most {FIELD_LIMIT:,}"
             )
         try:
             value.encode()
         except UnicodeEncodeError as error:
             half = f"\\u{ord(value[error.start]):04x}"
             raise DataError(
-                f"{name} row {number}: {column!r} has half a character ({half}, an emoji cut in two?)"
+                f"{name} row {number}: {column!r} has a lone surrogate ({half}, half of an emoji?)"
             ) from None

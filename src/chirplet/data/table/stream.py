@@ -1,7 +1,7 @@
-"""A table file in chunks that can be written again with columns added, its own values untouched.
+"""Stream a table file in chunks that can be written with additional columns and unchanged values.
 
-`read_table` is for those who read tweets; this is for those who hand them back. What a format can hold stays as it
-is: Parquet keeps its types, JSONL the very characters of each line.
+`read_table` reads tweets for training; this module is for input that is written again. Values are preserved as far as
+the format allows: Parquet keeps its types, and JSONL the exact characters of each line.
 """
 
 import json
@@ -23,11 +23,11 @@ from chirplet.data.table.text_io import open_bytes
 from chirplet.system.error import DataError, first_line, near
 
 Added = Mapping[str, Sequence[str] | Sequence[float]]
-"""Columns to add to a chunk: name to one value a row."""
+"""Columns to add to a chunk: name to one value per row."""
 
 
 class Chunk(ABC):
-    """Some rows of a file. `texts` holds the text column's cells, an empty string for a null."""
+    """Some rows of a file. `texts` are the cells of the text column, with an empty string for a null."""
 
     texts: list[str]
 
@@ -44,7 +44,7 @@ class Chunk(ABC):
             yield _dump(dict(zip(columns, cells, strict=True)))
 
     def cells(self) -> Iterator[tuple[str, ...]]:
-        """Each row as text, an empty string for a null."""
+        """Each row as text, with an empty string for a null."""
         return zip(*(_text_values(column) for column in self.batch().columns), strict=True)
 
 
@@ -56,13 +56,13 @@ class TableChunk(Chunk):
     table: pa.RecordBatch
 
     def batch(self) -> pa.RecordBatch:
-        """The rows with their own types; text where the file has no types."""
+        """The rows with the file's types; text if it has none."""
         return self.table
 
 
 @dataclass(frozen=True)
 class JsonChunk(Chunk):
-    """Rows of a JSONL file: each line as it stands there, and what it says."""
+    """Rows of a JSONL file: each line and its object."""
 
     texts: list[str]
     name: str
@@ -71,10 +71,10 @@ class JsonChunk(Chunk):
     objects: list[dict[str, Any]]
 
     def batch(self) -> pa.RecordBatch:
-        """The values by the keys of the file's first row, null for a key that a row lacks.
+        """The values by the keys of the file's first row, with null for a missing key.
 
         Raises:
-            DataError: a row has another key, or one column's values have no type in common.
+            DataError: a row has another key, or the values of a column have no common type.
         """
         for row in self.objects:
             extra = next((key for key in row if key not in self.columns), None)
@@ -91,7 +91,7 @@ class JsonChunk(Chunk):
         return pa.record_batch(columns, names=self.columns)
 
     def lines(self, added: Added) -> Iterator[str]:
-        """Each line as it was, but for the added keys before its closing brace."""
+        """Each line with the added keys before its closing brace."""
         rows = zip(*added.values(), strict=True)
         for line, cells in zip(self.raw, rows, strict=True):
             yield f"{line[:-1].rstrip()}, {_dump(dict(zip(added, cells, strict=True)))[1:]}"
@@ -99,7 +99,7 @@ class JsonChunk(Chunk):
 
 @dataclass(frozen=True)
 class ChunkedFile:
-    """A file that stands ready to be read once. `schema` is None for JSONL, which has none."""
+    """An open file whose chunks can be read once. `schema` is None for JSONL, which has none."""
 
     name: str
     columns: list[str]
@@ -111,20 +111,20 @@ class ChunkedFile:
 def open_chunks(
     path: str, kind: Format, encoding: str, quoted: bool, text_column: str, reserved: Sequence[str], rows: int
 ) -> Iterator[ChunkedFile]:
-    """Open a table file and stand ready to stream it, flat in memory.
+    """Open a table file for streaming with constant memory.
 
     Args:
         path: the file, or `-` for standard input.
         kind: its format.
-        encoding: of CSV, TSV and JSONL.
-        quoted: whether cells of CSV and TSV may stand in double quotes.
-        text_column: the column that holds the tweets.
+        encoding: encoding of CSV, TSV and JSONL.
+        quoted: whether cells of CSV and TSV may be in double quotes.
+        text_column: the column of texts.
         reserved: names that no column may have.
-        rows: rows of a chunk.
+        rows: rows per chunk.
 
     Raises:
-        DataError: there is no such file or column, a column has a reserved name, or the file is damaged; while chunks
-            are read, for their rows.
+        DataError: there is no such file or column, a column has a reserved name, or the file is damaged; damaged rows
+            raise when their chunk is read.
     """
     try:
         if kind == "parquet":
@@ -139,7 +139,7 @@ def open_chunks(
                 schema = pa.schema([(column, pa.string()) for column in table.columns])
                 yield ChunkedFile(table.name, table.columns, schema, _text_chunks(table, schema, text_column, rows))
     except DataError as error:
-        # Data sources use these readers too, so their errors name keys of a data source.
+        # The readers are shared with data sources and name their keys.
         raise error.renamed({"data.": "stage."}) from None
 
 
@@ -159,7 +159,7 @@ def _parquet_chunks(
     kind = schema.field(text_column).type
     plain = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not (pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)):
-        raise DataError(f"{name}: the column {text_column!r} holds {kind}, should hold text")
+        raise DataError(f"{name}: the column {text_column!r} has the type {kind}, should be text")
     batches = parquet_batches(file, name, rows, [text_column])
     chunks = (TableChunk([cells[text_column] or "" for cells in texts], batch) for batch, texts in batches)
     return ChunkedFile(name, schema.names, schema, chunks)
@@ -182,11 +182,11 @@ def _json_chunks(
     return ChunkedFile(name, columns, None, chunks())
 
 
-def _json_text(row: Mapping[str, Any], place: str, text_column: str, reserved: Sequence[str]) -> str:
-    _check_columns(place, list(row), text_column, reserved)
+def _json_text(row: Mapping[str, Any], name: str, text_column: str, reserved: Sequence[str]) -> str:
+    _check_columns(name, list(row), text_column, reserved)
     text = row[text_column]
     if text is not None and not isinstance(text, str):
-        raise DataError(f"{place}: {text_column!r} holds {json.dumps(text)[:40]}, should hold text")
+        raise DataError(f"{name}: {text_column!r} is {json.dumps(text)[:40]}, should be text")
     return text or ""
 
 
@@ -200,13 +200,13 @@ def _check_columns(name: str, columns: Sequence[str], text_column: str, reserved
     taken = next((column for column in columns if column in reserved), None)
     if taken is not None:
         raise DataError(
-            f"{name}: has a column {taken!r} already, which would be overwritten; "
-            "set stage.prefix=predicted_ to name the new columns otherwise"
+            f"{name}: the column {taken!r} exists already and would be overwritten; "
+            "set stage.prefix=predicted_ to give the new columns other names"
         )
 
 
 def _json_values(column: pa.Array) -> list[Any]:
-    """Values that JSON has; times and the like as text, NaN as null."""
+    """Values as JSON types: NaN as null, other types (dates, times, ...) as text."""
     kind = column.type
     if pa.types.is_floating(kind):
         return [value if value is not None and math.isfinite(value) else None for value in column.to_pylist()]

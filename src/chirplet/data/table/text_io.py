@@ -1,7 +1,7 @@
-"""Bytes to lines of text, without a crash and without a guess.
+"""Decode bytes to lines of text.
 
-Tweets come in files that are cut, glued together and re-encoded. What cannot be read for certain is refused, with
-the place where it stands.
+Files of tweets are often truncated, concatenated and re-encoded. Input that cannot be decoded reliably raises an error
+that names its line and byte.
 """
 
 import codecs
@@ -18,26 +18,26 @@ from chirplet.system.error import DataError, Key, near
 STDIN = "-"
 
 FIELD_LIMIT = 1_000_000
-"""Characters of the longest field or line that is taken for data; a tweet has 280."""
+"""Maximum characters of a field or line; a tweet has 280."""
 MIXED = "mixed"
-"""The encoding that is decided cell by cell."""
+"""Pseudo-encoding: the encoding is detected cell by cell."""
 ENCODING = Key("data.encoding")
 
 
 def check_encoding(encoding: str) -> str:
-    """The encoding's name again, if Python knows it.
+    """Return the encoding's name if Python knows it.
 
     Raises:
-        ValueError: it does not.
+        ValueError: Python does not know it.
     """
     if encoding == MIXED:
         return encoding
     try:
-        # Unlike codecs.lookup, this refuses codecs that turn bytes into bytes, such as base64.
+        # Unlike codecs.lookup, this rejects bytes-to-bytes codecs like base64.
         io.TextIOWrapper(io.BytesIO(), encoding)
     except LookupError:
         raise ValueError(
-            f"got {encoding!r}, should be an encoding that Python knows, such as utf-8, cp1252 or latin-1, or {MIXED}"
+            f"got {encoding!r}, should be an encoding that Python knows (utf-8, cp1252, latin-1, ...), or {MIXED}"
         ) from None
     return encoding
 
@@ -47,10 +47,10 @@ Encoding = Annotated[str, AfterValidator(check_encoding)]
 
 
 def decode_mixed(cell: str) -> tuple[str, bool]:
-    """The text of a cell that was read as latin-1, and whether its bytes were not UTF-8.
+    """Decode a cell that was read as latin-1; returns the text, and whether its bytes were not UTF-8.
 
-    Bytes that are no UTF-8 are Windows-1252, which has curly quotes where latin-1 has control characters, or
-    latin-1 for the five bytes Windows-1252 leaves out.
+    Bytes that are not UTF-8 are decoded as Windows-1252, which has curly quotes where latin-1 has control characters,
+    or as latin-1 if they contain one of the five bytes that Windows-1252 does not define.
     """
     if cell.isascii():
         return cell, False
@@ -64,10 +64,10 @@ def decode_mixed(cell: str) -> tuple[str, bool]:
 
 
 def open_bytes(path: str | Path) -> io.BufferedReader:
-    """A file for reading, or standard input for `-`.
+    """Open a file for reading, or standard input for `-`.
 
     Raises:
-        DataError: there is no such file, or it cannot be read.
+        DataError: the file does not exist or cannot be read.
     """
     if str(path) == STDIN:
         return io.BufferedReader(sys.stdin.buffer)  # type: ignore[arg-type]
@@ -84,7 +84,7 @@ def open_bytes(path: str | Path) -> io.BufferedReader:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Every line of a UTF-8 text file, without its line ending.
+    """All lines of a UTF-8 text file, without line endings.
 
     Raises:
         DataError: the file is missing or damaged.
@@ -97,11 +97,11 @@ def read_lines(path: Path) -> list[str]:
 
 
 class Lines:
-    """Lines of a byte stream as text, each with its own line ending, as the csv module wants them.
+    """Lines of a byte stream as text, each with its line ending, as the csv module requires.
 
-    `number` counts the lines given so far; errors name it, and whoever knows the file puts that in front. With encoding
-    `mixed` the text is latin-1, one character per byte, and `decode_mixed` is for the cells. A byte order mark is left
-    out; that of UTF-16 or UTF-32 wins over `encoding`, since nothing else begins so: `mixed` decodes the rest.
+    `number` counts the lines read so far. Errors name it, and callers add the file's name. With encoding `mixed`, lines
+    are latin-1, one character per byte, and cells are decoded with `decode_mixed`. A byte order mark is removed; that
+    of UTF-16 or UTF-32 overrides `encoding`, and then `mixed` is false.
     """
 
     def __init__(self, stream: io.BufferedReader, encoding: str) -> None:
@@ -110,8 +110,8 @@ class Lines:
         self._wide = not self.mixed and codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
         self._offset = 0 if self._wide else mark
         stream.read(self._offset)
-        # Every other encoding keeps ASCII's line ends, so lines are cut first and decoded one by one: that is what
-        # names the row and the byte of a fault.
+        # All other encodings have ASCII line endings. Lines are split first and decoded one by one, so that an error
+        # can name its line and byte.
         self._text = io.TextIOWrapper(stream, encoding=encoding if self._wide else "latin-1", newline="")
         self._encoding = encoding
         self.number = 0
@@ -121,7 +121,7 @@ class Lines:
             self.number += 1
             if len(line) > FIELD_LIMIT:
                 raise DataError(
-                    f"line {self.number}: a line of more than {FIELD_LIMIT:,} characters; not a tweet; "
+                    f"line {self.number}: more than {FIELD_LIMIT:,} characters, which is not a tweet; "
                     "an unclosed quote, or another kind of file?"
                 )
             if "\0" in line:
@@ -148,16 +148,16 @@ class Lines:
         try:
             return raw.decode(self._encoding)
         except UnicodeDecodeError as error:
-            place = f"line {self.number}, byte {self._offset + error.start}"
+            position = f"line {self.number}, byte {self._offset + error.start}"
             raise DataError(
-                f"{place}: 0x{raw[error.start]:02x} is not valid {self._encoding}; set ",
+                f"{position}: 0x{raw[error.start]:02x} is not valid {self._encoding}; set ",
                 ENCODING,
-                f" to the file's own, such as cp1252 or latin-1, or to {MIXED}",
+                f" to the file's encoding, for example cp1252 or latin-1, or to {MIXED}",
             ) from None
 
 
 def _byte_order_mark(start: bytes, encoding: str) -> tuple[int, str]:
-    """Length of the mark in bytes, and the encoding it stands for."""
+    """Length of the byte order mark in bytes, and the encoding."""
     if start.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return 4, "utf-32"
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):

@@ -1,4 +1,4 @@
-"""Chunks of a table file written again, with columns added, as CSV, TSV, JSONL or Parquet; whole or not at all."""
+"""Write chunks of a table file with additional columns as CSV, TSV, JSONL or Parquet, atomically."""
 
 import os
 import shutil
@@ -24,27 +24,27 @@ DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
 class Writer(ABC):
-    """Writes chunks to a byte stream; text is UTF-8 with lines that end in a newline."""
+    """Writes chunks to a byte stream; text is UTF-8, and lines end with a newline."""
 
     @abstractmethod
     def write(self, chunk: Chunk, added: Added) -> None:
-        """Write the rows of a chunk with their added columns, in order, after all before.
+        """Append the rows of a chunk with their added columns.
 
         Raises:
-            DataError: a value has no place in this format.
+            DataError: the format cannot represent a value.
         """
 
     def close(self) -> None:
-        """Write what stands at the end of a file; the stream stays open."""
+        """Write the end of the file; the stream stays open."""
         return
 
 
 class DelimitedWriter(Writer):
-    """CSV or TSV. Cells are quoted where they must be, so that every reader gets back what was there.
+    """CSV or TSV. Cells are quoted if necessary, so that a reader gets the same values.
 
-    What was there is kept to the byte; in added columns a label that a spreadsheet would compute gets an apostrophe.
+    Existing cells are not changed. In added columns, a label that a spreadsheet would evaluate gets an apostrophe.
 
-    Python's own csv.writer leaves a lone carriage return bare, which the next reader takes for the end of the row.
+    Python's csv.writer does not quote a lone carriage return, which readers take for the end of the row.
     """
 
     def __init__(self, stream: BinaryIO, columns: Sequence[str], delimiter: str, quoted: bool) -> None:
@@ -55,8 +55,8 @@ class DelimitedWriter(Writer):
         self._row(columns)
 
     def write(self, chunk: Chunk, added: Added) -> None:
-        for kept, new in zip(chunk.cells(), zip(*added.values(), strict=True), strict=True):
-            self._row([*kept, *(str(csv_cell(cell)) for cell in new)])
+        for old, new in zip(chunk.cells(), zip(*added.values(), strict=True), strict=True):
+            self._row([*old, *(str(csv_cell(cell)) for cell in new)])
 
     def _row(self, cells: Sequence[str]) -> None:
         line = self._delimiter.join(map(self._cell, cells))
@@ -67,12 +67,12 @@ class DelimitedWriter(Writer):
         if self._special.isdisjoint(cell):
             return cell
         if not self._quoted:
-            raise DataError(f"output: {cell[:40]!r} cannot stand in a file without quotes; set stage.quoted=true")
+            raise DataError(f"output: {cell[:40]!r} cannot be written without quotes; set stage.quoted=true")
         return '"' + cell.replace('"', '""') + '"'
 
 
 class JsonLinesWriter(Writer):
-    """One JSON object a line."""
+    """One JSON object per line."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -83,7 +83,7 @@ class JsonLinesWriter(Writer):
 
 
 class ParquetWriter(Writer):
-    """Parquet, one row group a chunk. Without a schema, the first chunk's is everyone's."""
+    """Parquet, one row group per chunk. Without a schema, that of the first chunk is used."""
 
     def __init__(self, stream: BinaryIO, schema: pa.Schema | None, added: pa.Schema) -> None:
         self._stream = stream
@@ -96,11 +96,11 @@ class ParquetWriter(Writer):
             self._writer = self._open(batch.schema)
         new = [pa.array(added[field.name], type=field.type) for field in self._added]
         try:
-            kept = [column.cast(self._writer.schema.field(i).type) for i, column in enumerate(batch.columns)]
+            old = [column.cast(self._writer.schema.field(i).type) for i, column in enumerate(batch.columns)]
         except pa.ArrowException as error:
-            reason = f"a value does not fit the type its column had at first ({first_line(error)})"
+            reason = f"a value does not have the type of its column in the first rows ({first_line(error)})"
             raise DataError(f"output: {reason}; output_format=jsonl keeps it") from None
-        self._writer.write_batch(pa.record_batch([*kept, *new], schema=self._writer.schema))
+        self._writer.write_batch(pa.record_batch([*old, *new], schema=self._writer.schema))
 
     def close(self) -> None:
         if self._writer is not None:
@@ -114,18 +114,18 @@ class ParquetWriter(Writer):
 
 @contextmanager
 def open_writer(path: str, kind: Format, source: ChunkedFile, added: pa.Schema, quoted: bool) -> Iterator[Writer]:
-    """A writer for the chunks of `source` that leaves the whole file at `path`, or what was there before.
+    """A writer for the chunks of `source`, which replaces `path` atomically when the block ends without an error.
 
     Args:
-        path: the file, or `-` for standard output, where rows appear as they are written (Parquet, whose end makes
-            it a file, once it is whole).
+        path: the file, or `-` for standard output, to which rows are written immediately, and Parquet when it is
+            complete.
         kind: its format.
-        source: where the chunks come from.
+        source: the file of the chunks.
         added: names and types of the columns to add.
         quoted: whether cells of CSV and TSV may be quoted.
 
     Raises:
-        DataError: the disk is full, the place is read-only, or who read standard output went away.
+        DataError: the disk is full, the folder is not writable, or standard output was closed.
     """
     with _atomic_file(path, kind) as stream:
         writer: Writer
@@ -138,7 +138,7 @@ def open_writer(path: str, kind: Format, source: ChunkedFile, added: pa.Schema, 
         try:
             yield writer
         finally:
-            # Arrow closes a forgotten writer when it is collected, by which time the stream is closed.
+            # Otherwise Arrow would close the writer when it is collected, after the stream.
             writer.close()
 
 
@@ -159,8 +159,8 @@ def _atomic_file(path: str, kind: Format) -> Iterator[BinaryIO]:
         with atomic_file(target) as stream:
             yield stream
     except OSError as error:
-        kept = "the old file is as it was" if target.exists() else "nothing was left there"
-        raise DataError(f"output: could not write {path!r}: {error.strerror or error}; {kept}") from error
+        state = "the old file is unchanged" if target.exists() else "no file was left"
+        raise DataError(f"output: could not write {path!r}: {error.strerror or error}; {state}") from error
 
 
 @contextmanager
@@ -169,6 +169,6 @@ def _standard_output() -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        # Python flushes once more when it ends, and would complain again.
+        # Python flushes standard output again at exit, which would raise again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise DataError("output: standard output was closed before all tweets were written") from None
+        raise DataError("output: standard output was closed before all rows were written") from None

@@ -1,4 +1,4 @@
-"""A logger that cannot end a run: what its backend raises costs the logger, not the training."""
+"""A logger whose errors do not end a run."""
 
 import contextlib
 import logging
@@ -17,9 +17,10 @@ T = TypeVar("T")
 
 
 class GuardedLogger(Logger):
-    """Hands everything to `inner` until that raises; from then on it is left out, with one warning.
+    """Forwards all calls to `inner` until it raises; then logs one warning and ignores further calls.
 
-    Lightning ends loggers after every fit, but the stage goes on: until `close`, that only writes out what is held.
+    Lightning finalizes loggers after every fit, while the stage continues. So `finalize` only saves buffered data, and
+    `close` ends the logger's run.
     """
 
     def __init__(self, key: str, settings: LoggerSettings | Foreign, inner: Logger) -> None:
@@ -31,60 +32,60 @@ class GuardedLogger(Logger):
 
     @property
     def name(self) -> str | None:
-        """As the inner logger's."""
+        """That of the inner logger."""
         return self._guarded(lambda: self.inner.name, None)
 
     @property
     def version(self) -> str | int | None:
-        """As the inner logger's."""
+        """That of the inner logger."""
         return self._guarded(lambda: self.inner.version, None)
 
     @property
     def save_dir(self) -> str | None:
-        """As the inner logger's."""
+        """That of the inner logger."""
         return self._guarded(lambda: self.inner.save_dir, None)
 
     @property
     def root_dir(self) -> str | None:
-        """As the inner logger's."""
+        """That of the inner logger."""
         return self._guarded(lambda: self.inner.root_dir, None)
 
     @property
     def log_dir(self) -> str | None:
-        """As the inner logger's."""
+        """That of the inner logger."""
         return self._guarded(lambda: self.inner.log_dir, None)
 
     @property
     def experiment(self) -> Any:
-        """The backend's own object, for callbacks that know it; it is not guarded."""
+        """The backend's object, for callbacks that use it; it is not guarded."""
         return getattr(self.inner, "experiment", None)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Numbers at a step."""
+        """Log numbers at a step."""
         self._guarded(lambda: self.inner.log_metrics(dict(metrics), step), None)
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """The configuration."""
+        """Log the configuration."""
         self._guarded(lambda: self.inner.log_hyperparams(params, *args, **kwargs), None)
 
     def log_graph(self, *args: Any, **kwargs: Any) -> None:
-        """The model."""
+        """Log the model."""
         self._guarded(lambda: self.inner.log_graph(*args, **kwargs), None)
 
     def save(self) -> None:
-        """Write out what is held."""
+        """Write buffered data."""
         self._guarded(self.inner.save, None)
 
     def after_save_checkpoint(self, checkpoint_callback: ModelCheckpoint) -> None:
-        """A checkpoint was written."""
+        """Report that a checkpoint was written."""
         self._guarded(lambda: self.inner.after_save_checkpoint(checkpoint_callback), None)
 
     def finalize(self, status: str) -> None:
-        """Write out what is held; the run goes on until `close`."""
+        """Write buffered data; the logger's run stays open until `close`."""
         self.save()
 
     def log_results(self, results: Results) -> None:
-        """What the stage has found."""
+        """Log the results of the stage."""
         if results.scalars:
             self.log_metrics(results.scalars, results.step)
         settings = self.settings
@@ -99,21 +100,21 @@ class GuardedLogger(Logger):
         else:
             self._guarded(lambda: self.inner.finalize(end.status), None)
 
-    def _guarded(self, call: Callable[[], T], otherwise: T) -> T:
+    def _guarded(self, call: Callable[[], T], default: T) -> T:
         if self.lost:
-            return otherwise
+            return default
         try:
             return call()
-        except Exception as error:  # a tracker's trouble is of every kind, and none of the run's
+        except Exception as error:  # trackers raise many classes, and none may end the run
             self.lost = True
-            log.warning("logger.%s is lost (%s); the run continues without it", self.key, one_line(error))
+            log.warning("logger.%s failed (%s); the run continues without it", self.key, one_line(error))
             if isinstance(self.settings, LoggerSettings):
                 with contextlib.suppress(Exception):
                     self.settings.abandon(self.inner)
-            return otherwise
+            return default
 
 
 def one_line(error: BaseException) -> str:
-    """The error's kind, and the first line of what it says."""
+    """The error's class and the first line of its message."""
     kind, line = type(error).__name__, first_line(error)
     return kind if line == kind else f"{kind}: {line}"

@@ -1,4 +1,4 @@
-"""What is logged of a finished artifact: made from its record and predictions alone, so that loggers agree."""
+"""Results of a finished artifact for loggers, made from its record and predictions."""
 
 from collections.abc import Mapping
 
@@ -9,13 +9,13 @@ from chirplet.data.base import SPLITS, Corpus, Split
 from chirplet.logger.base import Results, Sheet
 
 WORST = 25
-"""Mistakes that are shown, the surest first."""
+"""Number of shown mistakes, those with the highest loss first."""
 
 
 def results_of(artifact: Artifact, corpus: Corpus, pages: Mapping[str, str]) -> Results:
-    """The findings of a stage that made `artifact` from `corpus`, with `pages` beside.
+    """Results of a stage that made `artifact` from `corpus`, with `pages`.
 
-    Mistakes are shown of validation, of test only where nothing was validated: who looks at them will change something.
+    Mistakes are those of validation, and of test only without validation, because users adapt their settings to them.
     """
     record = artifact.record
     shown: Split | None = next((split for split in ("val", "test") if split in record.metrics), None)
@@ -31,7 +31,7 @@ def results_of(artifact: Artifact, corpus: Corpus, pages: Mapping[str, str]) -> 
 
 
 def recorded(artifact: Artifact) -> dict[str, float]:
-    """Every figure of the record that is one number: `record/SPLIT/METRIC`, `record/cost/NAME`, those of a control."""
+    """All single numbers of the record, as `record/SPLIT/METRIC`, `record/cost/NAME` and of a label-only baseline."""
     baseline = artifact.record.training.get("label_only_baseline", {})
     figures = artifact.scalars() | artifact.costs()
     for split in SPLITS:
@@ -42,7 +42,7 @@ def recorded(artifact: Artifact) -> dict[str, float]:
 
 
 def worst_mistakes(artifact: Artifact, corpus: Corpus, split: Split, count: int = WORST) -> Sheet:
-    """The texts that were labeled wrongly with the highest loss (nats), highest first."""
+    """The wrongly labeled texts with the highest loss (nats), highest first."""
     predictions, labels = artifact.predictions(split), artifact.record.labels
     task, logits = artifact.record.task, predictions.logits
     loss = task.losses(logits, predictions.label)
@@ -51,7 +51,7 @@ def worst_mistakes(artifact: Artifact, corpus: Corpus, split: Split, count: int 
     examples = corpus.split(split)
     texts = dict(zip(examples.row_id, examples.text, strict=True))
     predicted = task.decode(logits[worst])
-    row_ids = [predictions.row_id[place] for place in worst]
+    row_ids = [predictions.row_id[position] for position in worst]
     columns = (
         row_ids,
         [texts[row_id] for row_id in row_ids],

@@ -1,4 +1,4 @@
-"""Lightning's CSV logger, which deletes the file that it finds, for runs that go on."""
+"""Lightning's CSV logger for resumed runs; Lightning itself deletes an existing file."""
 
 import csv
 from collections.abc import Mapping
@@ -11,19 +11,19 @@ FILE = "metrics.csv"
 
 
 class ContinuedCsvLogger(CSVLogger):
-    """Keeps the rows before the first step that is logged, and writes each row at once."""
+    """Keeps existing rows of steps before the first logged one, and writes each row immediately."""
 
     def __init__(self, output_dir: Path, name: str) -> None:
         super().__init__(save_dir=output_dir, name=name, version="", flush_logs_every_n_steps=1)
         self._path = Path(self.log_dir) / FILE
         self._before = _rows(self._path)
-        if self._before:  # Lightning's writer, made here, has deleted them
+        if self._before:  # `self.experiment` creates Lightning's writer, which deletes them
             self.experiment.metrics = list(self._before)
             self.experiment.save()
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:  # type: ignore[override]
-        """As Lightning's; the first time, after the rows of earlier steps, and of no others."""
+        """Log metrics; the first call drops existing rows from its step on."""
         if self._before and step is not None:
             self._path.unlink()
             self.experiment.metrics = [row for row in self._before if int(row["step"]) < step]
@@ -32,7 +32,7 @@ class ContinuedCsvLogger(CSVLogger):
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """Rows without their empty cells; none of a file that is not there, and not a last one that has no end."""
+    """Rows without empty cells and without an incomplete last row; none if there is no file."""
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
