@@ -96,8 +96,8 @@ def best(folder: Path, data: Path | None, teacher: Path | None, overrides: list[
             at_least=1.9,
         ),
     ]
-    if student["control_low"]:  # empty with stage.label_only_baseline=false
-        gain = 100 * float(student["control_low"])
+    if student["label_only_low"]:  # empty with stage.label_only_baseline=false
+        gain = 100 * float(student["label_only_low"])
         figures.append(figure("its student: lower end of the gain over its label-only baseline", gain, "points"))
     return figures, {"best": models}
 

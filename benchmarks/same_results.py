@@ -36,7 +36,10 @@ TIMED = ("ms", "per_s", "seconds", "times_")
 """Parts of column names and record keys with times, or ratios of times."""
 BATCHES = 24
 """Training batches per epoch, enough for every method to have an effect."""
-ALWAYS = ("deterministic=true", "logger=none", f"trainer.limit_train_batches={BATCHES}")
+ALWAYS = (
+    *("deterministic=true", "logger=none", "trainer.threads=1"),  # sums depend on the number of threads
+    f"trainer.limit_train_batches={BATCHES}",
+)
 UNSTABLE = ("artifact.json", "README.md")
 """Files that contain times, versions or text."""
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from chirplet.artifact.artifact import Ancestor, write_predictions, write_record
+from chirplet.artifact.artifact import Ancestor, write_record
+from chirplet.artifact.predictions import write_predictions
 from chirplet.data.base import Examples
 from chirplet.metric.classification import evaluate
 from chirplet.task.single_label import SingleLabel

@@ -9,14 +9,8 @@ import pytest
 from transformers import AutoModelForSequenceClassification
 
 from checkpoints import tiny_bert
-from chirplet.artifact.artifact import (
-    Artifact,
-    atomic_folder,
-    check_folder,
-    content_id,
-    write_predictions,
-    write_record,
-)
+from chirplet.artifact.artifact import Artifact, atomic_folder, check_folder, content_id, write_record
+from chirplet.artifact.predictions import write_predictions
 from chirplet.data.base import Examples
 from chirplet.system.error import ArtifactError
 from chirplet.task.single_label import SingleLabel

@@ -48,7 +48,10 @@ def test_every_recorded_key_is_a_key_of_today(compose_config, stage, name):
     """What the record's configuration holds can be put onto a configuration that is composed now."""
     distillers = ["distiller=[logits,hidden,attention]"] if name == "distill" else []
     cfg = compose_config(f"stage={name}", *distillers)
-    restored(cfg, migrated(written(stage))["config"], ())
+    old = written(stage)["config"]
+    again = restored(cfg, migrated(written(stage))["config"], ())
+    assert again.stage.batch_size == old["stage"]["batch_size"]
+    assert again.trainer.max_epochs == old["trainer"]["max_epochs"]
 
 
 def test_labels_keep_their_names(tmp_path):

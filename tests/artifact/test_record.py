@@ -25,7 +25,8 @@ from chirplet.cli.reproduce.verdict import print_verdict
 from chirplet.report import comparison_page, pruning
 from chirplet.report.candidates import open_candidates
 from chirplet.report.comparison import advise, compare
-from chirplet.report.comparison_table import as_csv, comparison_table, markdown, notes
+from chirplet.report.comparison_csv import as_csv
+from chirplet.report.comparison_table import comparison_table, markdown, notes
 from chirplet.stage.distillation.student import own_start
 from chirplet.stage.distillation.teachers import open_teachers
 from chirplet.stage.output.write_artifact import lineage_of

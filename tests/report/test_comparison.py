@@ -12,7 +12,8 @@ from chirplet.data.base import Examples
 from chirplet.metric.significance import mcnemar_p
 from chirplet.report.candidates import find_artifacts, names_of, open_candidates
 from chirplet.report.comparison import advise, compare, front
-from chirplet.report.comparison_table import as_csv, columns, comparison_table, markdown, notes
+from chirplet.report.comparison_csv import as_csv
+from chirplet.report.comparison_table import columns, comparison_table, markdown, notes
 from chirplet.system.error import ArtifactError
 from comparisons import EXAMPLES, N, ancestor, cost, family, write_artifact
 from records import make_record
@@ -226,7 +227,13 @@ def test_markdown_csv_and_the_terminal_say_the_same(tmp_path):
         and lines[2]["parent"].startswith("aaa")
         and lines[0]["drop_from_parent"] == ""
     )
-    for name in ("val/f1_weighted", "test/recall_macro", "cost/params_nonzero", "cost/latency_ms_p95", "control_gain"):
+    for name in (
+        "val/f1_weighted",
+        "test/recall_macro",
+        "cost/params_nonzero",
+        "cost/latency_ms_p95",
+        "label_only_gain",
+    ):
         assert name in lines[0]
     text = markdown(comparison)
     assert "| int8 | quantize onnx_int8 |" in text and "4.00" in text

@@ -15,7 +15,8 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from checkpoints import tiny_bert, tiny_roberta
-from chirplet.artifact.artifact import BASELINE_PREDICTIONS, Artifact
+from chirplet.artifact.artifact import Artifact
+from chirplet.artifact.predictions import BASELINE_PREDICTIONS
 from chirplet.callback.base import LAST
 from chirplet.cli.binding import parse
 from chirplet.cli.experiment import execute, run_of

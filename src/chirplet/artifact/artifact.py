@@ -13,14 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 
 from chirplet.artifact.migration import BASELINE_PREDICTIONS_1, migrated
+from chirplet.artifact.predictions import BASELINE_PREDICTIONS, PREDICTIONS, Predictions, read_predictions
 from chirplet.artifact.record import (
     COSTS,
     Config,
@@ -34,20 +31,16 @@ from chirplet.artifact.record import (
     unfit,
 )
 from chirplet.config.schema import METRICS, Settings
-from chirplet.data.base import SPLITS, Examples
+from chirplet.data.base import SPLITS
 from chirplet.data.preparation.cleaning import Cleaning
 from chirplet.system.atomic_io import temporary_folder, write_text_atomically
 from chirplet.system.error import ArtifactError, near
 from chirplet.system.hashing import folder_hash
 from chirplet.system.links import link_outside
-from chirplet.task.base import Targets, Task
 from chirplet.task.single_label import SingleLabel
 
 SCHEMA_VERSION: Literal[2] = 2
 RECORD = "artifact.json"
-PREDICTIONS: Literal["predictions.parquet"] = "predictions.parquet"
-BASELINE_PREDICTIONS = "label_only_baseline.parquet"
-"""Predictions of a distilled student's label-only baseline, in the format of the student's."""
 CARD = "README.md"
 PROBE = "probe.json"
 """The model's logits for a few texts (`chirplet.runtime.probe`)."""
@@ -104,15 +97,6 @@ class Record(Settings):
     metrics: Metrics
     predictions: Literal["predictions.parquet"]
     cost: Cost
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """Predictions of one split: n row ids, labels as targets of the task, logits (n, classes) float32."""
-
-    row_id: list[str]
-    label: Targets
-    logits: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -241,54 +225,6 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         # safetensors raises its own class if the disk is full.
         reason = getattr(error, "strerror", None) or error
         raise ArtifactError(f"could not write {str(folder)!r}: {reason}; nothing was left there") from error
-
-
-def _schema(task: Task) -> pa.Schema:
-    targets = task.no_targets(1)
-    target = pa.from_numpy_dtype(targets.dtype)
-    label = target if targets.ndim == 1 else pa.list_(target)
-    columns = {"split": pa.string(), "row_id": pa.string(), "label": label, "logits": pa.list_(pa.float32())}
-    return pa.schema(list(columns.items()))
-
-
-def write_predictions(
-    folder: Path, splits: dict[str, tuple[Examples, NDArray[np.float32]]], task: Task, file: str = PREDICTIONS
-) -> None:
-    """Write `predictions.parquet` or another `file`: columns split, row_id, label (target), logits (float32 list)."""
-    schema = _schema(task)
-    tables = [schema.empty_table()]
-    for name, (examples, logits) in splits.items():
-        targets = task.targets(examples)
-        column = targets if targets.ndim == 1 else list(targets)
-        tables.append(pa.table([[name] * len(examples), examples.row_id, column, list(logits)], schema=schema))
-    table = pa.concat_tables(tables)
-    pq.write_table(table, folder / file, compression="zstd")
-
-
-def read_predictions(path: Path, split: str, task: Task, classes: int) -> Predictions:
-    """Read the predictions of one split that `write_predictions` wrote.
-
-    Raises:
-        ArtifactError: the file has none, is damaged, has other columns, or does not match `classes`.
-    """
-    try:
-        schema, none = _schema(task), task.no_targets(classes)
-        table = pq.read_table(path, columns=schema.names, filters=[("split", "=", split)]).cast(schema)
-        logits = np.array(table.column("logits").to_pylist(), dtype=np.float32)
-        row_ids, column = table.column("row_id").to_pylist(), table.column("label")
-        targets = column.to_numpy() if none.ndim == 1 else np.array(column.to_pylist(), none.dtype)
-    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-        raise ArtifactError(f"{path}: the predictions are damaged ({str(error).partition(chr(10))[0]})") from None
-    if not row_ids:
-        raise ArtifactError(f"{path.parent} has no predictions for the split {split!r}")
-    if logits.shape != (len(row_ids), classes) or not np.isfinite(logits).all():
-        raise ArtifactError(
-            f"{path}: the logits of {split} should be {classes} finite numbers per text, one for each label"
-        )
-    fault = task.fault(targets, classes)
-    if fault is not None:
-        raise ArtifactError(f"{path}: the labels of {split} {fault}, as the record has labels")
-    return Predictions(row_ids, targets, logits)
 
 
 def write_record(folder: Path, record: Record) -> None:

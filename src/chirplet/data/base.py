@@ -194,3 +194,9 @@ def row_names(files: list[Path]) -> list[str]:
     """Names of these files in row ids: without folders, and numbered if several files have the same name."""
     names = [file.name for file in files]
     return [name if names.count(name) == 1 else f"{i}/{name}" for i, name in enumerate(names, start=1)]
+
+
+def file_hashes(files: Sequence[str | Path]) -> dict[str, str]:
+    """The SHA-256 of each file, by its name in row ids."""
+    paths = [Path(file).expanduser() for file in files]
+    return {name: file_hash(path) for name, path in zip(row_names(paths), paths, strict=True)}

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from chirplet.artifact.artifact import BASELINE_PREDICTIONS, CARD, PREDICTIONS, PROBE, RECORD
+from chirplet.artifact.artifact import CARD, PROBE, RECORD
+from chirplet.artifact.predictions import BASELINE_PREDICTIONS, PREDICTIONS
 from chirplet.data.batching.tokens import Tokens
 from chirplet.evaluation import isolated_process as fresh
 from chirplet.evaluation.parameter_count import count_parameters

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from chirplet.config.schema import Settings
 
@@ -56,12 +56,10 @@ class RoundedTraining:
 class Quantizer(Settings, ABC):
     """Settings of one quantization method."""
 
-    trains: ClassVar[bool] = False
-    """Whether the model is trained before it is quantized."""
-
-    def training(self) -> RoundedTraining:
-        """The settings of that training, if `trains`."""
-        raise NotImplementedError
+    @property
+    def training(self) -> RoundedTraining | None:
+        """How the model is trained before it is quantized; None if it is not."""
+        return None
 
     @abstractmethod
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:

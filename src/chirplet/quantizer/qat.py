@@ -17,8 +17,7 @@ class QAT(OnnxInt8):
     warmup_fraction: Fraction
     batch_size: Count
 
-    trains = True
-
+    @property
     def training(self) -> RoundedTraining:
         settings = self.model_dump(exclude={"reduce_range"})
         return RoundedTraining(**settings, weight_steps=self.steps())

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from chirplet.artifact.artifact import RECORD, Artifact, Predictions, Record, check_folder
+from chirplet.artifact.artifact import RECORD, Artifact, Record, check_folder
+from chirplet.artifact.predictions import Predictions
 from chirplet.system.error import ArtifactError, near
 
 

@@ -9,18 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from chirplet.artifact.artifact import Record
-from chirplet.config.roles import Role, keys_with
 from chirplet.metric.significance import LEVEL, RESAMPLES, mcnemar_p, paired_bootstrap
 from chirplet.report.candidates import Candidate
+from chirplet.report.lineage import TEACHER_ID, grouped_by_run, parent_id, sources
 from chirplet.report.machine import machine
 from chirplet.system.error import ArtifactError, near
-from chirplet.system.hashing import json_hash
-
-PATH_KEYS = ("artifact", "teacher", "unlabeled_files", "resume")
-"""Keys of a stage that hold paths, which do not identify a run; its lineage does."""
-
-TEACHER_ID = 12
-"""Characters of a teacher's id in a student's record."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +106,7 @@ def compare(
     Raises:
         ArtifactError: no row or candidate is called `baseline`.
     """
-    groups = _folded(candidates)
+    groups = grouped_by_run(candidates)
     names = _row_names(groups)
     base = groups[_baseline(groups, names, baseline)]
     by_id = {candidate.record.id[:TEACHER_ID]: candidate for candidate in candidates}
@@ -134,48 +127,6 @@ def compare(
             )
         )
     return Comparison(rows, split, rows[groups.index(base)], interleaved)
-
-
-def parent_id(record: Record) -> str | None:
-    """The first `TEACHER_ID` characters of the id of the artifact's parent or, without one, of its first teacher."""
-    return next(iter(_sources(record)), None)
-
-
-def teacher_ids(record: Record) -> list[str]:
-    """The first `TEACHER_ID` characters of the ids of a student's teachers."""
-    return list(record.training.get("teachers", {}))
-
-
-def _sources(record: Record) -> list[str]:
-    """Shortened ids of the parent, then of the teachers."""
-    made_from = [] if record.parent is None else [record.parent[:TEACHER_ID]]
-    return list(dict.fromkeys([*made_from, *teacher_ids(record)]))
-
-
-def _folded(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
-    """Group candidates by run: the same settings and the same (or grouped) parents, with different seeds."""
-    by_id = {candidate.record.id[:TEACHER_ID]: candidate for candidate in candidates}
-    groups: dict[str, list[Candidate]] = {}
-    for candidate in candidates:
-        groups.setdefault(_run_key(candidate.record, by_id), []).append(candidate)
-    folded: list[list[Candidate]] = []
-    for group in groups.values():
-        seeds = {candidate.record.seed for candidate in group}
-        folded += [group] if len(seeds) == len(group) else [[candidate] for candidate in group]
-    order = {candidate.name: i for i, candidate in enumerate(candidates)}
-    return sorted(folded, key=lambda group: order[group[0].name])
-
-
-def _run_key(record: Record, by_id: Mapping[str, Candidate]) -> str:
-    """Identifies a run except for its seed."""
-    origins = [_run_key(by_id[source].record, by_id) if source in by_id else source for source in _sources(record)]
-    config = {name: value for name, value in record.config.items() if name != "seed"}
-    if isinstance(config.get("stage"), dict):
-        config["stage"] = {name: value for name, value in config["stage"].items() if name not in PATH_KEYS}
-    base = record.lineage[0]
-    examples = record.training.get("texts")  # a student's examples, which include unlabeled files
-    parts = [record.stage, record.method, record.settings, config, examples, base.name, base.weights_sha256, origins]
-    return json_hash(parts)
 
 
 def _baseline(groups: Sequence[list[Candidate]], names: Sequence[str], wanted: str | None) -> int:
@@ -200,12 +151,12 @@ def _ancestors(record: Record, by_id: Mapping[str, Candidate]) -> set[str]:
     """Shortened ids of all known parents and teachers, and of theirs."""
     ancestors: set[str] = set()
     queue = [ancestor.artifact[:TEACHER_ID] for ancestor in record.lineage if ancestor.artifact is not None]
-    queue += _sources(record)
+    queue += sources(record)
     while queue:
         source = queue.pop()
         if source not in ancestors:
             ancestors.add(source)
-            queue += _sources(by_id[source].record) if source in by_id else []
+            queue += sources(by_id[source].record) if source in by_id else []
     return ancestors
 
 

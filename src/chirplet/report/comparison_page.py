@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from chirplet.report import plot
 from chirplet.report.candidates import Candidate
-from chirplet.report.comparison import Advice, Comparison, Row, front, teacher_ids
+from chirplet.report.comparison import Advice, Comparison, Row, front
 from chirplet.report.comparison_table import TEXTS, columns, common_model, drop_text, how
+from chirplet.report.lineage import teacher_ids
 from chirplet.report.page import figure_page, render_page
 from chirplet.report.slices import most_divided, slices
 

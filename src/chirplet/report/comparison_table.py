@@ -1,21 +1,15 @@
-"""A comparison as a table: for the terminal, in Markdown and in CSV."""
+"""A comparison as a table: for the terminal and in Markdown."""
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from io import StringIO
 from typing import Any
 
 from rich.table import Table
 
 from chirplet.artifact.artifact import Ancestor
-from chirplet.artifact.record import COSTS
-from chirplet.data.base import SPLITS
-from chirplet.report.comparison import Advice, Comparison, Drop, Row, parent_id
+from chirplet.report.comparison import Advice, Comparison, Drop, Row
+from chirplet.report.comparison_csv import flat
 from chirplet.system import escaping
-from chirplet.system.escaping import csv_cell
-
-SCORES = ("accuracy", *(f"{score}_{mean}" for mean in ("macro", "weighted") for score in ("f1", "precision", "recall")))
 
 
 @dataclass(frozen=True)
@@ -211,8 +205,8 @@ def advice_line(comparison: Comparison, advice: Advice) -> str:
 def markdown(comparison: Comparison) -> str:
     """Two Markdown tables: the one on the page, and every figure with a column for each run."""
     shown = columns(comparison)
-    flat = [_flat(row, comparison) for row in comparison.rows]
-    names = list(dict.fromkeys(name for record in flat for name in record if name != "run"))
+    records = [flat(row, comparison) for row in comparison.rows]
+    names = list(dict.fromkeys(name for record in records for name in record if name != "run"))
     lines = [
         _line([column.heading for column in shown]),
         _line(["---" if column.heading in TEXTS else "---:" for column in shown]),
@@ -220,50 +214,9 @@ def markdown(comparison: Comparison) -> str:
         "",
         _line(["figure", *(row.name for row in comparison.rows)]),
         _line(["---", *("---:" for _ in comparison.rows)]),
-        *(_line([name, *(_plain(record.get(name, "")) for record in flat)]) for name in names),
+        *(_line([name, *(_plain(record.get(name, "")) for record in records)]) for name in names),
     ]
     return "\n".join(lines) + "\n"
-
-
-def as_csv(comparison: Comparison) -> str:
-    """Every figure, one line per row; rows of several seeds have `_sd` columns too."""
-    records = [_flat(row, comparison) for row in comparison.rows]
-    names = list(dict.fromkeys(name for record in records for name in record))
-    target = StringIO()
-    writer = csv.DictWriter(target, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: csv_cell(value) for name, value in record.items()} for record in records)
-    return target.getvalue()
-
-
-def _flat(row: Row, comparison: Comparison) -> dict[str, Any]:
-    record = row.record
-    flat: dict[str, Any] = {
-        "run": row.name,
-        "model": record.lineage[0].name,
-        "stage": record.stage,
-        "method": record.method,
-        "id": record.id[:12],
-        "parent": parent_id(record) or "",
-        "seed": " ".join(map(str, row.seeds)),
-        "runs": len(row.candidates),
-        "pretrained": record.pretrained,
-        "runtime": record.cost.get("runtime", ""),
-        "threads": record.cost.get("threads", ""),
-    }
-    for name in [f"cost/{cost}" for cost in COSTS] + [f"{split}/{score}" for split in SPLITS for score in SCORES]:
-        flat[name] = row.figures.get(name, "")
-        if row.spread:
-            flat[f"{name}_sd"] = row.spread.get(name, "")
-    flat |= {"split": comparison.split, "baseline": comparison.baseline}
-    for title, drop in (("parent", row.from_parent), ("baseline", row.from_baseline)):
-        flat[f"drop_from_{title}"] = "" if drop is None else drop.value
-        for part in ("low", "high", "mcnemar_p"):
-            value = None if drop is None else getattr(drop, part)
-            flat[f"drop_from_{title}_{part}"] = "" if value is None else value
-    for part in ("accuracy", "gain", "low", "high", "mcnemar_p"):
-        flat[f"control_{part}"] = row.label_only_baseline.get(part, "")
-    return flat
 
 
 def _line(cells: list[str]) -> str:

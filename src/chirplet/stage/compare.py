@@ -95,8 +95,9 @@ class Compare(Stage):
     def _finish(self, comparison: "Comparison", texts: "Texts | None", folder: Path) -> str:
         """Write the files, print the table and their paths, and return the page."""
         from chirplet.report.comparison import advise
+        from chirplet.report.comparison_csv import as_csv
         from chirplet.report.comparison_page import page
-        from chirplet.report.comparison_table import advice_line, as_csv, comparison_table, markdown, notes
+        from chirplet.report.comparison_table import advice_line, comparison_table, markdown, notes
 
         advice = advise(comparison, self.acceptable_drop)
         contents = {CSV: as_csv(comparison), MARKDOWN: markdown(comparison), PAGE: page(comparison, advice, texts)}

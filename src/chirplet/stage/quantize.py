@@ -51,7 +51,7 @@ class Quantize(MeasuringStage):
                 "sensitivity_texts: got 0, should be at least 1 to choose the excluded layers; "
                 "or set stage.tolerance=null"
             )
-        if self.resume not in (None, AUTO) and not self.quantizer.trains:
+        if self.resume not in (None, AUTO) and self.quantizer.training is None:
             raise ValueError(
                 f"resume: got {self.resume!r}, but quantizer={self.quantizer.option} does not train; quantizer=qat does"
             )
@@ -86,10 +86,11 @@ class Quantize(MeasuringStage):
             # Before the model is trained further: the drop is measured from the parent.
             before = None if self.tolerance is None else self._evaluator(parent)(_in_fp32(run, parent))
             training: dict[str, Any] = {}
-            if self.quantizer.trains:
+            rounded = self.quantizer.training
+            if rounded is not None:
                 from chirplet.stage.fit.qat import train_rounded
 
-                training = train_rounded(run, self.quantizer.training(), parent, loggers, self.resume)
+                training = train_rounded(run, rounded, parent, loggers, self.resume)
                 quantization = self.quantizer.prepare(parent.model, calibration, workspace)
             variants = Variants(run, parent, quantization, workspace)
             training |= {"arithmetic": quantization.facts} | self._excluded(run, before, parent, variants)
@@ -116,7 +117,7 @@ class Quantize(MeasuringStage):
         return artifact.metric(run.objective)
 
     def _check_processes(self, run: Run) -> None:
-        if self.quantizer.trains and run.trainer.devices > 1:
+        if self.quantizer.training is not None and run.trainer.devices > 1:
             raise ConfigError(
                 f"trainer.devices: got {run.trainer.devices}, should be 1 with quantizer={self.quantizer.option}, "
                 "which rounds by the range of a whole batch"
@@ -165,7 +166,7 @@ class Quantize(MeasuringStage):
         results: dict[str, Any] = {"excluded_layers": [], "sensitivity": sensitivity}
         if before is not None and self.tolerance is not None:
             # After training, differences from the parent's logits are not due to rounding: compare accuracy alone.
-            quality, answers = before[0], None if self.quantizer.trains else before[1]
+            quality, answers = before[0], before[1] if self.quantizer.training is None else None
             whole = self._evaluator(parent)
             excluded, tried = fewest_excluded(
                 sensitivity, quality, self.tolerance, lambda excluded: quantized(excluded, whole, answers)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from chirplet.artifact.artifact import Artifact, write_predictions
+from chirplet.artifact.artifact import Artifact
+from chirplet.artifact.predictions import write_predictions
 from chirplet.data.base import Corpus, DataReport, Examples
 from chirplet.logger.delivery.results import recorded, results_of
 from chirplet.task.single_label import SingleLabel

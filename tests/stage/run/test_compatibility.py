@@ -30,5 +30,5 @@ def test_an_artifact_of_another_task_is_refused_with_the_overrides_that_name_it(
 def test_artifacts_of_different_tasks_are_not_compared():
     one, other = make_record(), make_record(task=Thresholded(threshold=0.5))
     _check_same(["one", "same"], [one, make_record()])
-    with pytest.raises(ArtifactError, match="only artifacts of the same task"):
+    with pytest.raises(ArtifactError, match="only artifacts with the same task"):
         _check_same(["one", "other"], [one, other])

@@ -52,22 +52,10 @@ def test_the_same_run_differs_in_nothing():
         ({"unlabeled_files": {}}, "unlabeled_files: got more.csv, should be null with the same content"),
     ],
 )
-def test_an_interrupted_validation_is_made_anew_by_the_same_weights(
-    finetune, whole, tmp_path, monkeypatch, options, batch
-):
-    expected = whole if options in ([], ["trainer.max_steps=12"]) else finetune(tmp_path / "whole", *options)
-    with monkeypatch.context() as patched:
-        # The second validation: at the end of an epoch or in its middle; the last one where there are two.
-        once = 2 if "trainer.val_check_interval=0.5" not in options else 3
-        signalled = Signalled(patched, "validation_step", (once - 1) * VAL_BATCHES + batch, signal.SIGTERM)
-        with pytest.raises(Interrupted, match=r"interrupted at step \d+; to resume, add resume="):
-            finetune(tmp_path / "run", *options)
-        assert signalled.batches == (once - 1) * VAL_BATCHES + batch
-    resumed = finetune(tmp_path / "run", *options)
-    assert resumed.record.training["resumed"] is True
-    assert resumed.record.id == expected.record.id
-    for name in ("epochs", "steps", "best_epoch", "best_score"):
-        assert resumed.record.training[name] == expected.record.training[name]
+def test_what_differs_is_named(changed, line):
+    other = replace(THIS, **changed)
+    assert lines(other) == [line]
+    assert other.key != THIS.key
 
 
 def test_a_file_by_another_name_and_an_id_cut_short_are_the_same():

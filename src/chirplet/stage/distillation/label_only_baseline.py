@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chirplet.artifact.artifact import BASELINE_PREDICTIONS, write_predictions
+from chirplet.artifact.predictions import BASELINE_PREDICTIONS, write_predictions
 from chirplet.callback.base import LAST
 from chirplet.callback.early_stopping import EarlyStoppingSettings
 from chirplet.data.base import Examples, Split

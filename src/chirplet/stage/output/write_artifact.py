@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from chirplet.artifact.artifact import (
     CARD,
-    PREDICTIONS,
     SCHEMA_VERSION,
     Ancestor,
     Artifact,
@@ -21,9 +20,9 @@ from chirplet.artifact.artifact import (
     atomic_folder,
     check_free,
     content_id,
-    write_predictions,
     write_record,
 )
+from chirplet.artifact.predictions import PREDICTIONS, write_predictions
 from chirplet.data.base import Corpus, Examples, Split
 from chirplet.data.batching.tokens import save_tokenizer
 from chirplet.evaluation.cost import measure
