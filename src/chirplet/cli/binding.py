@@ -25,7 +25,7 @@ from chirplet.trainer import TrainerSettings
 
 
 class Objective(Settings):
-    """What a run is judged by while it is tuned."""
+    """The metric by which runs are tuned."""
 
     objective: Monitor
 
@@ -73,7 +73,7 @@ def parse(cfg: DictConfig) -> Experiment:
         raise ConfigError("\n".join(f"{key}: is missing; give {key}=VALUE" for key in missing))
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
-    # First alone: others repeat these, and would report them again under their own names.
+    # Checked first: other groups include these and would report their errors again.
     validate(Objective, {"objective": plain.get("objective")})
     for group in keys_with(Role.REPEATED_BELOW):
         bind(plain.get(group), group)

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 def execute(cfg: DictConfig, output_dir: Path, overrides: Sequence[str] = ()) -> float | None:
-    """As `run`, writing to `output_dir`; what notebooks and tests call with a configuration of their own composing.
+    """As `run`, writing to `output_dir`; for notebooks and tests, which compose the configuration themselves.
 
     `overrides` are what it was composed of: a chain composes its steps of them, within Hydra's
     `initialize_config_dir`. What the same run has made there before is made only once.
@@ -48,21 +48,21 @@ def carry_out(experiment: Experiment, cfg: DictConfig, output_dir: Path, overrid
     quiet_libraries()
     if experiment.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    own = run_of(experiment, output_dir, for_record(cfg), overrides, _with_environment(cfg))
+    this_run = run_of(experiment, output_dir, for_record(cfg), overrides, _with_environment(cfg))
     with lock_output(output_dir):
-        done = _done_before(own, experiment.resume)
+        done = _done_before(this_run, experiment.resume)
         if done is None:
             if experiment.push is None:
-                return experiment.stage.run(own)
-            return run_and_push(experiment.stage, own, experiment.push, experiment.push_private)
+                return experiment.stage.run(this_run)
+            return run_and_push(experiment.stage, this_run, experiment.push, experiment.push_private)
     console().print(f"done before: the artifact is {shown_path(done.folder)}", highlight=False)
     if experiment.push is not None:
         push_existing(done.folder, experiment.push, experiment.push_private)
-    return done.metric(own.objective)
+    return done.metric(this_run.objective)
 
 
 def _done_before(run: Run, resume: str | None) -> Artifact | None:
-    """The artifact that the same run made in its folder before, if it is complete and is to be kept."""
+    """The artifact that the same run made in its folder before, if it is complete and `resume` is auto."""
     folder = run.artifact_folder
     if resume != AUTO or not folder.is_dir():
         return None
@@ -81,7 +81,7 @@ def run_of(
     overrides: Sequence[str] = (),
     values: dict[str, Any] | None = None,
 ) -> Run:
-    """What the stage is given: the experiment's parts, where it writes, and what its record says of them.
+    """What the stage gets: the parts of the experiment, its folders, and what its record will say of them.
 
     `values` are those of `config` with what comes from the environment; None where nothing does.
     """
@@ -123,15 +123,15 @@ def inputs_of(experiment: Experiment, values: Mapping[str, Any]) -> Inputs:
     )
 
 
-def _composed(own: Sequence[str], added: Sequence[str], start: Sequence[str]) -> Composed:
-    """A run with `added` overrides, on top of them the `own` ones, but for those of its stage and of files.
+def _composed(command: Sequence[str], added: Sequence[str], start: Sequence[str]) -> Composed:
+    """A run with `added` overrides, and then those of the command that a further run inherits.
 
     `start` names what it starts from: values of keys of the configuration itself.
 
     Raises:
         ConfigError: it is not valid, or Hydra was not initialised.
     """
-    overrides = [*added, *inherited(own)]
+    overrides = [*added, *inherited(command)]
     cfg = _compose(overrides)
     for override in OverridesParser.create().parse_overrides(list(start)):
         OmegaConf.update(cfg, override.key_or_group, override.value())
@@ -140,11 +140,11 @@ def _composed(own: Sequence[str], added: Sequence[str], start: Sequence[str]) ->
     return Composed(inputs_of(experiment, _with_environment(cfg)), carry_out)
 
 
-def comparison_of(own: Sequence[str], folders: Sequence[Path], added: Sequence[str]) -> Composed:
-    """A comparison of artifacts with the data, trainer and cache of `own` overrides, whatever their stage is."""
+def comparison_of(command: Sequence[str], folders: Sequence[Path], added: Sequence[str]) -> Composed:
+    """A comparison of artifacts with the data, trainer and cache of the `command`, whatever its stage is."""
     comparing = ["stage=compare", *added]
     stage = _compose(comparing).stage
-    cfg = _compose([*inherited(own), *(override for override in added if not override.startswith("stage."))])
+    cfg = _compose([*inherited(command), *(override for override in added if not override.startswith("stage."))])
     with open_dict(cfg):
         # An experiment may have settings of another stage, which are none of this one's.
         cfg.stage = stage
@@ -167,14 +167,14 @@ def _from_files(hydra: object, name: str, overrides: tuple[str, ...]) -> DictCon
 
 
 def for_record(cfg: DictConfig) -> dict[str, Any]:
-    """A composed configuration as a record has it: resolved, without secrets, local keys and ways to files."""
+    """A composed configuration as a record has it: resolved, without secrets, local keys and paths."""
     resolved, raw = (OmegaConf.to_container(cfg, resolve=resolve) for resolve in (True, False))
     assert isinstance(resolved, dict) and isinstance(raw, dict)
     return recorded(resolved, raw)
 
 
 def _with_environment(cfg: DictConfig) -> dict[str, Any]:
-    """As `for_record`, but with the values of what comes from the environment: for its identity, never to be kept."""
+    """Like `for_record`, but with values from the environment: for the identity, never stored."""
     resolved = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(resolved, dict)
     unrecorded = keys_with(Role.LOCAL, Role.UNRECORDED)

@@ -33,10 +33,10 @@ def interruptible(output_dir: Path, same_folder: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        kept = [path for way in ("", "*/", "*/*/") for path in output_dir.glob(f"{way}checkpoints/{LAST}")]
-        if not kept:
+        checkpoints = [path for parent in ("", "*/", "*/*/") for path in output_dir.glob(f"{parent}checkpoints/{LAST}")]
+        if not checkpoints:
             raise Interrupted("interrupted") from error
-        newest_one = max(kept, key=lambda path: path.stat().st_mtime_ns)
+        newest_one = max(checkpoints, key=lambda path: path.stat().st_mtime_ns)
         raise Interrupted(
             f"interrupted; what was trained is in {newest_one}, and the same command with {same_folder} resumes from it"
         ) from error

@@ -13,14 +13,14 @@ def inherited(overrides: Sequence[str]) -> list[str]:
 
     `model@teacher=NAME` names the model that a chain starts from: of its steps it is the model.
     """
-    kept = []
+    taken = []
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0]
         if key == "model@teacher" or key.startswith("teacher."):
-            kept.append(override.replace(key, key.replace("model@teacher", "model").replace("teacher.", "model."), 1))
+            taken.append(override.replace(key, key.replace("model@teacher", "model").replace("teacher.", "model."), 1))
         elif key.partition(".")[0] not in keys_with(Role.THIS_RUN):
-            kept.append(override)
-    return kept
+            taken.append(override)
+    return taken
 
 
 def first_job(overrides: Sequence[str]) -> list[str]:
@@ -39,11 +39,11 @@ def _parser() -> OverridesParser:
 
 def values_of(overrides: Sequence[str], keys: Sequence[str]) -> list[str]:
     """Every text that a multirun's overrides give one of `keys`, in lists too, each once."""
-    parser, found = _parser(), list[str]()
+    parser, values = _parser(), list[str]()
     for one in parser.parse_overrides(list(overrides)):
         if one.key_or_group in keys:
             single = [*one.sweep_string_iterator()] if one.is_sweep_override() else [one.get_value_string()]
             for text in single:
                 value = parser.parse_override(f"key={text}").value()
-                found += [str(part) for part in (value if isinstance(value, list) else [value]) if part is not None]
-    return list(dict.fromkeys(found))
+                values += [str(part) for part in (value if isinstance(value, list) else [value]) if part is not None]
+    return list(dict.fromkeys(values))

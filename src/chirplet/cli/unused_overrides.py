@@ -1,4 +1,4 @@
-"""What of a command changes nothing with its stage, so that nobody takes it for heard."""
+"""Overrides that the stage does not use."""
 
 from collections.abc import Iterator, Sequence
 
@@ -18,16 +18,16 @@ INSTEAD = {
 
 
 def ignored(stage: Stage, name: str, overrides: Sequence[str]) -> Iterator[str]:
-    """A line for each key of which `stage`, called `name`, makes nothing, with what a command gave it."""
+    """A line for each key that `stage`, called `name`, does not use, with its overrides."""
     given: dict[str, list[str]] = {}
     for override in overrides:
         group = override.lstrip("+~").partition("=")[0]
         key = group.partition("@")[2] or group
-        unheard = next((one for one in (key.partition(".")[0], key) if one in stage.ignores()), None)
-        if unheard is not None:
-            given.setdefault(unheard, []).append(override)
-    for key, own in given.items():
+        unused = next((one for one in (key.partition(".")[0], key) if one in stage.ignores()), None)
+        if unused is not None:
+            given.setdefault(unused, []).append(override)
+    for key, unused_overrides in given.items():
         hints = (why for setting, why in INSTEAD.get(key, {}).items() if setting in type(stage).model_fields)
         why = next(hints, None)
-        verb = "changes" if len(own) == 1 else "change"
-        yield f"{', '.join(own)}: {verb} nothing with stage={name}" + (f"; {why}" if why else "")
+        verb = "changes" if len(unused_overrides) == 1 else "change"
+        yield f"{', '.join(unused_overrides)}: {verb} nothing with stage={name}" + (f"; {why}" if why else "")

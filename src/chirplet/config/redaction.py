@@ -12,7 +12,7 @@ from chirplet.config.roles import Role, keys_with
 
 
 def shown(overrides: Sequence[str]) -> list[str]:
-    """Overrides as they may be recorded: without secrets, folders of artifacts, and the way to files."""
+    """Overrides for a record: without secrets, folders of artifacts, and paths."""
     recorded_overrides = []
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -83,17 +83,17 @@ def _marking(raw: Any) -> Any:
 
 
 def _resolved(node: Any) -> Any:
-    """Plain data, with `_UNRESOLVED` where a mark cannot stand for the value, such as in a number or as a key."""
+    """Plain data, with `_UNRESOLVED` where a mark cannot replace the value, for example in a number or a key."""
     if not OmegaConf.is_config(node):
         return node
-    places = list(node) if OmegaConf.is_dict(node) else range(len(node))
-    found = {}
-    for place in places:
+    keys = list(node) if OmegaConf.is_dict(node) else range(len(node))
+    plain = {}
+    for key in keys:
         try:
-            found[place] = _resolved(node[place])
+            plain[key] = _resolved(node[key])
         except OmegaConfBaseException:
-            found[place] = _UNRESOLVED
-    return found if OmegaConf.is_dict(node) else list(found.values())
+            plain[key] = _UNRESOLVED
+    return plain if OmegaConf.is_dict(node) else list(plain.values())
 
 
 def _public(value: Any, raw: Any, marked: Any) -> Any:

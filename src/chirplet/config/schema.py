@@ -80,12 +80,12 @@ class Foreign(Settings):
         Raises:
             ConfigError: the target does not exist, is no class, comes from elsewhere, or is no `base`.
         """
-        found = _locate(self.target, self.key)
-        if not inspect.isclass(found) or found.__module__.split(".")[0] not in ALLOWED_PACKAGES:
+        loaded = _locate(self.target, self.key)
+        if not inspect.isclass(loaded) or loaded.__module__.split(".")[0] not in ALLOWED_PACKAGES:
             raise ConfigError(f"{self.key}._target_: got {self.target!r}, should name a class of its library")
-        if not issubclass(found, base):
+        if not issubclass(loaded, base):
             raise ConfigError(f"{self.key}._target_: got {self.target!r}, should name a {base.__name__}")
-        return found
+        return loaded
 
     def build(self, base: type = object) -> Any:
         """Import the class, bind the arguments to its signature, and make the object.
@@ -113,7 +113,7 @@ def existing_file(path: str, what: str) -> str:
     """`path`, if it is a file.
 
     Raises:
-        ValueError: it is not; names what was wanted and a file beside it with a near name.
+        ValueError: it is not a file; the message suggests a file with a similar name.
     """
     file = Path(path).expanduser()
     if file.is_file():

@@ -9,7 +9,7 @@ from chirplet.stage.run.context import Run
 
 
 class Stage(Settings, ABC):
-    """Settings of one stage. `run` imports what is heavy, does the work and tells the user where the result is."""
+    """Settings of one stage. `run` imports heavy libraries, does the work and prints where the result is."""
 
     makes_artifact: ClassVar[bool] = False
     """Whether a run of it writes one artifact."""
@@ -51,7 +51,7 @@ class MeasuringStage(Stage, ABC):
     cost_accelerator: CostAccelerator
 
     def cost_on(self, run: Run) -> str | None:
-        """The accelerator that speed is measured on, None where it is not."""
+        """The accelerator on which speed is measured; None if it is not."""
         if not self.measure_cost:
             return None
         return run.trainer.accelerator if self.cost_accelerator == "trainer" else "cpu"

@@ -1,4 +1,4 @@
-"""Several stages in one run: each step is the stage itself, in a folder of its own, and starts from earlier ones."""
+"""Several stages in one run: each step is a stage with its own folder, and starts from earlier steps."""
 
 import gc
 import shutil
@@ -24,7 +24,7 @@ StageName = Literal["finetune", "distill", "prune", "quantize"]
 FIRST: StageName = "finetune"
 """The stage that starts from a model, not from a step."""
 START = "artifact"
-"""What the artifact that was given is called, beside the steps."""
+"""The name of the given artifact among the steps."""
 
 
 class Step(Settings):
@@ -53,7 +53,7 @@ Steps = Annotated[dict[Name, Step] | list[StageName], AfterValidator(_some)]
 
 
 class ChainSettings(Settings):
-    """A file of `conf/chain`: its steps, `settings` of its own that their overrides refer to, and the comparison's."""
+    """A file of `conf/chain`: its steps, `settings` that their overrides refer to, and overrides of the comparison."""
 
     settings: dict[str, str | int | float | bool | None]
     steps: Steps
@@ -61,7 +61,7 @@ class ChainSettings(Settings):
 
 
 class Chain(Stage):
-    """The steps, and whether their artifacts are compared at the end; `conf/stage/chain.yaml` tells of each key."""
+    """The steps, and whether their artifacts are compared at the end; `conf/stage/chain.yaml` explains each key."""
 
     also_takes: ClassVar[tuple[str, ...]] = (
         *("model", "student", "unlabeled_files", "distiller", "pruner", "quantizer", "task"),  # of its steps
@@ -109,18 +109,18 @@ class Chain(Stage):
         """Steps by name; those of a list are called as their stages, numbered where a stage comes again."""
         if self.steps is None or isinstance(self.steps, dict):
             return self.steps or {}
-        found: dict[str, Step] = {}
-        for place, stage in enumerate(self.steps):
-            again = self.steps[:place].count(stage)
-            found[stage if again == 0 else f"{stage}{again + 1}"] = Step(stage=stage)
-        return found
+        steps: dict[str, Step] = {}
+        for index, stage in enumerate(self.steps):
+            again = self.steps[:index].count(stage)
+            steps[stage if again == 0 else f"{stage}{again + 1}"] = Step(stage=stage)
+        return steps
 
     def run(self, run: Run) -> float | None:
         """Carry out the steps that were not carried out before, then compare; the last step's objective."""
         steps = self.named
         if not steps:
             raise ConfigError("chain: is missing; give chain=NAME, or stage.steps=[finetune,distill,prune,quantize]")
-        # All that is wrong is told before the first step starts.
+        # Every step is validated before the first one starts.
         for name, step in steps.items():
             _compose(run, name, step, [])
         if self.compare:
@@ -131,7 +131,7 @@ class Chain(Stage):
 
 @dataclass
 class Walk:
-    """One chain under way."""
+    """A chain that runs."""
 
     chain: Chain
     run: Run
@@ -147,8 +147,8 @@ class Walk:
         resume = self.chain.resume
         for number, (name, step) in enumerate(self.steps.items(), start=1):
             parents = self._parents(name)
-            told = f" of {', '.join(parents)}" if parents else ""
-            out.rule(f"{name}: {step.stage}{told} ({number} of {len(self.steps)})", align="left")
+            message = f" of {', '.join(parents)}" if parents else ""
+            out.rule(f"{name}: {step.stage}{message} ({number} of {len(self.steps)})", align="left")
             given, folder = [done[parent] for parent in parents], self.run.output_dir / name
             composed = _compose(self.run, name, step, _starting(step, given))
             memory = Memory(self.run.cache_dir, identity_of(composed.inputs))
@@ -162,7 +162,7 @@ class Walk:
                     composed = _compose(self.run, name, step, [*_starting(step, given), f"resume={from_there}"])
                 if resume is not None:  # a checkpoint is of the first step that is not done
                     resume = AUTO
-                # One that is there was made before, perhaps with another version: it is no more than this folder's own.
+                # An artifact that is already there may be from another version, so other chains do not reuse it.
                 made_now = not (folder / "artifact").exists()
                 if made_now:
                     memory.expect(folder / "artifact")
@@ -177,7 +177,7 @@ class Walk:
         return artifact.metric(self.run.objective)
 
     def _start(self) -> dict[str, Artifact]:
-        """The artifact that the first step starts from, where it is no training of a model."""
+        """The artifact that the first step starts from, if it does not train a model."""
 
         folder = self.chain.artifact
         return {} if folder is None else {START: Artifact.open(Path(folder))}
@@ -211,10 +211,10 @@ def _named(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        told = explain(error)
-        if told is None:
+        message = explain(error)
+        if message is None:
             raise
-        raise ConfigError("\n".join(f"{what}: {line}" for line in told[0].splitlines())) from error
+        raise ConfigError("\n".join(f"{what}: {line}" for line in message[0].splitlines())) from error
 
 
 def _starting(step: Step, parents: Sequence[Artifact]) -> list[str]:
@@ -232,7 +232,7 @@ def _quoted(path: str | Path) -> str:
 
 
 def _copied(source: Path, folder: Path) -> Artifact:
-    """The artifact at `source` as `folder`, where it may be already.
+    """The artifact at `source`, copied to `folder` unless it is already there.
 
     Raises:
         ArtifactError: another one is there.

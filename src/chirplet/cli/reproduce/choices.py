@@ -1,7 +1,7 @@
 """Which options of `conf/` a record was made with.
 
-A record may come from a stranger. Its `_target_`s are compared with what our own files say and never imported; of them
-comes no more than the name of an option, which Hydra then looks up in `conf/`.
+A record may come from a stranger. Its `_target_`s are never imported: only the name of an option is taken from them,
+which Hydra then looks up in `conf/`.
 """
 
 import re
@@ -44,17 +44,17 @@ def expanded(arguments: Sequence[str]) -> list[str]:
         raise ConfigError(f"reproduce: is given {len(given)} times, should be once")
     if {"-m", "--multirun"} & set(arguments):
         raise ConfigError("reproduce: got -m, should be one run; give seed=N and others without it")
-    # Hydra wants its own options apart from overrides, which stay together.
-    place = next(place for place, argument in enumerate(arguments) if "=" in argument and argument[0] != "-")
+    # Hydra's options come before or after all overrides, never between them.
+    position = next(position for position, argument in enumerate(arguments) if "=" in argument and argument[0] != "-")
     chosen = choices(Artifact.open(Path(str(folders[0])).expanduser()).record)
-    return [*arguments[:place], *chosen, *arguments[place:]]
+    return [*arguments[:position], *chosen, *arguments[position:]]
 
 
 def choices(record: Record) -> list[str]:
     """Overrides that choose the record's options.
 
     Raises:
-        ConfigError: it names none, or such as are not chirplet's.
+        ConfigError: it names no options, or options that chirplet does not have.
     """
     config = record.config
     stage = _option("stage", config.get("stage"))
@@ -82,7 +82,7 @@ def parsed(overrides: Sequence[str]) -> list[Override]:
 
 
 def keys_of(overrides: Sequence[str]) -> list[str]:
-    """The dotted keys that overrides set, a group's package where one is named.
+    """The dotted keys that overrides set, or the package of a group if one is named.
 
     Raises:
         ConfigError: one is an experiment or a search, whose values would go below the record's.
@@ -101,16 +101,16 @@ def keys_of(overrides: Sequence[str]) -> list[str]:
 def _option(group: str, settings: Any) -> str:
     """`csv` of `{_target_: chirplet.data.csv.Csv}`: a file of `conf/` is called as its module."""
     target = settings.get("_target_") if isinstance(settings, dict) else None
-    found = re.fullmatch(rf"chirplet\.{group}\.([a-z][a-z0-9_]*)\.[A-Za-z0-9]+", str(target))
-    if found is None:
+    match = re.fullmatch(rf"chirplet\.{group}\.([a-z][a-z0-9_]*)\.[A-Za-z0-9]+", str(target))
+    if match is None:
         raise ConfigError(
             f"reproduce: the record's config has {target!r} as {group}._target_, should be one of chirplet's"
         )
-    return found[1]
+    return match[1]
 
 
 def _named(group: str, name: str, settings: Any) -> str | None:
-    """The option that a part of a group comes from; None for one of the user's own, which must be given again."""
+    """The option that a part of a group comes from; None for a class of the user, which must be given again."""
     target = settings.get("_target_") if isinstance(settings, dict) else None
-    own = re.fullmatch(rf"chirplet\.{group}\.{re.escape(name)}\.[A-Za-z0-9]+", str(target))
-    return name if own and re.fullmatch("[a-z][a-z0-9_]*", name) else None
+    match = re.fullmatch(rf"chirplet\.{group}\.{re.escape(name)}\.[A-Za-z0-9]+", str(target))
+    return name if match and re.fullmatch("[a-z][a-z0-9_]*", name) else None

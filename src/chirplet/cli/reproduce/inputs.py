@@ -1,4 +1,4 @@
-"""What a run read beside its configuration: is it here, and is it what it was?"""
+"""The files, models and artifacts that a recorded run read: which of them must be given again."""
 
 import importlib
 from collections.abc import Collection, Iterator
@@ -14,19 +14,19 @@ from chirplet.system.error import ConfigError
 from chirplet.system.hardware import set_torch_threads
 
 
-def check_given(cfg: DictConfig, record: Record, own: Collection[str]) -> None:
+def check_given(cfg: DictConfig, record: Record, given: Collection[str]) -> None:
     """See that what the record names by its last part alone was given or lies in the working directory.
 
     Raises:
         ConfigError: a line for each key that must be given.
     """
-    faults = [*_files(cfg, own), *_models(cfg, record, own), *_parents(cfg, record)]
+    faults = [*_files(cfg, given), *_models(cfg, record, given), *_parents(cfg, record)]
     if faults:
         raise ConfigError("\n".join(faults))
 
 
-def pinned(cfg: DictConfig, record: Record, own: Collection[str]) -> DictConfig:
-    """`cfg` with what its run found by itself: the commit of a hub's model, and the number of threads.
+def pinned(cfg: DictConfig, record: Record, given: Collection[str]) -> DictConfig:
+    """`cfg` with what the recorded run determined: the commit of a Hub model, and the number of threads.
 
     The order of sums, and so their last digits, depends on the latter.
     """
@@ -34,47 +34,47 @@ def pinned(cfg: DictConfig, record: Record, own: Collection[str]) -> DictConfig:
 
     changed = cfg.copy()
     threads = record.training.get("threads")
-    if cfg.trainer.threads is None and isinstance(threads, int) and not _gives(own, "trainer.threads"):
+    if cfg.trainer.threads is None and isinstance(threads, int) and not _gives(given, "trainer.threads"):
         set_torch_threads(None)  # as a run with null does
         changed.trainer.threads = None if threads == torch.get_num_threads() else threads
     key, base = _trained(cfg), record.lineage[0]
-    if key is None or _gives(own, f"{key}.name_or_path") or _gives(own, f"{key}.revision"):
+    if key is None or _gives(given, f"{key}.name_or_path") or _gives(given, f"{key}.revision"):
         return changed
     if len(record.lineage) == 1 and cfg[key].name_or_path == base.name:
         changed[key].revision = base.revision
     return changed
 
 
-def _files(cfg: DictConfig, own: Collection[str]) -> Iterator[str]:
+def _files(cfg: DictConfig, given: Collection[str]) -> Iterator[str]:
     for name in _source(cfg.data).paths:
         key, value = f"data.{name}", OmegaConf.to_container(cfg.data, resolve=True)[name]  # type: ignore[index, call-overload]
         for path in value if isinstance(value, list) else [value]:
             # What is no text is refused with the other settings.
-            if isinstance(path, str) and not _gives(own, key) and not Path(path).exists():
+            if isinstance(path, str) and not _gives(given, key) and not Path(path).exists():
                 yield f"{key}: the record has {path!r} by its name alone; give {key}=PATH"
 
 
 def _source(data: DictConfig) -> type[Source]:
     # What was composed, never what a record names.
     module, _, name = str(data["_target_"]).rpartition(".")
-    found = getattr(importlib.import_module(module), name) if module.startswith("chirplet.data.") else None
-    if not (isinstance(found, type) and issubclass(found, Source)):
+    source = getattr(importlib.import_module(module), name) if module.startswith("chirplet.data.") else None
+    if not (isinstance(source, type) and issubclass(source, Source)):
         raise ConfigError(f"data._target_: got {data['_target_']!r}, should name a source of chirplet.data")
-    return found
+    return source
 
 
 def _trained(cfg: DictConfig) -> str | None:
-    """The key of the model that the stage trains, where that is none of an artifact."""
+    """The key of the model that the stage trains; None if it starts from an artifact."""
     target = str(cfg.stage["_target_"])
     if target.startswith("chirplet.stage.finetune."):
         return "model"
     return "student" if target.startswith("chirplet.stage.distill.") and cfg.get("student") is not None else None
 
 
-def _models(cfg: DictConfig, record: Record, own: Collection[str]) -> Iterator[str]:
+def _models(cfg: DictConfig, record: Record, given: Collection[str]) -> Iterator[str]:
     key = _trained(cfg)
     # A model of the hub has its commit on record, the bundled one its version; a folder has neither.
-    if key is None or record.lineage[-1].revision is not None or _gives(own, f"{key}.name_or_path"):
+    if key is None or record.lineage[-1].revision is not None or _gives(given, f"{key}.name_or_path"):
         return
     name = cfg[key].name_or_path
     if isinstance(name, str) and not Path(name).expanduser().is_dir():
@@ -99,8 +99,8 @@ def _parents(cfg: DictConfig, record: Record) -> Iterator[str]:
         )
 
 
-def _gives(own: Collection[str], key: str) -> bool:
-    return any(key == one or key.startswith(f"{one}.") for one in own)
+def _gives(given: Collection[str], key: str) -> bool:
+    return any(key == one or key.startswith(f"{one}.") for one in given)
 
 
 def _teachers(recorded: dict[str, Any]) -> str:

@@ -36,16 +36,16 @@ def reproduce(cfg: DictConfig, output_dir: Path, overrides: Sequence[str]) -> fl
     record = Artifact.open(folder).record
     chosen = choices(record)
     given = [override for override in overrides if override not in chosen and not override.startswith("reproduce=")]
-    own = keys_of(given)
-    if "stage" in own:
+    given_keys = keys_of(given)
+    if "stage" in given_keys:
         raise ConfigError(f"stage: should be left out with reproduce={folder}, whose record is of stage={record.stage}")
     if set(chosen) - set(overrides):
         raise ConfigError("reproduce: is carried out by run.py alone, which composes what the record names")
-    again = restored(cfg, record.config, own)
-    check_given(again, record, own)
-    again = pinned(again, record, own)
+    again = restored(cfg, record.config, given_keys)
+    check_given(again, record, given_keys)
+    again = pinned(again, record, given_keys)
     experiment = parse(again)
-    check_inputs(experiment, record, own)
+    check_inputs(experiment, record, given_keys)
     _print_changes(for_record(again), record.config)
     objective = execute(again, output_dir, [f"reproduce={folder}", *given])
     made = Artifact.open(output_dir / "artifact")

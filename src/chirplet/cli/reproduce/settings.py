@@ -14,11 +14,11 @@ _LOCAL = {f"${{{key}}}" for key in keys_with(Role.LOCAL)}
 ABSENT = object()
 
 
-def restored(cfg: DictConfig, recorded: dict[str, Any], own: Collection[str]) -> DictConfig:
-    """`cfg` with every recorded value, but for the keys in `own` and below them.
+def restored(cfg: DictConfig, recorded: dict[str, Any], given: Collection[str]) -> DictConfig:
+    """`cfg` with every recorded value, except for the keys in `given` and below them.
 
-    No `_target_` is ever set: those of `cfg` must be the recorded ones. Nor are values that would be resolved, and ways
-    that lead out of the working directory.
+    Never sets a `_target_`, a value that would be resolved, or a path outside the working directory. The `_target_`s of
+    `cfg` must equal the recorded ones.
 
     Raises:
         ConfigError: a line for each key that `cfg` does not have, and each value that must be given again.
@@ -26,17 +26,17 @@ def restored(cfg: DictConfig, recorded: dict[str, Any], own: Collection[str]) ->
     raw: Any = OmegaConf.to_container(cfg, resolve=False)
     faults: list[str] = []
     referring: list[tuple[str, dict[str, Any], str, Any]] = []
-    for place, node, key, value in _leaves(raw, recorded, own, faults):
+    for path, node, key, value in _leaves(raw, recorded, given, faults):
         if isinstance(node[key], str) and "${" in node[key]:
-            referring.append((place, node, key, value))
+            referring.append((path, node, key, value))
         else:
             node[key] = value
     if faults:
         raise ConfigError("\n".join(faults))
     resolved = OmegaConf.to_container(OmegaConf.create(raw), resolve=True)
-    for place, node, key, value in referring:
+    for path, node, key, value in referring:
         # What refers to another key follows it, unless it was set apart from it.
-        if _at(resolved, place) != value:
+        if _at(resolved, path) != value:
             node[key] = value
     changed = OmegaConf.create(raw)
     assert isinstance(changed, DictConfig)
@@ -46,7 +46,7 @@ def restored(cfg: DictConfig, recorded: dict[str, Any], own: Collection[str]) ->
 def differences(here: dict[str, Any], recorded: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """Dotted keys with the recorded value and the one here, `ABSENT` where there is none.
 
-    Left out are loggers, and what differs only in the way to what is named.
+    Without loggers, and without paths that differ only in their folders.
     """
     for key, old, new in _differences(here, recorded, ""):
         if key.partition(".")[0] not in keys_with(Role.NO_RESULT) and not _same_file(old, new):
@@ -54,39 +54,37 @@ def differences(here: dict[str, Any], recorded: dict[str, Any]) -> Iterator[tupl
 
 
 def _leaves(
-    raw: dict[str, Any], recorded: dict[str, Any], own: Collection[str], faults: list[str], prefix: str = ""
+    raw: dict[str, Any], recorded: dict[str, Any], given: Collection[str], faults: list[str], prefix: str = ""
 ) -> Iterator[tuple[str, dict[str, Any], str, Any]]:
     """Each value to set: its dotted key, the mapping it is in, its key there, and itself."""
     for key, value in recorded.items():
-        place = f"{prefix}{key}"
-        if place in keys_with(Role.NO_RESULT) or any(place == one or place.startswith(f"{one}.") for one in own):
+        path = f"{prefix}{key}"
+        if path in keys_with(Role.NO_RESULT) or any(path == one or path.startswith(f"{one}.") for one in given):
             continue
-        if key not in raw or place in keys_with(Role.LOCAL):
+        if key not in raw or path in keys_with(Role.LOCAL):
             if value is not None:
-                faults.append(_unknown(place, value, raw))
+                faults.append(_unknown(path, value, raw))
         elif key == "_target_":
             if value != raw[key]:
-                faults.append(
-                    f"{place}: the record has {value!r}, this version {raw[key]!r}; the record's is not taken"
-                )
+                faults.append(f"{path}: the record has {value!r}, this version {raw[key]!r}; the record's is not taken")
         elif isinstance(value, dict) and isinstance(raw[key], dict):
-            yield from _leaves(raw[key], value, own, faults, f"{place}.")
+            yield from _leaves(raw[key], value, given, faults, f"{path}.")
         elif isinstance(raw[key], dict) and (value is not None or not prefix):
-            faults.append(f"{place}: the record has {value!r}, should have keys: {', '.join(raw[key])}")
+            faults.append(f"{path}: the record has {value!r}, should have keys: {', '.join(raw[key])}")
         elif value == raw[key] or (isinstance(raw[key], str) and raw[key] in _LOCAL):
             continue
         elif isinstance(raw[key], str) and "${" in raw[key] and isinstance(value, dict):
             continue  # the same as another group, which has its own values
         elif (reason := _refused(value)) is not None:
-            faults.append(f"{place}: the record has {value!r}, {reason}; give {place}=VALUE")
+            faults.append(f"{path}: the record has {value!r}, {reason}; give {path}=VALUE")
         else:
-            yield place, raw, key, value
+            yield path, raw, key, value
 
 
-def _unknown(place: str, value: Any, siblings: dict[str, Any]) -> str:
+def _unknown(path: str, value: Any, siblings: dict[str, Any]) -> str:
     if isinstance(value, dict) and "_target_" in value:
-        return f"{place}: the record has one that is not chirplet's ({value['_target_']!r}); give it again, or ~{place}"
-    return f"{place}: the record has {value!r}, but there is no such key here{near(place.rpartition('.')[2], siblings)}"
+        return f"{path}: the record has one that is not chirplet's ({value['_target_']!r}); give it again, or ~{path}"
+    return f"{path}: the record has {value!r}, but there is no such key here{near(path.rpartition('.')[2], siblings)}"
 
 
 def _refused(value: Any) -> str | None:
@@ -122,7 +120,7 @@ def _same_file(one: Any, other: Any) -> bool:
     return one == other or (Path(one).name == Path(other).name and not ("/" in one and "/" in other))
 
 
-def _at(node: Any, place: str) -> Any:
-    for key in place.split("."):
+def _at(node: Any, path: str) -> Any:
+    for key in path.split("."):
         node = node.get(key, ABSENT) if isinstance(node, dict) else ABSENT
     return node

@@ -23,7 +23,7 @@ def print_verdict(record: Record, again: Record, name: str) -> None:
 
 
 def metric_differences(record: Record, again: Record) -> dict[str, tuple[Any, Any]]:
-    """Every figure of `metrics` that is not the same in both, by its dotted name; None where one has it not."""
+    """Every figure of `metrics` that differs, by its dotted name; None where one of them lacks it."""
     old, new = _figures(record.metrics), _figures(again.metrics)
     return {name: (old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)}
 
@@ -62,7 +62,7 @@ def _figures(metrics: Any, prefix: str = "") -> dict[str, Any]:
         items = list(enumerate(metrics))
     else:
         return {prefix.removesuffix("."): metrics}
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for key, value in items:
-        found |= _figures(value, f"{prefix}{key}.")
-    return found
+        figures |= _figures(value, f"{prefix}{key}.")
+    return figures

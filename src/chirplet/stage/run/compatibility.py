@@ -20,12 +20,12 @@ def check_data(artifact: Artifact, corpus: Corpus, run: Run, key: str = "artifac
     record = artifact.record
     if record.data.fingerprint == corpus.fingerprint:
         return
-    own, given = _data(record.config), _data(run.config)
+    recorded, given = _data(record.config), _data(run.config)
     if record.data.source != corpus.name:
         differs = f"data={record.data.source}"
     else:
-        names = [name for name in own if own[name] != given.get(name)]
-        differs = " ".join(f"data.{name}={own[name]}" for name in names) or "the files it was made from"
+        names = [name for name in recorded if recorded[name] != given.get(name)]
+        differs = " ".join(f"data.{name}={recorded[name]}" for name in names) or "the files it was made from"
     raise ArtifactError(
         f"{key}: {str(artifact.folder)!r} was made from other texts than data={corpus.name} gives; should be {differs}"
     )

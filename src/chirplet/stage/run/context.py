@@ -1,4 +1,4 @@
-"""What a run is given: its parts, where it may write, and the checked kinds of keys that stages share."""
+"""What a run gets: its parts and folders; and types of keys that stages share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ def _with_record(folder: str) -> str:
 ArtifactFolder = Annotated[str, AfterValidator(_with_record)]
 """The folder of an artifact."""
 AUTO = "auto"
-"""`resume`: from the newest checkpoint of the same run in the run's own folder, where there is one."""
+"""`resume`: from the newest checkpoint of the same run in its folder, if there is one."""
 
 
 def _auto_or_file(resume: str) -> str:
@@ -65,7 +65,7 @@ def check_given(wanted: Mapping[str, tuple[object, str]]) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """One run: the parts its configuration describes, and where it may write.
+    """One run: the parts that its configuration describes, and its folders.
 
     `output_dir` is the folder Hydra made for this run, `cache_dir` is shared between runs. `config` is the resolved
     configuration as plain data, for the record, and `inputs` is what the run's identity is made of; `verify` is whether

@@ -41,7 +41,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a run is. Values and paths are in it as hashes alone, so it may be kept.
+    """What identifies a run. It holds hashes, no values and no paths, so it may be stored.
 
     `config` has a hash for each dotted key, without keys that change no result; `data` is the corpus's fingerprint,
     `parents` are ids by key, `models` SHA-256 of a local folder's `weights` and of the whole `folder`, by key;
@@ -162,8 +162,8 @@ def _model_hashes(model: Pretrained) -> dict[str, str]:
     from chirplet.model.loading.checkpoint import weight_files
 
     weights = weight_files(model, model.folder) if model.pretrained else []
-    found = {"folder": _folder_hash(model.folder)}
-    return {"weights": file_hash(*weights)} | found if weights else found
+    hashes = {"folder": _folder_hash(model.folder)}
+    return {"weights": file_hash(*weights)} | hashes if weights else hashes
 
 
 def _folder_hash(folder: Path) -> str:
@@ -174,7 +174,7 @@ def _folder_hash(folder: Path) -> str:
 
 @cache
 def _code() -> str:
-    """Of chirplet's own modules, as they were when this process first asked."""
+    """Hash of chirplet's modules when this process first asked."""
     return _folder_hash(Path(__file__).resolve().parents[2])
 
 
@@ -185,6 +185,6 @@ def _libraries() -> list[str]:
     By the names of their folders, since to read what they hold takes a second. Not by `sys.path`, which libraries add
     to while they are imported.
     """
-    places = sysconfig.get_paths()
-    names = {path.stem for key in ("purelib", "platlib") for path in Path(places[key]).glob("*.dist-info")}
+    paths = sysconfig.get_paths()
+    names = {path.stem for key in ("purelib", "platlib") for path in Path(paths[key]).glob("*.dist-info")}
     return sorted(name for name in names if not name.startswith("chirplet-"))

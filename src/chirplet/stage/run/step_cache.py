@@ -10,11 +10,10 @@ from chirplet.system.error import ArtifactError, UserError
 
 
 class Memory:
-    """Where the artifact of the same step lies that was made before.
+    """Where the same step wrote its artifact before.
 
-    The same are settings, data, parents, chirplet's own code and the libraries' versions, the machine, and all files
-    that the step reads; of a model on the hub it is its name and revision. What is kept is the way to the artifact; one
-    that is no longer there, or no longer what it was, is made again.
+    Steps are the same if their identities are, with code, libraries and machine. The cache stores the folder of the
+    artifact; an artifact that was removed or changed is made again.
     """
 
     def __init__(self, cache_dir: Path, identity: Identity) -> None:
@@ -45,9 +44,9 @@ class Memory:
         return artifact
 
     def _write(self, folder: Path, identity: str | None) -> None:
-        told = {"folder": str(folder.absolute()), "id": identity}
+        entry = {"folder": str(folder.absolute()), "id": identity}
         try:
             make_folder(self.entry.parent)
         except OSError as error:
             raise ArtifactError(f"could not write {str(self.entry)!r}: {error.strerror}") from error
-        write_atomically(json.dumps(told).encode("utf-8"), self.entry)
+        write_atomically(json.dumps(entry).encode("utf-8"), self.entry)
