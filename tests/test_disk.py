@@ -107,7 +107,7 @@ def test_predictions(artifact, overrides, compose_config, tmp_path):
     (tmp_path / "out.csv").write_text("old")
     other = [override for override in overrides if not override.startswith("stage.")]
     parts = ["stage=predict", f"artifact={artifact.folder}", f"input={tmp_path}/in.csv", f"output={tmp_path}/out.csv"]
-    message = r"^output: could not write '\S+out\.csv': File too large; the old file is as it was$"
+    message = r"^output: could not write '\S+out\.csv': File too large; the old file is unchanged$"
     with pytest.raises(DataError, match=message), room(5000):
         execute(compose_config(*other, *parts), tmp_path / "run")
     assert (tmp_path / "out.csv").read_text() == "old"

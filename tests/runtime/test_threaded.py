@@ -30,8 +30,8 @@ def batch(examples, tokens=17, seed=0):
         (64, 8, [8] * 8),
     ],
 )
-def test_parts_by_hand(texts, threads, sizes):
-    split = parts(*batch(texts), threads)
+def test_parts_by_hand(examples, threads, sizes):
+    split = parts(*batch(examples), threads)
     assert [len(part["input_ids"]) for part in split] == sizes
 
 

@@ -136,4 +136,4 @@ def test_a_multirun_over_parents_compares_with_each_of_them(overrides, made, tmp
     actual = rows(tmp_path / "sweep")
     assert [row["run"] for row in actual] == ["teacher1+teacher2", "artifact=teacher1", "artifact=teacher2"]
     assert all(row["drop_from_parent"] != "" for row in actual[1:])
-    assert "stage.measure=true takes them" in done.stdout
+    assert "stage.measure=true measures them" in done.stdout

@@ -89,10 +89,10 @@ def test_the_default_is_small_and_accurate_and_prints_a_summary(quantize, parent
     # Token types are part of the positions, the last keys need no bias, and those of pooler and head stay.
     assert record.cost["params_packed"] == sum(value.numel() for value in weights.parameters()) - 3 * 32
     assert (tmp_path / "run1" / "sensitivity.svg").read_text().count("word_embeddings") == 1
-    told = capsys.readouterr().out
-    assert "Each layer quantized alone (14 layers" in told and "stage=predict artifact=" in told
-    assert f"verified  {account['verified']['texts']:,} texts labeled the same in a new process; " in told
-    assert f" ({record.cost['compared_with']['times_texts_per_s']:.1f} times the parent's); " in told
+    output = capsys.readouterr().out
+    assert "Each layer quantized alone (14 layers" in output and "stage=predict artifact=" in output
+    assert f"verified  {account['verified']['texts']:,} texts labeled the same in a new process; " in output
+    assert f" ({record.cost['compared_with']['times_texts_per_s']:.1f} times the parent's); " in output
 
 
 @pytest.mark.usefixtures("forked_costs")
@@ -200,10 +200,10 @@ def test_the_cost_is_added_to_record_and_card(quantize):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-@pytest.mark.parametrize("judged", [("stage.tolerance=0.1",), PLAIN])
-def test_a_gpu_that_is_asked_for_is_not_replaced_by_the_cpu(evaluated, quantize):
+@pytest.mark.parametrize("options", [("stage.tolerance=0.1",), PLAIN])
+def test_a_missing_gpu_is_not_replaced_by_the_cpu(options, quantize):
     with pytest.raises(ConfigError, match=r"^trainer\.accelerator: got 'gpu', but torch finds no GPU here"):
-        quantize("quantizer=fp16", "trainer=gpu", *evaluated)
+        quantize("quantizer=fp16", "trainer=gpu", *options)
 
 
 def test_the_saved_model_passes_its_probe_in_all_batch_sizes_and_threads(quantize, monkeypatch, tmp_path):

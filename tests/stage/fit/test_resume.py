@@ -88,7 +88,7 @@ def test_an_interrupted_validation_is_made_anew_by_the_same_weights(
         # The second validation: at the end of an epoch or in its middle; the last one where there are two.
         once = 2 if "trainer.val_check_interval=0.5" not in options else 3
         signalled = Signalled(patched, "validation_step", (once - 1) * VAL_BATCHES + batch, signal.SIGTERM)
-        with pytest.raises(Interrupted, match=r"interrupted at step \d+; the same command with resume="):
+        with pytest.raises(Interrupted, match=r"interrupted at step \d+; to resume, add resume="):
             finetune(tmp_path / "run", *options)
         assert signalled.batches == (once - 1) * VAL_BATCHES + batch
     resumed = finetune(tmp_path / "run", *options)
