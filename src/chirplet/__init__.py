@@ -1,4 +1,4 @@
-"""chirplet: small, fast, trustworthy text-sentiment models."""
+"""chirplet: small, fast, trustworthy text classifiers."""
 
 from typing import TYPE_CHECKING, Any
 
