@@ -35,7 +35,8 @@ class Pretrained(Settings):
 
     `name_or_path` is `bundled` (the all-MiniLM-L6-v2 that is installed with chirplet), a folder, or a hub id. An
     existing folder takes precedence over a hub id of the same name. With `pretrained: false` only the architecture and
-    the tokenizer are loaded, the weights are random, and `shape` may change the sizes.
+    the tokenizer are loaded, the weights are random, and `shape` may change the sizes. `attention` is used where
+    transformers computes the model; `auto` is the fastest that it has.
     """
 
     name_or_path: str
@@ -45,7 +46,7 @@ class Pretrained(Settings):
     max_length: Annotated[int, Field(ge=8, le=8192)]
     dropout: Fraction
     classifier_dropout: Fraction
-    attention: Literal["eager", "sdpa"]
+    attention: Literal["auto", "eager", "sdpa"]
     shape: Shape = Shape()
 
     @field_validator("name_or_path")

@@ -19,7 +19,7 @@ from transformers import (
 from chirplet.data.batching.batches import Batch, ResumableLoader, text_count
 from chirplet.data.batching.distributed import gathered, several
 from chirplet.metric.classification import scalars
-from chirplet.model.family import family_of
+from chirplet.model.family import PostNormFamily, family_of
 from chirplet.model.fast_forward.encoder import Encoder, first_token_states
 from chirplet.module.optimizer import RowwiseAdamW, clip_gradients
 from chirplet.task.base import Task
@@ -56,8 +56,8 @@ class Classifier(pl.LightningModule):
         optimization: parameter groups and schedule.
         label_smoothing: mass spread over the other classes, in [0, 1).
         class_weights: weight of each class in the loss, shape (classes,), or None.
-        encoder: the implementation of the encoder; `transformers` is used for families that
-            `chirplet.model.fast_forward.encoder` does not support.
+        encoder: the implementation of the encoder; `transformers` computes models of families that are no
+            `PostNormFamily`.
     """
 
     def __init__(
@@ -78,24 +78,25 @@ class Classifier(pl.LightningModule):
         self.label_smoothing = label_smoothing
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
-        self.family = family_of(model)
-        self.encoder: Encoder = encoder if self.family.fast_forward else "transformers"
+        family = family_of(model)
+        self.fast_family = family if isinstance(family, PostNormFamily) and encoder != "transformers" else None
+        self.packed = encoder == "packed"
         self.evaluated: list[tuple[Tensor, Tensor]] = []
 
     @property
     def leaves_unused(self) -> bool:
         """Whether a loss may not depend on some of the trainable parameters."""
-        return not self.family.fast_forward
+        return not isinstance(family_of(self.model), PostNormFamily)
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits, shape (batch, classes), float32."""
         input_ids, mask = batch["input_ids"], batch["attention_mask"]
         logits: Tensor
-        if self.encoder == "transformers":
+        if self.fast_family is None:
             logits = self.model(input_ids=input_ids, attention_mask=mask).logits
         else:
-            states = first_token_states(self.model, input_ids, mask, packed=self.encoder == "packed")
-            logits = self.family.head_logits(self.model, states)
+            states = first_token_states(self.model, input_ids, mask, self.packed)
+            logits = self.fast_family.head_logits(self.model, states)
         return logits.float()
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:

@@ -150,7 +150,7 @@ def read_probe(folder: Path) -> Probe | None:
         raise ModelError(f"artifact: {str(path)!r} cannot be read ({error})") from None
     lengths = [len(row) for row in content.input_ids]
     values = np.array([token for row in content.input_ids for token in row], np.int64)
-    size, positions = config.get("vocab_size"), position_count(folder, config)
+    size, positions = config.get("vocab_size"), position_count(config)
     for name, limit, most in (("token", size, max(values.max(), content.pad_id)), ("length", positions, max(lengths))):
         if values.min() < 0 or not isinstance(limit, int) or most >= limit + (name == "length"):
             raise ModelError(f"artifact: {str(path)!r} has a {name} of {most}, its model allows {limit}")

@@ -8,7 +8,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from chirplet.data.batching.tokens import Encoder
-from chirplet.model.family import family_named
+from chirplet.model.family import FAMILIES
 from chirplet.system.error import ModelError
 
 FILE = "tokenizer.json"
@@ -52,7 +52,7 @@ def open_tokenizer(folder: Path, max_length: int) -> tuple[Encoder, int]:
     pad_id = config.get("pad_token_id")
     if not isinstance(pad_id, int):
         raise ModelError(f"artifact: {str(folder / 'config.json')!r} has no pad_token_id")
-    positions = position_count(folder, config)
+    positions = position_count(config)
     if not isinstance(positions, int) or max_length > positions:
         raise ModelError(
             f"artifact: the record of {str(folder)!r} has max_length {max_length}, "
@@ -77,16 +77,10 @@ def open_tokenizer(folder: Path, max_length: int) -> tuple[Encoder, int]:
     return FileTokenizer(backend), pad_id
 
 
-def position_count(folder: Path, config: dict[str, Any]) -> Any:
-    """The model's number of positions in the `config.json` of `folder`, unchecked; None if it is missing.
-
-    Raises:
-        ModelError: no family supports its `model_type`.
-    """
-    try:
-        return config.get(family_named(config.get("model_type")).names.positions)
-    except ModelError as error:
-        raise ModelError(f"artifact: {str(folder)!r} cannot be opened ({error})") from None
+def position_count(config: dict[str, Any]) -> Any:
+    """The model's number of positions in a `config.json`, unchecked; None if it is missing."""
+    family = FAMILIES.get(str(config.get("model_type")))
+    return config.get("max_position_embeddings" if family is None else family.names.positions)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -42,12 +42,15 @@ class Signals:
 def observe(model: "PreTrainedModel", batch: Batch) -> Signals:
     """Run the model with `transformers`, and record the outputs of its layers; all in float32."""
     family = family_of(model)
-    layers = [family.matrices(layer) for layer in family.layers(model)]
-    recorded: list[Projections] = [{} for _ in layers]
+    layers = family.layers(model)
+    outputs: dict[nn.Module, dict[str, list[Tensor]]] = {layer: {} for layer in layers}
     hooks = [
-        module.register_forward_hook(lambda _, __, output, into=into, name=name: into.update({name: output.float()}))
-        for layer, into in zip(layers, recorded, strict=True)
-        for name, module in (("q", layer.query), ("k", layer.key), ("v", layer.value))
+        module.register_forward_hook(
+            lambda _, __, output, into=into, name=name: into.setdefault(name[0], []).append(output.float())
+        )
+        for layer, into in outputs.items()
+        for name, module in family.matrices(layer).items()
+        if name in ("query", "key", "value")
     ]
     try:
         output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], output_hidden_states=True)
@@ -55,7 +58,9 @@ def observe(model: "PreTrainedModel", batch: Batch) -> Signals:
         for hook in hooks:
             hook.remove()
     states = tuple(state.float() for state in output.hidden_states)
-    return Signals(output.logits.float(), states, tuple(recorded))
+    # A layer that is computed several times has several outputs.
+    projections = tuple({name: calls.pop(0) for name, calls in outputs[layer].items()} for layer in layers)
+    return Signals(output.logits.float(), states, projections)
 
 
 class Imitation(nn.Module, ABC):

@@ -5,7 +5,7 @@ Importing a family imports neither torch nor transformers.
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -19,18 +19,22 @@ MatrixName = Literal["query", "key", "value", "attention_output", "intermediate"
 """The matrices of a layer; `intermediate` widens the states in the feed-forward part, `output` narrows them again."""
 
 
+Part = Literal["layers", "heads", "neurons"]
+"""What structured pruning can remove. `config.json` must be able to express the rest."""
+
+
 @dataclass(frozen=True)
 class ConfigNames:
     """Keys of `config.json` for what every encoder has."""
 
-    layers: str
-    hidden_size: str
-    heads: str
-    intermediate_size: str
-    positions: str
-    activation: str
-    encoder_dropout: tuple[str, ...]
-    classifier_dropout: str
+    layers: str = "num_hidden_layers"
+    hidden_size: str = "hidden_size"
+    heads: str = "num_attention_heads"
+    intermediate_size: str = "intermediate_size"
+    positions: str = "max_position_embeddings"
+    activation: str = "hidden_act"
+    encoder_dropout: tuple[str, ...] = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+    classifier_dropout: tuple[str, ...] = ("classifier_dropout",)
 
 
 @dataclass(frozen=True)
@@ -49,73 +53,59 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Matrices:
-    """The linear layers of one encoder layer; `weight` has shape (outputs, inputs)."""
-
-    query: "nn.Linear"  # (hidden_size, hidden_size)
-    key: "nn.Linear"  # (hidden_size, hidden_size)
-    value: "nn.Linear"  # (hidden_size, hidden_size)
-    attention_output: "nn.Linear"  # (hidden_size, hidden_size)
-    intermediate: "nn.Linear"  # (intermediate_size, hidden_size)
-    output: "nn.Linear"  # (hidden_size, intermediate_size)
-
-
-@dataclass(frozen=True)
 class PostNorm:
     """One encoder layer without its matrices, with normalization after the residual sum.
 
     attended = attention_norm(attention_output_dropout(attention) + states), then
-    output_norm(output_dropout(feed-forward) + attended).
+    output_norm(output_dropout(feed-forward) + attended). A dropout is None where the layer has none.
     """
 
     attention_dropout: "nn.Dropout"
-    attention_output_dropout: "nn.Dropout"
+    attention_output_dropout: "nn.Dropout | None"
     attention_norm: "nn.LayerNorm"
     activation: "Callable[[Tensor], Tensor]"
-    output_dropout: "nn.Dropout"
+    output_dropout: "nn.Dropout | None"
     output_norm: "nn.LayerNorm"
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """The normalized sum of word, position and token type embeddings.
+    """The normalized sum of word, position and token type embeddings, and a projection to the width of the states.
 
-    The first token has row `position_offset` of `positions`. Every token has the type embedding `token_type`.
+    The first token has row `position_offset` of `positions`. Every token has the type embedding `token_type`. Both it
+    and `projection` are None where the encoder has none.
     """
 
-    words: "nn.Embedding"  # (vocab_size, hidden_size)
-    positions: "nn.Embedding"  # (positions, hidden_size)
-    token_type: "Tensor"  # (hidden_size,)
+    words: "nn.Embedding"  # (vocab_size, embedding_size)
+    positions: "nn.Embedding"  # (positions, embedding_size)
+    token_type: "Tensor | None"  # (embedding_size,)
     norm: "nn.LayerNorm"
     dropout: "nn.Dropout"
     position_offset: int
+    projection: "nn.Linear | None" = None  # (hidden_size, embedding_size)
 
 
 @dataclass(frozen=True)
 class Head:
-    """Logits are output(tanh(dense(x))) of the first token's state x, without dropout."""
+    """Logits are output(activation(dense(x))) of the first token's state x, without dropout."""
 
     dense: "nn.Linear"  # (hidden_size, hidden_size)
+    activation: Literal["tanh", "relu", "gelu"]
     output: "nn.Linear"  # (labels, hidden_size)
 
 
 class Family(ABC):
     """Architectures whose models have the same modules with the same names."""
 
-    fast_forward: ClassVar[bool]
-    """Whether `chirplet.model.fast_forward` supports the models. Their layers are then `PostNorm`."""
-    writes_graph: ClassVar[bool]
-    """Whether `chirplet.quantizer.graph` supports the models with GELU. Their layers are then `PostNorm`."""
-    prunes_heads: ClassVar[bool]
-    """Whether heads and neurons can be pruned to the same number in each layer."""
-
-    names: ClassVar[ConfigNames]
-    layers_name: ClassVar[str]
+    names: ClassVar[ConfigNames] = ConfigNames()
+    layers_name: str
     """Name of the encoder's layers, for example `encoder.layer`."""
-    embeddings_name: ClassVar[str]
-    pooler_name: ClassVar[str]
-    matrix_names: ClassVar[Mapping[MatrixName, str]]
-    """Names of a layer's matrices within the layer."""
+    matrix_names: ClassVar[Mapping[MatrixName, str]] = {}
+    """Names of a layer's matrices within the layer. Those that a family does not have one by one are absent."""
+    prunes: ClassVar[frozenset[Part]]
+    """What structured pruning can remove from each layer alike."""
+    attentions: tuple[str, ...] = ("eager", "sdpa")
+    """The implementations of attention in transformers, the fastest first."""
 
     def sizes(self, config: "PretrainedConfig") -> Sizes:
         """The sizes of a model with this configuration."""
@@ -123,47 +113,112 @@ class Family(ABC):
         return Sizes(*(int(getattr(config, name)) for name in names))
 
     def size_changes(
-        self,
-        layers: int | None = None,
-        hidden_size: int | None = None,
-        heads: int | None = None,
-        intermediate_size: int | None = None,
+        self, hidden_size: int | None = None, heads: int | None = None, intermediate_size: int | None = None
     ) -> dict[str, int]:
         """The sizes that are not None, by their keys in `config.json`."""
         names = self.names
-        changes = {
-            names.layers: layers,
-            names.hidden_size: hidden_size,
-            names.heads: heads,
-            names.intermediate_size: intermediate_size,
-        }
+        changes = {names.hidden_size: hidden_size, names.heads: heads, names.intermediate_size: intermediate_size}
         return {name: size for name, size in changes.items() if size is not None}
 
-    def dropout_changes(self, encoder: float, classifier: float) -> dict[str, float]:
+    def layer_changes(self, config: "PretrainedConfig", layers: Sequence[int]) -> dict[str, Any]:
+        """The keys of `config.json` for a model that has only these layers of another one, ascending.
+
+        Raises:
+            ModelError: the family's models cannot do without one of the other layers.
+        """
+        return {self.names.layers: len(layers)}
+
+    def dropout_changes(self, config: "PretrainedConfig", encoder: float, classifier: float) -> dict[str, float]:
         """Dropout rates of the encoder, its attention included, and of the head, by their keys in `config.json`."""
-        return dict.fromkeys(self.names.encoder_dropout, encoder) | {self.names.classifier_dropout: classifier}
+        names = self.names
+        return dict.fromkeys(names.encoder_dropout, encoder) | dict.fromkeys(names.classifier_dropout, classifier)
 
     def activation(self, config: "PretrainedConfig") -> str:
         """The name in transformers of the activation of the feed-forward parts."""
         return str(getattr(config, self.names.activation))
 
-    @abstractmethod
     def position_offset(self, config: "PretrainedConfig") -> int:
         """The first token's row in the table of position embeddings."""
+        return 0
 
     def longest_input(self, config: "PretrainedConfig") -> int:
         """Most tokens of a text, special tokens included, by the table of position embeddings."""
         return int(getattr(config, self.names.positions)) - self.position_offset(config)
 
-    def layers(self, model: "PreTrainedModel") -> "nn.ModuleList":
-        """The encoder's layers, lowest first."""
+    def layers(self, model: "PreTrainedModel") -> "list[nn.Module]":
+        """The encoder's layers in the order of their computation. A layer that is computed twice is there twice."""
         layers: Any = model.base_model.get_submodule(self.layers_name)
-        return layers  # type: ignore[no-any-return]
+        return list(layers)
 
-    def matrices(self, layer: "nn.Module") -> Matrices:
-        """The matrices of one of `layers`."""
-        parts: dict[str, Any] = {name: layer.get_submodule(path) for name, path in self.matrix_names.items()}
-        return Matrices(**parts)
+    def distinct_layers(self, model: "PreTrainedModel") -> int:
+        """The number of layers with weights of their own."""
+        return len(set(self.layers(model)))
+
+    def matrices(self, layer: "nn.Module") -> "dict[MatrixName, nn.Linear]":
+        """The matrices of one of `layers` that have a name in `matrix_names`; `weight` has shape (outputs, inputs)."""
+        parts: dict[MatrixName, Any] = {name: layer.get_submodule(path) for name, path in self.matrix_names.items()}
+        return parts
+
+    def neuron_rows(self, neurons: "Tensor", width: int) -> "Tensor":
+        """Rows of the matrix `intermediate` that compute these neurons of `width`, shape (rows of one, neurons)."""
+        return neurons[None]
+
+    def word_embeddings(self, model: "PreTrainedModel") -> "nn.Embedding":
+        """The word embeddings, shape (vocab_size, embedding_size)."""
+        table: Any = model.get_input_embeddings()
+        return table  # type: ignore[no-any-return]
+
+    def head_modules(self, model: "PreTrainedModel") -> "list[nn.Module]":
+        """All modules outside the encoder."""
+        return [module for module in model.children() if module is not model.base_model]
+
+    def is_head(self, model: "PreTrainedModel", name: str) -> bool:
+        """Whether a parameter of that name is outside the encoder."""
+        return not name.startswith(f"{model.base_model_prefix}.")
+
+    @abstractmethod
+    def depth_outside_layers(self, part: str, layers: int) -> int | None:
+        """The depth, as in `depth_from_top`, of an encoder's parameter that is in none of its `layers` layers.
+
+        Args:
+            part: the parameter's name within the encoder.
+            layers: the number of layers with weights of their own.
+
+        Returns:
+            None if the family has no such parameter.
+        """
+
+    def depth_from_top(self, model: "PreTrainedModel", name: str) -> int:
+        """Depth of the parameter `name` below the head.
+
+        0 is the head and the pooler, 1 the last of L layers, L the first, L + 1 the embeddings.
+
+        Raises:
+            ModelError: the parameter is in none of these.
+        """
+        if self.is_head(model, name):
+            return 0
+        count = self.distinct_layers(model)
+        if (inside := self.within_layer(name)) is not None:
+            return count - inside[0]
+        depth = self.depth_outside_layers(name.removeprefix(f"{model.base_model_prefix}."), count)
+        if depth is None:
+            raise ModelError(f"parameter {name!r}: should be in the embeddings, a layer, the pooler or the head")
+        return depth
+
+    def within_layer(self, name: str) -> tuple[int, str] | None:
+        """The layer's index and the name within the layer of a module or parameter; None outside the layers."""
+        match = re.search(rf"(?:^|\.){re.escape(self.layers_name)}\.(\d+)\.(.+)$", name)
+        return None if match is None else (int(match[1]), match[2])
+
+
+class PostNormFamily(Family):
+    """Encoders that normalize after each residual sum, as BERT does.
+
+    `chirplet.model.fast_forward` computes them, and `chirplet.quantizer.graph` writes their graphs.
+    """
+
+    prunes: ClassVar[frozenset[Part]] = frozenset({"layers", "heads", "neurons"})
 
     @abstractmethod
     def post_norm(self, layer: "nn.Module") -> PostNorm:
@@ -181,38 +236,6 @@ class Family(ABC):
     def head_logits(self, model: "PreTrainedModel", first: "Tensor") -> "Tensor":
         """Logits (batch, labels) of the first token's states (batch, hidden_size); dropout as the model's mode says."""
 
-    def word_embeddings(self, model: "PreTrainedModel") -> "nn.Embedding":
-        """The word embeddings, shape (vocab_size, hidden_size)."""
-        table: Any = model.get_input_embeddings()
-        return table  # type: ignore[no-any-return]
-
-    def head_modules(self, model: "PreTrainedModel") -> "list[nn.Module]":
-        """All modules outside the encoder."""
-        return [module for module in model.children() if module is not model.base_model]
-
-    def is_head(self, model: "PreTrainedModel", name: str) -> bool:
-        """Whether a parameter of that name is outside the encoder."""
-        return not name.startswith(f"{model.base_model_prefix}.")
-
-    def depth_from_top(self, model: "PreTrainedModel", name: str) -> int:
-        """Depth of the parameter `name` below the head.
-
-        0 is the head and the pooler, 1 the last of L layers, L the first, L + 1 the embeddings.
-
-        Raises:
-            ModelError: the parameter is in none of these.
-        """
-        part = name.removeprefix(f"{model.base_model_prefix}.")
-        if self.is_head(model, name) or part.startswith(f"{self.pooler_name}."):
-            return 0
-        count = len(self.layers(model))
-        if (inside := self.within_layer(name)) is not None:
-            return count - inside[0]
-        if part.startswith(f"{self.embeddings_name}."):
-            return count + 1
-        raise ModelError(f"parameter {name!r}: should be in the embeddings, a layer, the pooler or the head")
-
-    def within_layer(self, name: str) -> tuple[int, str] | None:
-        """The layer's index and the name within the layer of a module or parameter; None outside the layers."""
-        match = re.search(rf"(?:^|\.){re.escape(self.layers_name)}\.(\d+)\.(.+)$", name)
-        return None if match is None else (int(match[1]), match[2])
+    def attention_bias(self, model: "PreTrainedModel", tokens: int) -> "Tensor | None":
+        """A summand of all layers' attention scores, shape (heads, tokens, tokens); None if there is none."""
+        return None

@@ -3,33 +3,17 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from chirplet.model.family.base import ConfigNames, Embeddings, Family, Head, MatrixName, PostNorm
+from chirplet.model.family.base import Embeddings, Head, MatrixName, PostNorm, PostNormFamily
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PretrainedConfig, PreTrainedModel
 
 
-class Bert(Family):
+class Bert(PostNormFamily):
     """BERT, whose head is one linear layer on the encoder's pooler."""
 
-    fast_forward: ClassVar[bool] = True
-    writes_graph: ClassVar[bool] = True
-    prunes_heads: ClassVar[bool] = True
-
-    names: ClassVar[ConfigNames] = ConfigNames(
-        layers="num_hidden_layers",
-        hidden_size="hidden_size",
-        heads="num_attention_heads",
-        intermediate_size="intermediate_size",
-        positions="max_position_embeddings",
-        activation="hidden_act",
-        encoder_dropout=("hidden_dropout_prob", "attention_probs_dropout_prob"),
-        classifier_dropout="classifier_dropout",
-    )
-    layers_name: ClassVar[str] = "encoder.layer"
-    embeddings_name: ClassVar[str] = "embeddings"
-    pooler_name: ClassVar[str] = "pooler"
+    layers_name = "encoder.layer"
     matrix_names: ClassVar[Mapping[MatrixName, str]] = {
         "query": "attention.self.query",
         "key": "attention.self.key",
@@ -39,8 +23,9 @@ class Bert(Family):
         "output": "output.dense",
     }
 
-    def position_offset(self, config: "PretrainedConfig") -> int:
-        return 0
+    def depth_outside_layers(self, part: str, layers: int) -> int | None:
+        depths = {"pooler": 0, "embeddings": layers + 1, "embeddings_project": layers + 1}
+        return depths.get(part.split(".")[0])
 
     def post_norm(self, layer: "nn.Module") -> PostNorm:
         parts: Any = layer
@@ -55,21 +40,41 @@ class Bert(Family):
         )
 
     def embeddings(self, model: "PreTrainedModel") -> Embeddings:
-        parts: Any = model.base_model.get_submodule(self.embeddings_name)
+        encoder: Any = model.base_model
+        parts = encoder.embeddings
+        types = getattr(parts, "token_type_embeddings", None)
         return Embeddings(
             words=parts.word_embeddings,
             positions=parts.position_embeddings,
-            token_type=parts.token_type_embeddings.weight[0],
+            token_type=None if types is None else types.weight[0],
             norm=parts.LayerNorm,
             dropout=parts.dropout,
             position_offset=self.position_offset(model.config),
+            projection=self.projection(encoder),
         )
+
+    def projection(self, encoder: Any) -> "nn.Linear | None":
+        """The linear layer between embeddings and states of other sizes; None if the encoder has none."""
+        return None
 
     def head(self, model: "PreTrainedModel") -> Head:
         parts: Any = model
-        return Head(parts.base_model.pooler.dense, parts.classifier)
+        return Head(parts.base_model.pooler.dense, "tanh", parts.classifier)
 
     def head_logits(self, model: "PreTrainedModel", first: "Tensor") -> "Tensor":
         parts: Any = model
         logits: Tensor = parts.classifier(parts.dropout(parts.base_model.pooler(first[:, None])))
+        return logits
+
+
+class TwoLayerHead(Bert):
+    """BERT without a pooler, with a head of two linear layers: `classifier.dense` and `classifier.out_proj`."""
+
+    def head(self, model: "PreTrainedModel") -> Head:
+        parts: Any = model
+        return Head(parts.classifier.dense, "tanh", parts.classifier.out_proj)
+
+    def head_logits(self, model: "PreTrainedModel", first: "Tensor") -> "Tensor":
+        parts: Any = model
+        logits: Tensor = parts.classifier(first[:, None])
         return logits

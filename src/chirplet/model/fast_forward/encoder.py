@@ -19,9 +19,10 @@ from torch.autograd import Function
 from torch.nn.functional import dropout, embedding, layer_norm, scaled_dot_product_attention
 from transformers import PreTrainedModel
 
-from chirplet.model.family import Family, family_of
+from chirplet.model.family import PostNormFamily, family_of
 from chirplet.model.family.base import Embeddings
 from chirplet.model.fast_forward.packing import Layout, Packed, Padded
+from chirplet.system.error import ModelError
 
 Encoder = Literal["packed", "padded", "transformers"]
 """The implementation of the encoder: this module, on packed or padded batches, or `transformers`."""
@@ -33,39 +34,50 @@ def first_token_states(
     """The encoder's state of the first token of each text, shape (batch, width), in autocast's type or fp32.
 
     Args:
-        model: of a family with `fast_forward`. Its dropout rates, training mode and attention implementation (eager,
+        model: of a `PostNormFamily`. Its dropout rates, training mode and attention implementation (eager,
             otherwise scaled dot product) are used.
         input_ids: shape (batch, tokens), padded on the right.
         attention_mask: shape (batch, tokens), 1 for tokens, 0 for padding.
         packed: leave padding out of everything except attention.
+
+    Raises:
+        ModelError: the model is of another family.
     """
     device = input_ids.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
     family = family_of(model)
-    layers, heads = list(family.layers(model)), family.sizes(model.config).heads
+    if not isinstance(family, PostNormFamily):
+        raise ModelError(f"no fast forward pass supports models of type {model.config.model_type!r}")
+    layers, heads = family.layers(model), family.sizes(model.config).heads
     full = device == "cpu" and bool(attention_mask.all())
     with torch.autocast(device, enabled=False):
         layout = Packed(attention_mask) if packed and not full else Padded(attention_mask)
         bias = None
         if not full:
             bias = torch.zeros_like(attention_mask, dtype=dtype).masked_fill_(attention_mask == 0, float("-inf"))
-        states = _embed(family.embeddings(model), input_ids, layout).to(dtype)
+            bias = bias[:, None, None]  # (batch, 1, 1, tokens)
+        of_positions = family.attention_bias(model, attention_mask.shape[1])
+        if of_positions is not None:
+            bias = of_positions.to(dtype)[None] if bias is None else bias + of_positions.to(dtype)
+        states = _embed(family.embeddings(model), input_ids, layout, dtype)
         attend = _eager if model.config._attn_implementation == "eager" else _fused
-        for layer in layers:
-            states = _layer(family, layer, heads, states, layout, bias, attend, last=layer is layers[-1])
+        for index, layer in enumerate(layers, start=1):
+            states = _layer(family, layer, heads, states, layout, bias, attend, last=index == len(layers))
     return states
 
 
-def _embed(embeddings: Embeddings, input_ids: Tensor, layout: Layout) -> Tensor:
+def _embed(embeddings: Embeddings, input_ids: Tensor, layout: Layout, dtype: torch.dtype) -> Tensor:
     words = embeddings.words
     positions = embedding(layout.positions() + embeddings.position_offset, embeddings.positions.weight)
     states = embedding(layout.ids(input_ids), words.weight, words.padding_idx, sparse=words.sparse)
-    states = states + (positions + embeddings.token_type)
-    return embeddings.dropout(embeddings.norm(states))  # type: ignore[no-any-return]
+    if embeddings.token_type is not None:
+        positions = positions + embeddings.token_type
+    states = embeddings.dropout(embeddings.norm(states + positions)).to(dtype)
+    return states if embeddings.projection is None else _linear(states, embeddings.projection)
 
 
 def _layer(
-    family: Family,
+    family: PostNormFamily,
     layer: nn.Module,
     heads: int,
     states: Tensor,
@@ -78,18 +90,23 @@ def _layer(
     matrices, parts = family.matrices(layer), family.post_norm(layer)
     queried = layout.firsts(states) if last else states
     if last:
-        (query,) = _heads(_linear(queried, matrices.query)[:, None], 1, heads)
-        key, value = _heads(layout.spread(_linear(states, matrices.key, matrices.value)), 2, heads)
+        (query,) = _heads(_linear(queried, matrices["query"])[:, None], 1, heads)
+        key, value = _heads(layout.spread(_linear(states, matrices["key"], matrices["value"])), 2, heads)
+        bias = None if bias is None else bias[:, :, :1]
     else:
-        product = _linear(states, matrices.query, matrices.key, matrices.value)
+        product = _linear(states, matrices["query"], matrices["key"], matrices["value"])
         query, key, value = _heads(layout.spread(product), 3, heads)
     rate = parts.attention_dropout.p if parts.attention_dropout.training else 0.0
     context = attend(query, key, value, bias, rate).transpose(1, 2).flatten(2)
     context = context[:, 0] if last else layout.gather(context)
-    projected = parts.attention_output_dropout(_linear(context, matrices.attention_output))
+    projected = _dropped(_linear(context, matrices["attention_output"]), parts.attention_output_dropout)
     attended = _normalized(projected + queried, parts.attention_norm)
-    wide = parts.activation(_linear(attended, matrices.intermediate))
-    return _normalized(parts.output_dropout(_linear(wide, matrices.output)) + attended, parts.output_norm)
+    wide = parts.activation(_linear(attended, matrices["intermediate"]))
+    return _normalized(_dropped(_linear(wide, matrices["output"]), parts.output_dropout) + attended, parts.output_norm)
+
+
+def _dropped(states: Tensor, rate: nn.Dropout | None) -> Tensor:
+    return states if rate is None else rate(states)
 
 
 def _normalized(summed: Tensor, norm: nn.LayerNorm) -> Tensor:
@@ -110,7 +127,7 @@ def _eager(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, rate:
     query, key, value = query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1)
     scores = torch.baddbmm(query.new_empty(()), query, key.transpose(1, 2), beta=0, alpha=size**-0.5)
     if bias is not None:
-        scores = scores.view(rows, heads, queries, -1).add_(bias[:, None, None]).flatten(0, 1)
+        scores = scores.view(rows, heads, queries, -1).add_(bias).flatten(0, 1)
     weights = scores.softmax(-1)
     if rate:
         weights = dropout(weights, rate)
@@ -118,8 +135,7 @@ def _eager(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, rate:
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, rate: float) -> Tensor:
-    mask = None if bias is None else bias[:, None, None]
-    return scaled_dot_product_attention(query, key, value, mask, rate)
+    return scaled_dot_product_attention(query, key, value, bias, rate)
 
 
 class _Linear(Function):

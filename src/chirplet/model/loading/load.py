@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
-from chirplet.model.family import Family, family_of
+from chirplet.model.family import family_of
 from chirplet.model.loading.checkpoint import Origin, checkpoint_folder, origin_of, weight_files
 from chirplet.model.loading.open import open_config, opening
 from chirplet.model.loading.sizes import check_sizes
@@ -45,7 +45,7 @@ def load_model(
     folder = checkpoint_folder(settings)
     stored = open_config(settings, folder)
     previous = _labels_of(stored)
-    config = _classifier_config(settings, folder, family_of(stored), labels, problem_type)
+    config = _classifier_config(settings, folder, stored, labels, problem_type)
     sizes = family_of(config).sizes(config)
     if settings.shape != Shape() and sizes.hidden_size % sizes.heads:
         wrong = f": got {sizes.hidden_size}, should be a multiple of its {sizes.heads} "
@@ -58,25 +58,36 @@ def load_model(
             model = _open_weights(settings, folder, config, previous, seed)
         else:
             model = AutoModelForSequenceClassification.from_config(
-                config, attn_implementation=settings.attention, dtype=torch.float32, trust_remote_code=False
+                config, attn_implementation=_attention(settings, config), dtype=torch.float32, trust_remote_code=False
             )
     model.eval()
     return LoadedModel(model, origin_of(settings, folder, weights))
 
 
 def _classifier_config(
-    settings: Pretrained, folder: Path, family: Family, labels: Sequence[str], problem_type: str
+    settings: Pretrained, folder: Path, stored: PretrainedConfig, labels: Sequence[str], problem_type: str
 ) -> PretrainedConfig:
-    shape = settings.shape
+    family, shape = family_of(stored), settings.shape
     return open_config(
         settings,
         folder,
         id2label=dict(enumerate(labels)),
         label2id={label: index for index, label in enumerate(labels)},
         problem_type=problem_type,
-        **family.dropout_changes(settings.dropout, settings.classifier_dropout),
-        **family.size_changes(shape.layers, shape.hidden_size, shape.heads, shape.intermediate_size),
+        **family.dropout_changes(stored, settings.dropout, settings.classifier_dropout),
+        **family.size_changes(shape.hidden_size, shape.heads, shape.intermediate_size),
+        **({} if shape.layers is None else family.layer_changes(stored, range(shape.layers))),
     )
+
+
+def _attention(settings: Pretrained, config: PretrainedConfig) -> str:
+    available = family_of(config).attentions
+    if settings.attention not in ("auto", *available):
+        raise ModelError(
+            Key("model.attention"),
+            f": got {settings.attention!r}, but models of type {config.model_type!r} have {' and '.join(available)} only",
+        )
+    return available[0] if settings.attention == "auto" else settings.attention
 
 
 def _labels_of(config: PretrainedConfig) -> list[str]:
@@ -93,7 +104,7 @@ def _open_weights(
         use_safetensors=True,
         trust_remote_code=False,
         local_files_only=True,
-        attn_implementation=settings.attention,
+        attn_implementation=_attention(settings, config),
         dtype=torch.float32,
         ignore_mismatched_sizes=True,
         output_loading_info=True,
@@ -103,10 +114,12 @@ def _open_weights(
     _check_encoder(settings, model, absent, set(info["unexpected_keys"]))
     family = family_of(model)
     head = {name for name, _ in model.named_parameters() if family.is_head(model, name)}
-    labels = _labels_of(config)
-    if previous != labels or head & absent:
-        initialise_head(model, seed)
-        if head - set(info["missing_keys"]):
+    missing, labels = head & set(info["missing_keys"]), _labels_of(config)
+    if missing:  # the rest of the head is a language model's, as in ModernBERT
+        initialise_head(model, seed, missing)
+    elif previous != labels or head & absent:
+        initialise_head(model, seed, head)
+        if previous != labels:
             log.info(
                 "a new classification head for %s; the checkpoint's is for %s",
                 ", ".join(labels),
@@ -138,11 +151,15 @@ def _check_encoder(settings: Pretrained, model: PreTrainedModel, absent: set[str
         )
 
 
-def initialise_head(model: PreTrainedModel, seed: int) -> None:
-    """Initialize the linear layers of the head: weights from N(0, initializer_range), biases zero."""
+def initialise_head(model: PreTrainedModel, seed: int, parameters: set[str]) -> None:
+    """Initialize linear layers of the head: weights from N(0, initializer_range), biases zero.
+
+    `parameters` names the head's parameters that are to be new.
+    """
     generator = torch.Generator().manual_seed(seed)
+    names = {module: name for name, module in model.named_modules()}
     for head in family_of(model).head_modules(model):
         for module in head.modules():
-            if isinstance(module, nn.Linear):
+            if isinstance(module, nn.Linear) and f"{names[module]}.weight" in parameters:
                 nn.init.normal_(module.weight, std=model.config.initializer_range, generator=generator)
                 nn.init.zeros_(module.bias)

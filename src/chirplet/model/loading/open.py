@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import AutoConfig, PretrainedConfig
 
-from chirplet.model.family import FAMILIES
+from chirplet.model.family import family_of
 from chirplet.model.loading.foreign_code import refuse_code
 from chirplet.model.loading.quiet import quiet
 from chirplet.model.loading.sizes import check_sizes
@@ -42,7 +42,8 @@ def open_config(settings: Pretrained, folder: Path, **changes: Any) -> Pretraine
         config: PretrainedConfig = AutoConfig.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True, **changes
         )
-    if config.model_type not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise ModelError(NAME, f": {settings.name_or_path} is of type {config.model_type!r}, should be one of {known}")
+        try:
+            family_of(config)
+        except ModelError as error:
+            raise ModelError(NAME, f": {settings.name_or_path} is not supported ({error})") from error
     return config

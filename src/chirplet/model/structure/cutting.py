@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from chirplet.model.family.base import Matrices
+    from torch import nn
+
+    from chirplet.model.family import Family
 
 
 class Cut(Settings):
@@ -83,9 +85,15 @@ def cut_down(model: "PreTrainedModel", cut: Cut, seed: int) -> "PreTrainedModel"
         raise ConfigError(
             f"stage.cut.intermediate_size: got {cut.intermediate_size}, should be at most {width}, the teacher's"
         )
-    kept = cut.kept(len(layers))
-    neurons = [_strongest(family.matrices(layers[layer]), cut.intermediate_size or width) for layer in kept]
-    student = narrowed(model, kept, [torch.arange(sizes.heads)] * len(kept), neurons)
+    kept, neurons = cut.kept(len(layers)), None
+    if cut.intermediate_size not in (None, width):
+        if "neurons" not in family.prunes:
+            raise ConfigError(
+                f"stage.cut.intermediate_size: got {cut.intermediate_size}, but neurons of a model of type "
+                f"{model.config.model_type!r} cannot be removed; should be null"
+            )
+        neurons = [_strongest(family, layers[layer], width, cut.intermediate_size) for layer in kept]
+    student = narrowed(model, kept, None, neurons)
     if not cut.pretrained:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -93,8 +101,13 @@ def cut_down(model: "PreTrainedModel", cut: Cut, seed: int) -> "PreTrainedModel"
     return student
 
 
-def _strongest(matrices: "Matrices", width: int) -> "Tensor":
-    """Indices of the `width` neurons to keep of a layer, ascending."""
-    up, down = matrices.intermediate.weight.detach(), matrices.output.weight.detach()
-    neurons: Tensor = (up.norm(dim=1) * down.norm(dim=0)).topk(width).indices.sort().values
+def _strongest(family: "Family", layer: "nn.Module", width: int, count: int) -> "Tensor":
+    """Indices of the `count` of `width` neurons to keep of a layer, ascending."""
+    import torch
+
+    matrices = family.matrices(layer)
+    up, down = matrices["intermediate"].weight.detach(), matrices["output"].weight.detach()
+    rows = family.neuron_rows(torch.arange(width, device=up.device), width)
+    inputs = up.norm(dim=1)[rows].norm(dim=0)  # a neuron and its gate together
+    neurons: Tensor = (inputs * down.norm(dim=0)).topk(count).indices.sort().values
     return neurons

@@ -20,7 +20,7 @@ def freeze(model: PreTrainedModel, method: Method, layers: Layers | None, embedd
         ModelError: `layers` is missing, negative or more than the model has.
     """
     family = family_of(model)
-    lowest = len(family.layers(model)) + 1
+    lowest = family.distinct_layers(model) + 1
     reach = {"full": lowest, "head": 0}.get(method)
     if reach is None:
         reach = _checked(layers, available=lowest - 1)

@@ -17,27 +17,37 @@ from chirplet.model.family.base import MatrixName
 
 
 @torch.no_grad()
-def narrowed(model: PreTrainedModel, layers: list[int], heads: list[Tensor], neurons: list[Tensor]) -> PreTrainedModel:
+def narrowed(
+    model: PreTrainedModel, layers: list[int], heads: list[Tensor] | None, neurons: list[Tensor] | None
+) -> PreTrainedModel:
     """The smaller model, in evaluation mode. It computes what `model` would with the removed parts set to zero.
 
     Args:
         model: an encoder with a head.
         layers: indices of the kept layers, ascending.
-        heads: indices of the kept heads of each kept layer, ascending; the same number, a divisor of the hidden size.
-        neurons: indices of the kept neurons of each kept layer, ascending; the same number.
+        heads: indices of the kept heads of each kept layer, ascending; the same number, a divisor of the hidden size;
+            None keeps all.
+        neurons: indices of the kept neurons of each kept layer, ascending; the same number; None keeps all.
+
+    Raises:
+        ModelError: the model's family cannot do without one of the other layers.
     """
     family, config = family_of(model), copy.deepcopy(model.config)
-    config.update(family.size_changes(layers=len(layers), heads=len(heads[0]), intermediate_size=len(neurons[0])))
+    head_count, width = (None if kept is None else len(kept[0]) for kept in (heads, neurons))
+    config.update(family.layer_changes(config, layers) | family.size_changes(heads=head_count, intermediate_size=width))
     with torch.random.fork_rng(devices=[]):
         smaller: PreTrainedModel = type(model)(config)
-    size, wide = family.sizes(model.config).head_size, family.sizes(config).head_size
+    before, after = family.sizes(model.config), family.sizes(config)
     prefix = f"{model.base_model_prefix}.{family.layers_name}."
-    before = model.state_dict()
-    state = {name: value for name, value in before.items() if not name.startswith(prefix)}
-    for index, layer in enumerate(layers):
+    weights = model.state_dict()
+    state = {name: value for name, value in weights.items() if not name.startswith(prefix)}
+    for index, layer in enumerate(_stored(family, model, layers)):
         start = f"{prefix}{layer}."
-        part = {name.removeprefix(start): value for name, value in before.items() if name.startswith(start)}
-        part = _fewer_neurons(family, _fewer_heads(family, part, heads[index], size, wide), neurons[index])
+        part = {name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)}
+        if heads is not None:
+            part = _fewer_heads(family, part, heads[index], before.head_size, after.head_size)
+        if neurons is not None:
+            part = _fewer_neurons(family, part, neurons[index], before.intermediate_size)
         state |= {f"{prefix}{index}.{name}": value for name, value in part.items()}
     smaller.load_state_dict(state)
     smaller.set_attn_implementation(model.config._attn_implementation)
@@ -45,13 +55,17 @@ def narrowed(model: PreTrainedModel, layers: list[int], heads: list[Tensor], neu
     return smaller
 
 
-def _fewer_neurons(family: Family, layer: dict[str, Tensor], kept: Tensor) -> dict[str, Tensor]:
+def _stored(family: Family, model: PreTrainedModel, layers: list[int]) -> list[int]:
+    """The indices of the kept layers' weights; those of all layers where layers share weights."""
+    distinct = family.distinct_layers(model)
+    return layers if distinct == len(family.layers(model)) else list(range(distinct))
+
+
+def _fewer_neurons(family: Family, layer: dict[str, Tensor], kept: Tensor, width: int) -> dict[str, Tensor]:
     up, down = family.matrix_names["intermediate"], family.matrix_names["output"]
-    return layer | {
-        f"{up}.weight": layer[f"{up}.weight"][kept],
-        f"{up}.bias": layer[f"{up}.bias"][kept],
-        f"{down}.weight": layer[f"{down}.weight"][:, kept],
-    }
+    rows = family.neuron_rows(kept, width).flatten()
+    inputs = {name: layer[name][rows] for name in (f"{up}.weight", f"{up}.bias") if name in layer}
+    return layer | inputs | {f"{down}.weight": layer[f"{down}.weight"][:, kept]}
 
 
 def _fewer_heads(family: Family, layer: dict[str, Tensor], kept: Tensor, size: int, wide: int) -> dict[str, Tensor]:

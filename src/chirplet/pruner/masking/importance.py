@@ -26,7 +26,7 @@ def importances(model: PreTrainedModel, calibration: CalibrationData) -> tuple[T
     layers, sizes = [family.matrices(layer) for layer in family.layers(model)], family.sizes(model.config)
     heads = torch.zeros(len(layers), sizes.heads)
     neurons = torch.zeros(len(layers), sizes.intermediate_size)
-    modules = [dense for layer in layers for dense in (layer.attention_output, layer.output)]
+    modules = [layer[name] for layer in layers for name in ("attention_output", "output")]
     inputs_of: dict[nn.Module, Tensor] = {}
     handles = [dense.register_forward_pre_hook(_keep(inputs_of)) for dense in modules]
     model.eval()

@@ -1,0 +1,21 @@
+"""ELECTRA (Clark et al. 2020, arXiv 2003.10555)."""
+
+from typing import TYPE_CHECKING, Any
+
+from chirplet.model.family.base import Head
+from chirplet.model.family.bert import TwoLayerHead
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+
+class Electra(TwoLayerHead):
+    """BERT with embeddings of a size of their own, and a head of two linear layers with GELU."""
+
+    def projection(self, encoder: Any) -> "nn.Linear | None":
+        return getattr(encoder, "embeddings_project", None)
+
+    def head(self, model: "PreTrainedModel") -> Head:
+        parts: Any = model
+        return Head(parts.classifier.dense, "gelu", parts.classifier.out_proj)
