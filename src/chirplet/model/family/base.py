@@ -133,6 +133,15 @@ class Family(ABC):
         names = self.names
         return dict.fromkeys(names.encoder_dropout, encoder) | dict.fromkeys(names.classifier_dropout, classifier)
 
+    def set_head_dropout(self, model: "PreTrainedModel", rate: float) -> None:
+        """Set the dropout of the head, for which some architectures have no key in `config.json`."""
+        from torch import nn
+
+        for head in self.head_modules(model):
+            for module in head.modules():
+                if isinstance(module, nn.Dropout):
+                    module.p = rate
+
     def activation(self, config: "PretrainedConfig") -> str:
         """The name in transformers of the activation of the feed-forward parts."""
         return str(getattr(config, self.names.activation))

@@ -22,6 +22,12 @@ class DebertaV2(Family):
         "output": "output.dense",
     }
 
+    def size_changes(
+        self, hidden_size: int | None = None, heads: int | None = None, intermediate_size: int | None = None
+    ) -> dict[str, int]:
+        of_pooler = {} if hidden_size is None else {"pooler_hidden_size": hidden_size}
+        return super().size_changes(hidden_size, heads, intermediate_size) | of_pooler
+
     def depth_outside_layers(self, part: str, layers: int) -> int | None:
         for start in ("embeddings.", "encoder.rel_embeddings.", "encoder.LayerNorm.", "encoder.conv."):
             if part.startswith(start):

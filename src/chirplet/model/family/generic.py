@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 DROPOUT = re.compile(r"drop(?!path)")
+UNLIMITED = 8192
+"""The longest input of models without a table of positions: that of `model.max_length`."""
 OF_HEAD = re.compile(r"classif|cls|summary|pooler|head_")
 
 
@@ -31,11 +33,19 @@ class Generic(Family):
     def __init__(self, config: "PretrainedConfig") -> None:
         model = _without_weights(config)
         self.layers_name = _layers_name(model)
+        self.counts_from_padding = _counts_from_padding(model)
         self.attentions = ("sdpa", "eager") if model._supports_sdpa else ("eager",)
 
     def dropout_changes(self, config: "PretrainedConfig", encoder: float, classifier: float) -> dict[str, float]:
         rates = {name: rate for name, rate in config.to_dict().items() if DROPOUT.search(name) and _is_rate(rate)}
         return {name: classifier if OF_HEAD.search(name) else encoder for name in rates if "layerdrop" not in name}
+
+    def position_offset(self, config: "PretrainedConfig") -> int:
+        return int(config.pad_token_id or 0) + 1 if self.counts_from_padding else 0
+
+    def longest_input(self, config: "PretrainedConfig") -> int:
+        positions = config.to_dict().get(config.attribute_map.get(self.names.positions, self.names.positions))
+        return int(positions) - self.position_offset(config) if positions else UNLIMITED
 
     def depth_outside_layers(self, part: str, layers: int) -> int | None:
         if "pooler" in part:
@@ -75,6 +85,12 @@ def _layers_name(model: "PreTrainedModel") -> str:
             f"its lists: {found}"
         )
     return outermost[0]
+
+
+def _counts_from_padding(model: "PreTrainedModel") -> bool:
+    """Whether positions begin after the padding id, as RoBERTa's do: their table then has a row of padding."""
+    tables = [module for name, module in model.named_modules() if "position" in name]
+    return any(getattr(table, "padding_idx", None) is not None for table in tables)
 
 
 def _is_stack(module: "nn.Module") -> bool:

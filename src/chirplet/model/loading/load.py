@@ -60,6 +60,7 @@ def load_model(
             model = AutoModelForSequenceClassification.from_config(
                 config, attn_implementation=_attention(settings, config), dtype=torch.float32, trust_remote_code=False
             )
+    family_of(model).set_head_dropout(model, settings.classifier_dropout)
     model.eval()
     return LoadedModel(model, origin_of(settings, folder, weights))
 
