@@ -83,8 +83,11 @@ def test_a_tokenizer_without_special_tokens_around_texts_is_supported():
 
 
 def test_other_tokenizers_are_refused():
-    unigram = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.Unigram([("a", 0.0)], 0)))
-    with pytest.raises(PruningError, match="the tokenizer is Unigram, should be WordPiece or BPE"):
-        check_kind(unigram)
+    words = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, "a")))
+    with pytest.raises(PruningError, match="the tokenizer is WordLevel, should be WordPiece, BPE or Unigram"):
+        check_kind(words)
+    prefixed = models.BPE({"a": 0, "##b": 1, "ab": 2}, [("a", "##b")], continuing_subword_prefix="##")
+    with pytest.raises(PruningError, match="marks pieces within words by '##'"):
+        check_kind(PreTrainedTokenizerFast(tokenizer_object=Tokenizer(prefixed)))
     with pytest.raises(PruningError, match=r"the tokenizer is a PreTrainedTokenizerBase, should be a fast tokenizer"):
         check_kind(PreTrainedTokenizerBase())

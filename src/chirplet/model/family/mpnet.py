@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 class MPNet(TwoLayerHead):
     """BERT whose attention scores have a bias by relative position, the same in all layers."""
 
-    prunes: ClassVar[frozenset[Part]] = frozenset({"layers", "neurons"})  # layers share the bias of each head
+    prunes: ClassVar[frozenset[Part]] = frozenset({"layers", "neurons"})
+    unpruned: ClassVar[Mapping[Part, str]] = {"heads": "layers share the position bias of each head"}
+    counts_from_padding = True
     attentions = ("eager",)
     matrix_names: ClassVar[Mapping[MatrixName, str]] = {
         "query": "attention.attn.q",
