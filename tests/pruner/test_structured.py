@@ -91,8 +91,11 @@ REFUSED = {
     "modernbert heads": ({"heads": 1}, r"heads: got 1, but heads of a model of type 'modernbert' .* rotary .*"),
     "modernbert layers": ({"layers": [1]}, r"layers: got \[1\], should begin with 0, the only layer .*"),
     "albert neurons": ({"intermediate_size": 8}, r"intermediate_size: got 8, but neurons .* 'albert' .* same heads .*"),
-    "albert layers": ({"layers": [0, 2]}, r"layers: got \[0, 2\], should be a number of the lowest layers, .* share .*"),
-    "deberta-v2 heads": ({"heads": 1}, r"heads: got 1, but heads of a model of type 'deberta-v2' .* share_att_key .*"),
+    "albert layers": (
+        {"layers": [0, 2]},
+        r"layers: got \[0, 2\], should be a number of the lowest layers, .*share.*",
+    ),
+    "deberta-v2 heads": ({"heads": 1}, r"heads: got 1, but heads of a model of type 'deberta-v2' .*share_att_key.*"),
     "ernie neurons": ({"intermediate_size": 8}, r"intermediate_size: got 8, but neurons of a model of type 'ernie' .*"),
 }
 
