@@ -1,10 +1,12 @@
 """The contract of families: a tiny checkpoint of each goes through every stage. A new family adds a line to `FACTS`."""
 
+import copy
 import io
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from subprocess import CompletedProcess
 from types import SimpleNamespace
@@ -14,20 +16,27 @@ import numpy as np
 import pyarrow.csv
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from huggingface_hub import constants
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
+from checkpoints import TEXTS as EXAMPLES
 from checkpoints import settings_of, tiny
 from chirplet.artifact.artifact import Artifact
 from chirplet.cli.experiment import execute
+from chirplet.data.batching.tokens import tokenize
 from chirplet.evaluation import isolated_process
 from chirplet.model.family import FAMILIES, family_of
-from chirplet.model.loading.load import load_model
+from chirplet.model.loading.load import load_model, load_tokenizer
 from chirplet.model.structure.freezing import freeze
 from chirplet.model.structure.parameter_groups import parameter_groups
+from chirplet.pruner.magnitude import Magnitude
+from chirplet.pruner.masking.calibration import CalibrationData
+from chirplet.pruner.wanda import Wanda
 from chirplet.runtime.pytorch import load_model as open_model
+from chirplet.task.single_label import SingleLabel
 from hub import Hub, serving
 from places import CONF, SAMPLE
 
@@ -70,7 +79,6 @@ class Made:
     base: Path
     folder: Path
     artifacts: dict[str, Artifact]
-    overrides: list[str]
 
     @property
     def facts(self) -> Facts:
@@ -119,29 +127,46 @@ def steps_of(facts: Facts) -> str:
     )
 
 
-def overrides_of(base: Path, texts: Path, cache: Path) -> list[str]:
-    few = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.threads=1", "stage.measure_cost=false"]
+def overrides_of(folder: Path, texts: Path, facts: Facts) -> list[str]:
+    few = ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.threads=1", "trainer.precision=32-true"]
     data = ["data=csv", f"data.train={texts}", "data.text_column=text", "data.label_column=sentiment"]
-    model = ["model=local", f"model.name_or_path={base}", "model.max_length=40"]
-    return [*model, *data, *few, f"cache_dir={cache}", "logger=none", "callback=none", "deterministic=true"]
+    model = ["model=local", f"model.name_or_path={folder}/base", "model.max_length=40"]
+    plain = [f"cache_dir={folder}/cache", "logger=none", "callback=none", "deterministic=true"]
+    steps = steps_of(facts).replace("overrides: [", "overrides: ['stage.measure_cost=false',")
+    return [*model, *data, *few, *plain, "stage=chain", "stage.compare_overrides=[]", steps]
 
 
-def ran(overrides: list[str], folder: Path) -> Path:
+@pytest.fixture(scope="module")
+def hydra() -> Iterator[None]:
+    """One Hydra for all, since what it composed before it has composed."""
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        execute(compose("config", overrides=overrides), folder, overrides)
-    return folder
+        yield
+
+
+@cache
+def composed(overrides: tuple[str, ...]) -> DictConfig:
+    return compose("config", overrides=list(overrides))
+
+
+def ran(overrides: list[str], folder: Path) -> None:
+    execute(copy.deepcopy(composed(tuple(overrides))), folder, overrides)
+
+
+@pytest.fixture(scope="module")
+def current(tmp_path_factory) -> Path:
+    """A link to the folder of the family at hand, so that the overrides are the same for all."""
+    return tmp_path_factory.mktemp("current") / "family"
 
 
 @pytest.fixture(scope="module", params=FACTS)
-def made(request, tmp_path_factory, texts, in_this_process) -> Made:
+def made(request, tmp_path_factory, texts, current, hydra, in_this_process) -> Made:
     kind, folder = request.param, tmp_path_factory.mktemp(request.param)
+    current.unlink(missing_ok=True)
+    current.symlink_to(folder)
     base = tiny(kind, folder / "base")
-    own = overrides_of(base, texts, folder / "cache")
-    measured = own.pop(own.index("stage.measure_cost=false"))
-    steps = steps_of(FACTS[kind]).replace("overrides: [", f"overrides: ['{measured}',")
-    ran([*own, "stage=chain", "stage.compare_overrides=[]", steps], folder / "chain")
+    ran(overrides_of(current, texts, FACTS[kind]), folder / "chain")
     artifacts = {path.parent.name: Artifact.open(path) for path in (folder / "chain").glob("*/artifact")}
-    return Made(kind, base, folder, artifacts, own)
+    return Made(kind, base, folder, artifacts)
 
 
 def weights(artifact: Artifact) -> dict[str, torch.Tensor]:
@@ -189,14 +214,26 @@ def test_movement_pruning_removes_half_of_the_weights_of_the_layers(made):
     assert made.artifacts["sparse"].record.training["pruning"]["reached"] == pytest.approx(0.5, abs=0.01)
 
 
-@pytest.mark.parametrize("pruner", ["magnitude", "wanda"])
-def test_single_weights_are_pruned_in_one_shot(made, pruner, in_this_process, tmp_path):
-    options = ["stage=prune", f"pruner={pruner}", "pruner.schedule=one_shot", "stage.recovery=none"]
-    artifact = f"artifact={made.artifacts['tuned'].folder}"
-    ran([*made.overrides, *options, "stage.curve=[0.25]", "stage.measure_cost=false", artifact], tmp_path)
-    facts = Artifact.open(tmp_path / "artifact").record.training["pruning"]
-    assert facts["reached"] == pytest.approx(0.5, abs=0.02)
-    assert len(facts["layer_losses"]) == made.facts.distinct
+@pytest.mark.parametrize("pruner", [Magnitude, Wanda])
+def test_single_weights_are_pruned_in_one_shot(made, pruner):
+    folder = made.artifacts["tuned"].folder
+    tokenizer = load_tokenizer(settings_of(folder))
+    tokens = tokenize(EXAMPLES, tokenizer, "none", 40)
+    targets = np.arange(len(EXAMPLES), dtype=np.int64) % 5
+    calibration = CalibrationData(
+        SingleLabel(), tokens, targets, int(tokenizer.pad_token_id), tokenizer, lambda: tokens
+    )
+    settings = {"sparsity": 0.5, "scope": "body", "ramp_fraction": 0.5, "every_steps": 1, "schedule": "one_shot"}
+    model, one_shot = open_model(folder).eval(), pruner(**settings)
+    one_shot.check_weights(model)
+    evaluated = SimpleNamespace(evaluate_splits=lambda model: {"accuracy": 0.0, "loss": float(zeros(model))})
+    losses = one_shot.trials(model, calibration, [], lambda: evaluated)["layer_losses"]
+    assert len(losses) == made.facts.distinct and min(losses) > 0
+    assert one_shot.reached(one_shot.prune(model, calibration).model) == pytest.approx(0.5, abs=0.02)
+
+
+def zeros(model) -> int:
+    return sum(int((weight == 0).sum()) for weight in model.parameters())
 
 
 def test_structured_pruning_leaves_the_sizes_that_were_asked_for(made):
@@ -224,14 +261,15 @@ def test_a_comparison_has_every_artifact(made):
     assert len(table[next(iter(table))]) == len(made.artifacts) == 6
 
 
-def test_a_file_is_labeled(made, tmp_path):
-    (tmp_path / "in.csv").write_text("text\nwhat a lovely morning\nworst day ever ж\n\"\"\n", encoding="utf-8")
-    options = ["stage=predict", f"artifact={made.artifacts['fewer'].folder}", f"input={tmp_path / 'in.csv'}"]
-    ran([*options, f"output={tmp_path / 'out.csv'}"], tmp_path / "run")
-    assert pyarrow.csv.read_csv(tmp_path / "out.csv")["label"].to_pylist() != []
+def test_a_file_is_labeled(made, current, tmp_path, monkeypatch):
+    (tmp_path / "in.csv").write_text('text\nwhat a lovely morning\nworst day ever ж\n""\n', encoding="utf-8")
+    options = ["stage=predict", f"artifact={current}/chain/fewer/artifact", "input=in.csv", "output=out.csv"]
+    monkeypatch.chdir(tmp_path)
+    ran(options, tmp_path / "run")
+    assert len(pyarrow.csv.read_csv("out.csv")["label"]) == 3
 
 
-def test_an_artifact_is_pushed(made, tmp_path, monkeypatch):
+def test_an_artifact_is_pushed(made, current, tmp_path, monkeypatch):
     with serving(Hub("hf_token")) as hub:
         monkeypatch.setattr(constants, "ENDPOINT", hub.address)
         template = hub.address + "/{repo_id}/resolve/{revision}/{filename}"
@@ -239,5 +277,5 @@ def test_an_artifact_is_pushed(made, tmp_path, monkeypatch):
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setenv("HF_TOKEN", "hf_token")
-        ran(["stage=push", f"artifact={made.artifacts['fewer'].folder}", "push=me/model"], tmp_path)
+        ran(["stage=push", f"artifact={current}/chain/fewer/artifact", "push=me/model"], tmp_path)
         assert "config.json" in hub.files["me/model"]

@@ -163,4 +163,5 @@ def initialise_head(model: PreTrainedModel, seed: int, parameters: set[str]) -> 
         for module in head.modules():
             if isinstance(module, nn.Linear) and f"{names[module]}.weight" in parameters:
                 nn.init.normal_(module.weight, std=model.config.initializer_range, generator=generator)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
