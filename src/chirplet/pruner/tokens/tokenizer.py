@@ -177,7 +177,9 @@ def _check_reopened(tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
     models = [one["model"] for one in (opened, written)]
     if all(model["type"] == "Unigram" for model in models):
         scores = [[score for _, score in model["vocab"]] for model in models]
-        if len(scores[0]) == len(scores[1]) and np.allclose(*scores):  # tokenizers reads some last bits wrong
+        if len(scores[0]) == len(scores[1]) and np.allclose(
+            scores[0], scores[1]
+        ):  # tokenizers reads some last bits wrong
             models[0]["vocab"] = [[*pair] for pair in zip(_vocabulary(models[0]), scores[1], strict=True)]
     different = [kind for kind in kinds if opened[kind] != written[kind]]
     tokens = [{token["content"]: token["id"] for token in one["added_tokens"]} for one in (opened, written)]
