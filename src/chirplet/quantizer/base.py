@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from chirplet.config.schema import Settings
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
     from chirplet.data.batching.tokens import Tokens
 
@@ -60,6 +60,13 @@ class Quantizer(Settings, ABC):
     def training(self) -> RoundedTraining | None:
         """How the model is trained before it is quantized; None if it is not."""
         return None
+
+    def check(self, config: "PretrainedConfig") -> None:
+        """Check that the method supports models of this configuration.
+
+        Raises:
+            QuantizationError: it does not.
+        """
 
     @abstractmethod
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:

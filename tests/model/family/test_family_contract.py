@@ -52,7 +52,7 @@ def test_sizes_are_those_of_the_model(model, family):
     assert SIZES.head_size == 6
     layers = family.layers(model)
     assert len(layers) == SIZES.layers
-    assert len(set(layers)) == family.distinct_layers(model)
+    assert len(set(layers)) == family.distinct_layers(model.config)
     wide = SIZES.intermediate_size * len(family.neuron_rows(torch.arange(1), SIZES.intermediate_size))
     shapes = dict.fromkeys(("query", "key", "value", "attention_output"), (SIZES.hidden_size, SIZES.hidden_size))
     shapes |= {"intermediate": (wide, SIZES.hidden_size), "output": (SIZES.hidden_size, SIZES.intermediate_size)}
@@ -108,7 +108,7 @@ def test_the_longest_text_fits(model, family, kind):
 def test_parameters_are_of_the_head_the_layers_or_the_embeddings(model, family):
     depths = {name: family.depth_from_top(model, name) for name, _ in model.named_parameters()}
     names = {parameter: name for name, parameter in model.named_parameters()}
-    count = family.distinct_layers(model)
+    count = family.distinct_layers(model.config)
     assert set(depths.values()) == set(range(count + 2))
     assert depths[names[family.word_embeddings(model).weight]] == count + 1
     for index, layer in enumerate(dict.fromkeys(family.layers(model))):
@@ -177,7 +177,7 @@ def test_upper_layers_can_go(model, family):
         logits(one, *texts())
         hook.remove()
     first = [output[0] if isinstance(output, tuple) else output for output in (seen[0], seen[-1])]
-    if family.distinct_layers(model) > 1:
+    if family.distinct_layers(model.config) > 1:
         torch.testing.assert_close(*first)
 
 

@@ -15,7 +15,9 @@ class MPNet(TwoLayerHead):
     """BERT whose attention scores have a bias by relative position, the same in all layers."""
 
     names: ClassVar[ConfigNames] = ConfigNames(classifier_dropout=())  # the head's is the encoder's
-    prunes: ClassVar[frozenset[Part]] = frozenset({"layers", "neurons"})  # layers share the bias of each head
+    prunes: ClassVar[frozenset[Part]] = frozenset({"layers", "neurons"})
+    unpruned: ClassVar[Mapping[Part, str]] = {"heads": "layers share the position bias of each head"}
+    counts_from_padding = True
     attentions = ("eager",)
     matrix_names: ClassVar[Mapping[MatrixName, str]] = {
         "query": "attention.attn.q",

@@ -86,7 +86,8 @@ def _attention(settings: Pretrained, config: PretrainedConfig) -> str:
     if settings.attention not in ("auto", *available):
         raise ModelError(
             Key("model.attention"),
-            f": got {settings.attention!r}, but models of type {config.model_type!r} have {' and '.join(available)} only",
+            f": got {settings.attention!r}, but models of type {config.model_type!r} have only "
+            f"{' and '.join(available)}",
         )
     return available[0] if settings.attention == "auto" else settings.attention
 
