@@ -128,9 +128,7 @@ def evaluated(overrides: list[str], steps: int, seeds: list[int]) -> tuple[Figur
     return figures, {"val_accuracy": collected, "gain": gain, "seeds": seeds}
 
 
-def of_family(
-    overrides: list[str], model_type: str, steps: int, rounds: int
-) -> tuple[Figures, dict[str, Any]]:
+def of_family(overrides: list[str], model_type: str, steps: int, rounds: int) -> tuple[Figures, dict[str, Any]]:
     """The tuned trainer and chirplet on a model of another type, interleaved; the ratio is the median of the rounds."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = write_checkpoint(Path(folder) / model_type, model_type)

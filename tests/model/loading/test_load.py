@@ -197,7 +197,9 @@ def test_configuration_and_weights_do_not_fit(copy_of: CopyOf, change: dict[str,
 def test_another_architecture(copy_of: CopyOf) -> None:
     folder = copy_of("bert")
     T5Config().save_pretrained(folder)
-    with pytest.raises(ModelError, match=r"is not supported \(config.json: got model_type 't5', should have one list of"):
+    with pytest.raises(
+        ModelError, match=r"is not supported \(config.json: got model_type 't5', should have one list of"
+    ):
         load_model(settings_of(folder), LABELS, seed=0)
 
 
