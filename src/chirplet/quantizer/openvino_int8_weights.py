@@ -46,7 +46,7 @@ class OpenVinoInt8Weights(Quantizer):
 
 
 def _largest_group(model: "PreTrainedModel") -> int:
-    from chirplet.quantizer.graph.onnx import fewest_inputs
+    from chirplet.quantizer.graph.of_model import fewest_inputs
 
     if cpu_flags().isdisjoint({"avx512_vnni", "avx_vnni"}):
         return 0
