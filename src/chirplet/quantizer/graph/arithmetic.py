@@ -97,6 +97,10 @@ class Arithmetic:
             outputs.append(product if bias is None else self.node("Add", product, bias))
         return outputs
 
+    def constant_linear(self, states: str, layers: Linears) -> list[str]:
+        """As `linear`, for states that are the same for all texts. The runtime computes them when it opens the file."""
+        return self.linear(states, layers)
+
     def mask(self, attention_mask: str) -> str:
         """The mask (batch, tokens) in the form that `attend` takes: here a summand of scores, (batch, 1, 1, tokens)."""
         present = self.node("Cast", attention_mask, to=TensorProto.FLOAT)

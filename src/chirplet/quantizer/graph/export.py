@@ -16,6 +16,7 @@ import torch
 from chirplet.model.family import family_of
 from chirplet.model.loading.quiet import quiet
 from chirplet.quantizer.graph.arithmetic import OPSET
+from chirplet.quantizer.graph.relative_positions import reached_positions_alone
 from chirplet.system.error import QuantizationError, kind_and_message
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def exported(model: "PreTrainedModel") -> "onnx_ir.Model":
     ids, mask = sample(model, 2, TOKENS)
     anything = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     try:
-        with _attention(model), _silent():
+        with _attention(model), reached_positions_alone(), _silent():
             program = torch.onnx.export(
                 _Logits(model).eval(),
                 (ids, mask),

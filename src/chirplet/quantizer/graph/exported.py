@@ -67,8 +67,9 @@ class ExportedGraph(ClassifierGraph):
             )
         used = {product.layer for product in products} | {lookup.layer for lookup in lookups}
         self.layers = tuple(name for name in self.modules if name in used)
-        self.steps = list(_steps(graph, products, lookups))
         self.logits = _name(graph.outputs[0])
+        self.steps = _read(list(_steps(graph, products, lookups)), self.logits)
+        self.of_texts = _of_texts(self.steps)
         self.tables: dict[str, str] = {}  # embeddings that are used as a whole, by the name of the constant
         self.constants: dict[str, onnx.TensorProto] = {}
         self._keep_constants(graph, finder)
@@ -98,7 +99,8 @@ class ExportedGraph(ClassifierGraph):
         for step in self.steps:
             if isinstance(step, Products):
                 layers = {name: cast(nn.Linear, self.modules[name]) for name in step.outputs}
-                for same, output in zip(step.outputs.values(), graph.linear(built[step.states], layers), strict=True):
+                linear = graph.linear if step.states in self.of_texts else graph.constant_linear
+                for same, output in zip(step.outputs.values(), linear(built[step.states], layers), strict=True):
                     built |= dict.fromkeys(same, output)
             elif isinstance(step, Rows):
                 table_values = array(self.modules[step.layer].weight)
@@ -134,6 +136,36 @@ def _steps(graph: onnx_ir.Graph, products: list[Product], lookups: list[Lookup])
             yield _proto(node)
         elif (states := starts.get(node)) in groups:
             yield Products(states, groups.pop(states))
+
+
+def _read(steps: list[Step], logits: str) -> list[Step]:
+    """The steps that the logits depend on: weights that the exporter transposes are built otherwise."""
+    read: set[str] = {logits}
+    kept: list[Step] = []
+    for step in reversed(steps):
+        inputs, outputs = _inputs_and_outputs(step)
+        if read.intersection(outputs):
+            read.update(inputs)
+            kept.append(step)
+    return kept[::-1]
+
+
+def _of_texts(steps: list[Step]) -> set[str]:
+    """The values that depend on the texts."""
+    values = set(INPUTS)
+    for step in steps:
+        inputs, outputs = _inputs_and_outputs(step)
+        if values.intersection(inputs):
+            values.update(outputs)
+    return values
+
+
+def _inputs_and_outputs(step: Step) -> tuple[list[str], list[str]]:
+    if isinstance(step, Products):
+        return [step.states], [name for same in step.outputs.values() for name in same]
+    if isinstance(step, Rows):
+        return [step.ids], [step.output]
+    return list(step.input), list(step.output)
 
 
 def _proto(node: onnx_ir.Node) -> onnx.NodeProto:

@@ -83,6 +83,8 @@ class Blocks(Int8):
     def linear(self, states: str, layers: Linears) -> list[str]:
         return [self._product(states, name, layer) for name, layer in layers.items()]
 
+    constant_linear = linear  # which needs no scale of a whole batch
+
     def _product(self, states: str, name: str, layer: nn.Linear) -> str:
         bits = 8 if name in self.excluded else 4
         codes, scale = in_blocks(array(layer.weight), self.block_size, bits)

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
+from torch import nn
 
 from chirplet.quantizer.base import Quantization
 from chirplet.quantizer.graph.arithmetic import MASKED, MICROSOFT, Arithmetic, Attention, Linears, array
@@ -91,18 +92,37 @@ class Int8(Arithmetic):
             if name in self.excluded:
                 outputs += super().linear(states, {name: layer})
                 continue
-            whole, steps = rounded(array(layer.weight).T, self.steps, axis=0)
+            weight, weight_scale, width = self._rounded_weight(name, layer)
             inputs = [
                 values,
-                self.constant(f"{name}.weight", whole),
+                weight,
                 scale,
-                self.constant(f"{name}.weight_scale", steps[0]),
+                weight_scale,
                 zero_point,
-                self.constant(f"{name}.weight_zero_point", np.zeros_like(whole[0])),
+                self.constant(f"{name}.weight_zero_point", np.zeros(width, np.int8)),
                 *([] if layer.bias is None else [self.constant(f"{name}.bias", array(layer.bias))]),
             ]
             outputs.append(self.node("MatMulIntegerToFloat", *inputs, domain=MICROSOFT))
         return outputs
+
+    def constant_linear(self, states: str, layers: Linears) -> list[str]:
+        """Linear layers with rounded weights alone. The runtime does not compute products in int8 in advance."""
+        outputs = []
+        for name, layer in layers.items():
+            if name in self.excluded:
+                outputs += Arithmetic.linear(self, states, {name: layer})
+                continue
+            weight, weight_scale, _ = self._rounded_weight(name, layer)
+            matrix = self.node("Mul", self.node("Cast", weight, to=TensorProto.FLOAT), weight_scale)
+            product = self.node("MatMul", states, matrix)
+            bias = None if layer.bias is None else self.constant(f"{name}.bias", array(layer.bias))
+            outputs.append(product if bias is None else self.node("Add", product, bias))
+        return outputs
+
+    def _rounded_weight(self, name: str, layer: nn.Linear) -> tuple[str, str, int]:
+        """The constants of a weight (in, out) and of its scales, and the number of outputs."""
+        whole, steps = rounded(array(layer.weight).T, self.steps, axis=0)
+        return self.constant(f"{name}.weight", whole), self.constant(f"{name}.weight_scale", steps[0]), whole.shape[1]
 
     def mask(self, attention_mask: str) -> str:
         output: str = self.node("Cast", attention_mask, to=TensorProto.INT32)
