@@ -15,6 +15,8 @@ from torch import nn
 
 OPSET, IR_VERSION = 20, 10
 MICROSOFT = "com.microsoft"
+RENAMED = "exported."
+"""What the names of values and nodes begin with that an exporter made."""
 MASKED = np.float32(-1e4)
 """Added to the scores of padding. The softmax is then 0 in fp32, and no arithmetic makes a NaN of it."""
 

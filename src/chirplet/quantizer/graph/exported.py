@@ -11,7 +11,7 @@ import onnx
 import onnx_ir
 from torch import nn
 
-from chirplet.quantizer.graph.arithmetic import MICROSOFT, Arithmetic, array, graph_model
+from chirplet.quantizer.graph.arithmetic import MICROSOFT, RENAMED, Arithmetic, array, graph_model
 from chirplet.quantizer.graph.classifier import ClassifierGraph
 from chirplet.quantizer.graph.export import PREFIX, exported
 from chirplet.quantizer.graph.modules_in_graph import Finder, Lookup, Product
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 INPUTS = {"input_ids", "attention_mask"}
-RENAMED = "exported."
-"""What the names of exported values and nodes begin with."""
 
 
 @dataclass(frozen=True)
