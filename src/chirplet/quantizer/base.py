@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from chirplet.config.schema import Settings
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
     from chirplet.data.batching.tokens import Tokens
 
@@ -60,6 +60,16 @@ class Quantizer(Settings, ABC):
     def training(self) -> RoundedTraining | None:
         """How the model is trained before it is quantized; None if it is not."""
         return None
+
+    @abstractmethod
+    def check(self, config: "PretrainedConfig") -> None:
+        """Check that the method can quantize models with this configuration, before there is one.
+
+        It takes up to ten seconds if the model's architecture is in none of `FAMILIES`: a small one is tried.
+
+        Raises:
+            QuantizationError: it cannot; the message names the type of the model and what works instead.
+        """
 
     @abstractmethod
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:

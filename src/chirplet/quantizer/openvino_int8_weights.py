@@ -12,7 +12,7 @@ from chirplet.system.error import QuantizationError
 from chirplet.system.hardware import cpu_flags
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 GROUP_SIZE = 384
@@ -29,6 +29,11 @@ class OpenVinoInt8Weights(Quantizer):
     """
 
     group_size: Literal["auto"] | Index
+
+    def check(self, config: "PretrainedConfig") -> None:
+        from chirplet.quantizer.graph.of_model import check_graph
+
+        check_graph(config)
 
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
         from chirplet.quantizer.graph.openvino import OpenVinoWeights

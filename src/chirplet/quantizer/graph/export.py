@@ -17,6 +17,7 @@ from chirplet.model.family import family_of
 from chirplet.model.loading.quiet import quiet
 from chirplet.quantizer.graph.arithmetic import OPSET
 from chirplet.quantizer.graph.relative_positions import reached_positions_alone
+from chirplet.quantizer.support import sample
 from chirplet.system.error import QuantizationError, kind_and_message
 
 if TYPE_CHECKING:
@@ -53,18 +54,10 @@ def exported(model: "PreTrainedModel") -> "onnx_ir.Model":
     except Exception as error:  # the exporter raises many classes for what it cannot trace
         raise QuantizationError(
             f"quantizer: a model of type {model.config.model_type!r} cannot be exported as a graph "
-            f"({kind_and_message(error)[:200]}); quantizer=torch_int8 and quantizer=bf16 need none"
+            f"({_reason(error)}); quantizer=torch_int8 and quantizer=bf16 need none"
         ) from error
     assert program is not None
     return program.model
-
-
-def sample(model: "PreTrainedModel", texts: int, tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask of texts of the first token that is not padding, each a token shorter than the one before."""
-    padding = model.config.pad_token_id or 0
-    mask = (torch.arange(tokens) < tokens - torch.arange(texts)[:, None].clamp(max=tokens - 1)).long()
-    ids = torch.full_like(mask, 1 if padding == 0 else padding - 1)
-    return torch.where(mask == 1, ids, padding), mask
 
 
 class _Logits(torch.nn.Module):
@@ -77,6 +70,14 @@ class _Logits(torch.nn.Module):
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         logits: torch.Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
         return logits
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what made the exporter fail: its own message is a manual in colours."""
+    cause = error
+    while isinstance(cause.__cause__, Exception):
+        cause = cause.__cause__
+    return kind_and_message(cause).splitlines()[0][:200]
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from chirplet.quantizer.graph.arithmetic import MICROSOFT, RENAMED, Arithmetic, 
 from chirplet.quantizer.graph.classifier import ClassifierGraph
 from chirplet.quantizer.graph.export import PREFIX, exported
 from chirplet.quantizer.graph.modules_in_graph import Finder, Lookup, Product
+from chirplet.quantizer.support import check_share
 from chirplet.system.error import QuantizationError
 
 if TYPE_CHECKING:
@@ -47,24 +48,25 @@ class ExportedGraph(ClassifierGraph):
     """The graph of any model that can be exported.
 
     Raises:
-        QuantizationError: the model cannot be exported, or has control flow or no linear layers in the exported graph.
+        QuantizationError: the model cannot be exported, its graph has control flow, or its weights are not in
+            linear layers.
     """
 
     def __init__(self, model: "PreTrainedModel") -> None:
         graph, kind = exported(model).graph, model.config.model_type
         foreign = {node.op_type for node in graph if not _is_plain(node)}
-        self.classes = len(model.config.id2label)
+        self.classes = cast(int, model.config.num_labels)
         self.modules = dict(model.named_modules())
         finder = Finder(self.modules, PREFIX)
         products, lookups = list(finder.products(graph)), list(finder.lookups(graph))
-        if foreign or not products:
-            fault = f"has {', '.join(sorted(foreign))}" if foreign else "has no linear layers"
+        if foreign:
             raise QuantizationError(
-                f"quantizer: the exported graph of a model of type {kind!r} {fault}, which is not supported; "
-                "quantizer=torch_int8 and quantizer=bf16 need no graph"
+                f"quantizer: the exported graph of a model of type {kind!r} has {', '.join(sorted(foreign))}, which is "
+                "not supported; quantizer=torch_int8 and quantizer=bf16 need no graph"
             )
         used = {product.layer for product in products} | {lookup.layer for lookup in lookups}
         self.layers = tuple(name for name in self.modules if name in used)
+        check_share(model, self.layers)
         self.logits = _name(graph.outputs[0])
         self.steps = _read(list(_steps(graph, products, lookups)), self.logits)
         self.of_texts = _of_texts(self.steps)

@@ -92,8 +92,11 @@ class Finder:
         if self.modules[name].bias is None:
             return Product(name, states, product, (node,))
         # The bias is a node of its own, and the only one that reads the product.
-        ((user, index), *others) = product.uses()
-        if others or user.op_type != "Add" or not self._is_bias(name, user.inputs[1 - index]):
+        uses = list(product.uses())
+        if len(uses) != 1:
+            return None
+        user, index = uses[0]
+        if user.op_type != "Add" or not self._is_bias(name, user.inputs[1 - index]):
             return None
         return Product(name, states, user.outputs[0], (node, user))
 

@@ -9,6 +9,7 @@ from chirplet.model.family.base import PostNormFamily
 from chirplet.quantizer.graph.attention_rows import filled_attention
 from chirplet.quantizer.graph.classifier import ClassifierGraph
 from chirplet.quantizer.graph.onnx import WrittenGraph, check_known
+from chirplet.quantizer.support import trial_model
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -28,13 +29,15 @@ def graph_of(model: "PreTrainedModel") -> ClassifierGraph:
 
 
 def check_graph(config: "PretrainedConfig") -> None:
-    """Check what a configuration says of its models' graph. Whether others can be exported is seen by exporting them.
+    """Check that models with this configuration have a graph. One that is in no family of `FAMILIES` is tried.
 
     Raises:
-        QuantizationError: a graph written by hand has no such activation.
+        QuantizationError: a graph written by hand has no such activation, or a model cannot be exported.
     """
     if isinstance(family_of(config), PostNormFamily):
         check_known(config)
+    elif (model := trial_model(config)) is not None:
+        graph_of(model)
 
 
 def fewest_inputs(model: "PreTrainedModel") -> int:
@@ -43,10 +46,10 @@ def fewest_inputs(model: "PreTrainedModel") -> int:
     Raises:
         QuantizationError: the model's activation is not supported.
     """
-    check_graph(model.config)
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
     family = family_of(model)
     if isinstance(family, PostNormFamily):
+        check_known(model.config)
         names = {module: name for name, module in model.named_modules()}
         heads = family.sizes(model.config).heads
         attentions = [filled_attention(family.matrices(layer), heads, names) for layer in family.layers(model)]

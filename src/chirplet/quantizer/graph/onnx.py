@@ -6,7 +6,7 @@ last layer for the first token alone, the only one that the head reads, leaves o
 emptied, and merges positions and token types into one table.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import onnx
@@ -61,7 +61,7 @@ def classifier_graph(model: "PreTrainedModel", arithmetic: Arithmetic, metadata:
         last = index + 1 == len(layers)
         states = _Layer(graph, family, layer, model, names, bias).added(states, mask, last)
     logits = _head(graph, family.head(model), names, states)
-    return graph_model(graph, logits, len(model.config.id2label), metadata)
+    return graph_model(graph, logits, cast(int, model.config.num_labels), metadata)
 
 
 def layer_names(model: "PreTrainedModel") -> tuple[str, ...]:
