@@ -24,4 +24,5 @@ class BF16(Quantizer):
 
         from chirplet.quantizer.graph.cast import Cast
 
+        self.check(model.config)
         return Cast(model, torch.bfloat16)

@@ -25,6 +25,7 @@ class FP16(Quantizer):
 
         from chirplet.quantizer.graph.cast import Cast
 
+        self.check(model.config)
         largest = max(float(parameter.detach().abs().max()) for parameter in model.parameters())
         if largest > torch.finfo(torch.float16).max:
             raise QuantizationError(

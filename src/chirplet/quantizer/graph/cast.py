@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from chirplet.model.loading.quiet import quiet
 from chirplet.quantizer.base import Quantization
 from chirplet.quantizer.support import sample, trial_model
 from chirplet.runtime.pytorch import load_model
@@ -44,7 +45,7 @@ def check_type(config: "PretrainedConfig", dtype: torch.dtype, name: str) -> Non
         return
     ids, mask = sample(model, texts=2, tokens=5)
     try:
-        with scratch_folder() as folder, torch.inference_mode():
+        with quiet(), scratch_folder() as folder, torch.inference_mode():
             Cast(model, dtype).write(folder, ())
             # A model in memory may compute what a saved one cannot: DeBERTa's first version opens biases in fp32.
             load_model(folder).eval()(input_ids=ids, attention_mask=mask)

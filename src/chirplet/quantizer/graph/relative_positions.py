@@ -7,6 +7,7 @@ texts' worth of tokens.
 
 import contextlib
 from collections.abc import Iterator
+from math import log
 from typing import Any
 from unittest.mock import patch
 
@@ -44,7 +45,7 @@ def _position_scores(
         Shape (batch · heads, tokens, tokens).
     """
     tokens, span, heads = query.shape[1], attention.pos_ebd_size, attention.num_attention_heads
-    reach = torch.sym_min(tokens, span)
+    reach = torch.sym_min(tokens, span) if _buckets_are_near(attention) else span
     scale = (query.shape[-1] * scale_factor) ** 0.5
     places = (relative_positions.long().view(1, 1, tokens, tokens), 2 * reach - 1)
     scores = query.new_zeros(())
@@ -60,3 +61,16 @@ def _position_scores(
         selected = products.gather(-1, columns)
         scores = scores + (selected if sign == 1 else selected.transpose(2, 3)) / scale
     return scores.view(-1, tokens, tokens)
+
+
+def _buckets_are_near(attention: Any) -> bool:
+    """Whether no position has a bucket with a larger number than the position's.
+
+    Positions up to the middle one have their own bucket. From there, buckets grow with the logarithm, which is steepest
+    at the middle.
+    """
+    middle = attention.position_buckets // 2
+    if middle < 1:
+        return True
+    farthest = attention.max_relative_positions - 1
+    return bool(farthest > middle and (middle - 1) / middle <= log(farthest / middle))
