@@ -18,7 +18,7 @@ from chirplet.data.base import Corpus
 from chirplet.data.batching.tokens import UNCUT, tokenize
 from chirplet.data.preparation.cleaning import CLEANINGS
 from chirplet.model.loading.bertweet_tokenizer import BertweetTokenizer, open_bertweet
-from chirplet.model.loading.bundled import bundled_folder
+from chirplet.model.loading.bundled import CHECKPOINTS
 from chirplet.model.loading.quiet import quiet
 from chirplet.pruner.masking.calibration import CalibrationData
 from chirplet.pruner.vocabulary import Vocabulary
@@ -79,7 +79,7 @@ def vocabulary_saving(corpus: Corpus, examples: int | None) -> dict[str, Any]:
 
 def _tokenizer(folder: Path, examples: list[str]) -> tuple[BertweetTokenizer, int]:
     """The tokenizer, and the number of its unused pieces."""
-    content = json.loads((bundled_folder() / "tokenizer.json").read_text(encoding="utf-8"))
+    content = json.loads((CHECKPOINTS["bundled"].folder() / "tokenizer.json").read_text(encoding="utf-8"))
     words = [word for word in content["model"]["vocab"] if word.isalpha()]
     clean = CLEANINGS["bertweet"]
     trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))

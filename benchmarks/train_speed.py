@@ -9,7 +9,8 @@ in DIR, in batches of 32. Each of these runs in a separate process, interleaved:
     floor          only the matrix products of chirplet's batches: of the whole model, and of what chirplet computes
 
 Then the tuned trainer and chirplet train for a fixed number of steps with three seeds, and are compared on validation.
-`--ablate` measures the effect of each of chirplet's speed settings, `--scale` the growth of cost with the number and
+`--family TYPE` compares the tuned trainer and chirplet on a model of 12 layers, 384 wide, of another `model_type` of
+transformers, with random weights and the bundled model's tokenizer. `--ablate` measures the effect of each of chirplet's speed settings, `--scale` the growth of cost with the number and
 the length of texts. `--quick` takes a few steps of everything.
 """
 
@@ -26,8 +27,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from family_checkpoint import write_checkpoint
 from measuring import Figures, figure, matrix_product_rate
 from training_ways import BATCH_SIZE, ROOT, composed, prepared
+
+from chirplet.model.family import FAMILIES, PostNormFamily
 
 ABLATIONS = {
     "padding computed like tokens": ["trainer.encoder=padded"],
@@ -122,6 +126,32 @@ def evaluated(overrides: list[str], steps: int, seeds: list[int]) -> tuple[Figur
         figure("gain of chirplet over the tuned trainer, mean over seeds", mean_gain, "share", at_least=-noise)
     )
     return figures, {"val_accuracy": collected, "gain": gain, "seeds": seeds}
+
+
+def of_family(
+    overrides: list[str], model_type: str, steps: int, rounds: int
+) -> tuple[Figures, dict[str, Any]]:
+    """The tuned trainer and chirplet on a model of another type, interleaved; the ratio is the median of the rounds."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = write_checkpoint(Path(folder) / model_type, model_type)
+        own = [*overrides, "model=local", f"model.name_or_path={checkpoint}", "model.cleaning=twitter_roberta"]
+        pairs = [
+            [measured(method, own, steps)["texts_per_s"] for method in ("tuned trainer", "chirplet")]
+            for _ in range(rounds)
+        ]
+    goal = 1.5 if isinstance(FAMILIES.get(model_type), PostNormFamily) else 1.0
+    theirs, ours = zip(*pairs, strict=True)
+    figures = [
+        figure(f"{model_type}, tuned trainer", statistics.median(theirs), "texts/s"),
+        figure(f"{model_type}, chirplet", statistics.median(ours), "texts/s"),
+        figure(
+            f"{model_type}, chirplet / tuned trainer",
+            statistics.median(our / their for their, our in pairs),
+            "ratio",
+            at_least=goal,
+        ),
+    ]
+    return figures, {"rounds": pairs, "steps": steps, "weights": "random"}
 
 
 def ablated(overrides: list[str], steps: int, rounds: int) -> tuple[Figures, dict[str, Any]]:
@@ -227,6 +257,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of Corona_NLP_train.csv and Corona_NLP_test.csv")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=2, help="rounds of each method")
+    parser.add_argument("--family", metavar="TYPE", help="a model_type of transformers")
     parser.add_argument("--ablate", action="store_true", help="measure the effect of each speed setting instead")
     parser.add_argument("--scale", action="store_true", help="measure more and longer texts instead")
     arguments = parser.parse_args()
@@ -237,7 +268,9 @@ def main() -> None:
         overrides = ["data=corona_nlp", f"data.dir={arguments.data.resolve()}"]
     before = matrix_product_rate()
     rounds = 1 if arguments.quick else arguments.rounds
-    if arguments.ablate:
+    if arguments.family:
+        figures, context = of_family(overrides, arguments.family, 12 if arguments.quick else 60, rounds)
+    elif arguments.ablate:
         figures, context = ablated(overrides, 12 if arguments.quick else 30, rounds)
     elif arguments.scale:
         figures, context = scaled(overrides, 12 if arguments.quick else 40, rounds)

@@ -118,7 +118,7 @@ def trainer(overrides: list[str], steps: int, seed: int, evaluated: bool, tuned:
     from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, Trainer, TrainerCallback
     from transformers import set_seed as seed_transformers
 
-    from chirplet.model.loading.bundled import bundled_folder
+    from chirplet.model.loading.checkpoint import checkpoint_folder
     from chirplet.runtime.base import predict_logits
     from chirplet.runtime.pytorch import PyTorchRuntime
 
@@ -131,7 +131,8 @@ def trainer(overrides: list[str], steps: int, seed: int, evaluated: bool, tuned:
     experiment = composed([*overrides, f"seed={seed}"])
     data = prepared(experiment)
     seed_transformers(seed)
-    model = AutoModelForSequenceClassification.from_pretrained(bundled_folder(), num_labels=len(data.corpus.labels))
+    checkpoint = checkpoint_folder(experiment.model)
+    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=len(data.corpus.labels))
     with tempfile.TemporaryDirectory() as folder:
         Trainer(
             model,
@@ -198,13 +199,13 @@ def floor(overrides: list[str], steps: int, seed: int) -> dict[str, Any]:
 
     from chirplet.data.batching.batches import training_loader
     from chirplet.model.fast_forward.packing import Packed
-    from chirplet.model.loading.bundled import bundled_folder
+    from chirplet.model.loading.checkpoint import checkpoint_folder
     from chirplet.system.hardware import bf16_is_native, keep_freed_memory
 
     keep_freed_memory()
     experiment = composed([*overrides, f"seed={seed}"])
     data = prepared(experiment)
-    config = AutoConfig.from_pretrained(bundled_folder())
+    config = AutoConfig.from_pretrained(checkpoint_folder(experiment.model))
     train, trainer = training_texts(experiment, data, evaluated=False), experiment.trainer
     loader = training_loader(
         data.tokens(train), train.label, data.pad_id, BATCH_SIZE, seed, trainer.pool_batches, trainer.pad_to_multiple_of
@@ -231,10 +232,10 @@ def tokens(overrides: list[str], steps: int, seed: int, evaluated: bool) -> dict
     from transformers import AutoTokenizer
 
     import chirplet.stage.output.write_artifact  # noqa: F401 - imports are not timed
-    from chirplet.model.loading.bundled import bundled_folder
+    from chirplet.model.loading.checkpoint import checkpoint_folder
 
     experiment = composed([*overrides, f"seed={seed}"])
-    AutoTokenizer.from_pretrained(bundled_folder())
+    AutoTokenizer.from_pretrained(checkpoint_folder(experiment.model))
     started = time.perf_counter()
     data = prepared(experiment)
     count = sum(len(data.tokens(getattr(data.corpus, split))) for split in ("train", "val", "test"))

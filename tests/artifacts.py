@@ -37,7 +37,8 @@ def tiny_artifact(base: Path, folder: Path, record: Record | None = None) -> Pat
             base, id2label=dict(enumerate(LABELS)), label2id={label: i for i, label in enumerate(LABELS)}
         ).eval()
         # Random encoders see all texts much alike: without the mean they share, what differs decides.
-        *_, head = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
+        linear = (module for module in model.modules() if isinstance(module, torch.nn.Linear))
+        (head,) = (module for module in linear if module.out_features == len(LABELS))
         head.weight.normal_(std=20.0)
         logits = model(**tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")).logits
         head.bias.sub_(logits.mean(dim=0))

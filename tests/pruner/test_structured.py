@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from transformers import AutoConfig, PreTrainedTokenizerBase
 
-from chirplet.model.family import FAMILIES
+from chirplet.model.loading.blueprint import Blueprint
 from chirplet.model.structure.narrowing import narrowed
 from chirplet.pruner.masking.importance import importances
 from chirplet.pruner.structured import Structured
-from chirplet.system.error import ModelError, PruningError
+from chirplet.system.error import PruningError
 
 IDS = torch.tensor([[2, 40, 50, 60, 70, 3], [2, 41, 51, 61, 71, 3]])
 
@@ -43,7 +44,9 @@ def test_a_layer_that_is_kept_is_the_one_that_was_there(model):
 
 def test_importance_agrees_with_finite_differences(model, calibration):
     """|a · dL/da| is the derivative of the loss by a factor on the neuron's outgoing weights, at 1, text by text."""
-    heads, neurons = importances(model, calibration)
+    both = importances(model, calibration, ["heads", "neurons"])
+    heads, neurons = both["heads"], both["neurons"]
+    assert torch.equal(importances(model, calibration, ["neurons"])["neurons"], neurons)
     step = 1e-2
     assert heads.shape == (2, 2)
     assert neurons.shape == (2, 64)
@@ -83,13 +86,36 @@ def test_heads_that_do_not_divide_the_width_are_refused(model):
         Structured(layers=None, intermediate_size=None, heads=3).kept(config)
 
 
-def test_another_architecture_is_refused(model):
-    model.config.model_type = "gpt2"
-    with pytest.raises(ModelError, match="got model_type 'gpt2', should be one of bert"):
-        Structured(layers=1, intermediate_size=None, heads=None).kept(model.config)
+REFUSED = {
+    "mpnet heads": ({"heads": 1}, r"heads: got 1, but heads of a model of type 'mpnet' .* bias of each head; .*"),
+    "modernbert heads": ({"heads": 1}, r"heads: got 1, but heads of a model of type 'modernbert' .* rotary .*"),
+    "modernbert layers": ({"layers": [1]}, r"layers: got \[1\], should begin with 0, the only layer .*"),
+    "albert neurons": ({"intermediate_size": 8}, r"intermediate_size: got 8, but neurons .* 'albert' .* same heads .*"),
+    "albert layers": (
+        {"layers": [0, 2]},
+        r"layers: got \[0, 2\], should be a number of the lowest layers, .*share.*",
+    ),
+    "deberta-v2 heads": ({"heads": 1}, r"heads: got 1, but heads of a model of type 'deberta-v2' .*share_att_key.*"),
+    "ernie neurons": ({"intermediate_size": 8}, r"intermediate_size: got 8, but neurons of a model of type 'ernie' .*"),
+}
 
 
-def test_a_family_whose_heads_cannot_be_pruned_is_refused(model, monkeypatch):
-    monkeypatch.setattr(FAMILIES["bert"], "prunes_heads", False, raising=False)
-    with pytest.raises(PruningError, match="model is of type 'bert', should be one of camembert, roberta, xlm-roberta"):
-        Structured(layers=1, intermediate_size=None, heads=None).kept(model.config)
+@pytest.mark.parametrize(("settings", "line"), REFUSED.values(), ids=REFUSED)
+def test_what_a_family_cannot_lose_is_refused_by_its_config_alone(request, settings, line):
+    kind = request.node.callspec.id.split()[0]
+    config = AutoConfig.for_model(kind)
+    with pytest.raises(PruningError, match=f"^pruner\\.{line}$") as error:
+        Structured(**{"layers": None, "intermediate_size": None, "heads": None} | settings).kept(config)
+    assert "\n" not in str(error.value)
+    if "heads" in settings:
+        assert str(error.value).endswith("should be null, reduce pruner.layers or pruner.intermediate_size instead")
+
+
+def test_groups_of_shared_layers_go_together():
+    config = AutoConfig.for_model("albert", num_hidden_layers=6, num_hidden_groups=3)
+    pruner = Structured(layers=4, intermediate_size=None, heads=None)
+    changed = pruner.check(Blueprint(config, PreTrainedTokenizerBase())).config
+    assert (changed.num_hidden_layers, changed.num_hidden_groups) == (4, 2)
+    assert config.num_hidden_layers == 6
+    with pytest.raises(PruningError, match=r"pruner\.layers: got 3, should be a multiple of 2"):
+        Structured(layers=3, intermediate_size=None, heads=None).kept(config)

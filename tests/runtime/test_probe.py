@@ -16,7 +16,7 @@ from artifacts import lively, tiny_artifact
 from checkpoints import TEXTS, tiny_bert
 from chirplet.artifact.artifact import PROBE
 from chirplet.data.batching.tokens import tokenize
-from chirplet.model.loading.bundled import bundled_folder
+from chirplet.model.loading.bundled import CHECKPOINTS
 from chirplet.quantizer.base import Calibration
 from chirplet.quantizer.onnx_int8 import OnnxInt8
 from chirplet.quantizer.openvino_int8 import OpenVinoInt8
@@ -203,9 +203,9 @@ def minilm():
 
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.default_generator.manual_seed(3)
-        model = AutoModelForSequenceClassification.from_pretrained(bundled_folder(), num_labels=5).eval()
+        model = AutoModelForSequenceClassification.from_pretrained(CHECKPOINTS["bundled"].folder(), num_labels=5).eval()
         model.classifier.weight.normal_(std=0.2)
-    return model, *open_tokenizer(bundled_folder(), 64)
+    return model, *open_tokenizer(CHECKPOINTS["bundled"].folder(), 64)
 
 
 @pytest.fixture(scope="module")

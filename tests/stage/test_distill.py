@@ -229,7 +229,7 @@ def test_invalid_combinations_raise_before_the_teacher_runs(distill, school, tmp
         distill(empty, "distiller=attention", "distiller.attention.heads=3")
     with pytest.raises(ConfigError, match=r"stage\.class_weights: got 1 weights"):
         distill(empty, "stage.class_weights=[1.0]")
-    assert (tmp_path / "cache" / "tokens").is_dir()
+    assert (tmp_path / "cache" / "corpus").is_dir()
     assert not (tmp_path / "cache" / "logits").exists()
 
 

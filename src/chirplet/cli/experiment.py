@@ -22,6 +22,7 @@ from chirplet.cli.push_result import run_and_push
 from chirplet.config.redaction import public, recorded, shown
 from chirplet.config.roles import Role, keys_with
 from chirplet.config.schema import as_list
+from chirplet.model.loading.blueprint import Blueprint, blueprint_of
 from chirplet.stage.run.context import AUTO, Composed, Run
 from chirplet.stage.run.identity import Inputs, differences, identity_in, identity_of
 from chirplet.system.console import console, quiet_libraries, shown_path
@@ -137,7 +138,12 @@ def _composed(command: Sequence[str], added: Sequence[str], start: Sequence[str]
         OmegaConf.update(cfg, override.key_or_group, override.value())
     experiment = parse(cfg)
     carry_out = partial(execute, cfg, overrides=[*overrides, *start])
-    return Composed(inputs_of(experiment, _with_environment(cfg)), carry_out)
+    return Composed(inputs_of(experiment, _with_environment(cfg)), partial(_check_model, experiment), carry_out)
+
+
+def _check_model(experiment: Experiment, parents: Sequence[Blueprint]) -> Blueprint:
+    """As `Stage.check_model`, of the base model if there are no parents."""
+    return experiment.stage.check_model(parents or [blueprint_of(experiment.model)])
 
 
 def comparison_of(command: Sequence[str], folders: Sequence[Path], added: Sequence[str]) -> Composed:
@@ -150,7 +156,8 @@ def comparison_of(command: Sequence[str], folders: Sequence[Path], added: Sequen
         cfg.stage = stage
         cfg.artifacts = [str(folder) for folder in folders]
     carry_out = partial(execute, cfg, overrides=comparing)
-    return Composed(inputs_of(parse(cfg), _with_environment(cfg)), carry_out)
+    experiment = parse(cfg)
+    return Composed(inputs_of(experiment, _with_environment(cfg)), partial(_check_model, experiment), carry_out)
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:

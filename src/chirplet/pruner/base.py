@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from chirplet.config.schema import Count, Fraction, Settings
+from chirplet.model.loading.blueprint import Blueprint
 from chirplet.pruner.masking.calibration import CalibrationData
 
 if TYPE_CHECKING:
@@ -41,11 +42,22 @@ class Pruner(Settings, ABC):
         """Whether the method prunes during the recovery, which is then required."""
         return False
 
-    def check(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Check that the method supports model and tokenizer, before anything is computed.
+    def check(self, model: Blueprint) -> Blueprint:
+        """Check that the method supports a model, before it has weights.
+
+        Returns:
+            The blueprint of the pruned model.
 
         Raises:
             PruningError: it does not.
+        """
+        return model
+
+    def check_weights(self, model: "PreTrainedModel") -> None:
+        """Check that the method can prune the model's weights further, before anything is computed.
+
+        Raises:
+            PruningError: it cannot.
         """
 
     def reached(self, model: "PreTrainedModel") -> float | None:
@@ -105,7 +117,7 @@ class ScoredPruner(Pruner, ABC):
         """Whether the schedule is `cubic`."""
         return self.schedule == "cubic"
 
-    def check(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+    def check_weights(self, model: "PreTrainedModel") -> None:
         from chirplet.pruner.masking.masks import check_sparsity, prunable
 
         check_sparsity(prunable(model, self.scope), self.sparsity)

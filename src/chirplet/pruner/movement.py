@@ -11,7 +11,7 @@ from chirplet.pruner.base import Pruned, Pruner
 from chirplet.pruner.masking.calibration import CalibrationData
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
     from chirplet.pruner.masking.schedule import Masking
 
@@ -33,7 +33,7 @@ class Movement(Pruner):
         """Always true, since training learns the scores."""
         return True
 
-    def check(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+    def check_weights(self, model: "PreTrainedModel") -> None:
         from chirplet.pruner.masking.masks import check_room, check_sparsity, prunable
 
         check_sparsity(prunable(model, self.scope), self.sparsity)

@@ -6,14 +6,16 @@ logits. Other texts are split into more pieces, in which the model may never hav
 also kept if its removal changes a class probability of the token as a text by more than `max_shift`.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chirplet.config.schema import Count, Probability
+from chirplet.model.loading.blueprint import Blueprint
 from chirplet.pruner.base import Pruned, Pruner
 from chirplet.pruner.masking.calibration import CalibrationData
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 
 class Vocabulary(Pruner):
@@ -22,10 +24,12 @@ class Vocabulary(Pruner):
     min_count: Count
     max_shift: Probability | None
 
-    def check(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
-        from chirplet.pruner.tokens.tokenizer import check_kind
+    def check(self, model: Blueprint) -> Blueprint:
+        from chirplet.pruner.tokens.embedding import check_padding
+        from chirplet.pruner.tokens.tokenizer import always_kept
 
-        check_kind(tokenizer)
+        check_padding(model.config, always_kept(model.tokenizer))
+        return replace(model, final=False)
 
     def prune(self, model: "PreTrainedModel", calibration: CalibrationData) -> Pruned:
         import numpy as np

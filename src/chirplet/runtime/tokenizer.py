@@ -9,6 +9,7 @@ from tokenizers import Tokenizer
 
 from chirplet.data.batching.tokens import Encoder
 from chirplet.model.family import FAMILIES
+from chirplet.model.family.generic import UNLIMITED
 from chirplet.system.error import ModelError
 
 FILE = "tokenizer.json"
@@ -80,7 +81,10 @@ def open_tokenizer(folder: Path, max_length: int) -> tuple[Encoder, int]:
 def position_count(config: dict[str, Any]) -> Any:
     """The model's number of positions in a `config.json`, unchecked; None if it is missing."""
     family = FAMILIES.get(str(config.get("model_type")))
-    return config.get("max_position_embeddings" if family is None else family.names.positions)
+    if family is not None:
+        return config.get(family.names.positions)
+    # Models without a table of positions take texts of any length.
+    return next((config[name] for name in ("max_position_embeddings", "n_positions") if name in config), UNLIMITED)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """What a stage is."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from chirplet.config.roles import Role, keys_with
 from chirplet.config.schema import Settings
+from chirplet.model.loading.blueprint import Blueprint
 from chirplet.stage.run.context import Run
 
 
@@ -27,6 +29,20 @@ class Stage(Settings, ABC):
     def recorded_settings(self, *without: str) -> dict[str, Any]:
         """The stage's settings for the record: none that is local, nor those named."""
         return self.model_dump(exclude={*keys_with(Role.LOCAL), *without})
+
+    def check_model(self, parents: Sequence[Blueprint]) -> Blueprint:
+        """Check that the stage supports the models that it starts from, before they have weights.
+
+        Args:
+            parents: the base model of `finetune`, the teachers of `distill`, the artifact of other stages.
+
+        Returns:
+            The blueprint of the model that the stage makes.
+
+        Raises:
+            UserError: it does not support one; says what works instead.
+        """
+        return parents[0]
 
     @abstractmethod
     def run(self, run: Run) -> float | None:

@@ -121,12 +121,13 @@ class Chain(Stage):
         if not steps:
             raise ConfigError("chain: is missing; give chain=NAME, or stage.steps=[finetune,distill,prune,quantize]")
         # Every step is validated before the first one starts.
-        for name, step in steps.items():
-            _compose(run, name, step, [])
+        composed = {name: _compose(run, name, step, []) for name, step in steps.items()}
         if self.compare:
             with _named("comparison"):
                 run.compose_comparison([], self.compare_overrides)
-        return Walk(self, run, steps).walk()
+        walk = Walk(self, run, steps)
+        walk.check_models(composed)
+        return walk.walk()
 
 
 @dataclass
@@ -136,6 +137,23 @@ class Walk:
     chain: Chain
     run: Run
     steps: Mapping[str, Step]
+
+    def check_models(self, composed: Mapping[str, Composed]) -> None:
+        """Check that every step supports the models that it starts from, by their configurations and tokenizers.
+
+        Raises:
+            ConfigError: a step does not; names it.
+        """
+        from chirplet.model.loading.blueprint import Blueprint, blueprint_of
+        from chirplet.stage.run.parent import settings_of
+
+        made: dict[str, Blueprint] = {}
+        for name, artifact in self._start().items():
+            with _named(name):
+                made[name] = blueprint_of(settings_of(artifact))
+        for name, step in composed.items():
+            with _named(f"step {name}"):
+                made[name] = step.check([made[parent] for parent in self._parents(name)])
 
     def walk(self) -> float | None:
         """Every step in its turn, and the comparison."""

@@ -1,11 +1,14 @@
 """Train a student on its teacher's outputs, and a label-only baseline for comparison."""
 
 import copy
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from chirplet.artifact.artifact import Artifact
 from chirplet.callback.base import LAST
 from chirplet.config.schema import as_list
+from chirplet.model.loading.blueprint import Blueprint, blueprint_of
 from chirplet.stage.distillation.settings import DistillSettings
 from chirplet.stage.run.context import Run
 from chirplet.system.error import ConfigError
@@ -20,6 +23,23 @@ if TYPE_CHECKING:
 class Distill(DistillSettings):
     """Distillation. `DistillSettings` declares the keys."""
 
+    def check_model(self, parents: Sequence[Blueprint]) -> Blueprint:
+        from chirplet.model.structure.cutting import cut_config
+        from chirplet.stage.distillation.data import other_tokens
+        from chirplet.stage.distillation.student import own_blueprint
+
+        teacher = parents[0]
+        if self.student is None:
+            student = replace(teacher, config=cut_config(teacher.config, self.cut))
+        else:
+            student = own_blueprint(self.student)
+        for name, distiller in self.distiller.items():
+            distiller.check(student.config, teacher.config)
+            both = teacher.final and student.final
+            if distiller.looks_inside and both and teacher.tokenizer.get_vocab() != student.tokenizer.get_vocab():
+                raise other_tokens(name, "their vocabularies differ")
+        return student
+
     def run(self, run: Run) -> float | None:
         """Train the student, then its label-only baseline, evaluate both and write the student's artifact."""
         if self.teacher is None:
@@ -33,12 +53,14 @@ class Distill(DistillSettings):
         from chirplet.stage.fit.seeding import seed_everything
         from chirplet.stage.output.write_artifact import print_result, print_start
         from chirplet.stage.run.loggers import log_artifact, open_loggers
+        from chirplet.stage.run.parent import settings_of
 
         seed_everything(run)
         resume, baseline_resume = resumed_phases(self.resume)
         corpus = prepare(run.data, run.cache_dir)
         self.check_splits(corpus)
         teachers = open_teachers(as_list(self.teacher), corpus, run, self.combine, self.out_of_fold, self.other_data)
+        self.check_model([blueprint_of(settings_of(teachers.artifacts[0]))])
         if self.student is None:
             if self.out_of_fold:
                 check_val_unseen(teachers.artifacts[0], corpus, run)

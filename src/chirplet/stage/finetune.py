@@ -1,11 +1,13 @@
 """Fine-tune a pretrained encoder on labeled texts."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
 from chirplet.callback.base import LAST
 from chirplet.config.schema import Index
+from chirplet.model.loading.blueprint import Blueprint
 from chirplet.stage.fit.settings import TrainingStage
 from chirplet.stage.run.context import Run
 
@@ -41,6 +43,14 @@ class Finetune(TrainingStage):
             raise ValueError(f"layers: got {self.layers}, should be null unless method=last_layers")
         return self
 
+    def check_model(self, parents: Sequence[Blueprint]) -> Blueprint:
+        from chirplet.model.structure.freezing import trained_layers
+
+        (model,) = parents
+        if self.method == "last_layers":
+            trained_layers(model.config, self.layers)
+        return model
+
     def run(self, run: Run) -> float | None:
         """Train, choose the best epoch on validation, evaluate once on test, and write the artifact."""
         from chirplet.data.batching.batches import evaluation_loader, training_loader
@@ -66,6 +76,7 @@ class Finetune(TrainingStage):
         tokenizer = load_tokenizer(run.model)
         data = Prepared(corpus, task, tokenizer, run.model.cleaning, run.model.max_length, run.cache_dir)
         loaded = load_model(run.model, corpus.labels, run.seed, task.problem_type)
+        self.check_model([Blueprint(loaded.model.config, tokenizer)])
         lineage = lineage_of(run, loaded)
 
         train = train_and_val(corpus, run.data) if self.final else corpus.train

@@ -12,6 +12,7 @@ from pydantic import SerializeAsAny
 from chirplet.artifact.artifact import RECORD, Artifact, Record
 from chirplet.config.schema import Count, Fraction, Positive, Probability
 from chirplet.data.batching.tokens import UNCUT, Tokens
+from chirplet.model.loading.blueprint import Blueprint
 from chirplet.pruner.base import Pruned, Pruner
 from chirplet.pruner.masking.calibration import CalibrationData
 from chirplet.stage.fit.settings import TrainingStage
@@ -55,6 +56,10 @@ class Prune(TrainingStage):
         """The pruner's name."""
         return self.pruner.option
 
+    def check_model(self, parents: Sequence[Blueprint]) -> Blueprint:
+        (parent,) = parents
+        return self.pruner.check(parent)
+
     def run(self, run: Run) -> float | None:
         """Prune, recover, evaluate once on test, and write the artifact and a page about the pruning."""
         given_artifact(self.artifact)  # before torch is imported
@@ -73,7 +78,8 @@ class Prune(TrainingStage):
         seed_everything(run)
         parent = open_parent(run, self.artifact)
         self.check_splits(parent.data.corpus)
-        self.pruner.check(parent.model, parent.data.tokenizer)
+        self.check_model([parent.blueprint])
+        self.pruner.check_weights(parent.model)
         self._print_start(parent)
         calibration = self._calibration_data(parent, run.seed)
         curve = self._curve(parent, calibration, run)

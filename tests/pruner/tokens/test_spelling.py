@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from artifacts import tiny_artifact
-from checkpoints import TEXTS, settings_of, tiny_bert, tiny_bertweet, tiny_roberta
+from checkpoints import TEXTS, settings_of, tiny
 from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.pruner.tokens.spelling import shifts
 from chirplet.pruner.tokens.tokenizer import keep_tokens
@@ -14,10 +14,10 @@ from chirplet.runtime.pytorch import load_model
 from chirplet.task.single_label import SingleLabel
 
 
-@pytest.fixture(scope="module", params=[tiny_bert, tiny_roberta, tiny_bertweet], ids=lambda make: make.__name__)
+@pytest.fixture(scope="module", params=["bert", "roberta", "bertweet", "modernbert", "mmbert", "xlm-roberta", "albert"])
 def folder(request, tmp_path_factory):
     base = tmp_path_factory.mktemp("base")
-    return tiny_artifact(request.param(base / "base"), base / "classifier")
+    return tiny_artifact(tiny(request.param, base / "base"), base / "classifier")
 
 
 @torch.inference_mode()

@@ -8,20 +8,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, XLMRobertaTokenizer
 
-from checkpoints import TEXTS, settings_of, tiny_bert, tiny_bertweet, tiny_roberta
+from checkpoints import TEXTS, settings_of, tiny
 from chirplet.model.loading.tokenizer import load_tokenizer
-from chirplet.pruner.tokens.tokenizer import check_kind, closure, keep_tokens
+from chirplet.pruner.tokens.tokenizer import always_kept, check_kind, closure, keep_tokens
 from chirplet.system.error import PruningError
 
-KINDS = {"wordpiece": tiny_bert, "bytes": tiny_roberta, "bertweet": tiny_bertweet}
+KINDS = ["bert", "roberta", "bertweet", "mpnet", "modernbert", "mmbert", "xlm-roberta", "camembert", "albert"]
+KINDS.append("deberta-v2")
 WORDS = sorted({word for example in TEXTS for word in example.split()})
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def tokenizer(request, tmp_path_factory):
-    return load_tokenizer(settings_of(KINDS[request.param](tmp_path_factory.mktemp(request.param))))
+    return load_tokenizer(settings_of(tiny(request.param, tmp_path_factory.mktemp(request.param))))
 
 
 def ids(tokenizer, text: str) -> list[int]:
@@ -66,6 +67,39 @@ def test_keeping_everything_changes_nothing(tokenizer):
     assert all(ids(smaller, example) == ids(tokenizer, example) for example in TEXTS)
 
 
+def test_each_piece_of_sentencepiece_that_spells_unknown_characters_is_kept(tmp_path):
+    """Bytes, and the piece with the lowest score, which the score of an unknown character depends on."""
+    bytes_ = {f"<0x{byte:02X}>" for byte in range(256)}
+    tokenizer = load_tokenizer(settings_of(tiny("mmbert", tmp_path / "mmbert")))
+    assert bytes_ <= set(tokenizer.convert_ids_to_tokens(always_kept(tokenizer).tolist()))
+    pieces = [("<unk>", 0.0), ("a", -1.0), ("b", -1.0), ("ab", -9.0), ("ba", -1.5)]
+    unigram = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.Unigram(pieces, 0)), unk_token="<unk>")
+    smaller, kept = keep_tokens(unigram, [])
+    assert kept.tolist() == [0, 1, 2, 3]
+    model = json.loads(smaller.backend_tokenizer.to_str())["model"]
+    assert (model["unk_id"], model["vocab"][3]) == (0, ["ab", -9.0])
+    assert ids(smaller, "abcab") == ids(unigram, "abcab")
+
+
+def test_the_token_for_unknown_words_is_kept_where_it_is_no_special_token(tmp_path):
+    tokenizer = load_tokenizer(settings_of(tiny("mpnet", tmp_path)))
+    smaller, kept = keep_tokens(tokenizer, [])
+    assert tokenizer.unk_token_id in kept
+    assert smaller.unk_token_id == int(np.flatnonzero(kept == tokenizer.unk_token_id)[0])
+    assert ids(smaller, "ж") == [0, smaller.unk_token_id, 2]
+
+
+def test_a_class_that_builds_another_tokenizer_is_refused():
+    """XLM-R's takes the fourth token for the unknown one, whatever the file says."""
+    pieces = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("x", -1.0), ("<unk>", 0.0), ("<mask>", 0.0)]
+    opened = XLMRobertaTokenizer(vocab=pieces)
+    backend = json.loads(opened.backend_tokenizer.to_str())
+    backend["model"]["unk_id"] = 4
+    opened._tokenizer = Tokenizer.from_str(json.dumps(backend))
+    with pytest.raises(PruningError, match="opens a smaller XLMRobertaTokenizer with another model than its file"):
+        keep_tokens(opened, [])
+
+
 def test_the_closure_by_hand():
     """`abc` has two merges, each with its parts; `de` is not needed."""
     merges = [("a", "b"), ("d", "e"), ("b", "c"), ("ab", "c"), ("a", "bc")]
@@ -83,8 +117,11 @@ def test_a_tokenizer_without_special_tokens_around_texts_is_supported():
 
 
 def test_other_tokenizers_are_refused():
-    unigram = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.Unigram([("a", 0.0)], 0)))
-    with pytest.raises(PruningError, match="the tokenizer is Unigram, should be WordPiece or BPE"):
-        check_kind(unigram)
+    words = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel({"a": 0}, "a")))
+    with pytest.raises(PruningError, match="the tokenizer is WordLevel, should be WordPiece, BPE or Unigram"):
+        check_kind(words)
+    prefixed = models.BPE({"a": 0, "##b": 1, "ab": 2}, [("a", "##b")], continuing_subword_prefix="##")
+    with pytest.raises(PruningError, match="marks pieces within words by '##'"):
+        check_kind(PreTrainedTokenizerFast(tokenizer_object=Tokenizer(prefixed)))
     with pytest.raises(PruningError, match=r"the tokenizer is a PreTrainedTokenizerBase, should be a fast tokenizer"):
         check_kind(PreTrainedTokenizerBase())

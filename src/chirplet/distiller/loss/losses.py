@@ -11,6 +11,7 @@ from torch.nn.functional import kl_div, mse_loss
 from chirplet.data.batching.batches import Batch
 from chirplet.data.batching.distributed import MeanOver
 from chirplet.model.family import family_of
+from chirplet.system.error import ModelError
 from chirplet.task.base import Task
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ def observe(model: "PreTrainedModel", batch: Batch) -> Signals:
         for hook in hooks:
             hook.remove()
     states = tuple(state.float() for state in output.hidden_states)
+    if len(states) != len(layers) + 1:
+        raise ModelError(
+            f"distiller: got one that compares layers, but a model of type {model.config.model_type!r} gives the "
+            f"states of {len(states) - 1} layers, should give those of {len(layers)}; use logits alone"
+        )
     # A layer that is computed several times has several outputs.
     projections = tuple({name: calls.pop(0) for name, calls in outputs[layer].items()} for layer in layers)
     return Signals(output.logits.float(), states, projections)

@@ -42,7 +42,7 @@ def family_of(model: "PreTrainedModel | PretrainedConfig") -> Family:
     Raises:
         ModelError: its `model_type` is in none of `FAMILIES`, and `Generic` does not support it.
     """
-    config: PretrainedConfig = getattr(model, "config", model)
+    config: PretrainedConfig = getattr(model, "config", model)  # type: ignore[arg-type]
     kind = config.model_type
     if kind in FAMILIES:
         return FAMILIES[kind]

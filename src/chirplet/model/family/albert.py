@@ -1,14 +1,15 @@
 """ALBERT (Lan et al. 2019, arXiv 1909.11942)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from chirplet.model.family.base import ConfigNames, Head, MatrixName, Part, PostNorm
 from chirplet.model.family.bert import Bert
+from chirplet.system.error import Key, ModelError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 class Albert(Bert):
@@ -18,7 +19,10 @@ class Albert(Bert):
     """
 
     names: ClassVar[ConfigNames] = ConfigNames(classifier_dropout=("classifier_dropout_prob",))
-    prunes: ClassVar[frozenset[Part]] = frozenset({"layers"})  # the same heads and neurons are in every layer
+    prunes: ClassVar[frozenset[Part]] = frozenset({"layers"})
+    unpruned: ClassVar[Mapping[Part, str]] = dict.fromkeys(
+        ("heads", "neurons"), "all layers have the same heads and neurons"
+    )
     layers_name = "encoder.albert_layer_groups"
     matrix_names: ClassVar[Mapping[MatrixName, str]] = {
         "query": "albert_layers.0.attention.query",
@@ -33,6 +37,26 @@ class Albert(Bert):
         groups: Any = model.base_model.get_submodule(self.layers_name)
         layers = self.sizes(model.config).layers
         return [groups[layer * len(groups) // layers] for layer in range(layers)]
+
+    def distinct_layers(self, config: "PretrainedConfig") -> int:
+        return int(config.num_hidden_groups)
+
+    def layer_changes(self, config: "PretrainedConfig", layers: Sequence[int]) -> dict[str, Any]:
+        count, groups = len(layers), self.distinct_layers(config)
+        if [*layers] != [*range(count)]:
+            raise ModelError(
+                Key("layers"),
+                f": got {[*layers]}, should be a number of the lowest layers, since layers of a model of type "
+                f"{config.model_type!r} share their weights",
+            )
+        if groups == 1:
+            return super().layer_changes(config, layers)
+        in_group, more = divmod(self.sizes(config).layers, groups)
+        if more or count % in_group:
+            raise ModelError(
+                Key("layers"), f": got {count}, should be a multiple of {in_group}, the layers that share their weights"
+            )
+        return super().layer_changes(config, layers) | {"num_hidden_groups": count // in_group}
 
     def depth_outside_layers(self, part: str, layers: int) -> int | None:
         if part.startswith("encoder.embedding_hidden_mapping_in."):

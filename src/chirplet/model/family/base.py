@@ -104,6 +104,10 @@ class Family(ABC):
     """Names of a layer's matrices within the layer. Those that a family does not have one by one are absent."""
     prunes: ClassVar[frozenset[Part]]
     """What structured pruning can remove from each layer alike."""
+    unpruned: ClassVar[Mapping[Part, str]] = {}
+    """Why it cannot remove the other parts."""
+    counts_from_padding: bool = False
+    """Whether the positions of tokens depend on the padding id, which then cannot change."""
     attentions: tuple[str, ...] = ("eager", "sdpa")
     """The implementations of attention in transformers, the fastest first."""
 
@@ -124,14 +128,28 @@ class Family(ABC):
         """The keys of `config.json` for a model that has only these layers of another one, ascending.
 
         Raises:
-            ModelError: the family's models cannot do without one of the other layers.
+            ModelError: the family's models cannot do without one of the other layers. The message begins with the `Key`
+                `layers`.
         """
         return {self.names.layers: len(layers)}
+
+    def obstacle(self, part: Part, config: "PretrainedConfig") -> str | None:
+        """Why structured pruning cannot remove such parts of a model with this configuration; None if it can."""
+        return None if part in self.prunes else self.unpruned[part]
 
     def dropout_changes(self, config: "PretrainedConfig", encoder: float, classifier: float) -> dict[str, float]:
         """Dropout rates of the encoder, its attention included, and of the head, by their keys in `config.json`."""
         names = self.names
         return dict.fromkeys(names.encoder_dropout, encoder) | dict.fromkeys(names.classifier_dropout, classifier)
+
+    def set_head_dropout(self, model: "PreTrainedModel", rate: float) -> None:
+        """Set the dropout of the head, for which some architectures have no key in `config.json`."""
+        from torch import nn
+
+        for head in self.head_modules(model):
+            for module in head.modules():
+                if isinstance(module, nn.Dropout):
+                    module.p = rate
 
     def activation(self, config: "PretrainedConfig") -> str:
         """The name in transformers of the activation of the feed-forward parts."""
@@ -150,9 +168,9 @@ class Family(ABC):
         layers: Any = model.base_model.get_submodule(self.layers_name)
         return list(layers)
 
-    def distinct_layers(self, model: "PreTrainedModel") -> int:
-        """The number of layers with weights of their own."""
-        return len(set(self.layers(model)))
+    def distinct_layers(self, config: "PretrainedConfig") -> int:
+        """The number of layers with weights of their own, of a model with this configuration."""
+        return self.sizes(config).layers
 
     def matrices(self, layer: "nn.Module") -> "dict[MatrixName, nn.Linear]":
         """The matrices of one of `layers` that have a name in `matrix_names`; `weight` has shape (outputs, inputs)."""
@@ -198,7 +216,7 @@ class Family(ABC):
         """
         if self.is_head(model, name):
             return 0
-        count = self.distinct_layers(model)
+        count = self.distinct_layers(model.config)
         if (inside := self.within_layer(name)) is not None:
             return count - inside[0]
         depth = self.depth_outside_layers(name.removeprefix(f"{model.base_model_prefix}."), count)

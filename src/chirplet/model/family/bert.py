@@ -7,7 +7,7 @@ from chirplet.model.family.base import Embeddings, Head, MatrixName, PostNorm, P
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 
 class Bert(PostNormFamily):

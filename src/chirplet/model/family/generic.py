@@ -1,6 +1,7 @@
 """Any other encoder that transformers can open as a sequence classifier, if it has one list of layers."""
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from chirplet.model.family.base import ConfigNames, Family, Part
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 DROPOUT = re.compile(r"drop(?!path)")
+UNLIMITED = 8192
+"""The longest input of models without a table of positions: that of `model.max_length`."""
+BY_LAYER = ("layer_types", "attention_window")
+"""Keys of `config.json` with a list of one value per layer."""
 OF_HEAD = re.compile(r"classif|cls|summary|pooler|head_")
 
 
@@ -27,15 +32,36 @@ class Generic(Family):
 
     names: ClassVar[ConfigNames] = ConfigNames()
     prunes: ClassVar[frozenset[Part]] = frozenset({"layers"})
+    unpruned: ClassVar[Mapping[Part, str]] = dict.fromkeys(
+        ("heads", "neurons"), "chirplet does not know the matrices of its layers"
+    )
 
     def __init__(self, config: "PretrainedConfig") -> None:
         model = _without_weights(config)
         self.layers_name = _layers_name(model)
+        self.counts_from_padding = _counts_from_padding(model)
+        names = (self.names.hidden_size, self.names.heads, self.names.intermediate_size)
+        missing = [name for name in names if not isinstance(getattr(config, name, None), int)]
+        if missing:
+            kind = config.model_type
+            raise ModelError(f"config.json: got model_type {kind!r}, whose models have no {' and no '.join(missing)}")
         self.attentions = ("sdpa", "eager") if model._supports_sdpa else ("eager",)
+
+    def layer_changes(self, config: "PretrainedConfig", layers: Sequence[int]) -> dict[str, Any]:
+        by_layer = {name: getattr(config, name, None) for name in BY_LAYER}
+        changes = {name: [each[layer] for layer in layers] for name, each in by_layer.items() if isinstance(each, list)}
+        return super().layer_changes(config, layers) | changes
 
     def dropout_changes(self, config: "PretrainedConfig", encoder: float, classifier: float) -> dict[str, float]:
         rates = {name: rate for name, rate in config.to_dict().items() if DROPOUT.search(name) and _is_rate(rate)}
         return {name: classifier if OF_HEAD.search(name) else encoder for name in rates if "layerdrop" not in name}
+
+    def position_offset(self, config: "PretrainedConfig") -> int:
+        return int(config.pad_token_id or 0) + 1 if self.counts_from_padding else 0
+
+    def longest_input(self, config: "PretrainedConfig") -> int:
+        positions = config.to_dict().get(config.attribute_map.get(self.names.positions, self.names.positions))
+        return int(positions) - self.position_offset(config) if positions else UNLIMITED
 
     def depth_outside_layers(self, part: str, layers: int) -> int | None:
         if "pooler" in part:
@@ -66,7 +92,8 @@ def _without_weights(config: "PretrainedConfig") -> "PreTrainedModel":
 
 def _layers_name(model: "PreTrainedModel") -> str:
     kind, expected = model.config.model_type, getattr(model.config, "num_hidden_layers", None)
-    lists = {name: module for name, module in model.base_model.named_modules() if _is_stack(module)}
+    named: Iterable[tuple[str, Any]] = model.base_model.named_modules()
+    lists = {name: module for name, module in named if _is_stack(module)}
     outermost = [name for name in lists if not any(name.startswith(f"{other}.") for other in lists)]
     if len(outermost) != 1 or len(lists[outermost[0]]) != expected:
         found = ", ".join(f"{name} of {len(lists[name])}" for name in outermost) or "none"
@@ -75,6 +102,12 @@ def _layers_name(model: "PreTrainedModel") -> str:
             f"its lists: {found}"
         )
     return outermost[0]
+
+
+def _counts_from_padding(model: "PreTrainedModel") -> bool:
+    """Whether positions begin after the padding id, as RoBERTa's do: their table then has a row of padding."""
+    tables = [module for name, module in model.named_modules() if "position" in name]
+    return any(getattr(table, "padding_idx", None) is not None for table in tables)
 
 
 def _is_stack(module: "nn.Module") -> bool:

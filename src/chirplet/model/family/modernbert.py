@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from chirplet.model.family.base import ConfigNames, Family, MatrixName, Part
-from chirplet.system.error import ModelError
+from chirplet.system.error import Key, ModelError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,8 +22,10 @@ class ModernBert(Family):
     )
     layers_name = "layers"
     attentions = ("sdpa", "eager")
-    # Fewer heads would be wider, and rotary positions depend on the width of a head.
     prunes: ClassVar[frozenset[Part]] = frozenset({"layers", "neurons"})
+    unpruned: ClassVar[Mapping[Part, str]] = {
+        "heads": "fewer heads would be wider, and rotary positions depend on the width of a head"
+    }
     matrix_names: ClassVar[Mapping[MatrixName, str]] = {
         "attention_output": "attn.Wo",
         "intermediate": "mlp.Wi",
@@ -32,11 +34,16 @@ class ModernBert(Family):
 
     def layer_changes(self, config: "PretrainedConfig", layers: Sequence[int]) -> dict[str, Any]:
         if layers[0] != 0:
-            raise ModelError(f"layers: got {list(layers)}, should begin with 0, the only one without a norm of its input")
+            raise ModelError(
+                Key("layers"),
+                f": got {[*layers]}, should begin with 0, the only layer of a model of type {config.model_type!r} "
+                "without a norm of its input",
+            )
         # A model with random weights may have more layers than its `config.json`.
         every = int(getattr(config, "global_attn_every_n_layers", 3) or 3)
         kinds = [*config.layer_types]
-        kinds += ["sliding_attention" if layer % every else "full_attention" for layer in range(len(kinds), layers[-1] + 1)]
+        added = range(len(kinds), layers[-1] + 1)
+        kinds += ["sliding_attention" if layer % every else "full_attention" for layer in added]
         return super().layer_changes(config, layers) | {"layer_types": [kinds[layer] for layer in layers]}
 
     def neuron_rows(self, neurons: "Tensor", width: int) -> "Tensor":

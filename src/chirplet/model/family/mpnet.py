@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from chirplet.model.family.base import MatrixName, Part, PostNorm
+from chirplet.model.family.base import ConfigNames, MatrixName, Part, PostNorm
 from chirplet.model.family.bert import TwoLayerHead
 
 if TYPE_CHECKING:
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 class MPNet(TwoLayerHead):
     """BERT whose attention scores have a bias by relative position, the same in all layers."""
 
-    prunes: ClassVar[frozenset[Part]] = frozenset({"layers", "neurons"})  # layers share the bias of each head
+    names: ClassVar[ConfigNames] = ConfigNames(classifier_dropout=())  # the head's is the encoder's
+    prunes: ClassVar[frozenset[Part]] = frozenset({"layers", "neurons"})
+    unpruned: ClassVar[Mapping[Part, str]] = {"heads": "layers share the position bias of each head"}
+    counts_from_padding = True
     attentions = ("eager",)
     matrix_names: ClassVar[Mapping[MatrixName, str]] = {
         "query": "attention.attn.q",

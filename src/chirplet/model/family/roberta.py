@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 class Roberta(TwoLayerHead):
     """BERT with a head of two linear layers, and with positions counted from after the padding id."""
 
+    counts_from_padding = True
+
     def position_offset(self, config: "PretrainedConfig") -> int:
         # As in fairseq: rows up to the padding id are unused.
         return 1 + (1 if config.pad_token_id is None else int(config.pad_token_id))

@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from chirplet.model.loading import bundled
+from chirplet.model.loading.bundled import CHECKPOINTS
 from chirplet.model.loading.hub import download
 from chirplet.model.pretrained import NAME, Pretrained
 from chirplet.system.error import Key, ModelError
@@ -38,7 +38,7 @@ def checkpoint_folder(settings: Pretrained) -> Path:
         ModelError: it is damaged or cannot be downloaded.
     """
     if settings.is_bundled:
-        return bundled.bundled_folder()
+        return CHECKPOINTS[settings.name_or_path].folder()
     if settings.is_folder:
         return settings.folder
     return download(settings.name_or_path, settings.revision, weights=settings.pretrained)
@@ -70,9 +70,9 @@ def weight_files(settings: Pretrained, folder: Path) -> list[Path]:
 def origin_of(settings: Pretrained, folder: Path, weights: list[Path]) -> Origin:
     """The origin of a model from a checkpoint. `weights` is empty if only the architecture is used."""
     if settings.is_bundled:
-        revision = f"{bundled.DISTRIBUTION}=={bundled.VERSION}"
-        digest = bundled.WEIGHTS_SHA256 if weights else None
-        return Origin(bundled.ORIGINAL_NAME, revision, digest, settings.pretrained, None)
+        bundled = CHECKPOINTS[settings.name_or_path]
+        digest = bundled.weights_sha256 if weights else None
+        return Origin(bundled.original_name, bundled.revision, digest, settings.pretrained, None)
     digest = file_hash(*weights) if weights else None
     if not settings.is_folder:
         return Origin(settings.name_or_path, folder.name, digest, settings.pretrained, None)

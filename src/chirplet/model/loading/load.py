@@ -60,6 +60,7 @@ def load_model(
             model = AutoModelForSequenceClassification.from_config(
                 config, attn_implementation=_attention(settings, config), dtype=torch.float32, trust_remote_code=False
             )
+    family_of(model).set_head_dropout(model, settings.classifier_dropout)
     model.eval()
     return LoadedModel(model, origin_of(settings, folder, weights))
 
@@ -85,7 +86,8 @@ def _attention(settings: Pretrained, config: PretrainedConfig) -> str:
     if settings.attention not in ("auto", *available):
         raise ModelError(
             Key("model.attention"),
-            f": got {settings.attention!r}, but models of type {config.model_type!r} have {' and '.join(available)} only",
+            f": got {settings.attention!r}, but models of type {config.model_type!r} have only "
+            f"{' and '.join(available)}",
         )
     return available[0] if settings.attention == "auto" else settings.attention
 
@@ -162,4 +164,5 @@ def initialise_head(model: PreTrainedModel, seed: int, parameters: set[str]) -> 
         for module in head.modules():
             if isinstance(module, nn.Linear) and f"{names[module]}.weight" in parameters:
                 nn.init.normal_(module.weight, std=model.config.initializer_range, generator=generator)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)

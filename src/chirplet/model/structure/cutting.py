@@ -1,17 +1,16 @@
 """Cut a smaller encoder from a larger one: fewer layers, narrower feed-forward parts."""
 
+import copy
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from chirplet.config.schema import Count, Index, Settings
-from chirplet.system.error import ConfigError
+from chirplet.system.error import ConfigError, ModelError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import PreTrainedModel
-
-    from torch import nn
+    from torch import Tensor, nn
+    from transformers import PretrainedConfig, PreTrainedModel
 
     from chirplet.model.family import Family
 
@@ -64,6 +63,35 @@ class Cut(Settings):
         return [round(index * (depth - 1) / max(count - 1, 1)) for index in range(count)]
 
 
+def cut_config(config: "PretrainedConfig", cut: Cut) -> "PretrainedConfig":
+    """The configuration of the student that is cut from a teacher with `config`.
+
+    Raises:
+        ConfigError: the teacher has fewer layers or neurons than `cut` keeps, or its family cannot lose them.
+    """
+    from chirplet.model.family import family_of
+
+    family = family_of(config)
+    sizes, wanted = family.sizes(config), cut.intermediate_size
+    if wanted is not None and wanted > sizes.intermediate_size:
+        raise ConfigError(
+            f"stage.cut.intermediate_size: got {wanted}, should be at most {sizes.intermediate_size}, the teacher's"
+        )
+    obstacle = family.obstacle("neurons", config)
+    if wanted not in (None, sizes.intermediate_size) and obstacle is not None:
+        raise ConfigError(
+            f"stage.cut.intermediate_size: got {wanted}, but neurons of a model of type {config.model_type!r} cannot "
+            f"be removed, since {obstacle}; should be null, stage.cut.num_layers makes it smaller"
+        )
+    try:
+        changes = family.layer_changes(config, cut.kept(sizes.layers))
+    except ModelError as error:
+        raise ConfigError(*error.renamed({"layers": "stage.cut.layers"}).parts) from error
+    smaller = copy.deepcopy(config)
+    smaller.update(changes | family.size_changes(intermediate_size=wanted))
+    return smaller
+
+
 def cut_down(model: "PreTrainedModel", cut: Cut, seed: int) -> "PreTrainedModel":
     """A smaller copy of the classifier, in evaluation mode. `seed` draws the weights if `cut.pretrained` is false.
 
@@ -71,34 +99,27 @@ def cut_down(model: "PreTrainedModel", cut: Cut, seed: int) -> "PreTrainedModel"
     norms of their input and output weights.
 
     Raises:
-        ConfigError: the model has fewer layers or neurons than `cut` keeps.
+        ConfigError: as `cut_config`.
     """
     import torch
 
     from chirplet.model.family import family_of
     from chirplet.model.structure.narrowing import narrowed
 
-    family = family_of(model)
-    layers, sizes = family.layers(model), family.sizes(model.config)
-    width = sizes.intermediate_size
-    if cut.intermediate_size is not None and cut.intermediate_size > width:
-        raise ConfigError(
-            f"stage.cut.intermediate_size: got {cut.intermediate_size}, should be at most {width}, the teacher's"
-        )
-    kept, neurons = cut.kept(len(layers)), None
-    if cut.intermediate_size not in (None, width):
-        if "neurons" not in family.prunes:
-            raise ConfigError(
-                f"stage.cut.intermediate_size: got {cut.intermediate_size}, but neurons of a model of type "
-                f"{model.config.model_type!r} cannot be removed; should be null"
-            )
-        neurons = [_strongest(family, layers[layer], width, cut.intermediate_size) for layer in kept]
-    student = narrowed(model, kept, None, neurons)
+    config = cut_config(model.config, cut)
     if not cut.pretrained:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            student = type(model)(student.config).eval()
-    return student
+            student: PreTrainedModel = type(model)(config).eval()
+        student.set_attn_implementation(model.config._attn_implementation)
+        return student
+    family = family_of(model)
+    layers, sizes = family.layers(model), family.sizes(model.config)
+    kept, neurons = cut.kept(sizes.layers), None
+    if cut.intermediate_size not in (None, sizes.intermediate_size):
+        width = sizes.intermediate_size
+        neurons = [_strongest(family, layers[layer], width, cut.intermediate_size) for layer in kept]
+    return narrowed(model, kept, None, neurons)
 
 
 def _strongest(family: "Family", layer: "nn.Module", width: int, count: int) -> "Tensor":

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from chirplet.model.family import Family, family_of
 from chirplet.model.family.base import MatrixName
+from chirplet.system.error import ModelError, first_line
 
 
 @torch.no_grad()
@@ -30,7 +31,8 @@ def narrowed(
         neurons: indices of the kept neurons of each kept layer, ascending; the same number; None keeps all.
 
     Raises:
-        ModelError: the model's family cannot do without one of the other layers.
+        ModelError: the model's family cannot do without one of the other layers, or stores weights outside its layers
+            whose number depends on them.
     """
     family, config = family_of(model), copy.deepcopy(model.config)
     head_count, width = (None if kept is None else len(kept[0]) for kept in (heads, neurons))
@@ -41,7 +43,9 @@ def narrowed(
     prefix = f"{model.base_model_prefix}.{family.layers_name}."
     weights = model.state_dict()
     state = {name: value for name, value in weights.items() if not name.startswith(prefix)}
-    for index, layer in enumerate(_stored(family, model, layers)):
+    # The first groups of weights where layers share them, since such layers are the lowest.
+    shared = family.distinct_layers(model.config) != before.layers
+    for index, layer in enumerate(range(family.distinct_layers(config)) if shared else layers):
         start = f"{prefix}{layer}."
         part = {name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)}
         if heads is not None:
@@ -49,16 +53,13 @@ def narrowed(
         if neurons is not None:
             part = _fewer_neurons(family, part, neurons[index], before.intermediate_size)
         state |= {f"{prefix}{index}.{name}": value for name, value in part.items()}
-    smaller.load_state_dict(state)
+    try:
+        smaller.load_state_dict(state)
+    except RuntimeError as error:  # only architectures that chirplet does not know by name
+        raise ModelError(f"a model of type {config.model_type!r} cannot lose layers ({first_line(error)})") from error
     smaller.set_attn_implementation(model.config._attn_implementation)
     smaller.eval()
     return smaller
-
-
-def _stored(family: Family, model: PreTrainedModel, layers: list[int]) -> list[int]:
-    """The indices of the kept layers' weights; those of all layers where layers share weights."""
-    distinct = family.distinct_layers(model)
-    return layers if distinct == len(family.layers(model)) else list(range(distinct))
 
 
 def _fewer_neurons(family: Family, layer: dict[str, Tensor], kept: Tensor, width: int) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ First-order Taylor expansion |a · ∂L/∂a|, summed over a text's tokens befor
 al. 2019, arXiv 1906.10771; for heads, Michel et al. 2019, arXiv 1905.10650, equation 2).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,21 +12,25 @@ from transformers import PreTrainedModel
 
 from chirplet.data.batching.padding import by_length, padded
 from chirplet.model.family import family_of
+from chirplet.model.family.base import MatrixName, Part
 from chirplet.pruner.masking.calibration import CalibrationData
 
 BATCH_SIZE = 32
+READ_BY: Mapping[Part, MatrixName] = {"heads": "attention_output", "neurons": "output"}
+"""The matrix whose inputs are the outputs of these parts."""
 
 
-def importances(model: PreTrainedModel, calibration: CalibrationData) -> tuple[Tensor, Tensor]:
-    """Importances of heads, shape (layers, heads), and neurons, shape (layers, intermediate size), over the sample.
+def importances(model: PreTrainedModel, calibration: CalibrationData, parts: Sequence[Part]) -> dict[Part, Tensor]:
+    """Importances of each layer's `heads`, shape (layers, heads), or `neurons`, shape (layers, intermediate size).
 
-    The model is left in evaluation mode, without gradients.
+    They are sums over the sample. The model is left in evaluation mode, without gradients.
     """
     family = family_of(model)
     layers, sizes = [family.matrices(layer) for layer in family.layers(model)], family.sizes(model.config)
-    heads = torch.zeros(len(layers), sizes.heads)
-    neurons = torch.zeros(len(layers), sizes.intermediate_size)
-    modules = [layer[name] for layer in layers for name in ("attention_output", "output")]
+    widths = {"heads": sizes.heads, "neurons": sizes.intermediate_size}
+    found = {part: torch.zeros(len(layers), widths[part]) for part in parts}
+    places = [(part, index) for part in parts for index in range(len(layers))]
+    modules = [layers[index][READ_BY[part]] for part, index in places]
     inputs_of: dict[nn.Module, Tensor] = {}
     handles = [dense.register_forward_pre_hook(_keep(inputs_of)) for dense in modules]
     model.eval()
@@ -39,16 +43,14 @@ def importances(model: PreTrainedModel, calibration: CalibrationData) -> tuple[T
                 reduction="sum",  # so that a text's gradient does not depend on the batch size
             )
             gradients = torch.autograd.grad(loss, [inputs_of[dense] for dense in modules])
-            for i, (dense, gradient) in enumerate(zip(modules, gradients, strict=True)):
+            for (part, index), dense, gradient in zip(places, modules, gradients, strict=True):
                 changes = (inputs_of[dense].detach() * gradient).sum(dim=1)  # (batch, width), padding's gradient is 0
-                if i % 2 == 0:
-                    heads[i // 2] += changes.unflatten(1, (sizes.heads, -1)).sum(dim=2).abs().sum(dim=0)
-                else:
-                    neurons[i // 2] += changes.abs().sum(dim=0)
+                each = changes.unflatten(1, (widths[part], -1)).sum(dim=2)  # (batch, heads or neurons)
+                found[part][index] += each.abs().sum(dim=0)
     finally:
         for handle in handles:
             handle.remove()
-    return heads, neurons
+    return found
 
 
 def _keep(inputs_of: dict[nn.Module, Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

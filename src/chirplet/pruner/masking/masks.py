@@ -25,7 +25,8 @@ def prunable(model: PreTrainedModel, scope: Scope) -> dict[str, nn.Parameter]:
     Raises:
         ModelError: `scope` is `body` and the model is of no known family.
     """
-    body = set(family_of(model).layers(model).modules()) if scope == "body" else set()
+    layers = family_of(model).layers(model) if scope == "body" else []
+    body = {module for layer in layers for module in layer.modules()}
     return {
         f"{name}.weight": module.weight
         for name, module in model.named_modules()
@@ -96,8 +97,13 @@ def check_sparsity(weights: Mapping[str, Tensor], sparsity: float) -> None:
     """Check that the weights are not already sparser than `sparsity`.
 
     Raises:
-        PruningError: they are.
+        PruningError: they are, or there are none.
     """
+    if not weights:
+        raise PruningError(
+            "pruner.scope: holds no linear layer of this model; should be all with pruner=magnitude, or choose another "
+            "pruner"
+        )
     if takes_back(weights, sparsity):
         raise PruningError(
             f"pruner.sparsity: got {sparsity:g}, should be at least {sparsity_of(weights):.4g}, the share of these "

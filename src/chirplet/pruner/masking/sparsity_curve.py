@@ -51,7 +51,7 @@ def layer_losses(model: "PreTrainedModel", masks: "Mapping[str, Tensor]", evalua
     family = family_of(model)
     inside = {name: family.within_layer(name) for name in masks}
     rises = []
-    for index in range(family.distinct_layers(model)):
+    for index in range(family.distinct_layers(model.config)):
         of_layer = {name: masks[name] for name, part in inside.items() if part is not None and part[0] == index}
         with masked(model, of_layer) as pruned:
             rises.append(evaluator.evaluate_splits(pruned)["loss"] - dense)

@@ -7,9 +7,14 @@ BPE repeatedly applies the first merge in its list that fits two neighbours. Eve
 of it, or a part of a token that a later merge uses. A kept token therefore keeps all merges that make it, and its parts
 with the merges that make those, down to single symbols. Each applied merge is then still in the list, and no new merge
 precedes it, so that the same merges are applied, step by step.
+
+Unigram takes the pieces with the largest sum of scores. Without some other pieces there are fewer sums to compare, and
+the largest is still there. An unknown character has the lowest score of the vocabulary minus a constant; the piece with
+the lowest score is therefore kept.
 """
 
 import json
+import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -18,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from chirplet.data.batching.tokens import save_tokenizer
@@ -25,8 +31,10 @@ from chirplet.model.loading.bertweet_tokenizer import BertweetTokenizer, open_be
 from chirplet.system.error import PruningError
 
 Merge = tuple[str, str]
-KINDS = ("WordPiece", "BPE")
-"""Supported models of a `tokenizer.json`."""
+KINDS = ("WordPiece", "BPE", "Unigram")
+"""Supported models of a `tokenizer.json`. BPE and Unigram are SentencePiece's kinds too."""
+BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+"""SentencePiece's tokens of single bytes, which spell characters that are not in the vocabulary."""
 
 END_OF_WORD = "</w>"
 CONTINUES = "@@"
@@ -37,7 +45,7 @@ def check_kind(tokenizer: PreTrainedTokenizerBase) -> None:
     """Check that `keep_tokens` supports the tokenizer.
 
     Raises:
-        PruningError: it is neither WordPiece, BPE nor BERTweet's.
+        PruningError: it is neither WordPiece, BPE, Unigram nor BERTweet's, or transformers does not open a smaller one.
     """
     if isinstance(tokenizer, BertweetTokenizer):
         return
@@ -46,12 +54,29 @@ def check_kind(tokenizer: PreTrainedTokenizerBase) -> None:
             f"pruner: got vocabulary, but the tokenizer is a {type(tokenizer).__name__}, should be a fast tokenizer or "
             "BERTweet's; choose another pruner"
         )
-    kind = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"]
-    if kind not in KINDS:
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    if model["type"] not in KINDS:
         raise PruningError(
-            f"pruner: got vocabulary, but the tokenizer is {kind}, should be {' or '.join(KINDS)}; "
-            "choose another pruner"
+            f"pruner: got vocabulary, but the tokenizer is {model['type']}, should be {', '.join(KINDS[:-1])} or "
+            f"{KINDS[-1]}; choose another pruner"
         )
+    if model["type"] == "BPE" and model.get("continuing_subword_prefix"):
+        raise PruningError(
+            "pruner: got vocabulary, but the tokenizer's BPE marks pieces within words by "
+            f"{model['continuing_subword_prefix']!r}, should have no such prefix; choose another pruner"
+        )
+
+
+def always_kept(tokenizer: PreTrainedTokenizerBase) -> NDArray[np.int64]:
+    """The ids that `keep_tokens` keeps of any texts, ascending.
+
+    Raises:
+        PruningError: as `keep_tokens`.
+    """
+    if not isinstance(tokenizer, BertweetTokenizer):
+        return keep_tokens(tokenizer, ())[1]
+    with tempfile.TemporaryDirectory() as folder:
+        return _keep_bertweet(Path(folder), tokenizer, set())
 
 
 def keep_tokens(
@@ -72,10 +97,12 @@ def keep_tokens(
         if isinstance(tokenizer, BertweetTokenizer):
             kept = _keep_bertweet(folder, tokenizer, set(used))
             return open_bertweet(folder, tokenizer.model_max_length), kept
-        kept = _keep_in_file(folder / "tokenizer.json", set(used))
+        path = folder / "tokenizer.json"
+        kept = _keep_in_file(path, set(used))
         smaller = type(tokenizer).from_pretrained(
             folder, local_files_only=True, model_max_length=tokenizer.model_max_length
         )
+        _check_reopened(smaller, path)
         return smaller, kept
 
 
@@ -97,26 +124,70 @@ def _keep_in_file(path: Path, used: set[int]) -> NDArray[np.int64]:
     """Rewrite a `tokenizer.json`. Returns the kept ids."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     model = content["model"]
-    vocabulary: dict[str, int] = model["vocab"]
-    if model["type"] == "WordPiece":
-        prefix = model["continuing_subword_prefix"]
-        singles = {token for token in vocabulary if len(token.removeprefix(prefix)) == 1}
-    else:
-        singles = {token for token in vocabulary if len(token) == 1}
+    vocabulary = _vocabulary(model)
     special = {token["content"]: token["id"] for token in content["added_tokens"]}
-    needed = {token for token, number in vocabulary.items() if number in used} | singles
+    needed = {token for token, number in vocabulary.items() if number in used} | _indispensable(model, vocabulary)
     if model["type"] == "BPE":
         needed, merges = closure(needed, [_merge(merge) for merge in model["merges"]])
         model["merges"] = [list(merge) for merge in merges]
     everything = vocabulary | special
     kept = np.array(sorted({everything[token] for token in (needed | special.keys()) & everything.keys()}), np.int64)
     renumbered = {int(old): new for new, old in enumerate(kept)}
-    model["vocab"] = {token: renumbered[old] for token, old in vocabulary.items() if old in renumbered}
+    if model["type"] == "Unigram":  # a token's id is its place in the list
+        model["vocab"] = [entry for old, entry in enumerate(model["vocab"]) if old in renumbered]
+        model["unk_id"] = renumbered.get(model["unk_id"])
+    else:
+        model["vocab"] = {token: renumbered[old] for token, old in vocabulary.items() if old in renumbered}
     for token in content["added_tokens"]:
         token["id"] = renumbered[token["id"]]
     _renumber(content["post_processor"] or {}, renumbered)
     path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     return kept
+
+
+def _vocabulary(model: dict[str, Any]) -> dict[str, int]:
+    """The ids of a tokenizer model's tokens."""
+    if model["type"] == "Unigram":
+        return {token: number for number, (token, _) in enumerate(model["vocab"])}
+    vocabulary: dict[str, int] = model["vocab"]
+    return vocabulary
+
+
+def _indispensable(model: dict[str, Any], vocabulary: dict[str, int]) -> set[str]:
+    """The tokens that spell any word: single symbols, bytes, and the one for unknown words."""
+    prefix, suffix = model.get("continuing_subword_prefix") or "", model.get("end_of_word_suffix") or ""
+    needed = {token for token in vocabulary if len(token.removeprefix(prefix).removesuffix(suffix)) == 1}
+    needed |= {token for token in vocabulary if BYTE.fullmatch(token)}
+    if model["type"] == "Unigram":
+        lowest = min(model["vocab"], key=lambda entry: entry[1])
+        return needed | {lowest[0]} | {token for token, old in vocabulary.items() if old == model["unk_id"]}
+    return needed | ({model["unk_token"]} & vocabulary.keys())
+
+
+def _check_reopened(tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+    """Check that the opened tokenizer is the one in the file, since some classes of transformers build it anew.
+
+    Raises:
+        PruningError: it is another one.
+    """
+    assert isinstance(tokenizer, PreTrainedTokenizerFast)
+    opened = json.loads(tokenizer.backend_tokenizer.to_str())
+    written = json.loads(Tokenizer.from_file(str(path)).to_str())
+    kinds = ("model", "normalizer", "pre_tokenizer", "post_processor")
+    models = [one["model"] for one in (opened, written)]
+    if all(model["type"] == "Unigram" for model in models):
+        scores = [[score for _, score in model["vocab"]] for model in models]
+        if len(scores[0]) == len(scores[1]) and np.allclose(
+            scores[0], scores[1]
+        ):  # tokenizers reads some last bits wrong
+            models[0]["vocab"] = [[*pair] for pair in zip(_vocabulary(models[0]), scores[1], strict=True)]
+    different = [kind for kind in kinds if opened[kind] != written[kind]]
+    tokens = [{token["content"]: token["id"] for token in one["added_tokens"]} for one in (opened, written)]
+    if different or tokens[0] != tokens[1]:
+        raise PruningError(
+            f"pruner: got vocabulary, but transformers opens a smaller {type(tokenizer).__name__} with another "
+            f"{different[0] if different else 'list of added tokens'} than its file has; choose another pruner"
+        )
 
 
 def _merge(merge: str | list[str]) -> Merge:

@@ -113,7 +113,12 @@ def check_shared_tokens(name: str, distillation_data: DistillationData, student:
         reason = f"their max_length is {student.max_length} and {teacher_data.max_length}"
     else:
         reason = "their tokenizers differ"
-    raise ConfigError(
+    raise other_tokens(name, reason)
+
+
+def other_tokens(name: str, reason: str) -> ConfigError:
+    """The error of a distiller that compares token by token, where student and teacher tokenize texts differently."""
+    return ConfigError(
         f"distiller: got {name}, which compares token by token, but student and teacher tokenize texts differently "
         f"({reason}); should be logits alone"
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from chirplet.artifact.artifact import RECORD, Ancestor, Artifact, check_free
 from chirplet.data.base import Corpus
 from chirplet.model.family import family_of
+from chirplet.model.loading.blueprint import Blueprint, blueprint_of
 from chirplet.model.loading.checkpoint import Origin
 from chirplet.model.loading.load import LoadedModel, load_model, load_tokenizer
 from chirplet.model.pretrained import Pretrained
@@ -53,6 +54,16 @@ def own_start(settings: Pretrained, corpus: Corpus, run: Run, other_data: bool) 
         tokenizer = load_tokenizer(settings)
     data = Prepared(corpus, run.task, tokenizer, settings.cleaning, settings.max_length, run.cache_dir)
     return Start(loaded, data, lineage_of(replace(run, model=settings), loaded))
+
+
+def own_blueprint(settings: Pretrained) -> Blueprint:
+    """The student that `model@student` names, without its weights.
+
+    Raises:
+        ModelError: it cannot be downloaded, is damaged or not supported.
+    """
+    with _student_keys():
+        return blueprint_of(settings)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from chirplet.callback.base import CallbackSettings
 from chirplet.config.schema import Foreign, existing_file
 from chirplet.data.base import Source
 from chirplet.logger.base import LoggerSettings
+from chirplet.model.loading.blueprint import Blueprint
 from chirplet.model.pretrained import Pretrained
 from chirplet.stage.run.identity import Inputs
 from chirplet.system.error import ArtifactError, ConfigError
@@ -100,7 +101,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Composed:
-    """A configuration that is valid, and may be carried out in a folder; `inputs` is what its identity is made of."""
+    """A configuration that is valid, and may be carried out in a folder; `inputs` is what its identity is made of.
+
+    `check` is the stage's `check_model`; without parents it checks the base model.
+    """
 
     inputs: Inputs
+    check: Callable[[Sequence[Blueprint]], Blueprint]
     run: Callable[[Path], float | None]

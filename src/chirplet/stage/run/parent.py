@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from chirplet.artifact.artifact import Ancestor, Artifact, Record, check_free
 from chirplet.data.base import Corpus
 from chirplet.data.preparation.prepare import prepare
+from chirplet.model.loading.blueprint import Blueprint
 from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.model.pretrained import Pretrained
 from chirplet.runtime.open import check_probe, runtime_of
@@ -42,6 +43,11 @@ class Parent:
     def record(self) -> Record:
         """The artifact's record."""
         return self.artifact.record
+
+    @property
+    def blueprint(self) -> Blueprint:
+        """The artifact's model without its weights."""
+        return Blueprint(self.model.config, self.data.tokenizer)
 
     @property
     def inherited(self) -> dict[str, Any]:
