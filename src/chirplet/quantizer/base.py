@@ -61,13 +61,6 @@ class Quantizer(Settings, ABC):
         """How the model is trained before it is quantized; None if it is not."""
         return None
 
-    def check(self, config: "PretrainedConfig") -> None:
-        """Check that the method supports models of this configuration.
-
-        Raises:
-            QuantizationError: it does not.
-        """
-
     @abstractmethod
     def check(self, config: "PretrainedConfig") -> None:
         """Check that the method can quantize models with this configuration, before there is one.
