@@ -4,6 +4,9 @@
 DIR (without `--teacher` it fine-tunes one first, in 25 minutes; without `--data` it uses the default texts) and times
 all results interleaved on the test texts. `--quick` skips the sensitivity of layers, times one round and labels 5,000
 texts instead of 100,000.
+
+`--family TYPE` compares int8 with fp32 for a model of 12 layers, 384 wide, of another `model_type` of transformers. Its
+weights are random and tuned on the default texts for a few minutes.
 """
 
 import argparse
@@ -17,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from family_inference import of_family
 from measuring import ROOT, Figures, figure
 
 from chirplet.artifact.artifact import Artifact
@@ -131,8 +135,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of Corona_NLP_train.csv and Corona_NLP_test.csv")
     parser.add_argument("--teacher", type=Path, help="an artifact fine-tuned on those texts")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--family", metavar="TYPE", help="a model_type of transformers")
     arguments = parser.parse_args()
     data = [] if arguments.data is None else ["data=corona_nlp", f"data.dir={arguments.data.resolve()}"]
+    if arguments.family:
+        texts, rounds = corpus_of(data).test.text, 1 if arguments.quick else 5
+        compared_family, made = of_family(arguments.family, data, texts, run, rounds)
+        about = made | {"cpu": cpu_name(), "quick": arguments.quick}
+        print(json.dumps({"figures": compared_family, "context": about}))
+        return
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         parent_folder = arguments.teacher

@@ -61,11 +61,14 @@ class Quantizer(Settings, ABC):
         """How the model is trained before it is quantized; None if it is not."""
         return None
 
+    @abstractmethod
     def check(self, config: "PretrainedConfig") -> None:
-        """Check that the method supports models of this configuration.
+        """Check that the method can quantize models with this configuration, before there is one.
+
+        It takes up to ten seconds if the model's architecture is in none of `FAMILIES`: a small one is tried.
 
         Raises:
-            QuantizationError: it does not.
+            QuantizationError: it cannot; the message names the type of the model and what works instead.
         """
 
     @abstractmethod

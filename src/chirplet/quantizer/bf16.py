@@ -6,15 +6,23 @@ from typing import TYPE_CHECKING
 from chirplet.quantizer.base import Calibration, Quantization, Quantizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 class BF16(Quantizer):
     """Casts weights to bf16: half the bytes, fast on devices with native bf16."""
+
+    def check(self, config: "PretrainedConfig") -> None:
+        import torch
+
+        from chirplet.quantizer.graph.cast import check_type
+
+        check_type(config, torch.bfloat16, "bf16")
 
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
         import torch
 
         from chirplet.quantizer.graph.cast import Cast
 
+        self.check(model.config)
         return Cast(model, torch.bfloat16)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from chirplet.quantizer.base import Calibration, Quantization, Quantizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 class Int4Weights(Quantizer):
@@ -20,6 +20,11 @@ class Int4Weights(Quantizer):
 
     block_size: Literal[16, 32, 64, 128]
     activations: Literal["int8", "fp32"]
+
+    def check(self, config: "PretrainedConfig") -> None:
+        from chirplet.quantizer.graph.of_model import check_graph
+
+        check_graph(config)
 
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
         from chirplet.quantizer.graph.onnx_blockwise_nodes import BlockQuantization

@@ -7,7 +7,7 @@ from chirplet.quantizer.base import Calibration, Quantization, Quantizer
 from chirplet.system.hardware import cpu_has_vnni
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 class OnnxInt8(Quantizer):
@@ -18,6 +18,11 @@ class OnnxInt8(Quantizer):
     """
 
     reduce_range: Literal["auto"] | bool
+
+    def check(self, config: "PretrainedConfig") -> None:
+        from chirplet.quantizer.graph.of_model import check_graph
+
+        check_graph(config)
 
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
         from chirplet.quantizer.graph.onnx_int8_nodes import OnnxQuantization

@@ -10,7 +10,7 @@ from chirplet.config.schema import Count, Probability
 from chirplet.quantizer.base import Calibration, Quantization, Quantizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 class OpenVinoInt8(Quantizer):
@@ -21,6 +21,11 @@ class OpenVinoInt8(Quantizer):
 
     calibration_texts: Count
     smooth_quant_alpha: Probability
+
+    def check(self, config: "PretrainedConfig") -> None:
+        from chirplet.quantizer.graph.of_model import check_graph
+
+        check_graph(config)
 
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
         from chirplet.quantizer.graph.openvino import OpenVinoStatic

@@ -12,7 +12,7 @@ from chirplet.system.error import QuantizationError
 from chirplet.system.hardware import cpu_flags
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 GROUP_SIZE = 384
@@ -30,6 +30,11 @@ class OpenVinoInt8Weights(Quantizer):
 
     group_size: Literal["auto"] | Index
 
+    def check(self, config: "PretrainedConfig") -> None:
+        from chirplet.quantizer.graph.of_model import check_graph
+
+        check_graph(config)
+
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
         from chirplet.quantizer.graph.openvino import OpenVinoWeights
 
@@ -46,7 +51,7 @@ class OpenVinoInt8Weights(Quantizer):
 
 
 def _largest_group(model: "PreTrainedModel") -> int:
-    from chirplet.quantizer.graph.onnx import fewest_inputs
+    from chirplet.quantizer.graph.of_model import fewest_inputs
 
     if cpu_flags().isdisjoint({"avx512_vnni", "avx_vnni"}):
         return 0

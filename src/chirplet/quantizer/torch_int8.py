@@ -11,13 +11,20 @@ from chirplet.quantizer.base import Calibration, Quantization, Quantizer
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 
 class TorchInt8(Quantizer):
     """Quantizes linear layers, with a scale per matrix (`per_tensor`) or per output (`per_channel`)."""
 
     weights: Literal["per_channel", "per_tensor"]
+
+    def check(self, config: "PretrainedConfig") -> None:
+        from chirplet.quantizer.support import trial_model
+
+        model = trial_model(config)
+        if model is not None:
+            _TorchInt8(model, per_channel=True)
 
     def prepare(self, model: "PreTrainedModel", calibration: Calibration, workspace: Path) -> Quantization:
         return _TorchInt8(model, self.weights == "per_channel")
@@ -27,11 +34,14 @@ class _TorchInt8(Quantization):
     def __init__(self, model: "PreTrainedModel", per_channel: bool) -> None:
         from torch import nn
 
+        from chirplet.quantizer.support import check_share
+
         self.model = model
         self.per_channel = per_channel
         self.linears: dict[str, nn.Linear] = {
             name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)
         }
+        check_share(model, self.linears)
         self.layers = tuple(self.linears)
         self.facts: dict[str, Any] = {"weights": "int8", "activations": "uint8, one scale a batch"}
 

@@ -5,12 +5,13 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from checkpoints import tiny_bert, tiny_roberta
 from chirplet.model.family import family_of
 from chirplet.model.structure.narrowing import narrowed
-from chirplet.quantizer.graph.onnx import Arithmetic, classifier_graph, fewest_inputs, layer_names
+from chirplet.quantizer.graph.of_model import fewest_inputs
+from chirplet.quantizer.graph.onnx import Arithmetic, check_known, classifier_graph, layer_names
 from chirplet.quantizer.graph.onnx_int8_nodes import Int8, column_scales, rounded
 from chirplet.system.error import QuantizationError
 
@@ -52,7 +53,7 @@ class Unrounded(Int8):
     def __init__(self, model):
         super().__init__(layer_names(model), 127)
 
-    weight, rows = Arithmetic.weight, Arithmetic.rows
+    stored, rows = Arithmetic.stored, Arithmetic.rows
 
 
 @pytest.fixture(params=[lambda model: Arithmetic(), Unrounded], ids=["fp32", "unrounded"])
@@ -132,15 +133,19 @@ def test_a_row_that_is_large_as_a_whole_does_not_set_the_scales_of_columns():
 
 
 def test_an_unknown_activation_is_refused(model):
-    model.config.hidden_act = "relu"
-    with pytest.raises(QuantizationError, match="with 'relu', should be"):
+    model.config.hidden_act = "xielu"
+    with pytest.raises(QuantizationError) as error:
         classifier_graph(model, Arithmetic(), {})
+    kind = model.config.model_type
+    assert str(error.value).startswith(
+        f"quantizer: got a model of type {kind!r} with hidden_act='xielu', should be one of"
+    )
+    assert str(error.value).endswith("quantizer=torch_int8 and quantizer=bf16 take any")
 
 
-def test_a_family_without_a_graph_is_refused(model, monkeypatch):
-    monkeypatch.setattr(family_of(model), "writes_graph", False, raising=False)
-    with pytest.raises(QuantizationError, match="with 'gelu', should be"):
-        classifier_graph(model, Arithmetic(), {})
+def test_a_family_without_a_graph_written_by_hand_is_refused():
+    with pytest.raises(QuantizationError, match="'deberta-v2', whose graph is exported instead"):
+        check_known(AutoConfig.for_model("deberta-v2"))
 
 
 def test_rounding_by_hand():

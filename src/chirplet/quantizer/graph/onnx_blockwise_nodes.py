@@ -15,15 +15,8 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from chirplet.quantizer.base import Quantization
-from chirplet.quantizer.graph.onnx import (
-    MICROSOFT,
-    Arithmetic,
-    Linears,
-    array,
-    check_known,
-    classifier_graph,
-    layer_names,
-)
+from chirplet.quantizer.graph.arithmetic import MICROSOFT, Arithmetic, Linears, array
+from chirplet.quantizer.graph.of_model import graph_of
 from chirplet.quantizer.graph.onnx_int8_nodes import STEPS, Int8
 
 if TYPE_CHECKING:
@@ -37,21 +30,21 @@ class BlockQuantization(Quantization):
     """Writes a new graph for each set of excluded layers, which takes a fraction of a second."""
 
     def __init__(self, model: "PreTrainedModel", block_size: int, activations: str) -> None:
-        check_known(model)
-        self.model = model
+        self.config = model.config
+        self.graph = graph_of(model)
         self.block_size = block_size
         self.activations = activations
-        self.layers = layer_names(model)
+        self.layers = self.graph.layers
         self.facts: dict[str, Any] = {
             "weights": f"int4, one scale for {block_size} of an output or row",
             "activations": activations,
-        }
+        } | self.graph.facts
 
     def write(self, folder: Path, excluded: Collection[str]) -> None:
         metadata = {"precision": f"int4/{self.activations}", "weight_bits": "4"}
         blocks = Blocks(excluded, self.block_size, LEVELS[self.activations])
-        onnx.save(classifier_graph(self.model, blocks, metadata), folder / "model.onnx")
-        self.model.config.save_pretrained(folder)
+        onnx.save(self.graph.build(blocks, metadata), folder / "model.onnx")
+        self.config.save_pretrained(folder)
 
 
 class Blocks(Int8):
@@ -89,6 +82,8 @@ class Blocks(Int8):
 
     def linear(self, states: str, layers: Linears) -> list[str]:
         return [self._product(states, name, layer) for name, layer in layers.items()]
+
+    constant_linear = linear  # which needs no scale of a whole batch
 
     def _product(self, states: str, name: str, layer: nn.Linear) -> str:
         bits = 8 if name in self.excluded else 4

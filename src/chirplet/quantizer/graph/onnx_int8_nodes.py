@@ -14,20 +14,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto
+from torch import nn
 
-from chirplet.model.family import family_of
 from chirplet.quantizer.base import Quantization
-from chirplet.quantizer.graph.onnx import (
-    MASKED,
-    MICROSOFT,
-    Arithmetic,
-    Attention,
-    Linears,
-    array,
-    check_known,
-    classifier_graph,
-    layer_names,
-)
+from chirplet.quantizer.graph.arithmetic import MASKED, MICROSOFT, Arithmetic, Attention, Linears, array
+from chirplet.quantizer.graph.of_model import graph_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,24 +31,20 @@ class OnnxQuantization(Quantization):
     """Writes a new graph for each set of excluded layers, which takes a fraction of a second."""
 
     def __init__(self, model: "PreTrainedModel", steps: int) -> None:
-        check_known(model)
-        self.model = model
+        self.config = model.config
+        self.graph = graph_of(model)
         self.steps = steps
-        family = family_of(model)
-        last = family.matrices(family.layers(model)[-1])
-        never_computed = (last.key, last.value)
-        self.layers = tuple(name for name in layer_names(model) if model.get_submodule(name) not in never_computed)
+        self.layers = tuple(name for name in self.graph.layers if name not in self.graph.replaced_in_int8)
         self.facts: dict[str, Any] = {
             "weights": "int8, one scale an output; tables: one a row and one a column",
             "activations": "uint8, one scale a batch",
             "reduce_range": steps == REDUCED_STEPS,
-        }
+        } | self.graph.facts
 
     def write(self, folder: Path, excluded: Collection[str]) -> None:
         metadata = {"precision": "int8/fp32", "weight_bits": "7" if self.steps == REDUCED_STEPS else "8"}
-        graph = classifier_graph(self.model, Int8(excluded, self.steps), metadata)
-        onnx.save(graph, folder / "model.onnx")
-        self.model.config.save_pretrained(folder)
+        onnx.save(self.graph.build(Int8(excluded, self.steps), metadata), folder / "model.onnx")
+        self.config.save_pretrained(folder)
 
 
 class Int8(Arithmetic):
@@ -68,7 +55,7 @@ class Int8(Arithmetic):
         self.excluded = frozenset(excluded)
         self.steps = steps
 
-    def weight(self, name: str, values: NDArray[np.float32]) -> str:
+    def stored(self, name: str, values: NDArray[np.float32]) -> str:
         """A matrix (in, out) stored in int8 and computed in fp32."""
         balance = scales(values, axis=1)
         whole, steps = rounded(values / balance, STEPS, axis=0)
@@ -105,18 +92,37 @@ class Int8(Arithmetic):
             if name in self.excluded:
                 outputs += super().linear(states, {name: layer})
                 continue
-            whole, steps = rounded(array(layer.weight).T, self.steps, axis=0)
+            weight, weight_scale, width = self._rounded_weight(name, layer)
             inputs = [
                 values,
-                self.constant(f"{name}.weight", whole),
+                weight,
                 scale,
-                self.constant(f"{name}.weight_scale", steps[0]),
+                weight_scale,
                 zero_point,
-                self.constant(f"{name}.weight_zero_point", np.zeros_like(whole[0])),
+                self.constant(f"{name}.weight_zero_point", np.zeros(width, np.int8)),
                 *([] if layer.bias is None else [self.constant(f"{name}.bias", array(layer.bias))]),
             ]
             outputs.append(self.node("MatMulIntegerToFloat", *inputs, domain=MICROSOFT))
         return outputs
+
+    def constant_linear(self, states: str, layers: Linears) -> list[str]:
+        """Linear layers with rounded weights alone. The runtime does not compute products in int8 in advance."""
+        outputs = []
+        for name, layer in layers.items():
+            if name in self.excluded:
+                outputs += Arithmetic.linear(self, states, {name: layer})
+                continue
+            weight, weight_scale, _ = self._rounded_weight(name, layer)
+            matrix = self.node("Mul", self.node("Cast", weight, to=TensorProto.FLOAT), weight_scale)
+            product = self.node("MatMul", states, matrix)
+            bias = None if layer.bias is None else self.constant(f"{name}.bias", array(layer.bias))
+            outputs.append(product if bias is None else self.node("Add", product, bias))
+        return outputs
+
+    def _rounded_weight(self, name: str, layer: nn.Linear) -> tuple[str, str, int]:
+        """The constants of a weight (in, out) and of its scales, and the number of outputs."""
+        whole, steps = rounded(array(layer.weight).T, self.steps, axis=0)
+        return self.constant(f"{name}.weight", whole), self.constant(f"{name}.weight_scale", steps[0]), whole.shape[1]
 
     def mask(self, attention_mask: str) -> str:
         output: str = self.node("Cast", attention_mask, to=TensorProto.INT32)
@@ -125,8 +131,11 @@ class Int8(Arithmetic):
     def attend_first(self, states: str, first: str, mask: str, attention: Attention) -> str:
         """The first token's context without keys and values: q·(W x) = (Wᵀq)·x, and Σ pᵢ (W xᵢ) = W Σ pᵢ xᵢ.
 
-        The keys' bias is left out, since it adds the same to all scores and the softmax cancels it.
+        The keys' bias is left out, since it adds the same to all scores and the softmax cancels it. Layers that share
+        weights with others are computed as those are: their matrices are stored for products in int8.
         """
+        if any(f"{name}.weight" in self.constants for name in attention.key | attention.value):
+            return super().attend_first(states, first, mask, attention)
         (query,) = self.linear(first, attention.query)
         heads, size = attention.heads, attention.size
         split = self.constant("split_first", np.array([0, heads, size]))
@@ -142,6 +151,8 @@ class Int8(Arithmetic):
         by_head = self.node("Transpose", self.node("Reshape", query, split), perm=[1, 0, 2])
         queries = self.node("Transpose", self.node("MatMul", by_head, to_keys), perm=[1, 0, 2])
         scores = self.node("MatMul", queries, self.node("Transpose", states, perm=[0, 2, 1]))
+        if attention.bias is not None:
+            scores = self.node("Add", scores, self._first_rows(attention.bias))
         weights = self.node("Softmax", self.node("Add", scores, self._score_mask(mask)), axis=-1)
         averaged = self.node("Transpose", self.node("MatMul", weights, states), perm=[1, 0, 2])
         context = self.node("MatMul", averaged, self.node("Transpose", to_values, perm=[0, 2, 1]))
@@ -152,6 +163,12 @@ class Int8(Arithmetic):
         output: str = self.node("Add", joined, self.constant(f"{value}.bias", array(of_values.bias)))
         return output
 
+    def _first_rows(self, bias: str) -> str:
+        """The first token's rows of a bias of attention scores, (1, heads, tokens)."""
+        zero = self.constant("whole_0", np.array(0))
+        output: str = self.node("Gather", bias, zero, axis=2)
+        return output
+
     def _score_mask(self, mask: str) -> str:
         """The mask as a summand of scores, (batch, 1, tokens)."""
         absent = self.node("Not", self.node("Cast", mask, to=TensorProto.BOOL))
@@ -160,7 +177,9 @@ class Int8(Arithmetic):
         return output
 
     def context(self, query: str, key: str, value: str, mask: str, attention: Attention) -> str:
-        inputs = (query, key, value, "", mask)
+        inputs = [query, key, value, "", mask]
+        if attention.bias is not None:
+            inputs.append(attention.bias)
         settings: dict[str, Any] = {
             "num_heads": attention.heads,
             "scale": attention.scale,
@@ -171,6 +190,10 @@ class Int8(Arithmetic):
 
     def gelu(self, states: str) -> str:
         output: str = self.node("Gelu", states, domain=MICROSOFT)
+        return output
+
+    def gelu_tanh(self, states: str) -> str:
+        output: str = self.node("FastGelu", states, domain=MICROSOFT)
         return output
 
 
