@@ -58,7 +58,7 @@ def test_help_explains_groups_and_overrides():
         for path in (CONF / group).glob("[!_]*.yaml")
     ]
     for group, name in options:
-        assert re.search(rf"^  {group} .*\b{name}\b", done.stdout, re.MULTILINE), (group, name)
+        assert re.search(rf"^  {group} .*(\n {{14,}}.*)*\b{name}\b", done.stdout, re.MULTILINE), (group, name)
     usual = done.stdout.partition("Overrides used most")[2]
     assert len(re.findall(r"^  \S+=\S+", usual, re.MULTILINE)) == 10
 

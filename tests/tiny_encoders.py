@@ -6,32 +6,12 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
+from architectures import KINDS
 from chirplet.model.family import family_of
 from chirplet.model.loading.quiet import quiet
 
 VOCABULARY, PADDING, POSITIONS = 100, 1, 40
-SPECIFIC: dict[str, dict[str, Any]] = {
-    "albert": {"embedding_size": 16, "num_hidden_groups": 1},
-    "bert": {},
-    "camembert": {},
-    "data2vec-text": {},
-    "deberta-v2": {
-        "relative_attention": True,
-        "position_buckets": 8,
-        "norm_rel_ebd": "layer_norm",
-        "share_att_key": True,
-        "pos_att_type": ["p2c", "c2p"],
-        "type_vocab_size": 0,
-        "position_biased_input": False,
-    },
-    "distilbert": {},
-    "electra": {"embedding_size": 16},
-    "ernie": {},  # of the generic family
-    "modernbert": {"local_attention": 8},
-    "mpnet": {},
-    "roberta": {},
-    "xlm-roberta": {},
-}
+SPECIFIC: dict[str, dict[str, Any]] = {kind: facts.get("config", {}) for kind, facts in KINDS.items()}
 """Settings by `model_type`; a window and buckets smaller than the longest text."""
 
 

@@ -31,7 +31,7 @@ RECTANGLES = [rectangle(4, tokens) for tokens in (5, 12, 30)]
 
 
 def test_every_family_is_here():
-    assert {name for name in SPECIFIC if name != "ernie"} == set(FAMILIES)
+    assert SPECIFIC.keys() >= FAMILIES.keys()
 
 
 @pytest.fixture(scope="module", params=SPECIFIC)

@@ -31,6 +31,7 @@ WRITTEN = (
     *("model.onnx", "openvino_model.xml", "openvino_model.bin"),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.json", "vocab.txt", "merges.txt", "bpe.codes", "sentencepiece.bpe.model", "spiece.model"),
+    "spm.model",
 )
 """Names of an artifact's files. Only these are deleted in a repository."""
 
