@@ -39,7 +39,7 @@ def vocabulary_saving(corpus: Corpus, examples: int | None) -> dict[str, Any]:
     """
     texts = corpus.train.text[:examples]
     with tempfile.TemporaryDirectory() as name:
-        tokenizer, filled = _tokenizer(Path(name), texts)
+        tokenizer, filled = bertweet_tokenizer(Path(name), texts)
         config = RobertaConfig(
             vocab_size=VOCABULARY,
             max_position_embeddings=130,
@@ -77,7 +77,7 @@ def vocabulary_saving(corpus: Corpus, examples: int | None) -> dict[str, Any]:
         }
 
 
-def _tokenizer(folder: Path, examples: list[str]) -> tuple[BertweetTokenizer, int]:
+def bertweet_tokenizer(folder: Path, examples: list[str]) -> tuple[BertweetTokenizer, int]:
     """The tokenizer, and the number of its unused pieces."""
     content = json.loads((CHECKPOINTS["bundled"].folder() / "tokenizer.json").read_text(encoding="utf-8"))
     words = [word for word in content["model"]["vocab"] if word.isalpha()]

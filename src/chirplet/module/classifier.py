@@ -36,6 +36,10 @@ SCHEDULES: dict[str, Callable[[Optimizer, int, int], LambdaLR]] = {
 """Schedules by name: linear warm-up, then the decay. Each takes the optimizer, the warm-up steps and all steps."""
 
 
+SLOWER = 2.5
+"""Training rate of BERT relative to other architectures of its size (`benchmarks/train_speed.py --family`)."""
+
+
 @dataclass(frozen=True)
 class Optimization:
     """AdamW's parameter groups with their learning rates, and the schedule over `steps` optimizer steps."""
@@ -79,6 +83,7 @@ class Classifier(pl.LightningModule):
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
         family = family_of(model)
+        self.has_fast_forward = isinstance(family, PostNormFamily)
         self.fast_family = family if isinstance(family, PostNormFamily) and encoder != "transformers" else None
         self.packed = encoder == "packed"
         self.evaluated: list[tuple[Tensor, Tensor]] = []
@@ -86,7 +91,19 @@ class Classifier(pl.LightningModule):
     @property
     def leaves_unused(self) -> bool:
         """Whether a loss may not depend on some of the trainable parameters."""
-        return not isinstance(family_of(self.model), PostNormFamily)
+        return not self.has_fast_forward
+
+    @property
+    def slow_forward(self) -> str | None:
+        """Why and how much training is slower than that of BERT's relatives; None if it is not."""
+        if self.has_fast_forward:
+            return None
+        config = self.model.config
+        return (
+            f"models of type {config.model_type!r} have no fast forward pass: transformers computes them with "
+            f"{config._attn_implementation} attention, padding included; BERT of the same size trains about "
+            f"{SLOWER:g} times as fast"
+        )
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits, shape (batch, classes), float32."""

