@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnx_ir
+import onnxruntime
 import pytest
 from torch import nn
 
@@ -9,8 +10,9 @@ from chirplet.quantizer.graph import exported
 from chirplet.quantizer.graph.arithmetic import Arithmetic
 from chirplet.quantizer.graph.exported import ExportedGraph
 from chirplet.quantizer.graph.modules_in_graph import SCOPES, Finder
+from chirplet.quantizer.graph.onnx_int8_nodes import STEPS, Int8
 from chirplet.system.error import QuantizationError
-from tiny_encoders import tiny_encoder
+from tiny_encoders import logits_of, rectangle, tiny_encoder
 
 
 def value(name, array=None):
@@ -69,6 +71,18 @@ def test_of_modules_with_equal_weights_the_name_beside_the_node_is_taken():
     assert [found.layer for found in Finder(modules, "model.").products(graph_of_nodes(product))] == ["second"]
 
 
+def test_a_bias_of_zeros_may_be_left_out():
+    modules = {"only": linear(0)}
+    matrix = weight(modules["only"]).T
+    for operation in ("MatMul", "Gemm"):
+        graph = graph_of_nodes(onnx_ir.node(operation, [value("states"), value("w", matrix)]))
+        assert list(Finder(modules, "").products(graph)) == []
+    modules["only"].bias.data.zero_()
+    for operation in ("MatMul", "Gemm"):
+        graph = graph_of_nodes(onnx_ir.node(operation, [value("states"), value("w", matrix)]))
+        assert [found.layer for found in Finder(modules, "").products(graph)] == ["only"]
+
+
 def test_another_weight_or_bias_is_no_linear_layer():
     modules = {"only": linear(0)}
     right, bias = weight(modules["only"]).T, modules["only"].bias.detach().numpy()
@@ -113,3 +127,17 @@ def test_the_attention_that_a_model_had_is_restored():
     model.set_attn_implementation("eager")
     ExportedGraph(model).build(Arithmetic(), {})
     assert model.config._attn_implementation == "eager"
+
+
+def test_weights_that_are_no_layers_keep_their_values():
+    """A convolution is not quantized. Positions without a norm are states, of products that may be computed already."""
+    model = tiny_encoder("deberta-v2", norm_rel_ebd="none", conv_kernel_size=3, conv_act="gelu")
+    graph = ExportedGraph(model)
+    assert graph.other_weights == ("deberta.encoder.conv.conv.weight",)
+    assert graph.facts == {"weights_in_fp32": "deberta.encoder.conv.conv.weight"}
+    ids, mask = rectangle(3, 11)
+    exact = logits_of(model, ids, mask).numpy()
+    for arithmetic, tolerance in ((Arithmetic(), 1e-4), (Int8((), STEPS), 0.1 * np.ptp(exact))):
+        session = onnxruntime.InferenceSession(graph.build(arithmetic, {}).SerializeToString())
+        (actual,) = session.run(["logits"], {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})
+        np.testing.assert_allclose(actual, exact, atol=tolerance)

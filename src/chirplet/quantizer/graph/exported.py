@@ -76,7 +76,9 @@ class ExportedGraph(ClassifierGraph):
 
     def _keep_constants(self, graph: onnx_ir.Graph, finder: Finder) -> None:
         """The constants of other nodes than those of `layers`."""
-        read = {name for step in self.steps if isinstance(step, onnx.NodeProto) for name in step.input}
+        read = {name for step in self.steps for name in _inputs_and_outputs(step)[0]}
+        modules = self.modules.items()
+        parameters = {f"{path}.{name}" for path, module in modules for name in module._parameters}
         others = []
         for value in graph.initializers.values():
             name = _name(value)
@@ -87,8 +89,9 @@ class ExportedGraph(ClassifierGraph):
                 continue
             self.constants[name] = onnx_ir.serde.serialize_tensor(value.const_value)
             self.constants[name].name = name
-            if value.const_value.dtype == onnx_ir.DataType.FLOAT and len(value.const_value.shape) > 1:
-                others.append(name.removeprefix(RENAMED).removeprefix(PREFIX))
+            parameter = name.removeprefix(RENAMED).removeprefix(PREFIX)
+            if parameter in parameters and len(value.const_value.shape) > 1:
+                others.append(parameter)
         self.other_weights = tuple(others)
 
     def build(self, arithmetic: Arithmetic, metadata: dict[str, str]) -> onnx.ModelProto:

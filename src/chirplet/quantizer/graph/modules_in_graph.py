@@ -89,16 +89,13 @@ class Finder:
         name, product = self._name(node, weight.T, nn.Linear), node.outputs[0]
         if name is None:
             return None
-        if self.modules[name].bias is None:
-            return Product(name, states, product, (node,))
         # The bias is a node of its own, and the only one that reads the product.
         uses = list(product.uses())
-        if len(uses) != 1:
-            return None
-        user, index = uses[0]
-        if user.op_type != "Add" or not self._is_bias(name, user.inputs[1 - index]):
-            return None
-        return Product(name, states, user.outputs[0], (node, user))
+        if len(uses) == 1:
+            user, index = uses[0]
+            if user.op_type == "Add" and self._is_bias(name, user.inputs[1 - index]):
+                return Product(name, states, user.outputs[0], (node, user))
+        return Product(name, states, product, (node,)) if self._is_bias(name, None) else None
 
     def _of_gemm(self, node: onnx_ir.Node, states: onnx_ir.Value, weight: NDArray[np.float32]) -> Product | None:
         attributes = {name: attribute.value for name, attribute in node.attributes.items()}
@@ -111,11 +108,12 @@ class Finder:
         )
 
     def _is_bias(self, name: str, value: onnx_ir.Value | None) -> bool:
-        expected: Any = self.modules[name].bias
-        if value is None or expected is None:
-            return value is None and expected is None
+        """Whether a value is a layer's bias. The exporter leaves out a bias of zeros."""
+        bias: Any = self.modules[name].bias
+        if value is None:
+            return bias is None or not bias.any()
         values = _constant(value)
-        return values is not None and np.array_equal(values, array(expected))
+        return bias is not None and values is not None and np.array_equal(values, array(bias))
 
     def _name(self, node: onnx_ir.Node, weight: NDArray[np.float32], kind: type[nn.Module]) -> str | None:
         """The name of the module of a node with this weight: the innermost that the node is in, else any."""
