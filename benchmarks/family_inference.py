@@ -76,8 +76,9 @@ def of_family(
         figure(f"{model_type}: int8, texts/s", rates[2] / rates[0], "times PyTorch fp32's", at_least=2.5),
         figure(f"{model_type}: fp32 graph, texts/s", rates[1] / rates[0], "times PyTorch fp32's"),
         figure(f"{model_type}: int8, labels that fp32 gives", share, "of the test texts", at_least=0.98),
-        figure(f"{model_type}: fp32 graph, largest distance of a logit", 1e6 * distance, "1e-6 of a logit",
-               at_most=100),
+        figure(
+            f"{model_type}: fp32 graph, largest distance of a logit", 1e6 * distance, "1e-6 of a logit", at_most=100
+        ),
         figure(f"{model_type}: int8, bytes", size, "of fp32's"),
     ], context
 
