@@ -36,7 +36,7 @@ SCHEDULES: dict[str, Callable[[Optimizer, int, int], LambdaLR]] = {
 """Schedules by name: linear warm-up, then the decay. Each takes the optimizer, the warm-up steps and all steps."""
 
 
-SLOWER = 2.5
+SLOWER = 2
 """Training rate of BERT relative to other architectures of its size (`benchmarks/train_speed.py --family`)."""
 
 

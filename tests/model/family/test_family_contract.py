@@ -193,3 +193,9 @@ def test_other_types_must_be_classifiers_with_one_list_of_layers():
 def test_families_are_known_without_torch():
     code = "import sys, chirplet.model.family; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_albert_with_several_layers_in_a_group_is_refused():
+    config = AutoConfig.for_model("albert", inner_group_num=2)
+    with pytest.raises(ModelError, match=r"inner_group_num: got 2, should be 1"):
+        family_of(config).sizes(config)

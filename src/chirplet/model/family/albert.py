@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from chirplet.model.family.base import ConfigNames, Head, MatrixName, Part, PostNorm
+from chirplet.model.family.base import ConfigNames, Head, MatrixName, Part, PostNorm, Sizes
 from chirplet.model.family.bert import Bert
 from chirplet.system.error import Key, ModelError
 
@@ -32,6 +32,11 @@ class Albert(Bert):
         "intermediate": "albert_layers.0.ffn",
         "output": "albert_layers.0.ffn_output",
     }
+
+    def sizes(self, config: "PretrainedConfig") -> Sizes:
+        if config.inner_group_num != 1:
+            raise ModelError(f"config.json: inner_group_num: got {config.inner_group_num}, should be 1")
+        return super().sizes(config)
 
     def layers(self, model: "PreTrainedModel") -> "list[nn.Module]":
         groups: Any = model.base_model.get_submodule(self.layers_name)
