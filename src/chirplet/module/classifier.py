@@ -101,7 +101,7 @@ class Classifier(pl.LightningModule):
         config = self.model.config
         return (
             f"models of type {config.model_type!r} have no fast forward pass: transformers computes them with "
-            f"{config._attn_implementation} attention, padding included; BERT of the same size trains about "
+            f"{config._attn_implementation} attention, padding included; on a CPU BERT of the same size trains about "
             f"{SLOWER:g} times as fast"
         )
 

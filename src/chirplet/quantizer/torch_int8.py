@@ -20,7 +20,7 @@ class TorchInt8(Quantizer):
     weights: Literal["per_channel", "per_tensor"]
 
     def check(self, config: "PretrainedConfig") -> None:
-        from chirplet.quantizer.support import trial_model
+        from chirplet.quantizer.trial.small_model import trial_model
 
         model = trial_model(config)
         if model is not None:
@@ -34,7 +34,7 @@ class _TorchInt8(Quantization):
     def __init__(self, model: "PreTrainedModel", per_channel: bool) -> None:
         from torch import nn
 
-        from chirplet.quantizer.support import check_share
+        from chirplet.quantizer.trial.small_model import check_share
 
         self.model = model
         self.per_channel = per_channel

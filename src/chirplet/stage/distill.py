@@ -26,13 +26,13 @@ class Distill(DistillSettings):
     def check_model(self, parents: Sequence[Blueprint]) -> Blueprint:
         from chirplet.model.structure.cutting import cut_config
         from chirplet.stage.distillation.data import other_tokens
-        from chirplet.stage.distillation.student import own_blueprint
+        from chirplet.stage.distillation.student import student_blueprint
 
         teacher = parents[0]
         if self.student is None:
             student = replace(teacher, config=cut_config(teacher.config, self.cut))
         else:
-            student = own_blueprint(self.student)
+            student = student_blueprint(self.student)
         for name, distiller in self.distiller.items():
             distiller.check(student.config, teacher.config)
             both = teacher.final and student.final

@@ -11,7 +11,7 @@ from checkpoints import tiny_bert, tiny_roberta
 from chirplet.model.family import family_of
 from chirplet.model.structure.narrowing import narrowed
 from chirplet.quantizer.graph.of_model import fewest_inputs
-from chirplet.quantizer.graph.onnx import Arithmetic, check_known, classifier_graph, layer_names
+from chirplet.quantizer.graph.onnx import Arithmetic, classifier_graph, layer_names, post_norm_family
 from chirplet.quantizer.graph.onnx_int8_nodes import Int8, column_scales, rounded
 from chirplet.system.error import QuantizationError
 
@@ -145,7 +145,7 @@ def test_an_unknown_activation_is_refused(model):
 
 def test_a_family_without_a_graph_written_by_hand_is_refused():
     with pytest.raises(QuantizationError, match="'deberta-v2', whose graph is exported instead"):
-        check_known(AutoConfig.for_model("deberta-v2"))
+        post_norm_family(AutoConfig.for_model("deberta-v2"))
 
 
 def test_rounding_by_hand():

@@ -24,7 +24,7 @@ def test_logits_are_those_of_transformers(settings):
     for shape in ((1, 1), (3, 7), (2, 8), (2, 9), (2, 40)):
         ids, mask = rectangle(*shape)
         expected = logits_of(model, ids, mask)
-        with reached_positions_alone():
+        with reached_positions_alone(model):
             torch.testing.assert_close(logits_of(model, ids, mask), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -36,6 +36,6 @@ def test_only_the_positions_that_a_text_reaches_are_multiplied(monkeypatch):
         "gather",
         lambda products, *rest: (widths.append(products.shape[-1]), original(products, *rest))[1],
     )
-    with reached_positions_alone():
+    with reached_positions_alone(model):
         logits_of(model, *rectangle(2, 5))
     assert widths == [10] * 6

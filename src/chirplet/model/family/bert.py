@@ -24,8 +24,7 @@ class Bert(PostNormFamily):
     }
 
     def depth_outside_layers(self, part: str, layers: int) -> int | None:
-        depths = {"pooler": 0, "embeddings": layers + 1, "embeddings_project": layers + 1}
-        return depths.get(part.split(".")[0])
+        return {"pooler": 0, "embeddings": layers + 1}.get(part.split(".")[0])
 
     def post_norm(self, layer: "nn.Module") -> PostNorm:
         parts: Any = layer

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 class Electra(TwoLayerHead):
     """BERT with embeddings of a size of their own, and a head of two linear layers with GELU."""
 
+    def depth_outside_layers(self, part: str, layers: int) -> int | None:
+        return layers + 1 if part.startswith("embeddings_project.") else super().depth_outside_layers(part, layers)
+
     def projection(self, encoder: Any) -> "nn.Linear | None":
         return getattr(encoder, "embeddings_project", None)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from chirplet.model.family.base import ConfigNames, Family, Part
-from chirplet.system.error import ModelError
+from chirplet.system.error import Key, ModelError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,9 +48,17 @@ class Generic(Family):
         self.attentions = ("sdpa", "eager") if model._supports_sdpa else ("eager",)
 
     def layer_changes(self, config: "PretrainedConfig", layers: Sequence[int]) -> dict[str, Any]:
-        by_layer = {name: getattr(config, name, None) for name in BY_LAYER}
-        changes = {name: [each[layer] for layer in layers] for name, each in by_layer.items() if isinstance(each, list)}
-        return super().layer_changes(config, layers) | changes
+        changes = super().layer_changes(config, layers)
+        for name in BY_LAYER:
+            values = getattr(config, name, None)
+            if not isinstance(values, list):
+                continue
+            if layers[-1] >= len(values):
+                raise ModelError(
+                    Key("layers"), f": got {len(layers)}, should be at most {len(values)}, for which it has {name}"
+                )
+            changes[name] = [values[layer] for layer in layers]
+        return changes
 
     def dropout_changes(self, config: "PretrainedConfig", encoder: float, classifier: float) -> dict[str, float]:
         rates = {name: rate for name, rate in config.to_dict().items() if DROPOUT.search(name) and _is_rate(rate)}
@@ -96,10 +104,10 @@ def _layers_name(model: "PreTrainedModel") -> str:
     lists = {name: module for name, module in named if _is_stack(module)}
     outermost = [name for name in lists if not any(name.startswith(f"{other}.") for other in lists)]
     if len(outermost) != 1 or len(lists[outermost[0]]) != expected:
-        found = ", ".join(f"{name} of {len(lists[name])}" for name in outermost) or "none"
+        listed = ", ".join(f"{name} of {len(lists[name])}" for name in outermost) or "none"
         raise ModelError(
             f"config.json: got model_type {kind!r}, should have one list of num_hidden_layers={expected} layers; "
-            f"its lists: {found}"
+            f"its lists: {listed}"
         )
     return outermost[0]
 

@@ -27,14 +27,10 @@ def blueprint_of(settings: Pretrained) -> Blueprint:
     Raises:
         ModelError: configuration or tokenizer is missing, damaged or not supported.
     """
-    from chirplet.model.family import family_of
     from chirplet.model.loading.checkpoint import checkpoint_folder
-    from chirplet.model.loading.open import open_config
+    from chirplet.model.loading.open import open_config, shape_changes
     from chirplet.model.loading.tokenizer import load_tokenizer
 
-    folder, shape = checkpoint_folder(settings), settings.shape
-    stored = open_config(settings, folder)
-    family = family_of(stored)
-    changes = family.size_changes(shape.hidden_size, shape.heads, shape.intermediate_size)
-    layers = {} if shape.layers is None else family.layer_changes(stored, range(shape.layers))
-    return Blueprint(open_config(settings, folder, **changes, **layers), load_tokenizer(settings))
+    folder = checkpoint_folder(settings)
+    changes = shape_changes(settings, open_config(settings, folder))
+    return Blueprint(open_config(settings, folder, **changes), load_tokenizer(settings))

@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import BinaryIO
@@ -75,7 +76,7 @@ class Bundled:
         for name, expected in self.sha256.items():
             if not (folder / name).is_file():
                 raise ModelError(f"{self.original_name} has no {name}; {remedy}")
-            if file_hash(folder / name) != expected:
+            if not _has_hash(folder / name, expected):
                 raise ModelError(f"{name} of {self.original_name} is damaged (its SHA-256 is wrong); {remedy}")
 
 
@@ -108,6 +109,17 @@ CHECKPOINTS = {
     ),
 }
 """By `model.name_or_path`."""
+
+
+@cache
+def _hash_of(path: Path, size: int, changed_ns: int) -> str:
+    """The file's hash, computed once while it does not change: a run opens its checkpoint several times."""
+    return file_hash(path)
+
+
+def _has_hash(path: Path, expected: str) -> bool:
+    status = path.stat()
+    return _hash_of(path, status.st_size, status.st_mtime_ns) == expected
 
 
 def _installed(bundled: Bundled, distribution: str, path: str) -> Path:

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig, P
 
 from chirplet.model.family import family_of
 from chirplet.model.loading.checkpoint import Origin, checkpoint_folder, origin_of, weight_files
-from chirplet.model.loading.open import open_config, opening
+from chirplet.model.loading.open import open_config, opening, shape_changes
 from chirplet.model.loading.sizes import check_sizes
 from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.model.pretrained import NAME, Pretrained, Shape
@@ -68,16 +68,14 @@ def load_model(
 def _classifier_config(
     settings: Pretrained, folder: Path, stored: PretrainedConfig, labels: Sequence[str], problem_type: str
 ) -> PretrainedConfig:
-    family, shape = family_of(stored), settings.shape
     return open_config(
         settings,
         folder,
         id2label=dict(enumerate(labels)),
         label2id={label: index for index, label in enumerate(labels)},
         problem_type=problem_type,
-        **family.dropout_changes(stored, settings.dropout, settings.classifier_dropout),
-        **family.size_changes(shape.hidden_size, shape.heads, shape.intermediate_size),
-        **({} if shape.layers is None else family.layer_changes(stored, range(shape.layers))),
+        **family_of(stored).dropout_changes(stored, settings.dropout, settings.classifier_dropout),
+        **shape_changes(settings, stored),
     )
 
 

@@ -47,3 +47,19 @@ def open_config(settings: Pretrained, folder: Path, **changes: Any) -> Pretraine
         except ModelError as error:
             raise ModelError(NAME, f": {settings.name_or_path} is not supported ({error})") from error
     return config
+
+
+def shape_changes(settings: Pretrained, stored: PretrainedConfig) -> dict[str, Any]:
+    """The keys of `config.json` that `settings.shape` changes.
+
+    Raises:
+        ModelError: the family has no models with so many layers.
+    """
+    family, shape = family_of(stored), settings.shape
+    changes: dict[str, Any] = family.size_changes(shape.hidden_size, shape.heads, shape.intermediate_size)
+    if shape.layers is None:
+        return changes
+    try:
+        return changes | family.layer_changes(stored, range(shape.layers))
+    except ModelError as error:
+        raise ModelError(*error.renamed({"layers": "model.shape.layers"}).parts) from error

@@ -28,9 +28,9 @@ def importances(model: PreTrainedModel, calibration: CalibrationData, parts: Seq
     family = family_of(model)
     layers, sizes = [family.matrices(layer) for layer in family.layers(model)], family.sizes(model.config)
     widths = {"heads": sizes.heads, "neurons": sizes.intermediate_size}
-    found = {part: torch.zeros(len(layers), widths[part]) for part in parts}
-    places = [(part, index) for part in parts for index in range(len(layers))]
-    modules = [layers[index][READ_BY[part]] for part, index in places]
+    totals = {part: torch.zeros(len(layers), widths[part]) for part in parts}
+    of_layers = [(part, index) for part in parts for index in range(len(layers))]
+    modules = [layers[index][READ_BY[part]] for part, index in of_layers]
     inputs_of: dict[nn.Module, Tensor] = {}
     handles = [dense.register_forward_pre_hook(_keep(inputs_of)) for dense in modules]
     model.eval()
@@ -43,14 +43,14 @@ def importances(model: PreTrainedModel, calibration: CalibrationData, parts: Seq
                 reduction="sum",  # so that a text's gradient does not depend on the batch size
             )
             gradients = torch.autograd.grad(loss, [inputs_of[dense] for dense in modules])
-            for (part, index), dense, gradient in zip(places, modules, gradients, strict=True):
+            for (part, index), dense, gradient in zip(of_layers, modules, gradients, strict=True):
                 changes = (inputs_of[dense].detach() * gradient).sum(dim=1)  # (batch, width), padding's gradient is 0
                 each = changes.unflatten(1, (widths[part], -1)).sum(dim=2)  # (batch, heads or neurons)
-                found[part][index] += each.abs().sum(dim=0)
+                totals[part][index] += each.abs().sum(dim=0)
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return totals
 
 
 def _keep(inputs_of: dict[nn.Module, Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

@@ -190,8 +190,8 @@ def array(parameter: Any) -> NDArray[np.float32]:
 def is_operation_of(layer: str, operation: str) -> bool:
     """Whether an operation has the name of a layer's product or lookup, perhaps with the number of a repetition."""
     for part in ("product", "lookup"):
-        start, found, number = operation.partition(f"{layer}.{part}")
-        if found and not start and (not number or number.removeprefix("_").isdigit()):
+        start, separator, number = operation.partition(f"{layer}.{part}")
+        if separator and not start and (not number or number.removeprefix("_").isdigit()):
             return True
     return False
 

@@ -9,7 +9,7 @@ import torch
 
 from chirplet.model.loading.quiet import quiet
 from chirplet.quantizer.base import Quantization
-from chirplet.quantizer.support import sample, trial_model
+from chirplet.quantizer.trial.small_model import sample, trial_model
 from chirplet.runtime.pytorch import load_model
 from chirplet.system.atomic_io import scratch_folder
 from chirplet.system.error import QuantizationError, kind_and_message

@@ -15,7 +15,7 @@ from chirplet.quantizer.graph.arithmetic import MICROSOFT, RENAMED, Arithmetic, 
 from chirplet.quantizer.graph.classifier import ClassifierGraph
 from chirplet.quantizer.graph.export import PREFIX, exported
 from chirplet.quantizer.graph.modules_in_graph import Finder, Lookup, Product
-from chirplet.quantizer.support import check_share
+from chirplet.quantizer.trial.small_model import check_share
 from chirplet.system.error import QuantizationError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from chirplet.model.family import family_of
 from chirplet.model.family.base import PostNormFamily
 from chirplet.quantizer.graph.attention_rows import filled_attention
 from chirplet.quantizer.graph.classifier import ClassifierGraph
-from chirplet.quantizer.graph.onnx import WrittenGraph, check_known
-from chirplet.quantizer.support import trial_model
+from chirplet.quantizer.graph.onnx import WrittenGraph, post_norm_family
+from chirplet.quantizer.trial.small_model import trial_model
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -35,7 +35,7 @@ def check_graph(config: "PretrainedConfig") -> None:
         QuantizationError: a graph written by hand has no such activation, or a model cannot be exported.
     """
     if isinstance(family_of(config), PostNormFamily):
-        check_known(config)
+        post_norm_family(config)
     elif (model := trial_model(config)) is not None:
         graph_of(model)
 
@@ -47,9 +47,8 @@ def fewest_inputs(model: "PreTrainedModel") -> int:
         QuantizationError: the model's activation is not supported.
     """
     linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    family = family_of(model)
-    if isinstance(family, PostNormFamily):
-        check_known(model.config)
+    if isinstance(family_of(model), PostNormFamily):
+        family = post_norm_family(model.config)
         names = {module: name for name, module in model.named_modules()}
         heads = family.sizes(model.config).heads
         attentions = [filled_attention(family.matrices(layer), heads, names) for layer in family.layers(model)]

@@ -34,7 +34,7 @@ class WrittenGraph(ClassifierGraph):
     """
 
     def __init__(self, model: "PreTrainedModel") -> None:
-        family = _known(model.config)
+        family = post_norm_family(model.config)
         self.model = model
         self.layers = layer_names(model)
         *others, last = (family.matrices(layer) for layer in family.layers(model))
@@ -51,7 +51,7 @@ def classifier_graph(model: "PreTrainedModel", arithmetic: Arithmetic, metadata:
     Raises:
         QuantizationError: the model is not of a `PostNormFamily`, or its activation is not supported.
     """
-    family, graph = _known(model.config), arithmetic
+    family, graph = post_norm_family(model.config), arithmetic
     names = {module: name for name, module in model.named_modules()}
     mask = graph.mask("attention_mask")
     states = _embedded(graph, family.embeddings(model), names)
@@ -66,21 +66,17 @@ def classifier_graph(model: "PreTrainedModel", arithmetic: Arithmetic, metadata:
 
 def layer_names(model: "PreTrainedModel") -> tuple[str, ...]:
     """The layers that can be quantized or excluded: tables of words and positions, and linear layers; lowest first."""
-    embeddings = _known(model.config).embeddings(model)
+    embeddings = post_norm_family(model.config).embeddings(model)
     tables = (embeddings.words, embeddings.positions)
     return tuple(name for name, module in model.named_modules() if isinstance(module, nn.Linear) or module in tables)
 
 
-def check_known(config: "PretrainedConfig") -> None:
-    """Check that `classifier_graph` supports models with this configuration.
+def post_norm_family(config: "PretrainedConfig") -> PostNormFamily:
+    """The family of models with this configuration, whose graph is written by hand.
 
     Raises:
         QuantizationError: the family is not a `PostNormFamily`, or the activation is not in `ACTIVATIONS`.
     """
-    _known(config)
-
-
-def _known(config: "PretrainedConfig") -> PostNormFamily:
     family = family_of(config)
     if not isinstance(family, PostNormFamily):
         raise QuantizationError(f"artifact: got a model of type {config.model_type!r}, whose graph is exported instead")

@@ -7,20 +7,26 @@ texts' worth of tokens.
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from math import log
 from typing import Any
-from unittest.mock import patch
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.models.deberta_v2.modeling_deberta_v2 import DisentangledSelfAttention
 
 
 @contextlib.contextmanager
-def reached_positions_alone() -> Iterator[None]:
-    """Replace the method of transformers within the block. Models compute the same as before."""
-    with patch.object(DisentangledSelfAttention, "disentangled_attention_bias", _position_scores):
+def reached_positions_alone(model: nn.Module) -> Iterator[None]:
+    """Give the attentions of `model` another method within the block, which computes the same scores."""
+    attentions: list[Any] = [module for module in model.modules() if isinstance(module, DisentangledSelfAttention)]
+    for attention in attentions:
+        attention.disentangled_attention_bias = partial(_position_scores, attention)
+    try:
         yield
+    finally:
+        for attention in attentions:
+            del attention.disentangled_attention_bias  # the class's method is visible again
 
 
 def _position_scores(

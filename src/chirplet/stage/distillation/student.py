@@ -56,7 +56,7 @@ def own_start(settings: Pretrained, corpus: Corpus, run: Run, other_data: bool) 
     return Start(loaded, data, lineage_of(replace(run, model=settings), loaded))
 
 
-def own_blueprint(settings: Pretrained) -> Blueprint:
+def student_blueprint(settings: Pretrained) -> Blueprint:
     """The student that `model@student` names, without its weights.
 
     Raises:

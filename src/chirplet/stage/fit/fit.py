@@ -67,13 +67,11 @@ def fit(
         keep_freed_memory()
     if val_loader is not None and any(watches_validation(entry) for entry in run.callbacks.values()):
         run.trainer.check_validated(len(train_loader))
-    if isinstance(module, Classifier) and module.slow_forward is not None:
-        console().print(f"note      {module.slow_forward}", highlight=False)
+    _print_note(module)
     identity, folder = identity_of(run.inputs), checkpoint_folder(run, resume)
     start = _start(run, resume, folder, identity, module)
     trial = current() if reported else None
-    saving = [entry.every_minutes for entry in run.callbacks.values() if isinstance(entry, CheckpointSettings)]
-    interruption = Interruption(folder, saving[0] if saving else None)
+    interruption = _interruption(run, folder)
     callbacks = [
         *training_callbacks(run, folder, val_loader is not None),
         Belonging(identity.plain(), run.trainer.devices),
@@ -100,6 +98,17 @@ def fit(
     if interruption.asked:
         interruption.save_and_leave(trainer)
     return results | _load_best(trainer, module)
+
+
+def _print_note(module: pl.LightningModule) -> None:
+    if isinstance(module, Classifier) and module.slow_forward is not None:
+        console().print(f"note      {module.slow_forward}", highlight=False)
+
+
+def _interruption(run: Run, folder: Path) -> Interruption:
+    """The callback that saves when the process is interrupted, and as often as the checkpoints' settings say."""
+    saving = [entry.every_minutes for entry in run.callbacks.values() if isinstance(entry, CheckpointSettings)]
+    return Interruption(folder, saving[0] if saving else None)
 
 
 def _start(run: Run, resume: str | None, folder: Path, identity: Identity, module: pl.LightningModule) -> str | None:

@@ -3,7 +3,7 @@
 import pytest
 from transformers import AutoConfig
 
-from chirplet.quantizer.support import check_share, trial_model
+from chirplet.quantizer.trial.small_model import check_share, trial_model
 from chirplet.system.error import QuantizationError
 from quantizing import QUANTIZERS, quantizer
 from tiny_encoders import tiny_encoder

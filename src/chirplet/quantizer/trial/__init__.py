@@ -1,0 +1,1 @@
+"""Whether a method can quantize an architecture, tried on a small model."""
