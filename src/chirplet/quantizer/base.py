@@ -65,7 +65,7 @@ class Quantizer(Settings, ABC):
     def check(self, config: "PretrainedConfig") -> None:
         """Check that the method can quantize models with this configuration, before there is one.
 
-        It takes up to ten seconds if the model's architecture is in none of `FAMILIES`: a small one is tried.
+        It takes some seconds if the model's architecture is in none of `FAMILIES`: a small one is tried.
 
         Raises:
             QuantizationError: it cannot; the message names the type of the model and what works instead.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def graph_of(model: "PreTrainedModel") -> ClassifierGraph:
-    """The graph of `model`. Exporting one takes 5 to 20 seconds.
+    """The graph of `model`. Exporting one takes some seconds.
 
     Raises:
         QuantizationError: the model's activation is not supported, or it cannot be exported.
