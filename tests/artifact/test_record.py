@@ -105,10 +105,11 @@ def openers(base, tmp_path_factory) -> dict[str, Callable[[Path], object]]:
     corpus = open_parent(run, str(sound.folder)).data.corpus
 
     def compared(folder: Path) -> None:
-        comparison = compare(*open_candidates([sound.folder, folder], None), None, seed=0)
-        assert comparison_table(comparison).row_count == 2 and notes(comparison)
-        assert as_csv(comparison) and markdown(comparison)
-        advise(comparison, 0.01)
+        comparisons = [compare(group, None, seed=0) for group in open_candidates([sound.folder, folder], None)]
+        assert sum(comparison_table(one).row_count for one in comparisons) == 2 and all(map(notes, comparisons))
+        assert as_csv(comparisons) and markdown(comparisons)
+        for one in comparisons:
+            advise(one, 0.01)
 
     def child(folder: Path) -> None:
         parent = open_parent(run, str(folder))
@@ -154,8 +155,8 @@ def pages(base) -> Callable[[Path], None]:
     teacher = base / "teacher" / "artifact"
 
     def drawn(folder: Path) -> None:
-        comparison = compare(*open_candidates([teacher, folder], None), None, seed=0)
-        comparison_page.page(comparison, None, None)
+        comparison = compare(open_candidates([teacher, folder], None)[0], None, seed=0)
+        comparison_page.page([comparison_page.Section(comparison, None, None)])
         other = Artifact.open(folder).record
         pruned = {"training": {"pruning": {"sparsity": {}, "reached": 0.1}}}
         pruned |= {"settings": {"pruner": {"sparsity": 0.1}, "recovery": "none", "curve_texts": 9}}

@@ -11,7 +11,7 @@ from chirplet.artifact.artifact import Artifact
 from chirplet.data.base import Examples
 from chirplet.metric.significance import mcnemar_p
 from chirplet.report.candidates import find_artifacts, names_of, open_candidates
-from chirplet.report.comparison import advise, compare, front
+from chirplet.report.comparison import advise, compare, front, has_baseline
 from chirplet.report.comparison_csv import as_csv
 from chirplet.report.comparison_table import columns, comparison_table, markdown, notes
 from chirplet.system.error import ArtifactError
@@ -20,8 +20,8 @@ from records import make_record
 
 
 def compared(folders, baseline=None, split=None):
-    candidates, evaluated = open_candidates(folders, split)
-    return compare(candidates, evaluated, baseline, seed=0)
+    (group,) = open_candidates(folders, split)
+    return compare(group, baseline, seed=0)
 
 
 def by_name(comparison):
@@ -116,8 +116,8 @@ def test_seeds_of_the_same_run_are_folded(tmp_path):
     # Each seed from its own teacher: one and two texts.
     assert rows["int8"].from_parent.value == pytest.approx(1.5 / N)
     assert rows["int8"].from_parent.mcnemar_p is None
-    assert "0.8750 ± 0.0354" in markdown(comparison)
-    line = next(csv.DictReader(io.StringIO(as_csv(comparison))))
+    assert "0.8750 ± 0.0354" in markdown([comparison])
+    line = next(csv.DictReader(io.StringIO(as_csv([comparison]))))
     assert (line["seed"], line["runs"], float(line["test/accuracy_sd"])) == (
         "1 2",
         "2",
@@ -134,15 +134,12 @@ def test_the_same_seed_twice_and_other_settings_are_not_folded(tmp_path):
     assert [row.name for row in compared(folders).rows] == ["a", "b", "c"]
 
 
-def test_what_differs_is_told_and_nothing_is_compared(tmp_path):
+def test_other_texts_are_another_group_and_different_texts_of_one_are_told(tmp_path):
     first = write_artifact(tmp_path / "first", "a", {"test": 30})
     data = make_record().data.model_copy(update={"fingerprint": "0" * 64})
     other = write_artifact(tmp_path / "other", "b", {"test": 30}, data=data, config={"data": {"repair": False}})
-    with pytest.raises(ArtifactError, match=r"'first' was made from data=vader_tweets data.repair=True, 'other' from"):
-        compared([first, other])
-    labels = write_artifact(tmp_path / "labels", "c", {"test": 30}, labels=["x", "y", "z"])
-    with pytest.raises(ArtifactError, match=r"'first' has the labels Negative, .* 'labels' has x, y, z"):
-        compared([first, labels])
+    groups = open_candidates([first, other], None)
+    assert [group.data for group in groups] == ["vader_tweets data.repair=True", "vader_tweets data.repair=False"]
     write_artifact(tmp_path / "untested", "d", {"val": 30})
     with pytest.raises(ArtifactError, match="'untested' was not evaluated on test, but others were"):
         compared([first, tmp_path / "untested"])
@@ -188,7 +185,7 @@ def test_there_is_no_advice_where_it_would_rest_on_nothing(tmp_path, changes):
     other = write_artifact(tmp_path / "other", "e", changes.pop("right"), settings={"other": 1}, **changes)
     comparison = compared([*family(tmp_path / "a"), other])
     assert advise(comparison, 0.01) is None
-    assert ("| faster |" in markdown(comparison)) == ("cpu" not in changes)
+    assert ("| faster |" in markdown([comparison])) == ("cpu" not in changes)
     assert len(notes(comparison)) == 1
 
 
@@ -219,7 +216,7 @@ def test_where_parents_lay_makes_no_other_run(tmp_path):
 
 def test_markdown_csv_and_the_terminal_say_the_same(tmp_path):
     comparison = compared(family(tmp_path))
-    lines = list(csv.DictReader(io.StringIO(as_csv(comparison))))
+    lines = list(csv.DictReader(io.StringIO(as_csv([comparison]))))
     assert [line["run"] for line in lines] == ["teacher", "int8", "student"]
     assert float(lines[1]["test/accuracy"]) == 34 / N and float(lines[1]["cost/mb"]) == 22.5
     assert (
@@ -235,9 +232,27 @@ def test_markdown_csv_and_the_terminal_say_the_same(tmp_path):
         "label_only_gain",
     ):
         assert name in lines[0]
-    text = markdown(comparison)
+    text = markdown([comparison])
     assert "| int8 | quantize onnx_int8 |" in text and "4.00" in text
     assert [column.header for column in comparison_table(comparison).columns][:3] == ["run", "how", "accuracy"]
+
+
+def test_each_data_set_has_its_table_and_its_baseline(tmp_path):
+    data = make_record().data.model_copy(update={"fingerprint": "0" * 64, "source": "csv"})
+    mine = [write_artifact(tmp_path / name, name, {"test": 30}, data=data) for name in ("mine", "yours")]
+    groups = open_candidates([*family(tmp_path / "chain"), *mine], None)
+    assert [(group.data, len(group.candidates)) for group in groups] == [("vader_tweets", 3), ("csv", 2)]
+    assert [has_baseline(group, "yours") for group in groups] == [False, True]
+    comparisons = [compare(group, baseline, seed=0) for group, baseline in zip(groups, (None, "yours"), strict=True)]
+    lines = list(csv.DictReader(io.StringIO(as_csv(comparisons))))
+    assert [(line["run"], line["data"], line["baseline"]) for line in lines][2:] == [
+        ("student", "vader_tweets", "teacher"),
+        ("mine", "csv", "yours"),
+        ("yours", "csv", "yours"),
+    ]
+    text = markdown(comparisons)
+    assert text.count("## ") == 2 and text.index("## vader_tweets") < text.index("| int8") < text.index("## csv")
+    assert comparison_table(comparisons[1]).title == "csv: 40 test texts"
 
 
 def test_speeds_of_another_machine_than_the_baseline_s_are_marked(tmp_path):
@@ -261,18 +276,18 @@ def test_a_run_s_name_is_no_formula_and_no_markdown(tmp_path):
     write_artifact(tmp_path / "=1+1" / "artifact", "a", {"test": 30})
     write_artifact(tmp_path / "![x](http:h)" / "artifact", "b", {"test": 31}, settings={"other": 1})
     comparison = compared(sorted(tmp_path.glob("*/artifact")))
-    lines = list(csv.DictReader(io.StringIO(as_csv(comparison))))
+    lines = list(csv.DictReader(io.StringIO(as_csv([comparison]))))
     assert {line["run"] for line in lines} == {"'=1+1", "![x](http:h)"}
     assert {line["baseline"] for line in lines} <= {"'=1+1", "![x](http:h)"}
     assert float(lines[0]["drop_from_baseline"]) + float(lines[1]["drop_from_baseline"]) in (-1 / N, 1 / N)
-    assert "![x]" not in markdown(comparison) and "\\!\\[x\\](http:h)" in markdown(comparison)
+    assert "![x]" not in markdown([comparison]) and "\\!\\[x\\](http:h)" in markdown([comparison])
 
 
 def test_a_random_start_is_told(tmp_path):
     family(tmp_path)
     base = make_record().lineage[0].model_copy(update={"pretrained": False})
     fresh = write_artifact(tmp_path / "fresh", "f", {"test": 30}, pretrained=False, lineage=[base])
-    text = markdown(compared([*sorted(tmp_path.glob("*/artifact")), fresh]))
+    text = markdown([compared([*sorted(tmp_path.glob("*/artifact")), fresh])])
     assert text.count("(NOT PRETRAINED)") == 1
 
 

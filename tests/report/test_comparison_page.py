@@ -9,7 +9,7 @@ import pytest
 
 from chirplet.report.candidates import open_candidates
 from chirplet.report.comparison import advise, compare
-from chirplet.report.comparison_page import SCRIPT, Texts, _cost_figures, page
+from chirplet.report.comparison_page import SCRIPT, Section, Texts, _cost_figures, page
 from comparisons import EXAMPLES, TEXTS, N, cost, family, write_artifact
 from pages import Reader, browser_dom
 from records import make_record
@@ -24,9 +24,8 @@ def html(tmp_path) -> str:
 
 
 def made(folders, texts=None) -> str:
-    candidates, split = open_candidates(folders, None)
-    comparison = compare(candidates, split, None, seed=0)
-    return page(comparison, advise(comparison, 0.1), texts)
+    comparisons = [compare(group, None, seed=0) for group in open_candidates(folders, None)]
+    return page([Section(one, advise(one, 0.1), texts) for one in comparisons])
 
 
 def read(html: str) -> Reader:
@@ -46,10 +45,19 @@ def test_an_artifact_of_an_unknown_stage_is_drawn_as_every_other(tmp_path):
     for stage in ("prune", "merge"):
         write_artifact(tmp_path / stage / "artifact", stage, {"test": 30, "val": 30}, stage=stage, **changes)
     folders = [*family(tmp_path), tmp_path / "prune" / "artifact", tmp_path / "merge" / "artifact"]
-    comparison = compare(*open_candidates(folders, None), None, seed=0)
+    comparison = compare(open_candidates(folders, None)[0], None, seed=0)
     for svg, _ in _cost_figures(comparison):
         texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
         assert {"merge", "other", "pruned", "fine-tuned", "distilled", "quantized"} <= set(texts)
+
+
+def test_each_data_set_has_its_section(tmp_path):
+    data = make_record().data.model_copy(update={"fingerprint": "0" * 64, "source": "csv"})
+    html = made([*family(tmp_path), write_artifact(tmp_path / "mine", "a", {"test": 30}, data=data)])
+    read(html)
+    assert "<title>2 data sets: 4 models compared</title>" in html
+    assert html.index("<h1>vader_tweets: 3 models compared") < html.index("<h1>csv: 1 models compared")
+    assert html.count('class="sortable"') == 2 and html.count("<script>") == 1
 
 
 def test_everything_that_was_asked_for_is_there(html):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from checkpoints import tiny_bert
-from chirplet.artifact.artifact import Artifact
+from chirplet.artifact.artifact import Artifact, content_id
 from chirplet.cli.experiment import execute
 from chirplet.stage.compare import CSV, MARKDOWN, PAGE
 from chirplet.system.error import ArtifactError, ConfigError
@@ -80,11 +80,16 @@ def test_other_texts_than_the_artifacts_raise_and_are_not_needed_without_texts(c
     assert "Where the models disagree" not in (comparing("data.split_seed=1", "stage.texts=false") / PAGE).read_text()
 
 
-def test_costs_are_measured_again_interleaved(comparing, made):
-    folder = comparing("stage.measure=true", "stage.rounds=1", f"artifacts=[{made[0]},{made[2]}]")
+def test_costs_are_measured_again_interleaved(comparing, made, tmp_path):
+    made = [shutil.copytree(one, tmp_path / one.parent.name / "artifact") for one in (made[0], made[2])]
+    folder = comparing("stage.measure=true", "stage.rounds=1", f"artifacts=[{made[0]},{made[1]}]")
     for row in rows(folder):
         assert float(row["cost/texts_per_s"]) > 0 and float(row["cost/mb"]) > 0.01 and row["threads"] != ""
     assert int(float(rows(folder)[1]["cost/params_nonzero"])) < int(float(rows(folder)[0]["cost/params_nonzero"]))
+    # The records had no speeds, so these are theirs now, and the card shows them.
+    assert Artifact.open(made[0]).record.cost["texts_per_s"] == float(rows(folder)[0]["cost/texts_per_s"])
+    assert "texts_per_s" in (made[0] / "README.md").read_text(encoding="utf-8")
+    assert Artifact.open(made[0]).record.id == content_id(made[0])
 
 
 def test_the_baseline_may_be_a_folder(comparing, made):

@@ -1,4 +1,4 @@
-"""Find and open the artifacts of a comparison, and check that they were evaluated on the same texts."""
+"""Find and open the artifacts of a comparison, grouped by the texts that they were evaluated on."""
 
 import json
 import re
@@ -32,6 +32,15 @@ class Candidate:
     def right(self) -> NDArray[np.bool_]:
         """Which texts were labeled correctly, shape (n,)."""
         return self.record.task.right(self.predictions.logits, self.predictions.label)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The artifacts of one data set, which were all evaluated on the same texts of `split`; `data` is its name."""
+
+    data: str
+    split: str
+    candidates: list[Candidate]
 
 
 def find_artifacts(patterns: Sequence[str]) -> list[Path]:
@@ -124,13 +133,13 @@ def _end(path: re.Match[str]) -> str:
     return parts[-2] if len(parts) > 1 and parts[-1] == "artifact" else parts[-1]
 
 
-def open_candidates(folders: Sequence[Path], split: str | None) -> tuple[list[Candidate], str]:
-    """Open the artifacts with their predictions on `split`; None takes test if all have it, else val.
+def open_candidates(folders: Sequence[Path], split: str | None) -> list[Group]:
+    """Open the artifacts with their predictions on `split`, a group for each data set; None takes test if all have it.
 
     Copies of an artifact count once; artifacts with different settings are different, even if their files are equal.
 
     Raises:
-        ArtifactError: they differ in texts or labels, or were not all evaluated on the same split.
+        ArtifactError: of the same data set they differ in texts, or not all were evaluated on the same split.
     """
     opened = [Artifact.open(folder) for folder in folders]
     unique: dict[tuple[str, str], Artifact] = {}
@@ -138,19 +147,24 @@ def open_candidates(folders: Sequence[Path], split: str | None) -> tuple[list[Ca
         settings = json.dumps(artifact.record.config, sort_keys=True)
         unique.setdefault((artifact.record.id, settings), artifact)
     artifacts = list(unique.values())
-    names = names_of(artifacts)
-    _check_same(names, [artifact.record for artifact in artifacts])
-    chosen = _evaluated_split(names, [artifact.record for artifact in artifacts], split)
-    for artifact in artifacts:
+    groups: dict[tuple[object, ...], dict[str, Artifact]] = {}
+    for name, artifact in zip(names_of(artifacts), artifacts, strict=True):
+        record = artifact.record
+        groups.setdefault((record.data.fingerprint, *record.labels, repr(record.task)), {})[name] = artifact
+    data = data_names([next(iter(group.values())).record for group in groups.values()])
+    return [_group(name, group, split) for name, group in zip(data, groups.values(), strict=True)]
+
+
+def _group(data: str, artifacts: Mapping[str, Artifact], split: str | None) -> Group:
+    chosen = _evaluated_split(artifacts, split)
+    for artifact in artifacts.values():
         known = artifact.record.metrics[chosen]["per_class"]
         lacking = next((label for label in artifact.record.labels if label not in known), None)
         if lacking is not None:
             raise ArtifactError(
                 f"{artifact.folder / RECORD} is not a valid record: metrics: {chosen}.per_class lacks {lacking!r}"
             )
-    candidates = [
-        Candidate(name, artifact, artifact.predictions(chosen)) for name, artifact in zip(names, artifacts, strict=True)
-    ]
+    candidates = [Candidate(name, artifact, artifact.predictions(chosen)) for name, artifact in artifacts.items()]
     first = candidates[0]
     for other in candidates[1:]:
         same = other.predictions.row_id == first.predictions.row_id
@@ -159,45 +173,32 @@ def open_candidates(folders: Sequence[Path], split: str | None) -> tuple[list[Ca
                 f"artifacts: {first.name!r} and {other.name!r} were evaluated on different {chosen} texts or labels "
                 f"({len(first.predictions.label):,} and {len(other.predictions.label):,} texts)"
             )
-    return candidates, chosen
+    return Group(data, chosen, candidates)
 
 
-def _check_same(names: Sequence[str], records: Sequence[Record]) -> None:
-    first = records[0]
-    for name, record in zip(names[1:], records[1:], strict=True):
-        if record.labels != first.labels:
-            raise ArtifactError(
-                f"artifacts: {names[0]!r} has the labels {', '.join(first.labels)}, {name!r} has "
-                f"{', '.join(record.labels)}; only artifacts with the same labels can be compared"
-            )
-        if record.task != first.task:
-            raise ArtifactError(
-                f"artifacts: {names[0]!r} is for task={first.task.name}, {name!r} for task={record.task.name}; "
-                "only artifacts with the same task and task settings can be compared"
-            )
-        if record.data.fingerprint != first.data.fingerprint:
-            raise ArtifactError(
-                f"artifacts: {names[0]!r} was made from {_data(first, record)}, {name!r} from {_data(record, first)}; "
-                "only artifacts with the same texts and splits can be compared"
-            )
+def data_names(records: Sequence[Record]) -> list[str]:
+    """Names of the data sets of these records: the source, with the settings in which its data sets differ.
+
+    If no setting differs, the fingerprint follows the source.
+    """
+    names = []
+    for record in records:
+        settings = record.config.get("data", {})
+        others = [one.config.get("data", {}) for one in records if one.data.source == record.data.source]
+        differ = [name for name in settings if any(other.get(name) != settings[name] for other in others)]
+        names.append(" ".join([record.data.source, *(f"data.{name}={settings[name]}" for name in differ)]))
+    return [
+        name if names.count(name) == 1 else f"{name} {record.data.fingerprint[:12]}"
+        for name, record in zip(names, records, strict=True)
+    ]
 
 
-def _data(record: Record, other: Record) -> str:
-    """The data source of `record`, with the settings that differ from those of `other`."""
-    settings, others = (one.config.get("data", {}) for one in (record, other))
-    differ = [name for name in settings if name != "_target_" and settings[name] != others.get(name)]
-    parts = [f"data={record.data.source}", *(f"data.{name}={settings[name]}" for name in differ)]
-    if record.data.source == other.data.source and not differ:
-        parts.append(f"with the fingerprint {record.data.fingerprint[:12]}")
-    return " ".join(parts)
-
-
-def _evaluated_split(names: Sequence[str], records: Sequence[Record], wanted: str | None) -> str:
+def _evaluated_split(artifacts: Mapping[str, Artifact], wanted: str | None) -> str:
     for split in ("test", "val") if wanted is None else (wanted,):
-        if all(split in record.metrics for record in records):
+        if all(split in artifact.record.metrics for artifact in artifacts.values()):
             return split
-    missing = [name for name, record in zip(names, records, strict=True) if (wanted or "test") not in record.metrics]
-    others = ", but others were" if len(missing) < len(records) else ", nor was any other"
+    missing = [name for name, artifact in artifacts.items() if (wanted or "test") not in artifact.record.metrics]
+    others = ", but others were" if len(missing) < len(artifacts) else ", nor was any other"
     raise ArtifactError(
         f"artifacts: {missing[0]!r} was not evaluated on {wanted or 'test'}{others}; "
         "all should be evaluated on the same split"

@@ -10,7 +10,7 @@ import numpy as np
 
 from chirplet.artifact.artifact import Record
 from chirplet.metric.significance import LEVEL, RESAMPLES, mcnemar_p, paired_bootstrap
-from chirplet.report.candidates import Candidate
+from chirplet.report.candidates import Candidate, Group
 from chirplet.report.lineage import TEACHER_ID, grouped_by_run, parent_id, sources
 from chirplet.report.machine import machine
 from chirplet.system.error import ArtifactError, near
@@ -61,12 +61,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows in the order of their artifacts, evaluated on `split`; drops are from the row `base`.
+    """Rows in the order of their artifacts, evaluated on `split` of the data set `data`; drops are from the row `base`.
 
     `interleaved` is true if all speeds were measured for this comparison, interleaved.
     """
 
     rows: list[Row]
+    data: str
     split: str
     base: Row
     interleaved: bool
@@ -91,14 +92,11 @@ class Comparison:
         return bool(row.machines) and (len(row.machines) > 1 or row.machines != self.base.machines)
 
 
-def compare(
-    candidates: Sequence[Candidate], split: str, baseline: str | None, seed: int, interleaved: bool = False
-) -> Comparison:
-    """Compare the candidates; runs that differ only in their seed become one row.
+def compare(group: Group, baseline: str | None, seed: int, interleaved: bool = False) -> Comparison:
+    """Compare the candidates of one data set; runs that differ only in their seed become one row.
 
     Args:
-        candidates: from `open_candidates`.
-        split: the split of their predictions.
+        group: from `open_candidates`.
         baseline: name of a row or candidate; None takes the row from which most others were made.
         seed: seed of the bootstrap.
         interleaved: whether the records' speeds were measured for this comparison, interleaved.
@@ -106,27 +104,32 @@ def compare(
     Raises:
         ArtifactError: no row or candidate is called `baseline`.
     """
-    groups = grouped_by_run(candidates)
-    names = _row_names(groups)
-    base = groups[_baseline(groups, names, baseline)]
-    by_id = {candidate.record.id[:TEACHER_ID]: candidate for candidate in candidates}
+    runs = grouped_by_run(group.candidates)
+    names = _row_names(runs)
+    base = runs[_baseline(runs, names, baseline)]
+    by_id = {candidate.record.id[:TEACHER_ID]: candidate for candidate in group.candidates}
     rows = []
-    for name, group in zip(names, groups, strict=True):
-        parents = [by_id.get(parent_id(candidate.record) or "") for candidate in group]
+    for name, run in zip(names, runs, strict=True):
+        parents = [by_id.get(parent_id(candidate.record) or "") for candidate in run]
         present = [parent for parent in parents if parent is not None]
-        figures, spread = _figures(group)
+        figures, spread = _figures(run)
         rows.append(
             Row(
                 name=name,
-                candidates=tuple(group),
+                candidates=tuple(run),
                 figures=figures,
                 spread=spread,
-                from_parent=_drop(present, group, seed) if len(present) == len(group) else None,
-                from_baseline=_drop(base, group, seed),
-                label_only_baseline=_label_only_baseline(group, split),
+                from_parent=_drop(present, run, seed) if len(present) == len(run) else None,
+                from_baseline=_drop(base, run, seed),
+                label_only_baseline=_label_only_baseline(run, group.split),
             )
         )
-    return Comparison(rows, split, rows[groups.index(base)], interleaved)
+    return Comparison(rows, group.data, group.split, rows[runs.index(base)], interleaved)
+
+
+def has_baseline(group: Group, wanted: str) -> bool:
+    """Whether a row or candidate of the group is called `wanted`."""
+    return wanted in {*_row_names(grouped_by_run(group.candidates)), *(one.name for one in group.candidates)}
 
 
 def _baseline(groups: Sequence[list[Candidate]], names: Sequence[str], wanted: str | None) -> int:

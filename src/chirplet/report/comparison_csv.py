@@ -1,6 +1,7 @@
-"""A comparison as CSV: every figure of every row."""
+"""Comparisons as CSV: every figure of every row."""
 
 import csv
+from collections.abc import Sequence
 from io import StringIO
 from typing import Any
 
@@ -13,9 +14,9 @@ from chirplet.system.escaping import csv_cell
 SCORES = ("accuracy", *(f"{score}_{mean}" for mean in ("macro", "weighted") for score in ("f1", "precision", "recall")))
 
 
-def as_csv(comparison: Comparison) -> str:
+def as_csv(comparisons: Sequence[Comparison]) -> str:
     """Every figure, one line per row; rows of several seeds have `_sd` columns too."""
-    records = [flat(row, comparison) for row in comparison.rows]
+    records = [flat(row, comparison) for comparison in comparisons for row in comparison.rows]
     names = list(dict.fromkeys(name for record in records for name in record))
     target = StringIO()
     writer = csv.DictWriter(target, names, lineterminator="\n")
@@ -29,6 +30,7 @@ def flat(row: Row, comparison: Comparison) -> dict[str, Any]:
     record = row.record
     cells: dict[str, Any] = {
         "run": row.name,
+        "data": comparison.data,
         "model": record.lineage[0].name,
         "stage": record.stage,
         "method": record.method,

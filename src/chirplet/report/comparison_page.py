@@ -1,4 +1,4 @@
-"""A comparison as a self-contained HTML page, `report.html`."""
+"""Comparisons as a self-contained HTML page, `report.html`."""
 
 import base64
 import hashlib
@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -50,26 +51,46 @@ class Texts:
     tokens: NDArray[np.int64]
 
 
-def page(comparison: Comparison, advice: Advice | None, texts: Texts | None) -> str:
-    """Render the page.
+@dataclass(frozen=True)
+class Section:
+    """The part of the page about one data set.
 
-    Args:
+    Attributes:
         comparison: what to show.
         advice: shown on top, if any.
-        texts: without them the page has no single texts and no accuracy on parts of the split.
+        texts: without them the section has no single texts and no accuracy on parts of the split.
     """
-    shown = columns(comparison)
-    detailed = _detailed(comparison)
+
+    comparison: Comparison
+    advice: Advice | None
+    texts: Texts | None
+
+
+def page(sections: Sequence[Section]) -> str:
+    """Render the page."""
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    models = sum(len(section.comparison.rows) for section in sections)
+    data = sections[0].comparison.data if len(sections) == 1 else f"{len(sections)} data sets"
     return render_page(
         "comparison.html.j2",
+        title=f"{data}: {models} models compared",
+        sections=[_shown(section.comparison, section.advice, section.texts) for section in sections],
+        texts_columns=TEXTS,
+        script=Markup(SCRIPT),
+        digest=digest,
+    )
+
+
+def _shown(comparison: Comparison, advice: Advice | None, texts: Texts | None) -> dict[str, Any]:
+    """What the template shows of one data set."""
+    detailed = _detailed(comparison)
+    return dict(
         comparison=comparison,
         record=comparison.record,
         count=len(comparison.base.candidates[0].predictions.label),
         advice=advice,
-        columns=shown,
+        columns=columns(comparison),
         base_model=common_model(comparison),
-        texts_columns=TEXTS,
         advised_drop="" if advice is None else drop_text(advice.row.from_baseline),
         costs=_cost_figures(comparison),
         drops=_drop_figure(comparison),
@@ -80,8 +101,6 @@ def page(comparison: Comparison, advice: Advice | None, texts: Texts | None) -> 
         parts=None if texts is None else _parts(detailed, texts),
         divided=None if texts is None else _divided(detailed, texts, comparison.record.labels),
         lineages=[(row, _lineage(row, comparison), _command(row)) for row in comparison.rows],
-        script=Markup(SCRIPT),
-        digest=digest,
     )
 
 

@@ -1,6 +1,6 @@
 """A comparison as a table: for the terminal and in Markdown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -160,9 +160,8 @@ def model(row: Row) -> str:
 
 def comparison_table(comparison: Comparison) -> Table:
     """The table for the terminal."""
-    record = comparison.record
     count = len(comparison.rows[0].candidates[0].predictions.label)
-    table = Table(title=f"{record.data.source}: {count:,} {comparison.split} texts", title_justify="left")
+    table = Table(title=f"{comparison.data}: {count:,} {comparison.split} texts", title_justify="left")
     shown = [column for column in columns(comparison) if column.narrow]
     for column in shown:
         table.add_column(column.heading, justify="left" if column.heading in TEXTS else "right", overflow="fold")
@@ -202,7 +201,14 @@ def advice_line(comparison: Comparison, advice: Advice) -> str:
     )
 
 
-def markdown(comparison: Comparison) -> str:
+def markdown(comparisons: Sequence[Comparison]) -> str:
+    """`section` of each data set, below its name if there are several."""
+    if len(comparisons) == 1:
+        return section(comparisons[0])
+    return "\n".join(f"## {escaping.markdown(one.data)}\n\n{section(one)}" for one in comparisons)
+
+
+def section(comparison: Comparison) -> str:
     """Two Markdown tables: the one on the page, and every figure with a column for each run."""
     shown = columns(comparison)
     records = [flat(row, comparison) for row in comparison.rows]

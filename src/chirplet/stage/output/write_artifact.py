@@ -146,15 +146,25 @@ def _with_cost(artifact: Artifact, run: Run, data: Prepared, accelerator: str, c
         command = f"python run.py stage=compare artifacts={shlex.quote(str(shown_path(folder)))} stage.measure=true"
         logger.warning("cost: not measured (%s); the artifact is complete, and %s measures it", error, command)
         return artifact
-    record = artifact.record.model_copy(update={"cost": cost})
     try:
-        write_text_atomically(model_card(record), folder / CARD)
-        write_record(folder, record)
+        return add_cost(artifact, cost)
     except OSError as error:
         raise ArtifactError(
             f"could not add the cost to {str(folder)!r}: {error.strerror}; the artifact is complete without it"
         ) from error
-    return Artifact(folder, record)
+
+
+def add_cost(artifact: Artifact, cost: dict[str, Any]) -> Artifact:
+    """Add a measured cost to the artifact's record and to its card, unless the user has rewritten the card.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    card, record = artifact.folder / CARD, artifact.record.model_copy(update={"cost": cost})
+    if card.is_file() and card.read_text(encoding="utf-8") == model_card(artifact.record):
+        write_text_atomically(model_card(record), card)
+    write_record(artifact.folder, record)
+    return Artifact(artifact.folder, record)
 
 
 def evaluate_splits(runtime: Runtime, data: Prepared, splits: Sequence[Split], batch_size: int) -> SplitLogits:
