@@ -17,11 +17,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from chirplet.artifact.artifact import Artifact, content_id
 from chirplet.artifact.hub import push_existing
 from chirplet.cli.binding import Experiment, parse
+from chirplet.cli.known_data import data_overrides
 from chirplet.cli.overrides import inherited
 from chirplet.cli.push_result import run_and_push
 from chirplet.config.redaction import public, recorded, shown
 from chirplet.config.roles import Role, keys_with
-from chirplet.config.schema import as_list
+from chirplet.config.schema import as_list, bind
+from chirplet.data.base import Source
 from chirplet.model.loading.blueprint import Blueprint, blueprint_of
 from chirplet.stage.run.context import AUTO, Composed, Run
 from chirplet.stage.run.identity import Inputs, differences, identity_in, identity_of
@@ -104,6 +106,7 @@ def run_of(
         overrides=shown(overrides),
         compose=partial(_composed, tuple(overrides)),
         compose_comparison=partial(comparison_of, tuple(overrides)),
+        compose_data=_data_of,
     )
 
 
@@ -158,6 +161,12 @@ def comparison_of(command: Sequence[str], folders: Sequence[Path], added: Sequen
     carry_out = partial(execute, cfg, overrides=comparing)
     experiment = parse(cfg)
     return Composed(inputs_of(experiment, _with_environment(cfg)), partial(_check_model, experiment), carry_out)
+
+
+def _data_of(artifact: Artifact) -> Source | None:
+    """The data that an artifact was made from; None if its record has no settings of them, or Hydra did not start."""
+    overrides = data_overrides(artifact) if GlobalHydra.instance().is_initialized() else []
+    return bind(OmegaConf.to_container(_compose(overrides).data, resolve=True), "data") if overrides else None
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:

@@ -59,6 +59,10 @@ def main() -> None:
             from chirplet.cli.reproduce.choices import expanded
 
             sys.argv[1:] = expanded(sys.argv[1:])
+        elif any(argument.startswith(("artifact=", "artifacts=", "teacher=")) for argument in sys.argv[1:]):
+            from chirplet.cli.known_data import with_data
+
+            sys.argv[1:] = with_data(sys.argv[1:], CONF)
         launch()
     except Exception as error:
         fail(error)

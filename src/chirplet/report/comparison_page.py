@@ -84,24 +84,26 @@ def page(sections: Sequence[Section]) -> str:
 def _shown(comparison: Comparison, advice: Advice | None, texts: Texts | None) -> dict[str, Any]:
     """What the template shows of one data set."""
     detailed = _detailed(comparison)
-    return dict(
-        comparison=comparison,
-        record=comparison.record,
-        count=len(comparison.base.candidates[0].predictions.label),
-        advice=advice,
-        columns=columns(comparison),
-        base_model=common_model(comparison),
-        advised_drop="" if advice is None else drop_text(advice.row.from_baseline),
-        costs=_cost_figures(comparison),
-        drops=_drop_figure(comparison),
-        calibration=_calibration_figure(sorted(detailed, key=lambda row: row is not comparison.base), comparison.split),
-        detailed=detailed,
-        confusions=[(row, _confusion(row)) for row in detailed],
-        by_class=_by_class(detailed, comparison.split),
-        parts=None if texts is None else _parts(detailed, texts),
-        divided=None if texts is None else _divided(detailed, texts, comparison.record.labels),
-        lineages=[(row, _lineage(row, comparison), _command(row)) for row in comparison.rows],
-    )
+    return {
+        "comparison": comparison,
+        "record": comparison.record,
+        "count": len(comparison.base.candidates[0].predictions.label),
+        "advice": advice,
+        "columns": columns(comparison),
+        "base_model": common_model(comparison),
+        "advised_drop": "" if advice is None else drop_text(advice.row.from_baseline),
+        "costs": _cost_figures(comparison),
+        "drops": _drop_figure(comparison),
+        "calibration": _calibration_figure(
+            sorted(detailed, key=lambda row: row is not comparison.base), comparison.split
+        ),
+        "detailed": detailed,
+        "confusions": [(row, _confusion(row)) for row in detailed],
+        "by_class": _by_class(detailed, comparison.split),
+        "parts": None if texts is None else _parts(detailed, texts),
+        "divided": None if texts is None else _divided(detailed, texts, comparison.record.labels),
+        "lineages": [(row, _lineage(row, comparison), _command(row)) for row in comparison.rows],
+    }
 
 
 def front_pages(comparison: Comparison) -> dict[str, str]:

@@ -15,6 +15,8 @@ class Stage(Settings, ABC):
 
     makes_artifact: ClassVar[bool] = False
     """Whether a run of it writes one artifact."""
+    reads_data: ClassVar[bool] = True
+    """Whether it needs the data, which for an artifact are those of its record."""
     also_takes: ClassVar[tuple[str, ...]] = ()
     """Keys that only some stages use (`Role.BY_STAGE`), without a field here, that this stage uses."""
 

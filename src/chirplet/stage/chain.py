@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from chirplet.artifact.artifact import Artifact, atomic_folder, content_id
+from chirplet.artifact.local_files import write_local_files
 from chirplet.config.schema import Settings, as_list
 from chirplet.model.pretrained import Pretrained
 from chirplet.stage.base import Stage
@@ -174,6 +175,7 @@ class Walk:
             if source is not None:
                 out.print(f"as before, from {shown_path(source)}")
                 artifact = _copied(source, folder / "artifact")
+                write_local_files(artifact, composed.inputs.data)
             else:
                 if resume != AUTO:
                     from_there = "null" if resume is None else _quoted(resume)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from chirplet.artifact.artifact import RECORD, Artifact
 from chirplet.config.schema import Count, Fraction, as_list
-from chirplet.data.base import Corpus
+from chirplet.data.base import Corpus, Source
 from chirplet.data.batching.tokens import tokenize
 from chirplet.logger.base import Results, Sheet, shows_pages
 from chirplet.stage.base import CostAccelerator, Stage
@@ -111,23 +111,40 @@ class Compare(Stage):
         return corpora
 
     def _corpus(self, group: "Group", run: Run) -> Corpus:
-        from chirplet.data.preparation.prepare import prepare
-        from chirplet.stage.run.compatibility import check_data
-
-        without = "" if self.measure else ", or stage.texts=false for a report without the texts themselves"
+        """The corpus of a group, from the run's data or else from its own, unless the command line names data."""
         first = group.candidates[0]
-        source = first.record.data.source
-        if source != run.data.name:  # before anything is fetched
-            raise ArtifactError(
-                f"data: got {run.data.name}, should be {source}, which {first.name!r} of artifacts= was made "
-                f"from; give data={source} with its settings{without}"
-            )
-        corpus = prepare(run.data, run.cache_dir)
+        named = any(override.startswith(("data=", "data.")) for override in run.overrides)
         try:
-            check_data(first.artifact, corpus, run, key="artifacts")
-        except ArtifactError as error:
-            raise ArtifactError(f"{error}{without}") from None
-        return corpus
+            try:
+                return _fitting(first, run.data, run)
+            except ArtifactError:
+                own = None if named else run.compose_data(first.artifact)
+                if own is None:
+                    raise
+                return _fitting(first, own, run)
+        except (ArtifactError, ConfigError) as error:
+            without = "" if self.measure else ", or stage.texts=false for a report without the texts themselves"
+            raise type(error)(f"{error}{without}") from None
+
+
+def _fitting(candidate: "Candidate", source: Source, run: Run) -> Corpus:
+    """The corpus of a source.
+
+    Raises:
+        ArtifactError: the candidate was not made from it.
+    """
+    from chirplet.data.preparation.prepare import prepare
+    from chirplet.stage.run.compatibility import check_data
+
+    made_from = candidate.record.data.source
+    if made_from != source.name:  # before anything is fetched
+        raise ArtifactError(
+            f"data: got {source.name}, should be {made_from}, which {candidate.name!r} of artifacts= was made from; "
+            f"give data={made_from} with its settings"
+        )
+    corpus = prepare(source, run.cache_dir)
+    check_data(candidate.artifact, corpus, run, key="artifacts")
+    return corpus
 
 
 def _finish(sections: "Sequence[Section]", folder: Path) -> str:

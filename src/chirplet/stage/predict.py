@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import pyarrow as pa
 from pydantic import field_validator, model_validator
@@ -48,10 +48,12 @@ class Predict(Stage):
     and the input's format for the output. Text is written as UTF-8. An existing output is replaced atomically.
     """
 
+    reads_data: ClassVar[bool] = False
+
     artifact: ArtifactFolder | None
     input: str | None
     output: str | None
-    text_column: str
+    text_column: str | None
     prefix: str
     input_format: Format | None
     output_format: Format | None
@@ -132,12 +134,12 @@ class Predict(Stage):
         read, write = self.formats()
         artifact = Artifact.open(Path(self.artifact))
         labels, task = artifact.record.labels, artifact.record.task
+        trained = artifact.record.config.get("data", {}).get("text_column")
+        texts = (self.text_column,) if self.text_column is not None else (*([trained] if trained else []), "text")
         kinds = {str: pa.string(), float: pa.float64()}
         added = pa.schema([(name, kinds[kind]) for name, kind in task.columns(labels, self.prefix).items()])
         counts, blank = Counter[str](dict.fromkeys(labels, 0)), 0
-        with open_chunks(
-            self.input, read, self.encoding, self.quoted, self.text_column, added.names, self.chunk_rows
-        ) as source:
+        with open_chunks(self.input, read, self.encoding, self.quoted, texts, added.names, self.chunk_rows) as source:
             predictor = Predictor.open(
                 artifact,
                 batch_size=self.batch_size,

@@ -1,6 +1,7 @@
 """Upload an existing artifact to the Hugging Face hub."""
 
 from pathlib import Path
+from typing import ClassVar
 
 from chirplet.artifact.hub import Repository, check_complete, push_existing
 from chirplet.stage.base import Stage
@@ -9,6 +10,8 @@ from chirplet.stage.run.context import ArtifactFolder, Run, check_given
 
 class Push(Stage):
     """The artifact, the repository and its visibility. `chirplet.artifact.hub` does the upload."""
+
+    reads_data: ClassVar[bool] = False
 
     artifact: ArtifactFolder | None
     push: Repository | None

@@ -13,6 +13,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from chirplet.artifact.artifact import Artifact, Record
+from chirplet.artifact.local_files import read_local_files
+from chirplet.cli.overrides import written
+from chirplet.cli.recorded import option_of
 from chirplet.config.roles import Role, keys_with
 from chirplet.stage.chain import StageName
 from chirplet.system.error import ConfigError
@@ -22,7 +25,7 @@ NONE = {"callback": "none"}
 
 
 def expanded(arguments: Sequence[str]) -> list[str]:
-    """The command line with the options of the artifact that `reproduce=` names, below what the user gave.
+    """The command line with the options and files of the artifact that `reproduce=` names, below what the user gave.
 
     Without them Hydra would refuse keys that the defaults do not have.
 
@@ -46,8 +49,9 @@ def expanded(arguments: Sequence[str]) -> list[str]:
         raise ConfigError("reproduce: got -m, should be one run; give seed=N and others without it")
     # Hydra's options come before or after all overrides, never between them.
     position = next(position for position, argument in enumerate(arguments) if "=" in argument and argument[0] != "-")
-    chosen = choices(Artifact.open(Path(str(folders[0])).expanduser()).record)
-    return [*arguments[:position], *chosen, *arguments[position:]]
+    artifact = Artifact.open(Path(str(folders[0])).expanduser())
+    files = [written(f"data.{name}", value) for name, value in read_local_files(artifact).items()]
+    return [*arguments[:position], *choices(artifact.record), *files, *arguments[position:]]
 
 
 def choices(record: Record) -> list[str]:
@@ -57,8 +61,8 @@ def choices(record: Record) -> list[str]:
         ConfigError: it names no options, or options that chirplet does not have.
     """
     config = record.config
-    stage = _option("stage", config.get("stage"))
-    if stage not in get_args(StageName):
+    stage = option_of("stage", config.get("stage"))
+    if stage not in (*get_args(StageName), "import_model"):
         raise ConfigError(
             f"reproduce: the record has {stage!r} as stage._target_, should be of a stage that makes an artifact"
         )
@@ -66,7 +70,7 @@ def choices(record: Record) -> list[str]:
     for group in keys_with(Role.OPTION):
         parts, none = config.get(group), NONE.get(group)
         if isinstance(parts, dict) and "_target_" in parts:
-            chosen.append(f"{group}={_option(group, parts)}")
+            chosen.append(f"{group}={option_of(group, parts)}")
             continue
         names = [_named(group, name, part) for name, part in parts.items() if part] if isinstance(parts, dict) else []
         known = [name for name in names if name is not None]
@@ -96,17 +100,6 @@ def keys_of(overrides: Sequence[str]) -> list[str]:
             )
         keys.append(key)
     return keys
-
-
-def _option(group: str, settings: Any) -> str:
-    """`csv` of `{_target_: chirplet.data.csv.Csv}`: a file of `conf/` is called as its module."""
-    target = settings.get("_target_") if isinstance(settings, dict) else None
-    match = re.fullmatch(rf"chirplet\.{group}\.([a-z][a-z0-9_]*)\.[A-Za-z0-9]+", str(target))
-    if match is None:
-        raise ConfigError(
-            f"reproduce: the record's config has {target!r} as {group}._target_, should be one of chirplet's"
-        )
-    return match[1]
 
 
 def _named(group: str, name: str, settings: Any) -> str | None:

@@ -66,7 +66,7 @@ def _source(data: DictConfig) -> type[Source]:
 def _trained(cfg: DictConfig) -> str | None:
     """The key of the model that the stage trains; None if it starts from an artifact."""
     target = str(cfg.stage["_target_"])
-    if target.startswith("chirplet.stage.finetune."):
+    if target.startswith(("chirplet.stage.finetune.", "chirplet.stage.import_model.")):
         return "model"
     return "student" if target.startswith("chirplet.stage.distill.") and cfg.get("student") is not None else None
 

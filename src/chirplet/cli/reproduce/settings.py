@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from chirplet.cli.recorded import refused
 from chirplet.config.roles import Role, keys_with
 from chirplet.system.error import ConfigError, near
 
@@ -75,7 +76,7 @@ def _leaves(
             continue
         elif isinstance(raw[key], str) and "${" in raw[key] and isinstance(value, dict):
             continue  # the same as another group, which has its own values
-        elif (reason := _refused(value)) is not None:
+        elif (reason := refused(value)) is not None:
             faults.append(f"{path}: the record has {value!r}, {reason}; give {path}=VALUE")
         else:
             yield path, raw, key, value
@@ -85,22 +86,6 @@ def _unknown(path: str, value: Any, siblings: dict[str, Any]) -> str:
     if isinstance(value, dict) and "_target_" in value:
         return f"{path}: the record has one that is not chirplet's ({value['_target_']!r}); give it again, or ~{path}"
     return f"{path}: the record has {value!r}, but there is no such key here{near(path.rpartition('.')[2], siblings)}"
-
-
-def _refused(value: Any) -> str | None:
-    """Why a value is not taken from a record, if it is not."""
-    if isinstance(value, dict | list):
-        inside = [*value.values()] if isinstance(value, dict) else value
-        if isinstance(value, dict) and "_target_" in value:
-            return "which names a class"
-        return next((reason for reason in map(_refused, inside) if reason is not None), None)
-    if not isinstance(value, str):
-        return None
-    if "${" in value or value == "???":
-        return "which would be resolved on this machine"
-    if value.startswith("~") or Path(value).is_absolute() or ".." in Path(value).parts:
-        return "which leads out of the working directory"
-    return None
 
 
 def _differences(here: Any, recorded: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:

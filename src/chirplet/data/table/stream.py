@@ -109,7 +109,7 @@ class ChunkedFile:
 
 @contextmanager
 def open_chunks(
-    path: str, kind: Format, encoding: str, quoted: bool, text_column: str, reserved: Sequence[str], rows: int
+    path: str, kind: Format, encoding: str, quoted: bool, texts: Sequence[str], reserved: Sequence[str], rows: int
 ) -> Iterator[ChunkedFile]:
     """Open a table file for streaming with constant memory.
 
@@ -118,7 +118,7 @@ def open_chunks(
         kind: its format.
         encoding: encoding of CSV, TSV and JSONL.
         quoted: whether cells of CSV and TSV may be in double quotes.
-        text_column: the column of texts.
+        texts: names of the column of texts; the first that the file has counts.
         reserved: names that no column may have.
         rows: rows per chunk.
 
@@ -129,12 +129,13 @@ def open_chunks(
     try:
         if kind == "parquet":
             with open_bytes(path) as stream:
-                yield _parquet_chunks(stream, name_of(path), text_column, reserved, rows)
+                yield _parquet_chunks(stream, name_of(path), texts, reserved, rows)
         elif kind == "jsonl":
             with open_bytes(path) as stream:
-                yield _json_chunks(stream, encoding, name_of(path), text_column, reserved, rows)
+                yield _json_chunks(stream, encoding, name_of(path), texts, reserved, rows)
         else:
             with read_table(path, kind, encoding, quoted) as table:
+                text_column = _first_of(texts, table.columns)
                 _check_columns(table.name, table.columns, text_column, reserved)
                 schema = pa.schema([(column, pa.string()) for column in table.columns])
                 yield ChunkedFile(table.name, table.columns, schema, _text_chunks(table, schema, text_column, rows))
@@ -150,34 +151,40 @@ def _text_chunks(table: Iterable[Row], schema: pa.Schema, text_column: str, rows
         yield TableChunk([row.cells[text_column] for row in chunk], batch)
 
 
+def _first_of(texts: Sequence[str], columns: Sequence[str]) -> str:
+    return next((name for name in texts if name in columns), texts[0])
+
+
 def _parquet_chunks(
-    stream: BufferedReader, name: str, text_column: str, reserved: Sequence[str], rows: int
+    stream: BufferedReader, name: str, texts: Sequence[str], reserved: Sequence[str], rows: int
 ) -> ChunkedFile:
     file = open_parquet(stream, name)
     schema = file.schema_arrow
+    text_column = _first_of(texts, schema.names)
     _check_columns(name, schema.names, text_column, reserved)
     kind = schema.field(text_column).type
     plain = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not (pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)):
         raise DataError(f"{name}: the column {text_column!r} has the type {kind}, should be text")
     batches = parquet_batches(file, name, rows, [text_column])
-    chunks = (TableChunk([cells[text_column] or "" for cells in texts], batch) for batch, texts in batches)
+    chunks = (TableChunk([cells[text_column] or "" for cells in column], batch) for batch, column in batches)
     return ChunkedFile(name, schema.names, schema, chunks)
 
 
 def _json_chunks(
-    stream: BufferedReader, encoding: str, name: str, text_column: str, reserved: Sequence[str], rows: int
+    stream: BufferedReader, encoding: str, name: str, texts: Sequence[str], reserved: Sequence[str], rows: int
 ) -> ChunkedFile:
     parsed = enumerate(json_objects(stream, encoding, name), start=1)
     _, (_, first) = head = next(parsed)
     columns = list(first)
+    text_column = _first_of(texts, columns)
     _check_columns(name, columns, text_column, reserved)
 
     def chunks() -> Iterator[Chunk]:
         iterator = chain([head], parsed)
         while chunk := list(islice(iterator, rows)):
-            texts = [_json_text(row, f"{name} row {n}", text_column, reserved) for n, (_, row) in chunk]
-            yield JsonChunk(texts, name, columns, [line for _, (line, _) in chunk], [row for _, (_, row) in chunk])
+            cells = [_json_text(row, f"{name} row {n}", text_column, reserved) for n, (_, row) in chunk]
+            yield JsonChunk(cells, name, columns, [line for _, (line, _) in chunk], [row for _, (_, row) in chunk])
 
     return ChunkedFile(name, columns, None, chunks())
 

@@ -25,10 +25,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A classifier in evaluation mode, in float32 on the CPU, and its origin."""
+    """A classifier in evaluation mode, in float32 on the CPU, its origin, and its weights that the checkpoint lacks."""
 
     model: PreTrainedModel
     origin: Origin
+    absent: frozenset[str] = frozenset()
 
 
 def load_model(
@@ -44,7 +45,7 @@ def load_model(
     """
     folder = checkpoint_folder(settings)
     stored = open_config(settings, folder)
-    previous = _labels_of(stored)
+    previous = labels_of(stored)
     config = _classifier_config(settings, folder, stored, labels, problem_type)
     sizes = family_of(config).sizes(config)
     if settings.shape != Shape() and sizes.hidden_size % sizes.heads:
@@ -55,14 +56,20 @@ def load_model(
     with opening(settings), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         if settings.pretrained:
-            model = _open_weights(settings, folder, config, previous, seed)
+            model, absent = _open_weights(settings, folder, config, previous, seed)
         else:
-            model = AutoModelForSequenceClassification.from_config(
-                config, attn_implementation=_attention(settings, config), dtype=torch.float32, trust_remote_code=False
+            model, absent = (
+                AutoModelForSequenceClassification.from_config(
+                    config,
+                    attn_implementation=_attention(settings, config),
+                    dtype=torch.float32,
+                    trust_remote_code=False,
+                ),
+                set[str](),
             )
     family_of(model).set_head_dropout(model, settings.classifier_dropout)
     model.eval()
-    return LoadedModel(model, origin_of(settings, folder, weights))
+    return LoadedModel(model, origin_of(settings, folder, weights), frozenset(absent))
 
 
 def _classifier_config(
@@ -90,14 +97,16 @@ def _attention(settings: Pretrained, config: PretrainedConfig) -> str:
     return available[0] if settings.attention == "auto" else settings.attention
 
 
-def _labels_of(config: PretrainedConfig) -> list[str]:
+def labels_of(config: PretrainedConfig) -> list[str]:
+    """The names of a model's labels, in the order of its logits."""
     names = config.id2label or {}
     return [name for _, name in sorted((int(index), name) for index, name in names.items())]
 
 
 def _open_weights(
     settings: Pretrained, folder: Path, config: PretrainedConfig, previous: list[str], seed: int
-) -> PreTrainedModel:
+) -> tuple[PreTrainedModel, set[str]]:
+    """The model, and the names of its weights that the checkpoint lacks."""
     opened: tuple[PreTrainedModel, dict[str, Any]] = AutoModelForSequenceClassification.from_pretrained(
         folder,
         config=config,
@@ -114,7 +123,7 @@ def _open_weights(
     _check_encoder(settings, model, absent, set(info["unexpected_keys"]))
     family = family_of(model)
     head = {name for name, _ in model.named_parameters() if family.is_head(model, name)}
-    missing, labels = head & set(info["missing_keys"]), _labels_of(config)
+    missing, labels = head & set(info["missing_keys"]), labels_of(config)
     if missing:  # the rest of the head is a language model's, as in ModernBERT
         initialise_head(model, seed, missing)
     elif previous != labels or head & absent:
@@ -125,7 +134,7 @@ def _open_weights(
                 ", ".join(labels),
                 ", ".join(previous),
             )
-    return model
+    return model, absent
 
 
 def _check_encoder(settings: Pretrained, model: PreTrainedModel, absent: set[str], unexpected: set[str]) -> None:

@@ -22,6 +22,7 @@ from chirplet.artifact.artifact import (
     content_id,
     write_record,
 )
+from chirplet.artifact.local_files import write_local_files
 from chirplet.artifact.predictions import PREDICTIONS, write_predictions
 from chirplet.data.base import Corpus, Examples, Split
 from chirplet.data.batching.tokens import save_tokenizer
@@ -134,6 +135,7 @@ def write_outcome(
         write_record(temporary, record)
         write_text_atomically(model_card(record), temporary / CARD)
     artifact = Artifact(folder, record)
+    write_local_files(artifact, run.data)
     return artifact if cost_on is None else _with_cost(artifact, run, data, cost_on, compared_with)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from chirplet.artifact.artifact import check_folder
+from chirplet.artifact.artifact import Artifact, check_folder
 from chirplet.callback.base import CallbackSettings
 from chirplet.config.schema import Foreign, existing_file
 from chirplet.data.base import Source
@@ -72,7 +72,7 @@ class Run:
     configuration as plain data, for the record, and `inputs` is what the run's identity is made of; `verify` is whether
     models answer their probe when they are opened; `overrides` are what it was composed of, as the record shows them.
     `compose` gives a further run of the same data, model and trainer, with other overrides below the command line's;
-    `compose_comparison` one that compares.
+    `compose_comparison` one that compares; `compose_data` the data that an artifact was made from, if it knows them.
     """
 
     model: Pretrained
@@ -92,6 +92,7 @@ class Run:
     overrides: list[str]
     compose: "Callable[[Sequence[str], Sequence[str]], Composed]"
     compose_comparison: "Callable[[Sequence[Path], Sequence[str]], Composed]"
+    compose_data: "Callable[[Artifact], Source | None]"
 
     @property
     def artifact_folder(self) -> Path:

@@ -96,7 +96,7 @@ def identity_in(record: Record) -> Identity:
     teachers = record.training.get("teachers", {})
     texts = record.training.get("texts")
     weights = record.lineage[-1].weights_sha256
-    trains = {"finetune": "model", "distill": "student"}.get(record.stage)
+    trains = {"finetune": "model", "import_model": "model", "distill": "student"}.get(record.stage)
     return Identity(
         config=_hashes(record.config),
         data=record.data.fingerprint,

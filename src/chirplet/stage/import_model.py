@@ -1,0 +1,108 @@
+"""Make an artifact of a classifier that was trained elsewhere, so that every other stage can start from it."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import ClassVar
+
+from chirplet.config.schema import Count
+from chirplet.data.base import Corpus, Split
+from chirplet.stage.base import MeasuringStage
+from chirplet.stage.fit.settings import check_filled
+from chirplet.stage.run.context import Run
+from chirplet.system.error import ConfigError
+
+WORDS = ("true", "false", "null", "nan", "inf")
+"""Words that an override reads as other values than text."""
+
+
+class ImportModel(MeasuringStage):
+    """The names that the data has for the model's labels, and the splits to evaluate on.
+
+    `labels` maps each label in the model's `config.json` to one of the data. The model's weights stay as they are; the
+    rows of its output layer take the order of the data's labels.
+    """
+
+    also_takes: ClassVar[tuple[str, ...]] = ("model", "task")
+
+    labels: dict[str | int, str | int] | None
+    eval_batch_size: Count
+    evaluate_train: bool
+    evaluate_test: bool
+
+    def run(self, run: Run) -> float | None:
+        """Open the model with its own head, name its labels, evaluate it, and write the artifact."""
+        from chirplet.data.preparation.prepare import prepare
+        from chirplet.model.loading.classifier import load_classifier, reorder_labels
+        from chirplet.model.loading.tokenizer import load_tokenizer
+        from chirplet.stage.fit.seeding import seed_everything
+        from chirplet.stage.output.write_artifact import (
+            Outcome,
+            lineage_of,
+            print_result,
+            print_start,
+            save_trained,
+            write_outcome,
+        )
+        from chirplet.stage.run.loggers import log_artifact, open_loggers
+        from chirplet.stage.run.prepared import Prepared
+
+        seed_everything(run)
+        corpus = prepare(run.data, run.cache_dir)
+        check_filled(corpus, val=False, test=self.evaluate_test, without_val="")
+        loaded, own = load_classifier(run.model, run.seed, run.task.problem_type)
+        names = self.names(own, corpus)
+        tokenizer = load_tokenizer(run.model)
+        data = Prepared(corpus, run.task, tokenizer, run.model.cleaning, run.model.max_length, run.cache_dir)
+        lineage = lineage_of(run, loaded)
+        reorder_labels(loaded.model, [names.index(label) for label in corpus.labels], corpus.labels)
+        print_start(corpus, loaded, run)
+        wanted: dict[Split, bool] = {
+            "train": self.evaluate_train,
+            "val": len(corpus.val) > 0,
+            "test": self.evaluate_test,
+        }
+        with open_loggers(run, "import_model", lineage) as loggers:
+            training = {"labels": dict(zip(own, names, strict=True))}
+            method = str(loaded.model.config.model_type)
+            outcome = Outcome("import_model", method, self.recorded_settings(), lineage, training)
+            save = save_trained(run, loaded.model, data)
+            splits = [split for split, evaluated in wanted.items() if evaluated]
+            artifact = write_outcome(run, outcome, save, data, splits, self.eval_batch_size, self.cost_on(run))
+            log_artifact(loggers, artifact, corpus)
+        print_result(artifact)
+        return artifact.metric(run.objective)
+
+    def names(self, own: list[str], corpus: Corpus) -> list[str]:
+        """The data's name of each label of the model, in the model's order.
+
+        Raises:
+            ConfigError: they are not the labels of the data, each once; says what would work.
+        """
+        given = {label: label for label in own} if self.labels is None else self.labels
+        named = {str(label): str(name) for label, name in given.items()}
+        if named.keys() == set(own) and sorted(named.values()) == sorted(corpus.labels):
+            return [named[label] for label in own]
+        if len(own) != len(corpus.labels):
+            raise ConfigError(
+                f"stage.labels: the model has {len(own)} labels ({', '.join(own)}), should have the "
+                f"{len(corpus.labels)} of data={corpus.name} ({', '.join(corpus.labels)}); "
+                "data.labels may list labels that do not occur, and stage=finetune trains another head"
+            )
+        got = "null" if self.labels is None else _mapping(named)
+        same = {label.casefold(): label for label in corpus.labels}
+        by_name = {label: same[label.casefold()] for label in own if label.casefold() in same}
+        suggested = by_name if len({*by_name.values()}) == len(own) else dict(zip(own, corpus.labels, strict=True))
+        raise ConfigError(
+            f"stage.labels: got {got}, should give each label of the model one of data={corpus.name}; "
+            f"with what each stands for: 'stage.labels={_mapping(suggested)}'"
+        )
+
+
+def _mapping(names: Mapping[str, str]) -> str:
+    """As an override has it."""
+    return f"{{{', '.join(f'{label}: {_quoted(name)}' for label, name in names.items())}}}"
+
+
+def _quoted(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z_][\w -]*", name) and name.lower() not in WORDS else json.dumps(name)
