@@ -94,7 +94,9 @@ def test_other_commands_stay_as_they_are(more, artifact):
 def test_jobs_of_different_data_are_refused(artifact, tmp_path):
     same, other = made(tmp_path / "same"), made(tmp_path / "other", label_column="label")
     assert "data=csv" in expanded("-m", "stage=prune", f"artifact={artifact.folder},{same.folder}")
-    with pytest.raises(ConfigError, match=r"artifact: got .* which were made from different data; give them one by one"):
+    with pytest.raises(
+        ConfigError, match=r"artifact: got .* which were made from different data; give them one by one"
+    ):
         expanded("-m", "stage=prune", f"artifact={artifact.folder},{other.folder}")
 
 

@@ -1,6 +1,7 @@
 """Comparing artifacts of real small runs, from the configuration to the files."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -142,3 +143,17 @@ def test_a_multirun_over_parents_compares_with_each_of_them(overrides, made, tmp
     assert [row["run"] for row in actual] == ["teacher1+teacher2", "artifact=teacher1", "artifact=teacher2"]
     assert all(row["drop_from_parent"] != "" for row in actual[1:])
     assert "stage.measure=true measures them" in done.stdout
+
+
+def test_another_data_set_has_its_own_table_and_a_note_where_its_texts_are_not_known(comparing, made, tmp_path, capsys):
+    other = tmp_path / "other" / "artifact"
+    shutil.copytree(made[0], other)
+    record = json.loads((other / "artifact.json").read_text())
+    record["data"] |= {"fingerprint": "0" * 64}
+    record["config"]["data"]["fold"] = 1
+    (other / "artifact.json").write_text(json.dumps(record))
+    folder = comparing(f"artifacts=[{made[0]},{made[2]},{other}]")
+    assert [row["data"] for row in rows(folder)] == ["csv data.fold=0", "csv data.fold=0", "csv data.fold=1"]
+    assert "note      without texts and new speeds: artifacts: " in capsys.readouterr().out
+    html = (folder / PAGE).read_text(encoding="utf-8")
+    assert html.count("<h1>") == 2 and html.count("with mentions") == 1

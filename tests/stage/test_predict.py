@@ -372,3 +372,17 @@ def test_the_summary_names_counts_and_the_output(stage, artifact_folder, tweets_
     assert f"output    {output}\n" in message
     assert f"Neutral            │    {len(TEXTS)}" in message
     assert pq.read_table(output).column("text").to_pylist() == TEXTS
+
+
+@pytest.mark.parametrize(
+    ("head", "column"), [(["review", "text"], None), (["id", "text"], None), (["review", "x"], "x")]
+)
+def test_the_column_is_the_one_trained_on_where_the_input_has_it(head, column, tmp_path):
+    """Else `text`, and the user's before both."""
+    record = make_record(config={"data": {"repair": True, "text_column": "review"}})
+    folder = tiny_artifact(tiny_bert(tmp_path / "base"), tmp_path / "artifact", record)
+    source = write_csv(tmp_path / "in.csv", [head, *[[TEXTS[i], TEXTS[-i]] for i in range(8)]])
+    predict_file(folder, source, tmp_path / "out.csv", text_column=column)
+    texts = [row[column or ("review" if "review" in head else "text")] for row in csv.DictReader(source.open())]
+    labels = [row["label"] for row in csv.DictReader((tmp_path / "out.csv").open())]
+    assert labels == chirplet.runtime.predictor.load(folder)(texts).labels

@@ -183,16 +183,19 @@ def test_a_student_of_its_own_and_a_step_of_a_chain(place, tmp_path):
 
 
 def test_what_must_be_given_and_is_not_the_same_is_told(place, tmp_path):
-    def told(*own: str) -> str:
+    def told(*own: str, artifact: Path = place.tuned) -> str:
         with pytest.raises(UserError) as caught:
-            place.reproduce(place.tuned, tmp_path / "out", *own)
+            place.reproduce(artifact, tmp_path / "out", *own)
         return str(caught.value)
 
     data, model = place.files
-    assert told().splitlines() == [
+    alone = shutil.copytree(place.tuned, tmp_path / "alone")
+    wanted = "model.name_or_path: the record has 'encoder' by its name alone; give model.name_or_path=DIR"
+    assert told(artifact=alone).splitlines() == [
         "data.train: the record has 'texts.csv' by its name alone; give data.train=PATH",
-        "model.name_or_path: the record has 'encoder' by its name alone; give model.name_or_path=DIR",
+        wanted,
     ]
+    assert told() == wanted  # where the data's files are is known beside the artifact
     fewer = tmp_path / "fewer.csv"
     fewer.write_text("".join(SAMPLE.read_text(encoding="utf-8").splitlines(keepends=True)[:-1]), encoding="utf-8")
     assert told(f"data.train={fewer}", model).startswith("data: gives other texts or splits (finger")
