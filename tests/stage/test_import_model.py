@@ -2,7 +2,9 @@
 
 import csv
 import re
+import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,9 +16,11 @@ import chirplet
 from architectures import KINDS
 from checkpoints import change_config, tiny_bert
 from chirplet.artifact.artifact import Artifact
+from chirplet.artifact.foreign import labels_override
 from chirplet.cli.experiment import execute
 from chirplet.model.loading.classifier import reorder_labels
 from chirplet.model.loading.quiet import quiet
+from chirplet.stage.import_model import ImportModel
 from chirplet.stage.run.context import ArtifactFolder
 from chirplet.system.error import ConfigError, ModelError
 from places import SAMPLE
@@ -77,8 +81,8 @@ def test_its_answers_stay_with_the_data_s_names_in_the_data_s_order(importing, f
             "null",
             r"stage.labels: got null, should give each label of the model one of data=csv; with what each stands ",
         ),
-        ("{LABEL_0: Positive}", r"stage.labels: got {LABEL_0: Positive}, should give .* 'stage.labels={LABEL_0: Ext"),
-        (MAPPING.partition("=")[2].replace("Neutral", "Negative"), r"stage.labels: got {LABEL_0: Positive, "),
+        ("{LABEL_0: Positive}", r"stage.labels: got LABEL_0: Positive, should give .* 'stage.labels={LABEL_0: Ext"),
+        (MAPPING.partition("=")[2].replace("Neutral", "Negative"), r"stage.labels: got LABEL_0: Positive, "),
     ],
 )
 def test_labels_that_do_not_fit_are_told_with_what_would_work(labels, line, importing, compose_config):
@@ -86,6 +90,16 @@ def test_labels_that_do_not_fit_are_told_with_what_would_work(labels, line, impo
         importing(f"stage.labels={labels}")
     (command,) = re.findall(r"'(stage\.labels=[^']*)'", str(caught.value))
     assert compose_config("stage=import_model", command).stage.labels["LABEL_0"] == "Extremely Negative"
+
+
+def test_positions_and_names_that_need_quotes(compose_config):
+    override = labels_override(["1 star", "é", "LABEL_2", "true"], ["don't", "a, b", "no", "null"])
+    (plain,) = shlex.split(override)
+    labels = compose_config("stage=import_model", plain).stage.labels
+    assert labels == {0: "don't", 1: "a, b", "LABEL_2": "no", 3: "null"}
+    stage = ImportModel.model_construct(labels=dict(labels))
+    corpus = SimpleNamespace(labels=("null", "no", "don't", "a, b"), name="csv")
+    assert stage.names(["1 star", "é", "LABEL_2", "true"], corpus) == ["don't", "a, b", "no", "null"]
 
 
 def test_another_number_of_labels_and_what_is_no_classifier_are_told(importing, tmp_path):

@@ -7,7 +7,6 @@ It contains `config.json`, `model.safetensors` and the tokenizer's files, so tha
 
 import json
 import os
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 
+from chirplet.artifact.foreign import how_to_import
 from chirplet.artifact.migration import BASELINE_PREDICTIONS_1, migrated
 from chirplet.artifact.predictions import BASELINE_PREDICTIONS, PREDICTIONS, Predictions, read_predictions
 from chirplet.artifact.record import (
@@ -43,8 +43,6 @@ from chirplet.task.single_label import SingleLabel
 SCHEMA_VERSION: Literal[2] = 2
 RECORD = "artifact.json"
 CARD = "README.md"
-_MOST_LABELS = 8
-"""The most labels that a message names."""
 PROBE = "probe.json"
 """The model's logits for a few texts (`chirplet.runtime.probe`)."""
 
@@ -187,7 +185,7 @@ def check_folder(folder: Path) -> Path:
         raise ArtifactError(f"no artifact at {str(folder)!r}: no such folder{near(folder.name, siblings)}")
     if not (folder / RECORD).is_file():
         inside = folder / "artifact"
-        hint = f"; did you mean {str(inside)!r}?" if (inside / RECORD).is_file() else _how_to_import(folder)
+        hint = f"; did you mean {str(inside)!r}?" if (inside / RECORD).is_file() else how_to_import(folder)
         raise ArtifactError(f"no artifact at {str(folder)!r}: it has no {RECORD}{hint}")
     outside = link_outside(folder, hub_cache=True)
     if outside is not None:
@@ -195,21 +193,6 @@ def check_folder(folder: Path) -> Path:
             f"no artifact at {str(folder)!r}: {outside} is a link to something outside that folder; should be a file"
         )
     return folder
-
-
-def _how_to_import(folder: Path) -> str:
-    """A hint for the folder of a classifier that was trained elsewhere: the command that makes an artifact of it."""
-    try:
-        names = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("id2label", {"0": "LABEL_0"})
-        labels = ", ".join(f"{label}: NAME" for label in [*names.values()][:_MOST_LABELS])
-    except (OSError, ValueError, AttributeError, RecursionError):
-        return ""
-    more = ", ..." if len(names) > _MOST_LABELS else ""
-    path = shlex.quote(f"model.name_or_path={folder}")
-    return (
-        f"; of a classifier that was trained elsewhere, python run.py stage=import_model model=local {path} data=csv "
-        f"data.train=FILE 'stage.labels={{{labels}{more}}}' makes one, with the data's names of its labels"
-    )
 
 
 def check_free(folder: Path) -> None:

@@ -141,12 +141,11 @@ def _stage(given: Sequence[Override], conf: Path) -> type[Stage] | None:
 
 def _files(given: Sequence[Override], conf: Path) -> Iterator[dict[str, Any]]:
     """The files of experiments and searches, with those that they extend."""
-    names = [
-        (override.key_or_group, str(name))
-        for override in given
-        if override.key_or_group in FILES and not override.is_sweep_override()
-        for name in as_list(override.value())
-    ]
+    names = list[tuple[str, str]]()
+    for override in given:
+        if override.key_or_group in FILES and not override.is_sweep_override():
+            value = override.value()
+            names += [(override.key_or_group, str(name)) for name in (value if isinstance(value, list) else [value])]
     while names:
         group, name = names.pop()
         file = _yaml(conf / group / f"{name}.yaml")

@@ -1,10 +1,8 @@
 """Make an artifact of a classifier that was trained elsewhere, so that every other stage can start from it."""
 
-import json
-import re
-from collections.abc import Mapping
 from typing import ClassVar
 
+from chirplet.artifact.foreign import labels_override
 from chirplet.config.schema import Count
 from chirplet.data.base import Corpus, Split
 from chirplet.stage.base import MeasuringStage
@@ -12,15 +10,12 @@ from chirplet.stage.fit.settings import check_filled
 from chirplet.stage.run.context import Run
 from chirplet.system.error import ConfigError
 
-WORDS = ("true", "false", "null", "nan", "inf")
-"""Words that an override reads as other values than text."""
-
 
 class ImportModel(MeasuringStage):
     """The names that the data has for the model's labels, and the splits to evaluate on.
 
-    `labels` maps each label in the model's `config.json` to one of the data. The model's weights stay as they are; the
-    rows of its output layer take the order of the data's labels.
+    `labels` maps each label in the model's `config.json`, or its position from 0, to one of the data. The model's weights
+    stay as they are; the rows of its output layer take the order of the data's labels.
     """
 
     also_takes: ClassVar[tuple[str, ...]] = ("model", "task")
@@ -79,30 +74,22 @@ class ImportModel(MeasuringStage):
         Raises:
             ConfigError: they are not the labels of the data, each once; says what would work.
         """
-        given = {label: label for label in own} if self.labels is None else self.labels
-        named = {str(label): str(name) for label, name in given.items()}
-        if named.keys() == set(own) and sorted(named.values()) == sorted(corpus.labels):
-            return [named[label] for label in own]
+        given = dict(zip(own, own, strict=True)) if self.labels is None else self.labels
+        named = {str(key): str(name) for key, name in given.items()}
+        names = [named.get(label, named.get(str(index), "")) for index, label in enumerate(own)]
+        if sorted(names) == sorted(corpus.labels) and len(named) == len(own):
+            return names
         if len(own) != len(corpus.labels):
             raise ConfigError(
                 f"stage.labels: the model has {len(own)} labels ({', '.join(own)}), should have the "
                 f"{len(corpus.labels)} of data={corpus.name} ({', '.join(corpus.labels)}); "
                 "data.labels may list labels that do not occur, and stage=finetune trains another head"
             )
-        got = "null" if self.labels is None else _mapping(named)
+        got = "null" if self.labels is None else ", ".join(f"{key}: {name}" for key, name in named.items())
         same = {label.casefold(): label for label in corpus.labels}
-        by_name = {label: same[label.casefold()] for label in own if label.casefold() in same}
-        suggested = by_name if len({*by_name.values()}) == len(own) else dict(zip(own, corpus.labels, strict=True))
+        by_name = [same[label.casefold()] for label in own if label.casefold() in same]
+        suggested = by_name if len({*by_name}) == len(own) else corpus.labels
         raise ConfigError(
             f"stage.labels: got {got}, should give each label of the model one of data={corpus.name}; "
-            f"with what each stands for: 'stage.labels={_mapping(suggested)}'"
+            f"with what each stands for: {labels_override(own, suggested)}"
         )
-
-
-def _mapping(names: Mapping[str, str]) -> str:
-    """As an override has it."""
-    return f"{{{', '.join(f'{label}: {_quoted(name)}' for label, name in names.items())}}}"
-
-
-def _quoted(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z_][\w -]*", name) and name.lower() not in WORDS else json.dumps(name)

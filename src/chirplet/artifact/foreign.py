@@ -1,0 +1,43 @@
+"""How a classifier that was trained elsewhere becomes an artifact: the command, for messages."""
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+WORDS = ("true", "false", "null", "nan", "inf")
+"""Words that an override reads as other values than text."""
+MOST_LABELS = 8
+"""The most labels that a message names before their names in the data are known."""
+
+
+def labels_override(own: Sequence[str], names: Sequence[str]) -> str:
+    """The override, quoted for a shell, that gives the labels of a model, in the order of its logits, these names.
+
+    A label that cannot be a key of an override is given by its position.
+    """
+    keys = [label if _is_plain(label) else str(index) for index, label in enumerate(own)]
+    values = [name if _is_plain(name) else json.dumps(name, ensure_ascii=False) for name in names]
+    pairs = ", ".join(f"{key}: {value}" for key, value in zip(keys, values, strict=True))
+    return shlex.quote(f"stage.labels={{{pairs}}}")
+
+
+def how_to_import(folder: Path) -> str:
+    """The end of an error about `folder`: the command that makes an artifact of its classifier, if it has one."""
+    try:
+        labels = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("id2label") or {"0": "LABEL_0"}
+        own = [str(label) for label in labels.values()]
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return ""
+    path = shlex.quote(f"model.name_or_path={folder}")
+    named = labels_override(own[:MOST_LABELS], ["NAME"] * len(own[:MOST_LABELS]))
+    more = f" and so on for {len(own)} labels" if len(own) > MOST_LABELS else ""
+    return (
+        f"; of a classifier that was trained elsewhere, python run.py stage=import_model model=local {path} data=csv "
+        f"data.train=FILE {named}{more} makes one, with the data's names of its labels"
+    )
+
+
+def _is_plain(text: str) -> bool:
+    return re.fullmatch(r"[A-Za-z_][\w ./-]*", text, re.ASCII) is not None and text.lower() not in WORDS
