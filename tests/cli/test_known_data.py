@@ -116,7 +116,7 @@ def test_files_that_are_not_there_are_asked_for_in_one_line(artifact, tmp_path, 
     assert "data.train='reviews.csv'" in expanded(*command)
 
 
-@pytest.mark.parametrize("value", ["${oc.env:HOME}", "/etc/passwd", "../x"])
+@pytest.mark.parametrize("value", ["${oc.env:HOME}", "/etc/passwd", "../x", ["~"], {"_target_": "os.system"}])
 def test_a_record_names_nothing_outside(value, tmp_path):
     for key in ("train", "text_column"):
         folder = made(tmp_path / key, **{key: value}).folder

@@ -15,7 +15,6 @@ from chirplet.artifact.local_files import read_local_files
 from chirplet.cli.overrides import written
 from chirplet.cli.recorded import option_of, refused
 from chirplet.config.roles import Role, keys_with
-from chirplet.config.schema import as_list
 from chirplet.data.base import Source
 from chirplet.report.candidates import find_artifacts
 from chirplet.stage.base import Stage
@@ -85,7 +84,8 @@ def data_overrides(artifact: Artifact, given: Collection[str] = (), conf: Path |
             continue
         reason = None if name in known else refused(value)
         value = known.get(name, value)
-        if name in source.paths and (reason is not None or not all(map(_is_there, as_list(value)))):
+        paths = value if isinstance(value, list) else [] if value is None else [value]
+        if name in source.paths and (reason is not None or not all(map(_is_there, paths))):
             faults.append(f"data.{name}: {value!r}, which {where} was made from, is not there; give data.{name}=PATH")
         elif reason is not None:
             faults.append(f"data.{name}: the record of {where} has {value!r}, {reason}; give data.{name}=VALUE")
