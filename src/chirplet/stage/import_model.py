@@ -14,8 +14,8 @@ from chirplet.system.error import ConfigError
 class ImportModel(MeasuringStage):
     """The names that the data has for the model's labels, and the splits to evaluate on.
 
-    `labels` maps each label in the model's `config.json`, or its position from 0, to one of the data. The weights stay as
-    they are; the rows of the output layer take the order of the data's labels.
+    `labels` maps each label in the model's `config.json`, or its position from 0, to one of the data. The weights stay
+    as they are; the rows of the output layer take the order of the data's labels.
     """
 
     also_takes: ClassVar[tuple[str, ...]] = ("model", "task")
