@@ -26,8 +26,8 @@ DATA = {
     "test_fraction": 0.25,
     "since_removed": True,
 }
-KNOWN = ["data=csv", "data.test_fraction=0.25", r"data.text_column='re\'view'", "data.label_column='mood'"]
-LABELS = "data.labels=['no',1]"
+KNOWN = ["data=csv", "data.test_fraction=0.25", 'data.text_column="re\'view"', "data.label_column=mood"]
+LABELS = "data.labels=[no,1]"
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def expanded(*arguments: str) -> list[str]:
 
 def test_what_differs_from_the_defaults_stands_before_the_user_s_overrides(artifact, tmp_path):
     given = ["-m", "stage=quantize", f"artifact={artifact.folder}", "data.label_column=other"]
-    train = f"data.train='{tmp_path}/reviews.csv'"
+    train = f"data.train={tmp_path}/reviews.csv"
     assert sorted(expanded(*given)[1:-3]) == sorted([*KNOWN[:-1], LABELS, train])
     assert expanded(*given)[0] == "-m" and expanded(*given)[-3:] == given[1:]
 
@@ -113,7 +113,7 @@ def test_files_that_are_not_there_are_asked_for_in_one_line(artifact, tmp_path, 
         expanded(*command)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "moved.csv").rename(tmp_path / "reviews.csv")
-    assert "data.train='reviews.csv'" in expanded(*command)
+    assert "data.train=reviews.csv" in expanded(*command)
 
 
 @pytest.mark.parametrize("value", ["${oc.env:HOME}", "/etc/passwd", "../x", ["~"], {"_target_": "os.system"}])

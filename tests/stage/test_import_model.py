@@ -81,7 +81,7 @@ def test_its_answers_stay_with_the_data_s_names_in_the_data_s_order(importing, f
             "null",
             r"stage.labels: got null, should give each label of the model one of data=csv; with what each stands ",
         ),
-        ("{LABEL_0: Positive}", r"stage.labels: got LABEL_0: Positive, should give .* 'stage.labels={LABEL_0: Ext"),
+        ("{LABEL_0: Positive}", r"stage.labels: got LABEL_0: Positive, should give .* 'stage.labels={LABEL_0:Ext"),
         (MAPPING.partition("=")[2].replace("Neutral", "Negative"), r"stage.labels: got LABEL_0: Positive, "),
     ],
 )
@@ -129,7 +129,7 @@ def test_the_refusal_of_a_folder_without_a_record_names_the_command(foreign, com
         TypeAdapter(ArtifactFolder).validate_python(str(foreign))
     (command,) = re.findall(r"python run.py (.*) makes one", str(caught.value))
     assert f"stage=import_model model=local model.name_or_path={foreign} data=csv data.train=FILE" in command
-    assert "'stage.labels={LABEL_0: NAME, LABEL_1: NAME" in command
+    assert "'stage.labels={LABEL_0:NAME,LABEL_1:NAME" in command
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,9 +2,10 @@
 
 import json
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
+
+from chirplet.system.command_line import argument
 
 WORDS = ("true", "false", "null", "nan", "inf")
 """Words that an override reads as other values than text."""
@@ -17,10 +18,7 @@ def labels_override(own: Sequence[str], names: Sequence[str]) -> str:
 
     A label that cannot be a key of an override is given by its position.
     """
-    keys = [label if _is_plain(label) else str(index) for index, label in enumerate(own)]
-    values = [name if _is_plain(name) else json.dumps(name, ensure_ascii=False) for name in names]
-    pairs = ", ".join(f"{key}: {value}" for key, value in zip(keys, values, strict=True))
-    return shlex.quote(f"stage.labels={{{pairs}}}")
+    return argument("stage.labels", {_key(*pair): name for pair, name in zip(enumerate(own), names, strict=True)})
 
 
 def how_to_import(folder: Path) -> str:
@@ -30,7 +28,7 @@ def how_to_import(folder: Path) -> str:
         own = [str(label) for label in labels.values()]
     except (OSError, ValueError, AttributeError, RecursionError):
         return ""
-    path = shlex.quote(f"model.name_or_path={folder}")
+    path = argument("model.name_or_path", folder)
     named = labels_override(own[:MOST_LABELS], ["NAME"] * len(own[:MOST_LABELS]))
     more = f" and so on for {len(own)} labels" if len(own) > MOST_LABELS else ""
     return (
@@ -39,5 +37,8 @@ def how_to_import(folder: Path) -> str:
     )
 
 
-def _is_plain(text: str) -> bool:
-    return re.fullmatch(r"[A-Za-z_][\w ./-]*", text, re.ASCII) is not None and text.lower() not in WORDS
+def _key(index: int, label: str) -> str:
+    """The label as a key of an override, which Hydra's grammar has no quotes for."""
+    return (
+        label if re.fullmatch(r"[A-Za-z_][\w ./-]{,40}", label, re.ASCII) and label.lower() not in WORDS else str(index)
+    )

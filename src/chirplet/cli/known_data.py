@@ -12,12 +12,12 @@ from hydra.errors import HydraException
 
 from chirplet.artifact.artifact import Artifact
 from chirplet.artifact.local_files import read_local_files
-from chirplet.cli.overrides import written
 from chirplet.cli.recorded import option_of, refused
 from chirplet.config.roles import Role, keys_with
 from chirplet.data.base import Source
 from chirplet.report.candidates import find_artifacts
 from chirplet.stage.base import Stage
+from chirplet.system.command_line import override_of
 from chirplet.system.error import ArtifactError, ConfigError
 
 SEVERAL = "artifacts"
@@ -90,7 +90,7 @@ def data_overrides(artifact: Artifact, given: Collection[str] = (), conf: Path |
         elif reason is not None:
             faults.append(f"data.{name}: the record of {where} has {value!r}, {reason}; give data.{name}=VALUE")
         else:
-            chosen.append(written(f"data.{name}", value))
+            chosen.append(override_of(f"data.{name}", value))
     if faults:
         raise ConfigError("\n".join(faults))
     return chosen

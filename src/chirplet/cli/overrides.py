@@ -1,12 +1,9 @@
 """Overrides of a command, read and passed on."""
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
 
 from chirplet.config.roles import Role, keys_with
 
@@ -33,19 +30,6 @@ def first_job(overrides: Sequence[str]) -> list[str]:
         f"{one.get_key_element()}={next(iter(one.sweep_string_iterator()))}" if one.is_sweep_override() else override
         for override, one in zip(overrides, parsed, strict=True)
     ]
-
-
-def written(key: str, value: Any) -> str:
-    """The override that sets `key` to plain data."""
-    return f"{key}={_written(value)}"
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{','.join(map(_written, value))}]"
-    if isinstance(value, str):
-        return QuotedString(value, Quote.single).with_quotes()
-    return json.dumps(value)
 
 
 def _parser() -> OverridesParser:

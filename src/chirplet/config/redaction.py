@@ -24,7 +24,8 @@ def shown(overrides: Sequence[str]) -> list[str]:
         elif _SECRET_INSIDE.search(value):
             recorded_overrides.append(f"{key}={HIDDEN}")
         else:
-            recorded_overrides.append(f"{key}{equals}{_WAY.sub(lambda match: Path(match[0].strip()).name, value)}")
+            names = _QUOTED_WAY.sub(lambda match: f"{match[1]}{Path(match[0][1:-1]).name}{match[1]}", value)
+            recorded_overrides.append(f"{key}{equals}{_WAY.sub(lambda match: Path(match[0].strip()).name, names)}")
     return recorded_overrides
 
 
@@ -33,6 +34,9 @@ HIDDEN = "HIDDEN"
 
 _SECRET_INSIDE = re.compile(r"(key|token|secret|password|credentials?)[\"']?\s*:", re.IGNORECASE)
 """A mapping with a key that `SECRET` would leave out."""
+
+_QUOTED_WAY = re.compile(r"(['\"])(?:file:/+)?[~/](?:\\.|(?!\1)[^\\])*\1")
+"""Such a path in quotes, in which any character may stand."""
 
 _WAY = re.compile(r"(?<![\w.:/~}-])(?:file:/+)?[~/][^,\[\]{}'\"=]*")
 """An absolute path or one from home, spaces included."""

@@ -14,10 +14,10 @@ from hydra.core.override_parser.types import Override
 
 from chirplet.artifact.artifact import Artifact, Record
 from chirplet.artifact.local_files import read_local_files
-from chirplet.cli.overrides import written
 from chirplet.cli.recorded import option_of
 from chirplet.config.roles import Role, keys_with
 from chirplet.stage.chain import StageName
+from chirplet.system.command_line import override_of
 from chirplet.system.error import ConfigError
 
 NONE = {"callback": "none"}
@@ -50,7 +50,7 @@ def expanded(arguments: Sequence[str]) -> list[str]:
     # Hydra's options come before or after all overrides, never between them.
     position = next(position for position, argument in enumerate(arguments) if "=" in argument and argument[0] != "-")
     artifact = Artifact.open(Path(str(folders[0])).expanduser())
-    files = [written(f"data.{name}", value) for name, value in read_local_files(artifact).items()]
+    files = [override_of(f"data.{name}", value) for name, value in read_local_files(artifact).items()]
     return [*arguments[:position], *choices(artifact.record), *files, *arguments[position:]]
 
 
