@@ -50,9 +50,16 @@ def finetune(compose_config, overrides, tmp_path):
     return run
 
 
-def test_a_run_writes_an_artifact_that_transformers_opens(finetune):
+def test_a_run_writes_an_artifact_that_transformers_opens(finetune, capsys):
     value, artifact = finetune("stage.measure_cost=true")
     record = artifact.record
+    said, counts, left_out = capsys.readouterr().out, record.training["tokens"], record.data.report["dropped"]
+    assert f" texts (train / val / test), {sum(left_out.values())} of 800 left out: " in said
+    assert counts["texts"] == record.data.sizes["train"] + record.data.sizes["val"]
+    assert (
+        f"texts     {counts['longer']} of {counts['texts']} texts are longer than 40 tokens; they are truncated" in said
+    )
+    assert f"texts     {counts['unknown']} of {counts['tokens']:,} tokens" in said
     assert record.stage == "finetune"
     assert record.labels == ["Extremely Negative", "Extremely Positive", "Negative", "Neutral", "Positive"]
     assert value == record.metrics["val"]["f1_macro"]

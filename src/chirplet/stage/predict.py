@@ -13,8 +13,9 @@ from typing import Literal, Self
 import pyarrow as pa
 from pydantic import field_validator, model_validator
 
-from chirplet.artifact.artifact import Artifact
-from chirplet.config.schema import Count, existing_file
+from chirplet.artifact.artifact import Artifact, Record
+from chirplet.config.schema import Count, Fraction, existing_file
+from chirplet.data.batching.token_counts import TokenCounts
 from chirplet.data.table.reader import Format, format_of
 from chirplet.data.table.stream import open_chunks
 from chirplet.data.table.text_io import STDIN, Encoding
@@ -23,17 +24,22 @@ from chirplet.stage.base import Stage
 from chirplet.stage.run.context import ArtifactFolder, Run, check_given
 from chirplet.system.console import console
 from chirplet.system.error import DataError
+from chirplet.task.base import Combination
 
 STDOUT = "-"
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Counts of texts by label, the number of blank texts, and the seconds it took, without loading the model."""
+    """Counts of texts by label, the number of blank texts, and the seconds it took, without loading the model.
+
+    `notes` say what the model could not read of the texts.
+    """
 
     counts: dict[str, int]
     blank: int
     seconds: float
+    notes: list[str]
 
     @property
     def texts(self) -> int:
@@ -46,6 +52,7 @@ class Predict(Stage):
 
     `input` and `output` are files or `-`. A null format is inferred from the suffix; for `-` it is CSV for the input
     and the input's format for the output. Text is written as UTF-8. An existing output is replaced atomically.
+    With `windows` a text that is too long for the model is read in windows, whose logits are combined.
     """
 
     artifact: ArtifactFolder | None
@@ -60,6 +67,8 @@ class Predict(Stage):
     batch_size: Count
     chunk_rows: Count
     precision: Literal["auto", "32-true", "bf16-mixed"]
+    windows: Combination | None
+    window_overlap: Fraction
 
     @field_validator("input")
     @classmethod
@@ -115,6 +124,8 @@ class Predict(Stage):
         blank = f", {done.blank:,} of them blank" if done.blank else ""
         rate = done.texts / done.seconds
         out.print(f"labeled  {done.texts:,} texts{blank} in {done.seconds:.1f} s ({rate:,.0f} texts/s)")
+        for note in done.notes:
+            out.print(f"texts     {note}", highlight=False)
         if self.output != STDOUT:
             out.print(f"output    {self.output}")
 
@@ -134,7 +145,7 @@ class Predict(Stage):
         labels, task = artifact.record.labels, artifact.record.task
         kinds = {str: pa.string(), float: pa.float64()}
         added = pa.schema([(name, kinds[kind]) for name, kind in task.columns(labels, self.prefix).items()])
-        counts, blank = Counter[str](dict.fromkeys(labels, 0)), 0
+        counts, blank, read_tokens = Counter[str](dict.fromkeys(labels, 0)), 0, TokenCounts()
         with open_chunks(
             self.input, read, self.encoding, self.quoted, self.text_column, added.names, self.chunk_rows
         ) as source:
@@ -144,17 +155,28 @@ class Predict(Stage):
                 accelerator=accelerator,
                 threads=threads,
                 precision=self.precision,
+                windows=self.windows,
+                window_overlap=self.window_overlap,
                 verify=verify,
             )
             started = time.perf_counter()
             # Unquoted cells can be written back unquoted only in the same format.
             with open_writer(self.output, write, source, added, self.quoted or read != write) as writer:
                 for chunk in source.chunks:
-                    cells = task.cells(predictor.logits(chunk.texts), labels)
+                    tokens = predictor.tokens(chunk.texts)
+                    read_tokens += predictor.counter(tokens)
+                    cells = task.cells(predictor.logits_of(tokens), labels)
                     writer.write(chunk, dict(zip(added.names, cells, strict=True)))
                     counts.update(cells[0])
                     blank += sum(not text.strip() for text in chunk.texts)
-        return Labelled(dict(counts), blank, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        return Labelled(dict(counts), blank, seconds, self._notes(read_tokens, artifact.record))
+
+    def _notes(self, counts: TokenCounts, record: Record) -> list[str]:
+        long = "they are truncated, stage.windows=mean reads all of them"
+        if self.windows is not None:
+            long = f"they are read in windows ({self.windows})"
+        return counts.notes(record.max_length, long, record.cleaning)
 
 
 def _same_file(one: str, other: str) -> bool:

@@ -13,7 +13,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any, Literal
 
-Cleaning = Literal["none", "original_study", "twitter_roberta", "bertweet"]
+Cleaning = Literal["none", "original_study", "twitter_roberta", "bertweet", "emoji"]
 
 # A full URL ends before the punctuation that follows it; one that Twitter cut (`https:/…`) is taken whole.
 URL = re.compile(r"(?:https?://|\bwww\.)\S*[\w/…]|\bhttps?:[/…]\S*", re.IGNORECASE)
@@ -55,9 +55,9 @@ def fingerprint(preset: Cleaning) -> str:
     """Identifies the rules of a preset in cache keys.
 
     The version of the rules is maintained by hand, because a hash of the source would change with every comment; tests
-    compare each preset with recorded results. `bertweet` depends on two libraries, whose versions are included.
+    compare each preset with recorded results. The versions of the libraries that a preset depends on are included.
     """
-    libraries = [f"{name}={version(name)}" for name in ("transformers", "emoji")] if preset == "bertweet" else []
+    libraries = [f"{name}={version(name)}" for name in _LIBRARIES.get(preset, ())]
     return hashlib.sha256("/".join([preset, str(_VERSIONS[preset]), *libraries]).encode()).hexdigest()[:16]
 
 
@@ -95,6 +95,15 @@ def _bertweet(text: str) -> str:
     # The trailing spaces are the original's, which does not change a contraction at the end of a tweet.
     for pattern, replacement in _BERTWEET_SPACING:
         text = text.replace(pattern, replacement)
+    return " ".join(text.split())
+
+
+def _emoji(text: str) -> str:
+    """Each emoji becomes the words of its English name, as in `demojize` of https://github.com/carpedm20/emoji."""
+    from emoji import replace_emoji
+
+    if not text.isascii():
+        text = replace_emoji(text, lambda _, emoji: f" {emoji['en'].strip(':').replace('_', ' ')} ")
     return " ".join(text.split())
 
 
@@ -161,5 +170,7 @@ CLEANINGS: dict[Cleaning, Callable[[str], str]] = {
     "original_study": _original_study,
     "twitter_roberta": _twitter_roberta,
     "bertweet": _bertweet,
+    "emoji": _emoji,
 }
-_VERSIONS: dict[Cleaning, int] = {"none": 1, "original_study": 1, "twitter_roberta": 1, "bertweet": 2}
+_VERSIONS: dict[Cleaning, int] = {"none": 1, "original_study": 1, "twitter_roberta": 1, "bertweet": 2, "emoji": 1}
+_LIBRARIES: dict[Cleaning, tuple[str, ...]] = {"bertweet": ("transformers", "emoji"), "emoji": ("emoji",)}
