@@ -89,7 +89,7 @@ def _bertweet(text: str) -> str:
 
     Source: `BertweetTokenizer.normalizeTweet` of transformers, after https://github.com/VinAIResearch/BERTweet.
     """
-    text = _LONG_WORD.sub(_cut, text) if len(text) > LONGEST_WORD else text
+    text = _with_short_words(text)
     words = _tweet_tokenizer().tokenize(text.replace("’", "'").replace("…", "..."))
     text = " ".join(map(_bertweet_word, words))
     # The trailing spaces are the original's, which does not change a contraction at the end of a tweet.
@@ -98,18 +98,14 @@ def _bertweet(text: str) -> str:
     return " ".join(text.split())
 
 
-def _emoji(text: str) -> str:
-    """Each emoji becomes the words of its English name, as in `demojize` of https://github.com/carpedm20/emoji."""
-    from emoji import replace_emoji
-
-    if not text.isascii():
-        text = replace_emoji(text, lambda _, emoji: f" {emoji['en'].strip(':').replace('_', ' ')} ")
-    return " ".join(text.split())
-
-
 LONGEST_WORD = 256
-"""Maximum characters of a word; the original's expressions for addresses take time cubic in a word's length."""
+"""Maximum characters of a word: the original's expressions for addresses take time cubic in a word's length, and joined
+emoji take quadratic time."""
 _LONG_WORD = re.compile(r"\S+")
+
+
+def _with_short_words(text: str) -> str:
+    return _LONG_WORD.sub(_cut, text) if len(text) > LONGEST_WORD else text
 
 
 def _cut(word: re.Match[str]) -> str:
@@ -139,6 +135,20 @@ def _bertweet_word(word: str) -> str:
     if word.lower().startswith(("http", "www")):
         return "HTTPURL"
     return demojize(word) if len(word) == 1 else word
+
+
+def _emoji(text: str) -> str:
+    """Each emoji becomes the words of its English name, as in `demojize` of https://github.com/carpedm20/emoji."""
+    from emoji import replace_emoji
+
+    if not text.isascii():
+        words = _with_short_words(text).split()
+        text = " ".join(word if word.isascii() else replace_emoji(word, _name) for word in words)
+    return " ".join(text.split())
+
+
+def _name(_: str, emoji: dict[str, str]) -> str:
+    return f" {emoji['en'].strip(':').replace('_', ' ')} "
 
 
 @cache
