@@ -13,7 +13,7 @@ from chirplet.data.table.reader import Format, Row, format_of, read_table
 from chirplet.data.table.text_io import Encoding
 from chirplet.system.error import DataError, near
 
-_MOST_LABELS, _FEW_TEXTS = 100, 10
+_MOST_LABELS, _FEW_TEXTS = 100, 3
 """More labels than this, with fewer texts than this on average, are probably a wrong column if they are not listed."""
 
 
