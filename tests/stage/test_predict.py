@@ -42,11 +42,14 @@ def artifact_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_artifact(base, tmp_path_factory.mktemp("run") / "artifact")
 
 
-def predict_file(artifact: Path, source: Path, target: Path, **changes: Any) -> Labelled:
+def predict_file(artifact: Path, source: Path | str | list[str], target: Path, **changes: Any) -> Labelled:
     """What `run.py` does with `conf/stage/predict.yaml` and these changes."""
-    keys = yaml.safe_load((CONF / "stage" / "predict.yaml").read_text())
-    del keys["_target_"]
-    paths = {"artifact": str(artifact), "input": str(source), "output": str(target)}
+    keys = {}
+    for name in ("data/_table.yaml", "stage/predict.yaml"):
+        keys |= yaml.safe_load((CONF / name).read_text())
+    del keys["_target_"], keys["defaults"]
+    given = source if isinstance(source, list) else str(source)
+    paths = {"artifact": str(artifact), "input": given, "output": str(target)}
     settings: Predict = validate(Predict, keys | paths | changes)
     return settings.label("cpu", None)
 
@@ -189,18 +192,30 @@ def test_parquet_becomes_csv_and_jsonl(artifact_folder, tmp_path, constant):
     assert third["id"] == 3 and third["tags"] is None and third["n"] is None and third["label"] == "Neutral"
 
 
-def test_jsonl_becomes_a_table_or_raises(artifact_folder, tmp_path, constant):
-    (tmp_path / "in.jsonl").write_text('{"text": "a", "n": 1}\n{"text": "b"}\n{"text": "c", "n": "x"}\n')
-    with pytest.raises(DataError, match=r"several types in one column .*output_format=jsonl"):
-        predict_file(artifact_folder, tmp_path / "in.jsonl", tmp_path / "out.parquet")
-    with pytest.raises(DataError, match="does not have the type of its column in the first rows"):
-        predict_file(artifact_folder, tmp_path / "in.jsonl", tmp_path / "out.parquet", chunk_rows=2)
-    (tmp_path / "in.jsonl").write_text('{"text": "a", "n": 1}\n{"text": "b"}\n')
-    predict_file(artifact_folder, tmp_path / "in.jsonl", tmp_path / "out.csv")
-    assert [row[:2] for row in read_csv(tmp_path / "out.csv")] == [["text", "n"], ["a", "1"], ["b", ""]]
-    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n{"text": "b", "m": 1}\n')
-    with pytest.raises(DataError, match="the key 'm' is not in the first row"):
-        predict_file(artifact_folder, tmp_path / "in.jsonl", tmp_path / "out.csv")
+def test_jsonl_becomes_a_table_of_all_keys(artifact_folder, tmp_path, constant, monkeypatch):
+    rows = [
+        '{"text": "a", "n": 1, "geo": {}}',
+        '{"text": "b", "m": 1}',
+        '{"text": "c", "n": "x", "m": 2.5, "geo": "y"}',
+    ]
+    (tmp_path / "in.jsonl").write_text("\n".join(rows))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper((tmp_path / "in.jsonl").open("rb")))
+    for chunk_rows in (1, 9):
+        predict_file(artifact_folder, tmp_path / "in.jsonl", tmp_path / "out.parquet", chunk_rows=chunk_rows)
+        written = pq.read_table(tmp_path / "out.parquet").select(["text", "n", "geo", "m"]).to_pydict()
+        assert written == {
+            "text": ["a", "b", "c"],
+            "n": ["1", None, "x"],
+            "geo": ["{}", None, "y"],
+            "m": [None, 1, 2.5],
+        }
+    predict_file(artifact_folder, "-", tmp_path / "out.csv", format="jsonl")
+    assert [row[:4] for row in read_csv(tmp_path / "out.csv")] == [
+        ["text", "n", "geo", "m"],
+        ["a", "1", "{}", ""],
+        ["b", "", "", "1"],
+        ["c", "x", "y", "2.5"],
+    ]
 
 
 def test_other_encodings_and_quotes_as_plain_text(artifact_folder, tmp_path, constant):
@@ -222,7 +237,7 @@ def test_other_encodings_and_quotes_as_plain_text(artifact_folder, tmp_path, con
         ("in.csv", b"text,label\na,b\n", r"the column 'label' exists already.*stage.prefix=predicted_"),
         ("in.jsonl", b'{"text": "a"}\n{"text": "b", "label": 1}\n', r"row 2: the column 'label' exists already"),
         ("in.jsonl", b'{"text": "a"}\n{"txt": "b"}\n', r"row 2: no column 'text'"),
-        ("in.jsonl", b'{"text": "a"}\n{"text": 5}\n', r"row 2: 'text' is 5, should be text"),
+        ("in.jsonl", b'{"text": "a"}\n{"text": [5]}\n', r"row 2: 'text' is \[5\], should be text"),
         ("in.jsonl", b'{"text": "a"}\n{"text"\n', r"row 2: not valid JSON"),
         ("in.jsonl", b'{"text": "a"}\n[1]\n', r"row 2: got list, should be a JSON object"),
         ("in.jsonl", b"\n", r"is empty"),
@@ -246,9 +261,9 @@ def test_a_bad_file_raises_in_one_line_and_the_old_output_stays(
     assert names_in(tmp_path) == sorted([name, output.name])
 
 
-def test_a_number_column_has_no_texts(artifact_folder, tmp_path):
-    pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "in.parquet")
-    with pytest.raises(DataError, match="the column 'text' has the type int64, should be text"):
+def test_a_column_of_lists_has_no_texts(artifact_folder, tmp_path):
+    pq.write_table(pa.table({"text": [["a"], []]}), tmp_path / "in.parquet")
+    with pytest.raises(DataError, match=r"in.parquet row 1: 'text' is \['a'\], should be text"):
         predict_file(artifact_folder, tmp_path / "in.parquet", tmp_path / "out.parquet")
 
 
@@ -269,7 +284,7 @@ def test_a_prefix_avoids_an_existing_label_column(artifact_folder, tmp_path, con
         ({"target": "/dev/null"}, r"output: got '/dev/null', should be a regular file"),
         ({"target": "{tmp}/texts.csv"}, r"output: got .*which is the input; should be another file"),
         ({"target": "{tmp}/link.csv"}, r"output: got .*which is the input; should be another file"),
-        ({"target": "{tmp}/out.xls"}, r"got the suffix '.xls', should be one of .*set output_format"),
+        ({"target": "{tmp}/out.doc"}, r"got the suffix '.doc', should be one of .*set stage.output_format"),
         ({"encoding": "utf-9"}, r"encoding: got 'utf-9'"),
         ({"batch_size": 0}, r"batch_size: got 0"),
     ],

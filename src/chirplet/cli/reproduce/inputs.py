@@ -1,5 +1,6 @@
 """The files, models and artifacts that a recorded run read: which of them must be given again."""
 
+import glob
 import importlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -50,7 +51,7 @@ def _files(cfg: DictConfig, given: Collection[str]) -> Iterator[str]:
         key, value = f"data.{name}", OmegaConf.to_container(cfg.data, resolve=True)[name]  # type: ignore[index, call-overload]
         for path in value if isinstance(value, list) else [value]:
             # What is no text is refused with the other settings.
-            if isinstance(path, str) and not _gives(given, key) and not Path(path).exists():
+            if isinstance(path, str) and not _gives(given, key) and not (Path(path).exists() or glob.glob(path)):
                 yield f"{key}: the record has {path!r} by its name alone; give {key}=PATH"
 
 
