@@ -20,6 +20,7 @@ from chirplet.data.table.stream import ChunkedFile
 from chirplet.data.table.writer import DelimitedWriter, JsonLinesWriter, open_writer
 from chirplet.system.error import DataError
 
+PARQUET = Dialect("parquet")
 ADDED = pa.schema([("label", pa.string()), ("p", pa.float64())])
 
 
@@ -27,7 +28,7 @@ def chunk_of(cells: list[str]) -> TableChunk:
     return TableChunk(cells, pa.record_batch({"text": pa.array(cells, pa.string())}))
 
 
-def source_of(*chunks: TableChunk, dialect: Dialect = Dialect("parquet")) -> ChunkedFile:
+def source_of(*chunks: TableChunk, dialect: Dialect = PARQUET) -> ChunkedFile:
     return ChunkedFile("in", dialect, ["text"], pa.schema([("text", pa.string())]), iter(chunks))
 
 

@@ -9,7 +9,7 @@ _LONGEST_NAME = 60
 
 
 def column_names(header: Sequence[str]) -> list[str]:
-    """A different name for each column: a nameless one is called by its position from 0, a repeated one NAME_POSITION."""
+    """A different name for each column: a nameless one gets its position from 0, a repeated one NAME_POSITION."""
     names: list[str] = []
     for position, cell in enumerate(header):
         name = cell
@@ -40,9 +40,7 @@ def check_columns(
         if [*header].count(column) > 1:
             raise DataError(f"{name}: the header has the column {column!r} more than once; rename one")
         if column not in columns:
-            known = ", ".join(
-                repr(one if len(one) <= _LONGEST_NAME else f"{one[:_LONGEST_NAME]}...") for one in columns
-            )
+            known = ", ".join(repr(one[:_LONGEST_NAME]) for one in columns)
             parts = [f"{name}: no column {column!r}{near(column, columns)}; "]
             parts += ["the columns are ", known] if key is None else ["set ", key, " to one of ", known]
             if header and (column.isdecimal() or _looks_like_data(header)):
@@ -50,7 +48,7 @@ def check_columns(
                 parts += [
                     "; a file without a header? set ",
                     Key("data.header"),
-                    "=false and give columns by position, ",
+                    "=false and name columns by position, ",
                 ]
                 parts += ["for example ", Key("data.text_column"), f"={longest}"]
             raise DataError(*parts)

@@ -42,15 +42,20 @@ def table_files(paths: str | list[str] | None, what: str) -> list[str]:
     """
     files: list[str] = []
     for path in as_list(paths):
-        pattern = Path(path).expanduser()
-        if glob.has_magic(path) and not pattern.exists():
-            found = sorted(name for name in glob.glob(str(pattern), recursive=True) if Path(name).is_file())
+        if glob.has_magic(path) and not Path(path).expanduser().exists():
+            found = matching_files(path)
             if not found:
                 raise ValueError(f"got {path!r}, which matches no file; should be {what}")
             files += found
         else:
             files.append(existing_file(path, what))
     return files
+
+
+def matching_files(pattern: str) -> list[str]:
+    """The files that a path or pattern (`**` for any depth) matches, sorted."""
+    names = glob.glob(str(Path(pattern).expanduser()), recursive=True)  # noqa: PTH207
+    return sorted(name for name in names if Path(name).is_file())
 
 
 def format_of(path: str | Path, format: Format | None = None) -> Format:  # noqa: A002

@@ -91,10 +91,9 @@ def open_chunks(
     wanted = _Wanted(text_column, reserved, rows)
     try:
         with ExitStack() as resources:
-            places = [
-                resources.enter_context(_rereadable(file, as_table and dialect.format == "jsonl")) for file in files
-            ]
-            schema = _json_schema(places, files, dialect, rows) if as_table and dialect.format == "jsonl" else None
+            twice = as_table and dialect.format == "jsonl"
+            places = [resources.enter_context(_rereadable(file, twice)) for file in files]
+            schema = _json_schema(places, files, dialect, rows) if twice else None
             named = list(zip(places, map(name_of, files), strict=True))
             first = resources.enter_context(_opened(*named[0], dialect, wanted, schema))
             for place, name in named[1:]:
@@ -146,9 +145,7 @@ def _check_same(first: ChunkedFile, other: ChunkedFile) -> None:
     names = [None if file.schema is None else file.schema.names for file in (first, other)]
     if first.header != other.header or names[0] != names[1]:
         columns = [", ".join(map(repr, file.schema.names)) for file in (other, first)]
-        raise DataError(
-            f"{other.name}: has the columns {columns[0]}, {first.name} has {columns[1]}; should be the same"
-        )
+        raise DataError(f"{other.name}: has the columns {columns[0]}, should be those of {first.name}: {columns[1]}")
 
 
 def _text_chunks(table: TextTable, wanted: _Wanted) -> ChunkedFile:
@@ -202,7 +199,8 @@ def _json_schema(places: Sequence[str], files: Sequence[str], dialect: Dialect, 
 
 
 def _text(value: Any, name: str, number: int, wanted: _Wanted) -> str:
-    return cell_text(value, f"{name} row {number}: {wanted.text_column!r}")
+    # JSONL may have half characters, which it keeps.
+    return value if isinstance(value, str) else cell_text(value, f"{name} row {number}: {wanted.text_column!r}")
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -129,10 +129,8 @@ def check_output(path: str, kind: Format) -> None:
     if kind == "excel":
         raise ValueError(f"output: got {path!r}, but Excel is only read; should be .csv, .tsv, .jsonl or .parquet")
     if suffix in COMPRESSIONS and (suffix != GZIP or kind == "parquet"):
-        compressed = (
-            "Parquet is compressed already" if kind == "parquet" else f"should end in {GZIP}, or in no compression"
-        )
-        raise ValueError(f"output: got {path!r}, which would be {suffix}; {compressed}")
+        allowed = "not be compressed again" if kind == "parquet" else f"end in {GZIP} if it is to be compressed"
+        raise ValueError(f"output: got {path!r}, should {allowed}")
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from chirplet.system.error import ArtifactError, DataError
 class DistillSettings(TrainingStage, ABC):
     """The teachers, the student, the losses and the data, in addition to the settings of `TrainingStage`.
 
-    `teacher` is the folder of one artifact or several. `unlabeled` says how `unlabeled_files` are read. `student: null` cuts the student from the first teacher, as
-    `cut` says. `distiller` has the distillation losses by name, and `alpha` is the weight of the labels' loss. With
+    `teacher` is the folder of one artifact or several. `student: null` cuts the student from the first teacher, as
+    `cut` says. `unlabeled` says how `unlabeled_files` are read. `distiller` has the distillation losses by name, and `alpha` is the weight of the labels' loss. With
     `label_only_baseline` the same student is also trained from the same initial weights for as many steps on labels
     alone.
     """
