@@ -1,6 +1,7 @@
 """A file is labeled, and its content is preserved."""
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -30,6 +31,7 @@ from chirplet.stage.predict import Labelled, Predict
 from chirplet.system.error import ConfigError, DataError, ModelError
 from places import CONF
 from records import LABELS, make_record
+from workbooks import write_workbook
 
 PROBABILITIES = ["probability_negative", "probability_neutral", "probability_extremely_positive"]
 ADDED = ["label", *PROBABILITIES]
@@ -216,6 +218,84 @@ def test_jsonl_becomes_a_table_of_all_keys(artifact_folder, tmp_path, constant, 
         ["b", "", "", "1"],
         ["c", "x", "y", "2.5"],
     ]
+
+
+SAME = "Neutral,0.25,0.5,0.25"
+"""What `Constant` adds to a row."""
+
+
+@pytest.mark.parametrize(
+    ("content", "changes", "expected"),
+    [
+        ("v1,text,,\na,x,,\nb,y,,z\n", {}, f"v1,text,,,{{added}}\na,x,,,{SAME}\nb,y,,z,{SAME}\n"),
+        ("id;text\n1,5;a, b\n", {}, f"id;text;{{added}}\n1,5;a, b;{SAME}\n"),
+        ("id;text\n1;a\n", {"delimiter": "semicolon"}, f"id;text;{{added}}\n1;a;{SAME}\n"),
+        ("0,x\n4,y\n", {"header": False, "text_column": 1}, f"0,x,{SAME}\n4,y,{SAME}\n"),
+        ('text\n"a \\"b\\", \\o/"\n', {"escape": "\\"}, f'text,{{added}}\n"a \\"b\\", \\o/",{SAME}\n'),
+    ],
+)
+def test_csv_is_written_as_it_was(content, changes, expected, artifact_folder, tmp_path, constant):
+    (tmp_path / "in.csv").write_text(content)
+    predict_file(artifact_folder, tmp_path / "in.csv", tmp_path / "out.csv", **changes)
+    mark = ";" if ";" in content else ","
+    added = mark.join(ADDED)
+    assert (tmp_path / "out.csv").read_text() == expected.format(added=added).replace(SAME, SAME.replace(",", mark))
+
+
+def test_columns_without_names_get_some_in_other_formats(artifact_folder, tmp_path, constant):
+    (tmp_path / "in.csv").write_text("text,,text2,text2\na,b,c,d\n")
+    predict_file(artifact_folder, tmp_path / "in.csv", tmp_path / "out.jsonl")
+    first = json.loads((tmp_path / "out.jsonl").read_text())
+    assert list(first) == ["text", "1", "text2", "text2_3", *ADDED]
+    (tmp_path / "in.csv").write_text("a,b\n")
+    changes = {"header": False, "text_column": 0}
+    predict_file(artifact_folder, tmp_path / "in.csv", tmp_path / "out.parquet", **changes)
+    assert pq.read_table(tmp_path / "out.parquet").column_names == ["0", "1", *ADDED]
+    predict_file(artifact_folder, tmp_path / "in.csv", tmp_path / "out.tsv", **changes)
+    assert read_csv(tmp_path / "out.tsv", "\t")[0] == ["0", "1", *ADDED]
+
+
+def test_several_files_become_one(artifact_folder, tmp_path, constant):
+    for name, text in (("b", "x"), ("a", "y")):
+        (tmp_path / f"{name}.csv.gz").write_bytes(gzip.compress(f"id,text\n1,{text}\n".encode()))
+    for source in (f"{tmp_path}/?.csv.gz", [f"{tmp_path}/a.csv.gz", f"{tmp_path}/b.csv.gz"]):
+        assert predict_file(artifact_folder, source, tmp_path / "out.csv.gz").texts == 2
+        written = gzip.decompress((tmp_path / "out.csv.gz").read_bytes()).decode().splitlines()
+        assert written == [f"id,text,{','.join(ADDED)}", f"1,y,{SAME}", f"1,x,{SAME}"]
+    (tmp_path / "c.csv.gz").write_bytes(gzip.compress(b"text\nz\n"))
+    with pytest.raises(
+        DataError, match=r"c\.csv\.gz: has the columns 'text', should be those of .*a\.csv\.gz: 'id', 'text'"
+    ):
+        predict_file(artifact_folder, f"{tmp_path}/?.csv.gz", tmp_path / "out.csv")
+    for source, target, message in (
+        (f"{tmp_path}/*.csv.gz", "out.csv.gz", "which is the input"),
+        (f"{tmp_path}/*.tsv", "out.csv", "matches no file"),
+        (f"{tmp_path}/*.csv.gz", "out.csv.zst", r"should end in \.gz"),
+        (f"{tmp_path}/*.csv.gz", "out.xlsx", "Excel is only read"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            predict_file(artifact_folder, source, tmp_path / target)
+
+
+def test_a_workbook_is_labeled(artifact_folder, tmp_path, constant):
+    write_workbook(tmp_path / "in.xlsx", {"Sheet1": [["text", "n"], [5, 1.5], [None, True]]})
+    predict_file(artifact_folder, tmp_path / "in.xlsx", tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text() == f"text,n,{','.join(ADDED)}\n5,1.5,{SAME}\n,True,{SAME}\n"
+
+
+def test_numbers_in_a_column_of_texts_are_labeled(artifact_folder, tmp_path, monkeypatch):
+    seen: list[str] = []
+    predictor = Constant()
+    monkeypatch.setattr(
+        Constant, "logits", lambda self, texts, before=Constant.logits: seen.extend(texts) or before(self, texts)
+    )
+    monkeypatch.setattr(chirplet.runtime.predictor.Predictor, "open", lambda *_, **__: predictor)
+    pq.write_table(pa.table({"text": [1.0, None, 2.5]}), tmp_path / "in.parquet")
+    predict_file(artifact_folder, tmp_path / "in.parquet", tmp_path / "out.parquet")
+    (tmp_path / "in.jsonl").write_text('{"text": 7}\n{"text": true}\n')
+    predict_file(artifact_folder, tmp_path / "in.jsonl", tmp_path / "out.jsonl")
+    assert seen == ["1", "", "2.5", "7", "True"]
+    assert pq.read_table(tmp_path / "out.parquet").column("text").to_pylist() == [1.0, None, 2.5]
 
 
 def test_other_encodings_and_quotes_as_plain_text(artifact_folder, tmp_path, constant):

@@ -44,13 +44,15 @@ def check_columns(
             parts = [f"{name}: no column {column!r}{near(column, columns)}; "]
             parts += ["the columns are ", known] if key is None else ["set ", key, " to one of ", known]
             if header and (column.isdecimal() or _looks_like_data(header)):
-                longest = max(range(len(header)), key=lambda position: len(header[position]))
+                text = max(
+                    range(len(header)), key=lambda position: (header[position].count(" "), len(header[position]))
+                )
                 parts += [
                     "; a file without a header? set ",
                     Key("data.header"),
                     "=false and name columns by position, ",
                 ]
-                parts += ["for example ", Key("data.text_column"), f"={longest}"]
+                parts += ["for example ", Key("data.text_column"), f"={text}"]
             raise DataError(*parts)
 
 

@@ -83,6 +83,8 @@ class _Records:
     """The records of a file that are not blank lines; errors name the row and line."""
 
     def __init__(self, stream: BufferedReader, name: str, dialect: Dialect, wanted: Sequence[str]) -> None:
+        # The limit is a global state of the module, by default 131,072.
+        csv.field_size_limit(FIELD_LIMIT)
         self.name = name
         self.lines = Lines(stream, dialect.encoding)
         self._iterator = iter(self.lines)
@@ -95,8 +97,6 @@ class _Records:
             self.dialect = replace(dialect, delimiter=self._detected(head, default, wanted))
             if self.dialect.delimiter != default:
                 _report(f"{name}: the delimiter is {self.dialect.delimiter!r}")
-        # The limit is a global state of the module, by default 131,072.
-        csv.field_size_limit(FIELD_LIMIT)
         self._reader = _reader(self._fed(head), self.dialect)
 
     def next(self, number: int) -> list[str] | None:
@@ -122,8 +122,8 @@ class _Records:
         """The cells as text, and the positions of those whose bytes were not UTF-8."""
         if not self.lines.mixed:
             return record, frozenset()
-        texts, changed = zip(*map(decode_mixed, record), strict=True)
-        return list(texts), frozenset(position for position, flag in enumerate(changed) if flag)
+        decoded = [decode_mixed(cell) for cell in record]
+        return [text for text, _ in decoded], frozenset(i for i, (_, changed) in enumerate(decoded) if changed)
 
     def hint_at_fields(self) -> tuple[str, ...]:
         """What may be wrong if the last record has too many or too few fields."""
@@ -150,16 +150,16 @@ class _Records:
         return f"{self.name} row {number}" if number else f"{self.name} header"
 
     def _detected(self, head: str, default: str, wanted: Sequence[str]) -> str:
-        """The first delimiter with which the first line has the wanted columns, else the default."""
+        """The first delimiter with which the first line has the wanted columns, else the one with most columns."""
+        widths: dict[str, int] = {}
         for delimiter in dict.fromkeys([default, *DELIMITERS.values()]):
-            try:
-                record = next(_reader(iter([head]), replace(self.dialect, delimiter=delimiter)), [])
-            except csv.Error:
-                continue
+            # Not strict, because a cell of the header may go on in the next line.
+            record = next(_reader(iter([head]), replace(self.dialect, delimiter=delimiter), strict=False), [])
             names = column_names(self.decoded(record)[0]) if self.dialect.header else map(str, range(len(record)))
             if {*wanted} <= {*names}:
                 return delimiter
-        return default
+            widths[delimiter] = len(record)
+        return max(widths, key=lambda delimiter: widths[delimiter])
 
     def _fed(self, head: str) -> Iterator[str]:
         for line in chain([head] if head else [], self._iterator):
@@ -167,13 +167,13 @@ class _Records:
             yield line if self.dialect.escape is None else _without_lone_escapes(line, self.dialect)
 
 
-def _reader(lines: Iterator[str], dialect: Dialect) -> Iterator[list[str]]:
+def _reader(lines: Iterator[str], dialect: Dialect, strict: bool = True) -> Iterator[list[str]]:
     return csv.reader(
         lines,
         delimiter=dialect.delimiter or ",",
         quoting=csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE,
         escapechar=dialect.escape,
-        strict=True,
+        strict=strict,
     )
 
 

@@ -21,9 +21,9 @@ class DistillSettings(TrainingStage, ABC):
     """The teachers, the student, the losses and the data, in addition to the settings of `TrainingStage`.
 
     `teacher` is the folder of one artifact or several. `student: null` cuts the student from the first teacher, as
-    `cut` says. `unlabeled` says how `unlabeled_files` are read. `distiller` has the distillation losses by name, and `alpha` is the weight of the labels' loss. With
-    `label_only_baseline` the same student is also trained from the same initial weights for as many steps on labels
-    alone.
+    `cut` says. `unlabeled` says how `unlabeled_files` are read. `distiller` has the distillation losses by name, and
+    `alpha` is the weight of the labels' loss. With `label_only_baseline` the same student is also trained from the same
+    initial weights for as many steps on labels alone.
     """
 
     teacher: str | Annotated[list[str], Field(min_length=1)] | None
