@@ -114,7 +114,10 @@ def inputs_of(experiment: Experiment, values: Mapping[str, Any]) -> Inputs:
     given = {key: as_list(getattr(experiment, key)) for key in keys_with(Role.PARENT) if stage.takes(key)}
     parents = {key: [Path(one).expanduser() for one in some if isinstance(one, str)] for key, some in given.items()}
     models = {key: getattr(experiment, key) for key in ("model", "student") if stage.takes(key)}
-    files = table_files(experiment.unlabeled_files if stage.takes("unlabeled_files") else None, "a file of texts")
+    try:
+        files = table_files(experiment.unlabeled_files if stage.takes("unlabeled_files") else None, "a file of texts")
+    except ValueError as error:
+        raise ConfigError(f"unlabeled_files: {error}") from None
     return Inputs(
         values=values,
         data=experiment.data,
