@@ -263,9 +263,7 @@ def test_several_files_become_one(artifact_folder, tmp_path, constant):
         written = gzip.decompress((tmp_path / "out.csv.gz").read_bytes()).decode().splitlines()
         assert written == [f"id,text,{','.join(ADDED)}", f"1,y,{SAME}", f"1,x,{SAME}"]
     (tmp_path / "c.csv.gz").write_bytes(gzip.compress(b"text\nz\n"))
-    with pytest.raises(
-        DataError, match=r"c\.csv\.gz: has the columns 'text', should be those of .*a\.csv\.gz: 'id', 'text'"
-    ):
+    with pytest.raises(DataError, match=r"c\.csv\.gz: has the columns 'text', .*a\.csv\.gz has 'id', 'text'"):
         predict_file(artifact_folder, f"{tmp_path}/?.csv.gz", tmp_path / "out.csv")
     for source, target, message in (
         (f"{tmp_path}/*.csv.gz", "out.csv.gz", "which is the input"),

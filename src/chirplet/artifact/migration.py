@@ -54,8 +54,10 @@ def migrated(content: Any) -> Any:
 def _with_table_keys(content: dict[str, Any]) -> dict[str, Any]:
     """Put `unlabeled_column` and `unlabeled_encoding` into `unlabeled`, where they are since December 2026."""
     config = content.get("config")
-    stage = config.get("stage") if isinstance(config, dict) else None
-    if not (isinstance(stage, dict) and "unlabeled_column" in stage):
+    if not isinstance(config, dict) or not isinstance(config.get("stage"), dict):
+        return content
+    stage = config["stage"]
+    if "unlabeled_column" not in stage:
         return content
     rest = {key: value for key, value in stage.items() if key not in {"unlabeled_column", "unlabeled_encoding"}}
     rest["unlabeled"] = {"text_column": stage["unlabeled_column"], "encoding": stage.get("unlabeled_encoding")}

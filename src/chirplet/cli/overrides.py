@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from chirplet.config.roles import Role, keys_with
 
-_SIGN = re.compile(r"([^=]+)=([^\w\s'\"\\])")
+_SIGN = re.compile(r"([^=]+)=([^\w\s'\"\\(){}\[\]])")
 
 
 def quoted_signs(arguments: Sequence[str]) -> list[str]:

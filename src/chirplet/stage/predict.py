@@ -62,7 +62,7 @@ class Predict(TableSettings, Stage):
     @classmethod
     def _input_exists(cls, paths: str | list[str] | None) -> list[str] | None:
         if paths is None or paths == STDIN:
-            return paths and [STDIN]
+            return None if paths is None else [paths]
         if paths == []:
             raise ValueError("got [], should be one file or more")
         if isinstance(paths, str) and Path(paths).expanduser().is_fifo():

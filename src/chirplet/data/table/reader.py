@@ -80,7 +80,8 @@ def read_table(path: str | Path, columns: Sequence[str], dialect: Dialect | None
         DataError: the file does not exist, is empty or damaged, or lacks a column; damaged rows raise when they are
             read.
     """
-    dialect = replace(dialect or Dialect(), format=format_of(path, dialect and dialect.format))
+    dialect = Dialect() if dialect is None else dialect
+    dialect = replace(dialect, format=format_of(path, dialect.format))
     name = name_of(path)
     with ExitStack() as resources:
         stream = resources.enter_context(open_bytes(path))

@@ -142,10 +142,10 @@ def _rest(
 
 
 def _check_same(first: ChunkedFile, other: ChunkedFile) -> None:
-    names = [None if file.schema is None else file.schema.names for file in (first, other)]
-    if first.header != other.header or names[0] != names[1]:
-        columns = [", ".join(map(repr, file.schema.names)) for file in (other, first)]
-        raise DataError(f"{other.name}: has the columns {columns[0]}, should be those of {first.name}: {columns[1]}")
+    one, two = ([] if file.schema is None else file.schema.names for file in (first, other))
+    if first.header != other.header or one != two:
+        known = ", ".join(map(repr, one))
+        raise DataError(f"{other.name}: has the columns {', '.join(map(repr, two))}, {first.name} has {known}")
 
 
 def _text_chunks(table: TextTable, wanted: _Wanted) -> ChunkedFile:
