@@ -48,7 +48,8 @@ def table_files(paths: str | list[str] | None, what: str) -> list[str]:
                 raise ValueError(f"got {path!r}, which matches no file; should be {what}")
             files += found
         else:
-            files.append(existing_file(path, what))
+            folder = Path(path).expanduser().is_dir()
+            files.append(existing_file(path, f"{what}, or a pattern ({path}/*.csv)" if folder else what))
     return files
 
 
