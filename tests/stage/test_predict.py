@@ -305,7 +305,7 @@ def test_numbers_in_a_column_of_texts_are_labeled(artifact_folder, tmp_path, mon
     seen: list[str] = []
     predictor = Constant()
     monkeypatch.setattr(
-        Constant, "logits", lambda self, texts, before=Constant.logits: seen.extend(texts) or before(self, texts)
+        Constant, "tokens", lambda self, texts, before=Constant.tokens: seen.extend(texts) or before(self, texts)
     )
     monkeypatch.setattr(chirplet.runtime.predictor.Predictor, "open", lambda *_, **__: predictor)
     pq.write_table(pa.table({"text": [1.0, None, 2.5]}), tmp_path / "in.parquet")
