@@ -15,6 +15,7 @@ from chirplet.artifact.local_files import read_local_files
 from chirplet.cli.recorded import option_of, refused
 from chirplet.config.roles import Role, keys_with
 from chirplet.data.base import Source
+from chirplet.data.table.files import matching_files
 from chirplet.report.candidates import find_artifacts
 from chirplet.stage.base import Stage
 from chirplet.system.command_line import override_of
@@ -176,7 +177,4 @@ def _yaml(file: Path) -> dict[str, Any]:
 
 def _is_there(path: Any) -> bool:
     """Whether a path, or a pattern of paths, names something."""
-    if not isinstance(path, str):
-        return False
-    there = Path(path)
-    return there.exists() or any(Path(there.anchor).glob(str(there.relative_to(there.anchor))))
+    return isinstance(path, str) and (Path(path).exists() or bool(matching_files(path)))
