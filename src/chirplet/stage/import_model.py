@@ -51,7 +51,7 @@ class ImportModel(MeasuringStage):
         data = Prepared(corpus, run.task, tokenizer, run.model.cleaning, run.model.max_length, run.cache_dir)
         lineage = lineage_of(run, loaded)
         reorder_labels(loaded.model, [names.index(label) for label in corpus.labels], corpus.labels)
-        print_start(corpus, loaded, run)
+        print_start(data, loaded, run)
         wanted: dict[Split, bool] = {
             "train": self.evaluate_train,
             "val": len(corpus.val) > 0,
