@@ -6,9 +6,12 @@ put before their names. A file that already has a column of that name raises an 
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import pyarrow as pa
 from pydantic import field_validator, model_validator
@@ -23,17 +26,25 @@ from chirplet.stage.base import Stage
 from chirplet.stage.run.context import ArtifactFolder, Run, check_given
 from chirplet.system.console import console
 from chirplet.system.error import DataError
+from chirplet.system.hashing import file_hash
+
+if TYPE_CHECKING:
+    from chirplet.stage.output.kept_logits import Compute
 
 STDOUT = "-"
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Counts of texts by label, the number of blank texts, and the seconds it took, without loading the model."""
+    """Counts of texts by label, the number of blank texts, and the seconds it took, without loading the model.
+
+    An earlier command had computed the logits of the `kept` first texts.
+    """
 
     counts: dict[str, int]
     blank: int
     seconds: float
+    kept: int = 0
 
     @property
     def texts(self) -> int:
@@ -113,7 +124,7 @@ class Predict(Stage):
         out = console(stderr=self.output == STDOUT)
         out.print(count_table("Examples by label", "label", done.counts))
         blank = f", {done.blank:,} of them blank" if done.blank else ""
-        rate = done.texts / done.seconds
+        rate = (done.texts - done.kept) / done.seconds
         out.print(f"labeled  {done.texts:,} texts{blank} in {done.seconds:.1f} s ({rate:,.0f} texts/s)")
         if self.output != STDOUT:
             out.print(f"output    {self.output}")
@@ -148,13 +159,36 @@ class Predict(Stage):
             )
             started = time.perf_counter()
             # Unquoted cells can be written back unquoted only in the same format.
-            with open_writer(self.output, write, source, added, self.quoted or read != write) as writer:
+            quoted = self.quoted or read != write
+            with (
+                self._resumed(artifact, accelerator, threads, predictor.logits) as (logits_of, kept),
+                open_writer(self.output, write, source, added, quoted) as writer,
+            ):
                 for chunk in source.chunks:
-                    cells = task.cells(predictor.logits(chunk.texts), labels)
+                    cells = task.cells(logits_of(chunk.texts), labels)
                     writer.write(chunk, dict(zip(added.names, cells, strict=True)))
                     counts.update(cells[0])
                     blank += sum(not text.strip() for text in chunk.texts)
-        return Labelled(dict(counts), blank, time.perf_counter() - started)
+        return Labelled(dict(counts), blank, time.perf_counter() - started, kept)
+
+    @contextmanager
+    def _resumed(
+        self, artifact: Artifact, accelerator: str, threads: int | None, compute: "Compute"
+    ) -> Iterator[tuple["Compute", int]]:
+        """`compute`, which between two files keeps the logits of finished chunks, and how many rows it has already."""
+        assert self.input is not None and self.output is not None
+        if self.output == STDOUT or not Path(self.input).is_file():
+            yield compute, 0
+            return
+        from chirplet.stage.output.kept_logits import kept_logits
+        from chirplet.stage.run.identity import surroundings
+
+        apart = {"artifact", "input", "output", "prefix", "output_format"}  # known otherwise, or no matter
+        inputs = {"artifact": artifact.record.id, "input": file_hash(Path(self.input))}
+        inputs |= {f"stage.{key}": str(value) for key, value in self.model_dump(exclude=apart).items()}
+        inputs |= {"trainer.accelerator": accelerator, "trainer.threads": str(threads), **surroundings()}
+        with kept_logits(Path(self.output), inputs) as kept:
+            yield partial(kept.of, compute=compute), kept.rows
 
 
 def _same_file(one: str, other: str) -> bool:

@@ -27,7 +27,7 @@ def lock_output(folder: Path) -> Iterator[None]:
     shown = str(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK, timeout=0, is_singleton=True)
+        lock = FileLock(folder.resolve() / LOCK, timeout=0, is_singleton=True)
         lock.acquire()
     except Timeout:
         if not (folder / LOCK).exists():  # filelock reports an unwritable folder as a timeout
