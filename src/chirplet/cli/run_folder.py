@@ -1,7 +1,7 @@
 """The folder of a command: a new one, or the one that the user names, locked before Hydra writes to it."""
 
-import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -38,18 +38,34 @@ class RunFolder(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Lock the folder of the run until its end, or exit with an error."""
-        try:
+        with _exiting():
+            from chirplet.system.atomic_io import check_writable
             from chirplet.system.run_lock import lock_output
 
-            self._locked.enter_context(lock_output(Path(config.hydra.run.dir)))
-        except Exception as error:  # Hydra would turn it into a warning
-            fail(error)
+            folder = Path(config.hydra.run.dir)
+            self._locked.enter_context(lock_output(folder))
+            check_writable(folder, "hydra.run.dir")
 
     def on_run_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Release the folder."""
         self._locked.close()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Create the folder of the multirun. Optuna's sweeps choose theirs themselves."""
-        if config.hydra.runtime.choices.get("hydra/sweeper") != "optuna":
-            str(config.hydra.sweep.dir)
+        """Check that the folder of the multirun, or the cache of a search, can be written, or exit with an error."""
+        with _exiting():
+            from chirplet.system.atomic_io import check_writable
+            from chirplet.system.cache_files import check_cache
+
+            if config.hydra.runtime.choices.get("hydra/sweeper") == "optuna":  # which chooses its folder itself
+                check_cache(Path(config.cache_dir).expanduser())
+            else:
+                check_writable(Path(config.hydra.sweep.dir), "hydra.sweep.dir")
+
+
+@contextmanager
+def _exiting() -> Iterator[None]:
+    """Exit if the block raises an error, which Hydra would turn into a warning."""
+    try:
+        yield
+    except Exception as error:
+        fail(error)

@@ -31,7 +31,8 @@ Compute = Callable[[list[str]], NDArray[Any]]
 def kept_logits(output: Path, inputs: Mapping[str, str]) -> Iterator["KeptLogits"]:
     """The logits of an earlier prediction of `output`, if it had the same `inputs`; says from which row on it resumes.
 
-    They are removed when the block ends, also by an error of the input; they stay if it is interrupted or the disk full.
+    They are removed when the block ends, or fails by an error of the input. They stay after an interruption, and if the
+    disk is full.
 
     Raises:
         DataError: the folder is not writable, or another command writes the same output.
