@@ -38,12 +38,12 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(DataError, match=r"cannot be locked \(.*\); set cache_dir .*, on a disk with file locks$"):
-        with locked_folder(tmp_path):
-            pass
-    with pytest.raises(ArtifactError, match=r"^could not write to .*give another hydra.run.dir on a disk with file lo"):
-        with lock_output(tmp_path):
-            pass
+    told = r"cannot be locked \(.*\); set cache_dir .*, on a disk with file locks$"
+    with pytest.raises(DataError, match=told), locked_folder(tmp_path):
+        pass
+    told = r"^could not write to .*give another hydra\.run\.dir on a disk with file locks$"
+    with pytest.raises(ArtifactError, match=told), lock_output(tmp_path):
+        pass
 
 
 def test_a_disk_that_fills_within_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,7 @@ def _open_journal(path: Path, key: str) -> tuple[BaseStorage, Lock]:
     backend = JournalFileBackend(str(path), lock_obj=_JournalLock(path))  # type: ignore[arg-type]
     storage = JournalStorage(backend)
     lock = _file_lock(path)
-    with lock("claim"):  # raises now where the file system has no locks
+    with lock("open"):  # raises now where the file system has no locks
         return storage, lock
 
 
