@@ -17,7 +17,7 @@ import pyarrow as pa
 from pydantic import field_validator, model_validator
 
 from chirplet.artifact.artifact import Artifact
-from chirplet.config.schema import Count, existing_file
+from chirplet.config.schema import Count, as_list, existing_file
 from chirplet.data.table.reader import Format, format_of
 from chirplet.data.table.stream import open_chunks
 from chirplet.data.table.text_io import STDIN, Encoding
@@ -26,10 +26,10 @@ from chirplet.stage.base import Stage
 from chirplet.stage.run.context import ArtifactFolder, Run, check_given
 from chirplet.system.console import console
 from chirplet.system.error import DataError
-from chirplet.system.hashing import file_hash
+from chirplet.system.hashing import file_hash, json_hash
 
 if TYPE_CHECKING:
-    from chirplet.stage.output.kept_logits import Compute
+    from chirplet.stage.output.kept_logits import KeptLogits
 
 STDOUT = "-"
 
@@ -161,34 +161,34 @@ class Predict(Stage):
             # Unquoted cells can be written back unquoted only in the same format.
             quoted = self.quoted or read != write
             with (
-                self._resumed(artifact, accelerator, threads, predictor.logits) as (logits_of, kept),
+                self._kept(artifact, accelerator, threads) as kept,
                 open_writer(self.output, write, source, added, quoted) as writer,
             ):
+                before = 0 if kept is None else kept.rows
                 for chunk in source.chunks:
-                    cells = task.cells(logits_of(chunk.texts), labels)
+                    compute = partial(predictor.logits, chunk.texts)
+                    cells = task.cells(compute() if kept is None else kept.next(compute), labels)
                     writer.write(chunk, dict(zip(added.names, cells, strict=True)))
                     counts.update(cells[0])
                     blank += sum(not text.strip() for text in chunk.texts)
-        return Labelled(dict(counts), blank, time.perf_counter() - started, kept)
+        return Labelled(dict(counts), blank, time.perf_counter() - started, before)
 
     @contextmanager
-    def _resumed(
-        self, artifact: Artifact, accelerator: str, threads: int | None, compute: "Compute"
-    ) -> Iterator[tuple["Compute", int]]:
-        """`compute`, which between two files keeps the logits of finished chunks, and how many rows it has already."""
-        assert self.input is not None and self.output is not None
-        if self.output == STDOUT or not Path(self.input).is_file():
-            yield compute, 0
+    def _kept(self, artifact: Artifact, accelerator: str, threads: int | None) -> Iterator["KeptLogits | None"]:
+        """The logits that an interrupted prediction of the same texts left; None without files to keep them for."""
+        files = [Path(file) for file in as_list(self.input)]
+        if self.output is None or self.output == STDOUT or not all(file.is_file() for file in files):
+            yield None
             return
         from chirplet.stage.output.kept_logits import kept_logits
         from chirplet.stage.run.identity import surroundings
 
         apart = {"artifact", "input", "output", "prefix", "output_format"}  # known otherwise, or no matter
-        inputs = {"artifact": artifact.record.id, "input": file_hash(Path(self.input))}
+        inputs = {"artifact": artifact.record.id, "input": json_hash([file_hash(file) for file in files])}
         inputs |= {f"stage.{key}": str(value) for key, value in self.model_dump(exclude=apart).items()}
         inputs |= {"trainer.accelerator": accelerator, "trainer.threads": str(threads), **surroundings()}
         with kept_logits(Path(self.output), inputs) as kept:
-            yield partial(kept.of, compute=compute), kept.rows
+            yield kept
 
 
 def _same_file(one: str, other: str) -> bool:

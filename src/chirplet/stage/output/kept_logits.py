@@ -24,8 +24,6 @@ from chirplet.system.error import DataError, Interrupted, UserError
 
 _FRAME = struct.Struct("<QI")
 
-Compute = Callable[[list[str]], NDArray[Any]]
-
 
 @contextmanager
 def kept_logits(output: Path, inputs: Mapping[str, str]) -> Iterator["KeptLogits"]:
@@ -85,7 +83,7 @@ class KeptLogits:
         os.ftruncate(descriptor, self._end)
         os.lseek(descriptor, len(header), os.SEEK_SET)
 
-    def of(self, texts: list[str], compute: Compute) -> NDArray[Any]:
+    def next(self, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """The logits of the next chunk of rows: kept ones, or computed ones, which are on disk when this returns.
 
         Raises:
@@ -93,21 +91,17 @@ class KeptLogits:
         """
         if os.lseek(self._descriptor, 0, os.SEEK_CUR) < self._end:
             logits = _read_frame(self._descriptor)
-            assert logits is not None and len(logits) == len(texts)
+            assert logits is not None
             return logits
-        logits = compute(texts)
+        logits = compute()
         content = BytesIO()
         np.save(content, logits, allow_pickle=False)
         data = content.getvalue()
         _write(self._descriptor, _FRAME.pack(len(data), zlib.crc32(data)) + data)
         os.fsync(self._descriptor)
         self._end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
-        self.rows += len(texts)
+        self.rows += len(logits)
         return logits
-
-
-def _say(line: str) -> None:
-    console().print(line, highlight=False)
 
 
 def _say(line: str) -> None:
