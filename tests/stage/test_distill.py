@@ -94,6 +94,7 @@ def test_by_default_the_student_is_the_lower_half_of_its_teacher_and_has_a_basel
     artifact = distill("stage.measure_cost=true")
     record, teacher = artifact.record, Artifact.open(school.teacher).record
     assert (record.stage, record.method) == ("distill", "logits")
+    assert record.training["tokens"]["texts"] == record.data.sizes["train"] + record.data.sizes["val"]
     assert record.parent == teacher.id
     assert record.pretrained is True
     assert [ancestor.artifact for ancestor in record.lineage] == [None, teacher.id]

@@ -25,6 +25,7 @@ from checkpoints import TEXTS, tiny_bert, tiny_bertweet
 from chirplet.artifact.artifact import RECORD, write_record
 from chirplet.cli.binding import parse
 from chirplet.config.schema import validate
+from chirplet.data.batching.token_counts import TokenCounts
 from chirplet.data.preparation.cleaning import clean
 from chirplet.data.preparation.repair import repair
 from chirplet.stage.predict import Labelled, Predict
@@ -95,6 +96,19 @@ def test_labels_and_probabilities_are_those_of_transformers(checkpoint, cleaning
     assert len({row[2] for row in rows}) > 1, "a model with one prediction would test nothing"
 
 
+def test_what_the_model_cannot_read_is_said(artifact_folder, tmp_path):
+    source = write_csv(tmp_path / "in.csv", [["text"], ["\U0001f60d"], ["\U0001f621"], [" ".join(TEXTS[:4])]])
+    done = predict_file(artifact_folder, source, tmp_path / "cut.csv", chunk_rows=2, **FP32)
+    long, unknown = done.notes
+    assert long == "1 of 3 texts are longer than 32 tokens; they are truncated, stage.windows=mean reads all of them"
+    assert unknown.startswith("2 of ") and "unknown to the tokenizer; training with model.cleaning=emoji" in unknown
+    done = predict_file(artifact_folder, source, tmp_path / "whole.csv", windows="mean", **FP32)
+    assert done.notes[0] == "1 of 3 texts are longer than 32 tokens; they are read in windows (mean)"
+    cut, whole = (read_csv(tmp_path / name) for name in ("cut.csv", "whole.csv"))
+    assert cut[1][1:] == cut[2][1:]
+    assert cut[3][2:] != whole[3][2:]
+
+
 # No NUL and no half characters: both are refused, the one by a test below, the other by UTF-8 itself.
 cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12) | st.sampled_from(
     ["", " ", "a\rb", "a\r\nb", '"', '""', ",", "\n", "\t", "😂", "﻿x", "a,b\t'c'", "\u2028", "\x85", "\x1c"]
@@ -117,7 +131,13 @@ def test_every_cell_is_preserved(artifact_folder, tmp_path, monkeypatch, rows, s
 class Constant:
     """A predictor that always predicts Neutral."""
 
-    def logits(self, texts: list[str]) -> Any:
+    def tokens(self, texts: list[str]) -> list[str]:
+        return texts
+
+    def counter(self, texts: list[str]) -> TokenCounts:
+        return TokenCounts(texts=len(texts))
+
+    def logits_of(self, texts: list[str]) -> Any:
         import numpy as np
 
         return np.log(np.tile(np.float32([0.25, 0.5, 0.25]), (len(texts), 1)))
@@ -375,14 +395,14 @@ def test_the_summary_names_counts_and_the_output(stage, artifact_folder, tweets_
     assert pq.read_table(output).column("text").to_pylist() == TEXTS
 
 
-class Counting:
+class Counting(Constant):
     """A predictor whose logits depend on the text, and which is interrupted after some chunks."""
 
     def __init__(self, chunks: int) -> None:
         self.left = chunks
         self.texts: list[str] = []
 
-    def logits(self, texts: list[str]) -> Any:
+    def logits_of(self, texts: list[str]) -> Any:
         import numpy as np
 
         if self.left == 0:

@@ -13,8 +13,8 @@ from chirplet.data.table.reader import Format, Row, format_of, read_table
 from chirplet.data.table.text_io import Encoding
 from chirplet.system.error import DataError, near
 
-_MOST_LABELS = 100
-"""Maximum number of labels that are not listed in the settings; more are probably a wrong column."""
+_MOST_LABELS, _FEW_TEXTS = 100, 3
+"""More labels than this, with fewer texts than this on average, are probably a wrong column if they are not listed."""
 
 
 class Csv(Source):
@@ -83,7 +83,7 @@ class Csv(Source):
             splits.setdefault(role, []).extend(self._read(file, prefix, listed))
         if listed is None:
             listed = _sorted({tweet.label for tweets in splits.values() for tweet in tweets})
-            if len(listed) > _MOST_LABELS:
+            if len(listed) > _MOST_LABELS and sum(map(len, splits.values())) < _FEW_TEXTS * len(listed):
                 shown = ", ".join(map(repr, listed[:3]))
                 raise DataError(
                     f"{', '.join(map(str, files))}: the column {self.label_column!r} has {len(listed):,} different "

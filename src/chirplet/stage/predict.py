@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Literal, Self
 import pyarrow as pa
 from pydantic import field_validator, model_validator
 
-from chirplet.artifact.artifact import Artifact
-from chirplet.config.schema import Count, as_list, existing_file
+from chirplet.artifact.artifact import Artifact, Record
+from chirplet.config.schema import Count, Fraction, as_list, existing_file
+from chirplet.data.batching.token_counts import TokenCounts
 from chirplet.data.table.reader import Format, format_of
 from chirplet.data.table.stream import open_chunks
 from chirplet.data.table.text_io import STDIN, Encoding
@@ -27,6 +28,7 @@ from chirplet.stage.run.context import ArtifactFolder, Run, check_given
 from chirplet.system.console import console
 from chirplet.system.error import DataError
 from chirplet.system.hashing import file_hash, json_hash
+from chirplet.task.base import Combination
 
 if TYPE_CHECKING:
     from chirplet.stage.output.kept_logits import KeptLogits
@@ -38,12 +40,14 @@ STDOUT = "-"
 class Labelled:
     """Counts of texts by label, the number of blank texts, and the seconds it took, without loading the model.
 
-    An earlier command had computed the logits of the `kept` first texts.
+    `notes` say what the model could not read of the texts. An earlier command had computed the logits of the `kept`
+    first texts.
     """
 
     counts: dict[str, int]
     blank: int
     seconds: float
+    notes: list[str]
     kept: int = 0
 
     @property
@@ -57,6 +61,8 @@ class Predict(Stage):
 
     `input` and `output` are files or `-`. A null format is inferred from the suffix; for `-` it is CSV for the input
     and the input's format for the output. Text is written as UTF-8. An existing output is replaced atomically.
+    Between two files, the same command resumes where it was interrupted.
+    With `windows` a text that is too long for the model is read in windows, whose logits are combined.
     """
 
     artifact: ArtifactFolder | None
@@ -71,6 +77,8 @@ class Predict(Stage):
     batch_size: Count
     chunk_rows: Count
     precision: Literal["auto", "32-true", "bf16-mixed"]
+    windows: Combination | None
+    window_overlap: Fraction
 
     @field_validator("input")
     @classmethod
@@ -126,6 +134,8 @@ class Predict(Stage):
         blank = f", {done.blank:,} of them blank" if done.blank else ""
         rate = (done.texts - done.kept) / done.seconds
         out.print(f"labeled  {done.texts:,} texts{blank} in {done.seconds:.1f} s ({rate:,.0f} texts/s)")
+        for note in done.notes:
+            out.print(f"texts     {note}", highlight=False)
         if self.output != STDOUT:
             out.print(f"output    {self.output}")
 
@@ -145,7 +155,7 @@ class Predict(Stage):
         labels, task = artifact.record.labels, artifact.record.task
         kinds = {str: pa.string(), float: pa.float64()}
         added = pa.schema([(name, kinds[kind]) for name, kind in task.columns(labels, self.prefix).items()])
-        counts, blank = Counter[str](dict.fromkeys(labels, 0)), 0
+        counts, blank, read_tokens = Counter[str](dict.fromkeys(labels, 0)), 0, TokenCounts()
         with open_chunks(
             self.input, read, self.encoding, self.quoted, self.text_column, added.names, self.chunk_rows
         ) as source:
@@ -155,6 +165,8 @@ class Predict(Stage):
                 accelerator=accelerator,
                 threads=threads,
                 precision=self.precision,
+                windows=self.windows,
+                window_overlap=self.window_overlap,
                 verify=verify,
             )
             started = time.perf_counter()
@@ -166,12 +178,21 @@ class Predict(Stage):
             ):
                 before = 0 if kept is None else kept.rows
                 for chunk in source.chunks:
-                    compute = partial(predictor.logits, chunk.texts)
+                    tokens = predictor.tokens(chunk.texts)
+                    read_tokens += predictor.counter(tokens)
+                    compute = partial(predictor.logits_of, tokens)
                     cells = task.cells(compute() if kept is None else kept.next(compute), labels)
                     writer.write(chunk, dict(zip(added.names, cells, strict=True)))
                     counts.update(cells[0])
                     blank += sum(not text.strip() for text in chunk.texts)
-        return Labelled(dict(counts), blank, time.perf_counter() - started, before)
+        seconds = time.perf_counter() - started
+        return Labelled(dict(counts), blank, seconds, self._notes(read_tokens, artifact.record), before)
+
+    def _notes(self, counts: TokenCounts, record: Record) -> list[str]:
+        long = "they are truncated, stage.windows=mean reads all of them"
+        if self.windows is not None:
+            long = f"they are read in windows ({self.windows})"
+        return counts.notes(record.max_length, long, record.cleaning)
 
     @contextmanager
     def _kept(self, artifact: Artifact, accelerator: str, threads: int | None) -> Iterator["KeptLogits | None"]:
