@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from chirplet.cli import failure, run_folder  # noqa: F401 - run_folder registers a resolver of conf/config.yaml
 from chirplet.cli.failure import fail
+from chirplet.cli.overrides import quoted_signs
 from chirplet.system.ending_signals import ending_as_ctrl_c
 from chirplet.system.escaping import terminal
 
@@ -53,6 +54,7 @@ def main() -> None:
 
 
 def _run() -> None:
+    sys.argv[1:] = quoted_signs(sys.argv[1:])
     if any(argument.startswith("reproduce=") for argument in sys.argv[1:]):
         from chirplet.cli.reproduce.choices import expanded
 

@@ -17,12 +17,12 @@ import pyarrow as pa
 from pydantic import field_validator, model_validator
 
 from chirplet.artifact.artifact import Artifact, Record
-from chirplet.config.schema import Count, Fraction, as_list, existing_file
+from chirplet.config.schema import Count, Fraction, as_list
 from chirplet.data.batching.token_counts import TokenCounts
-from chirplet.data.table.reader import Format, format_of
+from chirplet.data.table.dialect import TableSettings
+from chirplet.data.table.files import STDIN, Format, format_of, table_files
 from chirplet.data.table.stream import open_chunks
-from chirplet.data.table.text_io import STDIN, Encoding
-from chirplet.data.table.writer import open_writer
+from chirplet.data.table.writer import check_output, open_writer
 from chirplet.stage.base import Stage
 from chirplet.stage.run.context import ArtifactFolder, Run, check_given
 from chirplet.system.console import console
@@ -56,24 +56,20 @@ class Labelled:
         return sum(self.counts.values())
 
 
-class Predict(Stage):
+class Predict(TableSettings, Stage):
     """Prediction: the artifact, the files, and how to read and write them.
 
-    `input` and `output` are files or `-`. A null format is inferred from the suffix; for `-` it is CSV for the input
-    and the input's format for the output. Text is written as UTF-8. An existing output is replaced atomically.
-    Between two files, the same command resumes where it was interrupted.
-    With `windows` a text that is too long for the model is read in windows, whose logits are combined.
+    `input` is a file, a pattern, a list of them, or `-`; `output` a file or `-`. A null format is inferred from the
+    suffix; for `-` it is CSV for the input and the input's format for the output. Text is written as UTF-8. An existing
+    output is replaced atomically. Between files, the same command resumes where it was interrupted. With `windows` a
+    text that is too long for the model is read in windows, whose logits are combined.
     """
 
     artifact: ArtifactFolder | None
-    input: str | None
+    input: str | list[str] | None
     output: str | None
-    text_column: str
     prefix: str
-    input_format: Format | None
     output_format: Format | None
-    encoding: Encoding
-    quoted: bool
     batch_size: Count
     chunk_rows: Count
     precision: Literal["auto", "32-true", "bf16-mixed"]
@@ -82,13 +78,14 @@ class Predict(Stage):
 
     @field_validator("input")
     @classmethod
-    def _input_exists(cls, path: str | None) -> str | None:
-        if path is None or path == STDIN:
-            return path
-        file = Path(path).expanduser()
-        if file.is_dir() or not file.exists():
-            existing_file(path, "a file of texts")
-        return str(file)
+    def _input_exists(cls, paths: str | list[str] | None) -> list[str] | None:
+        if paths is None or paths == STDIN:
+            return None if paths is None else [paths]
+        if paths == []:
+            raise ValueError("got [], should be one file or more")
+        if isinstance(paths, str) and Path(paths).expanduser().is_fifo():
+            return [paths]
+        return [str(Path(file).expanduser()) for file in table_files(paths, "a file of texts")]
 
     @field_validator("output")
     @classmethod
@@ -105,22 +102,25 @@ class Predict(Stage):
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if self.input is not None and self.output is not None:
-            if self.input != STDIN and self.output != STDOUT and _same_file(self.input, self.output):
+            if any(_same_file(file, self.output) for file in self.input):
                 raise ValueError(f"output: got {self.output!r}, which is the input; should be another file")
-            self.formats()
+            check_output(self.output, self.formats()[1])
         return self
 
     def formats(self) -> tuple[Format, Format]:
         """The formats to read and to write.
 
         Raises:
-            ValueError: a format is neither given nor known from the suffix.
+            ValueError: a format is neither given nor known from the suffix, or the files have several.
         """
         assert self.input is not None and self.output is not None
-        read = _format(self.input, self.input_format, "input_format")
+        files = {_format(file, self.format, "stage.format"): file for file in as_list(self.input)}
+        if len(files) > 1:
+            raise ValueError(f"input: got {' and '.join(files.values())}, should be files of one format")
+        read = next(iter(files))
         if self.output == STDOUT and self.output_format is None:
-            return read, read
-        return read, _format(self.output, self.output_format, "output_format")
+            return read, "csv" if read == "excel" else read
+        return read, _format(self.output, self.output_format, "stage.output_format")
 
     def run(self, run: Run) -> None:
         """Label the file and print a summary, to standard error if the output is standard output."""
@@ -150,15 +150,15 @@ class Predict(Stage):
         from chirplet.runtime.predictor import Predictor
 
         assert self.artifact is not None and self.input is not None and self.output is not None
-        read, write = self.formats()
+        write = self.formats()[1]
         artifact = Artifact.open(Path(self.artifact))
         labels, task = artifact.record.labels, artifact.record.task
         kinds = {str: pa.string(), float: pa.float64()}
         added = pa.schema([(name, kinds[kind]) for name, kind in task.columns(labels, self.prefix).items()])
         counts, blank, read_tokens = Counter[str](dict.fromkeys(labels, 0)), 0, TokenCounts()
-        with open_chunks(
-            self.input, read, self.encoding, self.quoted, self.text_column, added.names, self.chunk_rows
-        ) as source:
+        files, text_column = as_list(self.input), str(self.text_column)
+        as_table = write != "jsonl"
+        with open_chunks(files, self.dialect, text_column, added.names, self.chunk_rows, as_table) as source:
             predictor = Predictor.open(
                 artifact,
                 batch_size=self.batch_size,
@@ -170,11 +170,9 @@ class Predict(Stage):
                 verify=verify,
             )
             started = time.perf_counter()
-            # Unquoted cells can be written back unquoted only in the same format.
-            quoted = self.quoted or read != write
             with (
                 self._kept(artifact, accelerator, threads) as kept,
-                open_writer(self.output, write, source, added, quoted) as writer,
+                open_writer(self.output, write, source, added) as writer,
             ):
                 before = 0 if kept is None else kept.rows
                 for chunk in source.chunks:
@@ -213,11 +211,11 @@ class Predict(Stage):
 
 
 def _same_file(one: str, other: str) -> bool:
-    return Path(other).exists() and Path(one).samefile(other)
+    return STDIN not in (one, other) and Path(other).exists() and Path(one).samefile(other)
 
 
 def _format(path: str, given: Format | None, key: str) -> Format:
     try:
         return format_of(path, given)
     except DataError as error:
-        raise ValueError(str(error.renamed({"format": key}))) from None
+        raise ValueError(str(error.renamed({"data.format": key}))) from None

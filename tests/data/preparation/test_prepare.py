@@ -108,3 +108,20 @@ def test_a_repair_of_another_version_is_not_reused(
 def test_a_cache_that_cannot_be_made(make_source: Make, csv_file: Path) -> None:
     with pytest.raises(DataError, match=r"cannot be created .*set cache_dir"):
         prepare(make_source("csv", train=str(csv_file)), csv_file / "cache")
+
+
+def test_files_of_patterns_belong_to_their_split(make_source: Make, tmp_path: Path) -> None:
+    """Three files are train, train and test, or train, test and test: the same files, but another corpus."""
+    rows = "text,label\n" + "".join(f"{{0}} {n},{'ab'[n % 2]}\n" for n in range(8))
+    for folder, names in (("x", "pq"), ("y", "r"), ("u", "p"), ("v", "qr")):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / f"{name}.csv").write_text(rows.format(name))
+    settings = {"val_fraction": 0.0, "leaks": "keep"}
+    one, other = (
+        prepare(
+            make_source("csv", train=f"{tmp_path}/{train}/*.csv", test=f"{tmp_path}/{test}/*.csv", **settings), tmp_path
+        )
+        for train, test in (("x", "y"), ("u", "v"))
+    )
+    assert (one.sizes()["test"], other.sizes()["test"]) == (8, 16)
