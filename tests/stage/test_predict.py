@@ -533,7 +533,7 @@ def kept_after(
     return source
 
 
-@pytest.mark.parametrize("output", ["out.csv", "out.tsv", "out.jsonl", "out.parquet"])
+@pytest.mark.parametrize("output", ["out.csv", "out.tsv", "out.jsonl", "out.parquet", "out.csv.gz"])
 def test_an_interrupted_prediction_resumes_and_writes_the_same_bytes(
     counting, artifact_folder, tmp_path, capsys, output
 ):
@@ -547,9 +547,9 @@ def test_an_interrupted_prediction_resumes_and_writes_the_same_bytes(
     assert (done.texts, done.kept) == (10, 6)
     assert f"resumes at row 7; {tmp_path}/.{output}.logits has" in capsys.readouterr().out
     counting(ALL)
-    predict_file(artifact_folder, source, tmp_path / f"whole{output}", chunk_rows=3)
-    assert (tmp_path / output).read_bytes() == (tmp_path / f"whole{output}").read_bytes()
-    assert names_in(tmp_path) == sorted(["in.csv", output, f"whole{output}"])
+    predict_file(artifact_folder, source, tmp_path / f"whole_{output}", chunk_rows=3)
+    assert (tmp_path / output).read_bytes() == (tmp_path / f"whole_{output}").read_bytes()
+    assert names_in(tmp_path) == sorted(["in.csv", output, f"whole_{output}"])
 
 
 def test_nothing_stays_of_a_prediction_that_was_interrupted_in_its_first_chunk(counting, artifact_folder, tmp_path):
