@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -49,6 +50,14 @@ def launch(cfg: DictConfig) -> float | None:
         raise
 
 
+def _completion() -> AbstractContextManager[None]:
+    if not {"--shell-completion", "-sc"} & set(sys.argv[1:]):
+        return nullcontext()
+    from chirplet.cli.completion import only_options
+
+    return only_options()
+
+
 def main() -> None:
     """Run the command line; print user errors without a traceback and exit with their code."""
     global _wants_traceback
@@ -59,7 +68,8 @@ def main() -> None:
             from chirplet.cli.reproduce.choices import expanded
 
             sys.argv[1:] = expanded(sys.argv[1:])
-        launch()
+        with _completion():
+            launch()
     except Exception as error:
         fail(error)
     except KeyboardInterrupt:
