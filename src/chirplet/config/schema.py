@@ -141,7 +141,7 @@ def validate(settings: type[Settings], fields: Mapping[str, Any], key: str = "")
         return settings.model_validate(dict(fields))
     except ValidationError as error:
         lines: dict[str, list[str]] = {}
-        for fault in _of_the_type(error.errors()):
+        for fault in _innermost(error.errors()):
             where, what = _explain(settings, fault, key)
             lines.setdefault(where, []).append(what)
         # A union's members each complain of the same value.
@@ -149,15 +149,10 @@ def validate(settings: type[Settings], fields: Mapping[str, Any], key: str = "")
         raise ConfigError("\n".join(merged)) from None
 
 
-def _of_the_type(faults: Sequence[Any]) -> list[Any]:
-    """Of a union's members, only the faults of the one that has the value's type, if it has faults inside the value."""
-    places = [_place(fault) for fault in faults]
-    inside = {place[:length] for place in places for length in range(len(place))}
-    return [
-        fault
-        for fault, place in zip(faults, places, strict=True)
-        if not (fault["type"].endswith("_type") and place in inside)
-    ]
+def _innermost(faults: Sequence[Any]) -> list[Any]:
+    """Without the faults of a whole value that has faults inside: another member of a union has its type."""
+    inside = {_place(fault)[:length] for fault in faults for length in range(len(_place(fault)))}
+    return [fault for fault in faults if _place(fault) not in inside]
 
 
 def _place(fault: Any) -> tuple[str, ...]:

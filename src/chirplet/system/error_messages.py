@@ -73,7 +73,7 @@ def _configuration(error: BaseException) -> str:
         # Text that may be a path; brackets, quotes and functions were meant for Hydra.
         hint = f"; quote text: {argument(key, value)}" if re.match(r"[^\[{('\"]+[/\s=]", value) else ""
         return f"{given if given.isprintable() else repr(given)}: is not KEY=VALUE ({_line(error)}){hint}"
-    several = re.match(r"Ambiguous value for argument '(.+?)=(.*)'\n", str(error), re.DOTALL)
+    several = re.match(r"Ambiguous value for argument '([^=]+)=(.*?)'\n1\. ", str(error), re.DOTALL)
     if several:
         key, value = several.groups()
         return (

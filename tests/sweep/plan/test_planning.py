@@ -199,6 +199,13 @@ class TestGoal:
         assert plan.directions == ("maximize", "minimize")
         assert planned(*SWEEPER, RATE, "hydra.sweeper.metrics=val/loss").directions == ("minimize",)
 
+    def test_those_of_a_label_may_be_objectives_and_constraints(self, planned):
+        metrics = "hydra.sweeper.metrics=[val/recall_negative,train/mcc]"
+        plan = planned(*SWEEPER, RATE, metrics, "hydra.sweeper.constraints=['val/precision_negative >= 0.5']")
+        assert plan.directions == ("maximize", "maximize")
+        message = refused(planned, *SWEEPER, RATE, "hydra.sweeper.metrics=val/macro")
+        assert "got 'val/macro', should be one of val/accuracy, " in message and "val/f1_LABEL" in message
+
     def test_directions_may_be_given(self, planned):
         assert planned(*SWEEPER, RATE, "hydra.sweeper.direction=minimize").directions == ("minimize",)
         metrics = "hydra.sweeper.metrics=[val/accuracy,cost/mb]"

@@ -219,7 +219,12 @@ def print_result(artifact: Artifact) -> None:
     if artifact.record.metrics and "label_only_baseline" in artifact.record.training:
         out.print(baseline_table(artifact.record))
     out.print(f"artifact  {shown}", highlight=False)
-    following = command("stage=predict", override_of("artifact", shown), "input=FILE", "output=FILE")
+    # In a file like the one it was trained on, the column of the label is taken.
+    columns = artifact.record.task.columns(artifact.record.labels, "")
+    prefix = (
+        ["stage.prefix=predicted_"] if artifact.record.config.get("data", {}).get("label_column") in columns else []
+    )
+    following = command("stage=predict", override_of("artifact", shown), "input=FILE", "output=FILE", *prefix)
     out.print(f"next      {following}", highlight=False)
 
 
