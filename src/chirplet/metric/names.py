@@ -38,13 +38,12 @@ def scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
 
     A label called `macro` or `weighted` has none: these names are those of the means.
     """
+    numbers = {name: float(metrics[name]) for name in METRICS if name in metrics}
     per_class: Mapping[str, Any] = metrics["per_class"]
-    by_label = {
-        f"{score}_{name}": float(scores[score])
-        for name, scores in zip(label_names(list(per_class)), per_class.values(), strict=True)
-        for score in LABEL_SCORES
-    }
-    return by_label | {name: float(metrics[name]) for name in METRICS if name in metrics}
+    for name, scores in zip(label_names(list(per_class)), per_class.values(), strict=True):
+        for score in LABEL_SCORES:
+            numbers.setdefault(f"{score}_{name}", float(scores[score]))
+    return numbers
 
 
 def of_labels(labels: Sequence[str]) -> list[str]:

@@ -24,7 +24,7 @@ from chirplet.sweep.plan.settings import SweepSettings
 from chirplet.sweep.plan.storage import of_study, open_storage
 from chirplet.sweep.plan.study import open_study
 from chirplet.sweep.refit import check_refit, refit
-from chirplet.sweep.result.best import best_trial, experiment_text, front, write_best
+from chirplet.sweep.result.best import best_command, best_trial, experiment_text, front, write_best
 from chirplet.sweep.result.display import SweepDisplay
 from chirplet.sweep.result.results import results_table, write_front, write_trials
 from chirplet.sweep.trial.claim import FAILURE, Claims, too_many_failed
@@ -32,7 +32,7 @@ from chirplet.sweep.trial.gpus import worker_gpus
 from chirplet.sweep.trial.lease import Owner
 from chirplet.sweep.trial.pool import Pool
 from chirplet.sweep.trial.worker import Task, Worker
-from chirplet.system.command_line import command, override_of
+from chirplet.system.command_line import override_of
 from chirplet.system.console import console, shown_path
 from chirplet.system.error import Interrupted, SweepError, UserError, first_line
 
@@ -139,8 +139,7 @@ def _write_results(plan: Plan, job: Job, claims: Claims, figures: bool) -> None:
         name, value = plan.objectives[0], chosen.value
         heading = [f"Trial {chosen.number} of {plan.study_name}: {name} {value:.4f}"]
         write_best(plan.folder, _experiment(plan, job, chosen.params, heading))
-        best = command("--config-dir", shown_path(plan.folder), "experiment=tuned")
-        out.print(f"best      {best}", highlight=False)
+        out.print(f"best      {best_command(plan.folder, job.config)}", highlight=False)
     out.print(f"sweep     {shown_path(plan.folder)}", highlight=False)
 
 

@@ -15,6 +15,8 @@ from chirplet.system.error import UserError, near
 
 CONFIG_EXIT_CODE = 2
 
+CHAIN = "chirplet.stage.chain.Chain"
+
 ACCESS_ERRORS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),  # no space
     *(errno.EACCES, errno.EPERM, errno.EROFS),  # no permission
@@ -72,6 +74,8 @@ def _configuration(error: BaseException) -> str:
         key, _, value = given.partition("=")
         # Text that may be a path; brackets, quotes and functions were meant for Hydra.
         hint = f"; quote text: {argument(key, value)}" if re.match(r"[^\[{('\"]+[/\s=]", value) else ""
+        if "NoneType is incompatible" in str(error):
+            hint = f"; null is a choice only without choice(): {key}=A,null"
         return f"{given if given.isprintable() else repr(given)}: is not KEY=VALUE ({_line(error)}){hint}"
     several = re.match(r"Ambiguous value for argument '([^=]+)=(.*?)'\n1\. ", str(error), re.DOTALL)
     if several:
@@ -88,7 +92,7 @@ def _configuration(error: BaseException) -> str:
         known = [str(key) for key in cause.parent_node]
         # Hydra's settings share the root with chirplet's, but do not help here.
         shown = ", ".join(key for key in known if key not in {"hydra", "_target_"})
-        if cause.parent_node.get("_target_") == "chirplet.stage.chain.Chain" and not near(str(cause.key), known):
+        if cause.parent_node.get("_target_") == CHAIN and not near(str(cause.key), known):
             hint = "set it in the overrides of a step, or choose another stage"
             return f"{cause.full_key}: no such key of stage=chain; {hint}; known here: {shown}"
         if not known:
@@ -97,6 +101,8 @@ def _configuration(error: BaseException) -> str:
             return f"{cause.full_key}: no such key, because {where} is null{hint}"
         elsewhere = [key for key in _keys_below(cause.parent_node._get_root()) if key.endswith(f".{cause.key}")]
         hint = f"; did you mean {' or '.join(map(repr, elsewhere))}?" if elsewhere else near(str(cause.key), known)
+        if not hint and "stage" in known and cause.parent_node.stage.get("_target_") == CHAIN:
+            hint = "; a key of a stage is stage.KEY, with stage=chain in the overrides of a step"
         return f"{cause.full_key}: no such key{hint}; known here: {shown}"
     return _line(error) if cause is None or cause is error else f"{_line(error)}: {_line(cause)}"
 
