@@ -50,9 +50,18 @@ def finetune(compose_config, overrides, tmp_path):
     return run
 
 
-def test_a_run_writes_an_artifact_that_transformers_opens(finetune):
-    value, artifact = finetune("stage.measure_cost=true")
+def test_a_run_writes_an_artifact_that_transformers_opens(finetune, tmp_path, capsys):
+    header, *rows = SAMPLE.read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "twice.csv").write_text("".join([header, *rows, *rows[:5]]), encoding="utf-8")
+    value, artifact = finetune("stage.measure_cost=true", f"data.train={tmp_path / 'twice.csv'}")
     record = artifact.record
+    said, counts, dropped = capsys.readouterr().out, record.training["tokens"], record.data.report["dropped"]
+    assert f" texts (train / val / test), {sum(dropped.values())} of 805 left out: " in said
+    assert counts["texts"] == record.data.sizes["train"] + record.data.sizes["val"]
+    assert (
+        f"texts     {counts['longer']} of {counts['texts']} texts are longer than 40 tokens; they are truncated" in said
+    )
+    assert f"texts     {counts['unknown']} of {counts['tokens']:,} tokens" in said
     assert record.stage == "finetune"
     assert record.labels == ["Extremely Negative", "Extremely Positive", "Negative", "Neutral", "Positive"]
     assert value == record.metrics["val"]["f1_macro"]

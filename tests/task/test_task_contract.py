@@ -140,6 +140,17 @@ def test_no_texts_have_no_predictions(case):
 
 
 @every_task
+def test_windows_of_a_text_are_combined_label_by_label(case):
+    logits = np.array([[1, 2, 6], [3, 0, 0], [5, 1, 3], [7, 7, 1]], np.float32)
+    first = np.array([0, 1, 4])
+    assert case.task.combine(logits, first, "mean").tolist() == [
+        [1, 2, 6],
+        [5, pytest.approx(8 / 3), pytest.approx(4 / 3)],
+    ]
+    assert case.task.combine(logits, first, "max").tolist() == [[1, 2, 6], [7, 7, 3]]
+
+
+@every_task
 @given(numbers)
 def test_right_is_where_what_is_decoded_is_the_target(case, seed):
     task, logits = case.task, random_logits(seed, len(case.labels))

@@ -55,7 +55,7 @@ class Experiment(RunKeys, Objective):
     baseline: str | None
     teacher: Pretrained | str | list[str] | None
     unlabeled_files: str | list[str] | None
-    input: str | None
+    input: str | list[str] | None
     output: str | None
     resume: str | None
     reproduce: str | None

@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from chirplet.cli.overrides import quoted_signs
 from chirplet.system.escaping import terminal
 
 CONF = Path(__file__).resolve().parents[3] / "conf"
@@ -64,6 +65,7 @@ def main() -> None:
     _wants_traceback = FULL_ERROR in os.environ
     os.environ.setdefault(FULL_ERROR, "1")
     try:
+        sys.argv[1:] = quoted_signs(sys.argv[1:])
         if any(argument.startswith("reproduce=") for argument in sys.argv[1:]):
             from chirplet.cli.reproduce.choices import expanded
 

@@ -19,6 +19,7 @@ CLEANING = {
     "punctuation except `!?.,'@` replaced by spaces, lower case",
     "twitter_roberta": "mentions replaced by `@user`, URLs by `http`",
     "bertweet": "mentions replaced by `@USER`, URLs by `HTTPURL`, emoji by their names",
+    "emoji": "emoji replaced by the words of their names",
 }
 
 LONG = frozenset({"sensitivity", "tried"})

@@ -1,6 +1,7 @@
 """Fine-tune a pretrained encoder on labeled texts."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import model_validator
@@ -97,10 +98,11 @@ class Finetune(TrainingStage):
         classifier = self._classifier(
             loaded.model, task, train, corpus.labels, run.trainer, run.trainer.optimizer_steps(len(train_loader))
         )
-        print_start(corpus, loaded, run)
+        print_start(data, loaded, run)
         with open_loggers(run, "finetune", lineage) as loggers:
             training = fit(run, classifier, train_loader, val_loader, loggers, self.resume)
             training |= {"final": self.final or starts_from_val(run.model), "texts": len(train)}
+            training["tokens"] = asdict(data.counts)
             outcome = Outcome("finetune", self.method, self.recorded_settings(), lineage, training)
             evaluated = self.evaluated(validated=not self.final)
             with resumable_from(checkpoint_folder(run, self.resume) / LAST):

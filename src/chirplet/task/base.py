@@ -34,6 +34,8 @@ Targets = NDArray[Any]
 """Targets or decoded logits, in the task's dtype."""
 Logits = NDArray[np.float32] | NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Combination = Literal["mean", "max"]
+"""How the logits of a text's windows are combined."""
 
 
 class Task(Settings, ABC):
@@ -133,6 +135,18 @@ class Task(Settings, ABC):
     @abstractmethod
     def activate(self, logits: "Tensor") -> "Tensor":
         """`probabilities` as a tensor, in the precision and on the device of the logits."""
+
+    def combine(self, logits: Logits, first: NDArray[np.int64], how: Combination) -> Logits:
+        """The logits of n texts from those of their windows, shape (windows, labels); text i starts at `first[i]`.
+
+        `mean` averages the logits of each label, `max` takes the highest: a label that one window shows clearly.
+        """
+        starts = first[:-1]
+        if how == "max":
+            highest: Logits = np.maximum.reduceat(logits, starts)
+            return highest
+        averages: Logits = np.add.reduceat(logits, starts) / np.diff(first)[:, None].astype(logits.dtype)
+        return averages
 
     @abstractmethod
     def names(self, targets: Targets, labels: Sequence[str]) -> list[str]:

@@ -69,11 +69,7 @@ def make_distillation_data(
         DataError: a file cannot be read, or the corpus already has every text of the files.
     """
     train = corpus.train
-    read = (
-        read_unlabeled(files, stage.unlabeled_column, stage.unlabeled_encoding, run.data.repair)
-        if files
-        else train.take(np.empty(0, np.int64))
-    )
+    read = read_unlabeled(files, stage.unlabeled, run.data.repair) if files else train.take(np.empty(0, np.int64))
     more = without_known(read, corpus)
     if files and not len(more):
         raise DataError(

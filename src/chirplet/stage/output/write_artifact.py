@@ -22,7 +22,7 @@ from chirplet.artifact.artifact import (
     write_record,
 )
 from chirplet.artifact.predictions import PREDICTIONS, write_predictions
-from chirplet.data.base import Corpus, Examples, Split
+from chirplet.data.base import Examples, Split
 from chirplet.data.batching.tokens import save_tokenizer
 from chirplet.evaluation.cost import measure
 from chirplet.model.loading.load import LoadedModel
@@ -191,15 +191,20 @@ def trained_runtime(run: Run, model: "PreTrainedModel") -> Runtime:
     return PyTorchRuntime(model, bf16=run.trainer.resolved_precision() == "bf16-mixed")
 
 
-def print_start(corpus: Corpus, loaded: LoadedModel, run: Run) -> None:
-    """Print one line with the data, the model, the device and the precision."""
+def print_start(data: Prepared, loaded: LoadedModel, run: Run) -> None:
+    """Print the data, the model, the device and the precision, and what the model cannot read of the texts."""
+    corpus = data.corpus
     sizes = " / ".join(f"{size:,}" for size in corpus.sizes().values())
-    console().print(
-        f"{corpus.name}: {sizes} texts (train / val / test), {len(corpus.labels)} classes; "
-        f"{loaded.origin.name}: {_millions(loaded.model)} parameters; "
+    left_out = corpus.report.left_out()
+    out = console()
+    out.print(
+        f"{corpus.name}: {sizes} texts (train / val / test){f', {left_out}' * bool(left_out)}; "
+        f"{len(corpus.labels)} classes; {loaded.origin.name}: {_millions(loaded.model)} parameters; "
         f"{run.trainer.device().type}, {run.trainer.resolved_precision()}",
         highlight=False,
     )
+    for note in data.counts.notes(data.max_length, "they are truncated (model.max_length)", data.cleaning):
+        out.print(f"texts     {note}", highlight=False)
 
 
 def _millions(model: "PreTrainedModel") -> str:
