@@ -377,7 +377,7 @@ def test_a_prefix_avoids_an_existing_label_column(artifact_folder, tmp_path, con
     [
         ({"artifact": "{folder}/artifac"}, r"artifact: no artifact at .*did you mean 'artifact'"),
         ({"source": "{tmp}/text.csv"}, r"input: got .*no file.*did you mean 'texts.csv'"),
-        ({"source": "{tmp}"}, r"input: got .*no file"),
+        ({"source": "{tmp}"}, r"input: got .*a folder; .*in it are link.csv, texts.csv"),
         ({"target": "{tmp}/no/out.csv"}, r"output: got .*folder .*does not exist"),
         ({"target": "{tmp}"}, r"output: got .*should be a regular file"),
         ({"target": "/dev/null"}, r"output: got '/dev/null', should be a regular file"),

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import hydra
@@ -39,6 +40,14 @@ def launch(cfg: DictConfig) -> float | None:
         raise
 
 
+def _completion() -> AbstractContextManager[None]:
+    if not {"--shell-completion", "-sc"} & set(sys.argv[1:]):
+        return nullcontext()
+    from chirplet.cli.completion import only_options
+
+    return only_options()
+
+
 def main() -> None:
     """Run the command line; print user errors without a traceback and exit with their code."""
     failure.show_traceback = FULL_ERROR in os.environ
@@ -59,4 +68,5 @@ def _run() -> None:
         from chirplet.cli.reproduce.choices import expanded
 
         sys.argv[1:] = expanded(sys.argv[1:])
-    launch()
+    with _completion():
+        launch()

@@ -16,6 +16,7 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from chirplet.callback.base import INTERRUPTED, LAST
 from chirplet.system.atomic_io import atomic_file
+from chirplet.system.command_line import argument
 from chirplet.system.ending_signals import handlers_to_replace, leave_closed_terminal
 from chirplet.system.error import ArtifactError, ConfigError, Interrupted, first_line
 
@@ -250,7 +251,7 @@ class Interruption(pl.Callback):
         path = self.folder / INTERRUPTED
         trainer.save_checkpoint(path)
         raise Interrupted(
-            f"interrupted at step {trainer.global_step}; to resume, add resume={path} to the same command"
+            f"interrupted at step {trainer.global_step}; to resume, add {argument('resume', path)} to the same command"
         )
 
     def _listen(self) -> None:

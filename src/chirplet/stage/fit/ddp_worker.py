@@ -73,7 +73,8 @@ class DDPTask:
         folder = run.output_dir if checkpoint is None else Path(checkpoint).parent  # it writes nothing there
         callbacks = training_callbacks(run, folder, self.val_loader is not None)
         following = Following(run.seed, self.shard.rank)
-        trainer = run.trainer.build([*callbacks, following], [], run.deterministic, run.output_dir, self.shard)
+        batches = len(self.train_loader)
+        trainer = run.trainer.build([*callbacks, following], [], run.deterministic, run.output_dir, batches, self.shard)
         trainer.fit(self.module, self.train_loader, self.val_loader, ckpt_path=checkpoint, weights_only=True)
 
 
