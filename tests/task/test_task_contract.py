@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from chirplet.config.schema import METRICS, bind
+from chirplet.config.schema import bind
 from chirplet.data.base import Examples
 from chirplet.data.batching.batches import Collate, Shard
 from chirplet.data.batching.tokens import Tokens
+from chirplet.metric.names import METRICS
 from chirplet.task.base import UNLABELLED, Task, open_task
 from places import CONF
 

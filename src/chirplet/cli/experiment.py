@@ -103,6 +103,7 @@ def run_of(
         output_dir=output_dir,
         cache_dir=Path(experiment.cache_dir).expanduser(),
         config=config,
+        ignored=frozenset(experiment.stage.ignores()),
         inputs=inputs_of(experiment, config if values is None else values),
         overrides=shown(overrides),
         compose=partial(_composed, tuple(overrides)),

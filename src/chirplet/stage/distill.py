@@ -44,7 +44,6 @@ class Distill(DistillSettings):
         """Train the student, then its label-only baseline, evaluate both and write the student's artifact."""
         if self.teacher is None:
             raise ConfigError("teacher: is missing; give the folder of an artifact, teacher=DIR, or teacher=[DIR,DIR]")
-        from chirplet.data.preparation.prepare import prepare
         from chirplet.stage.distillation.data import make_distillation_data
         from chirplet.stage.distillation.label_only_baseline import resumed_phases
         from chirplet.stage.distillation.student import cut_start, own_start
@@ -57,7 +56,7 @@ class Distill(DistillSettings):
 
         seed_everything(run)
         resume, baseline_resume = resumed_phases(self.resume)
-        corpus = prepare(run.data, run.cache_dir)
+        corpus = run.corpus()
         self.check_splits(corpus)
         teachers = open_teachers(as_list(self.teacher), corpus, run, self.combine, self.out_of_fold, self.other_data)
         self.check_model([blueprint_of(settings_of(teachers.artifacts[0]))])

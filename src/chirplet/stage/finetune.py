@@ -55,7 +55,7 @@ class Finetune(TrainingStage):
     def run(self, run: Run) -> float | None:
         """Train, choose the best epoch on validation, evaluate once on test, and write the artifact."""
         from chirplet.data.batching.batches import evaluation_loader, training_loader
-        from chirplet.data.preparation.prepare import prepare, train_and_val
+        from chirplet.data.preparation.prepare import train_and_val
         from chirplet.model.loading.load import load_model, load_tokenizer
         from chirplet.stage.fit.fit import checkpoint_folder, fit, resumable_from
         from chirplet.stage.fit.seeding import seed_everything
@@ -72,7 +72,7 @@ class Finetune(TrainingStage):
         from chirplet.stage.run.prepared import Prepared
 
         seed_everything(run)
-        task, corpus = run.task, prepare(run.data, run.cache_dir)
+        task, corpus = run.task, run.corpus()
         self.check_splits(corpus, validated=not self.final)
         tokenizer = load_tokenizer(run.model)
         data = Prepared(corpus, task, tokenizer, run.model.cleaning, run.model.max_length, run.cache_dir)

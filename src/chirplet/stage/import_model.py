@@ -27,7 +27,6 @@ class ImportModel(MeasuringStage):
 
     def run(self, run: Run) -> float | None:
         """Open the model with its own head, name its labels, evaluate it, and write the artifact."""
-        from chirplet.data.preparation.prepare import prepare
         from chirplet.model.loading.classifier import load_classifier, reorder_labels
         from chirplet.model.loading.tokenizer import load_tokenizer
         from chirplet.stage.fit.seeding import seed_everything
@@ -43,7 +42,7 @@ class ImportModel(MeasuringStage):
         from chirplet.stage.run.prepared import Prepared
 
         seed_everything(run)
-        corpus = prepare(run.data, run.cache_dir)
+        corpus = run.corpus()
         check_filled(corpus, val=False, test=self.evaluate_test, without_val="")
         loaded, own = load_classifier(run.model, run.seed, run.task.problem_type)
         names = self.names(own, corpus)

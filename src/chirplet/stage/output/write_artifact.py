@@ -1,7 +1,6 @@
 """Evaluate a model and write its artifact; shared by every stage that makes a model."""
 
 import logging
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +39,7 @@ from chirplet.stage.output.versions import versions
 from chirplet.stage.run.context import Run
 from chirplet.stage.run.prepared import Prepared
 from chirplet.system.atomic_io import write_text_atomically
+from chirplet.system.command_line import command, override_of
 from chirplet.system.console import console, shown_path
 from chirplet.system.error import ArtifactError, ModelError
 from chirplet.system.hardware import cpu_flags, cpu_name
@@ -145,8 +145,8 @@ def _with_cost(artifact: Artifact, run: Run, data: Prepared, accelerator: str, c
     try:
         cost = measure(folder, data.sample(), data.pad_id, run.trainer.threads, accelerator, compared_with)
     except (ArtifactError, OSError) as error:
-        command = f"python run.py stage=compare artifacts={shlex.quote(str(shown_path(folder)))} stage.measure=true"
-        logger.warning("cost: not measured (%s); the artifact is complete, and %s measures it", error, command)
+        again = command("stage=compare", override_of("artifacts", shown_path(folder)), "stage.measure=true")
+        logger.warning("cost: not measured (%s); the artifact is complete, and %s measures it", error, again)
         return artifact
     try:
         return add_cost(artifact, cost)
@@ -236,7 +236,13 @@ def print_result(artifact: Artifact) -> None:
     if artifact.record.metrics and "label_only_baseline" in artifact.record.training:
         out.print(baseline_table(artifact.record))
     out.print(f"artifact  {shown}", highlight=False)
-    out.print(f"next      python run.py stage=predict artifact={shown} input=FILE output=FILE", highlight=False)
+    # In a file like the one it was trained on, the column of the label is taken.
+    columns = artifact.record.task.columns(artifact.record.labels, "")
+    prefix = (
+        ["stage.prefix=predicted_"] if artifact.record.config.get("data", {}).get("label_column") in columns else []
+    )
+    following = command("stage=predict", override_of("artifact", shown), "input=FILE", "output=FILE", *prefix)
+    out.print(f"next      {following}", highlight=False)
 
 
 def _record(
