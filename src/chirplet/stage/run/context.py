@@ -73,8 +73,8 @@ class Run:
     configuration as plain data, for the record, `ignored` are its keys that the stage does not use, and `inputs` is
     what the run's identity is made of; `verify` is whether models answer their probe when they are opened; `overrides`
     are what it was composed of, as the record shows them. `compose` gives a further run of the same data, model and
-    trainer, with other overrides below the command line's; `compose_comparison` one that compares; `compose_data` the data
-    that an artifact was made from, if it knows them.
+    trainer, with other overrides below the command line's; `compose_comparison` one that compares; `compose_data` the
+    data that an artifact was made from, if it knows them.
     """
 
     model: Pretrained
