@@ -143,15 +143,13 @@ class TrainerSettings(Settings):
         from pytorch_lightning.callbacks import ModelCheckpoint
 
         from chirplet.callback.lightning.interruption import DurableCheckpointIO
+        from chirplet.data.batching.batches import Shard
+        from chirplet.module.ddp_strategy import SharedBatchDDP, SingleNodeEnvironment
 
         steps = self.optimizer_steps(batches)
-        strategy: Any = "auto"
-        plugins: list[Any] = [DurableCheckpointIO()]
-        if shard is not None:
-            from chirplet.module.ddp_strategy import SharedBatchDDP, SingleNodeEnvironment
-
-            strategy = SharedBatchDDP()
-            plugins.append(SingleNodeEnvironment(shard))
+        strategy: Any = "auto" if shard is None else SharedBatchDDP()
+        # Also for one process: Lightning would take its rank and its number of processes from the environment.
+        environment = SingleNodeEnvironment(shard or Shard(0, 1))
         return pl.Trainer(
             accelerator={"cuda": "gpu"}.get(self.device().type, self.device().type),
             devices=1 if shard is None else shard.processes,
@@ -171,7 +169,7 @@ class TrainerSettings(Settings):
             logger=list(loggers),
             deterministic=deterministic,
             default_root_dir=folder,
-            plugins=plugins,
+            plugins=[DurableCheckpointIO(), environment],
             enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
             enable_progress_bar=False,
             enable_model_summary=False,

@@ -129,6 +129,13 @@ def test_columns_by_position(make_source: Make, tmp_path: Path) -> None:
         make_source("csv", train=path, header=False, text_column=2)
 
 
+def test_truth_values_are_labels(make_source: Make, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "label": true}\n{"text": "b", "label": false}\n')
+    raw = read(make_source, train=str(tmp_path / "a.jsonl"), labels=[False, True])
+    assert raw.labels == ("False", "True")
+    assert [tweet.label for tweet in raw.splits["train"]] == ["True", "False"]
+
+
 def test_labels_are_mapped_and_rows_left_out(make_source: Make, tmp_path: Path) -> None:
     train = write(tmp_path / "a.csv", "text,label\na,0\nb,1\n")
     test = write(tmp_path / "b.csv", "text,label\nc,0.0\nd,2\ne,1.0\n")

@@ -1,6 +1,7 @@
 """A file is labeled, and its content is preserved."""
 
 import csv
+import fcntl
 import gzip
 import io
 import json
@@ -29,7 +30,7 @@ from chirplet.data.batching.token_counts import TokenCounts
 from chirplet.data.preparation.cleaning import clean
 from chirplet.data.preparation.repair import repair
 from chirplet.stage.predict import Labelled, Predict
-from chirplet.system.error import ConfigError, DataError, ModelError
+from chirplet.system.error import ConfigError, DataError, Interrupted, ModelError
 from places import CONF
 from records import LABELS, make_record
 from workbooks import write_workbook
@@ -485,3 +486,130 @@ def test_the_summary_names_counts_and_the_output(stage, artifact_folder, tweets_
     assert f"output    {output}\n" in message
     assert f"Neutral            │    {len(TEXTS)}" in message
     assert pq.read_table(output).column("text").to_pylist() == TEXTS
+
+
+class Counting(Constant):
+    """A predictor whose logits depend on the text, and which is interrupted after some chunks."""
+
+    def __init__(self, chunks: int) -> None:
+        self.left = chunks
+        self.texts: list[str] = []
+
+    def logits_of(self, texts: list[str]) -> Any:
+        import numpy as np
+
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+        self.texts += texts
+        return np.float32([[len(text), ord(text[-1]) - 50, 1] for text in texts])
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Counting]:
+    def opened(chunks: int) -> Counting:
+        predictor = Counting(chunks)
+        monkeypatch.setattr(chirplet.runtime.predictor.Predictor, "open", lambda *_, **__: predictor)
+        return predictor
+
+    return opened
+
+
+ALL = -1
+ROWS = [f"row {i}" for i in range(10)]
+
+
+def kept_after(
+    counting: Callable[[int], Counting], artifact_folder: Path, folder: Path, output: str, chunks: int
+) -> Path:
+    """The input of a prediction that was interrupted after so many chunks of three rows."""
+    source = write_csv(folder / "in.csv", [["text"], *([row] for row in ROWS)])
+    counting(chunks)
+    with pytest.raises(Interrupted if chunks else KeyboardInterrupt) as caught:
+        predict_file(artifact_folder, source, folder / output, chunk_rows=3)
+    if chunks:
+        assert str(caught.value) == f"interrupted; the same command resumes at row {3 * chunks + 1}"
+    assert not (folder / output).exists()
+    return source
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.tsv", "out.jsonl", "out.parquet", "out.csv.gz"])
+def test_an_interrupted_prediction_resumes_and_writes_the_same_bytes(
+    counting, artifact_folder, tmp_path, capsys, output
+):
+    source = kept_after(counting, artifact_folder, tmp_path, output, 2)
+    assert names_in(tmp_path) == [f".{output}.logits", "in.csv"]
+    with (tmp_path / f".{output}.logits").open("ab") as kept:
+        kept.write(b"half a frame, as a kill leaves it")
+    predictor = counting(ALL)
+    done = predict_file(artifact_folder, source, tmp_path / output, chunk_rows=3)
+    assert predictor.texts == ROWS[6:]
+    assert (done.texts, done.kept) == (10, 6)
+    assert f"resumes at row 7; {tmp_path}/.{output}.logits has" in capsys.readouterr().out
+    counting(ALL)
+    predict_file(artifact_folder, source, tmp_path / f"whole_{output}", chunk_rows=3)
+    assert (tmp_path / output).read_bytes() == (tmp_path / f"whole_{output}").read_bytes()
+    assert names_in(tmp_path) == sorted(["in.csv", output, f"whole_{output}"])
+
+
+def test_nothing_stays_of_a_prediction_that_was_interrupted_in_its_first_chunk(counting, artifact_folder, tmp_path):
+    kept_after(counting, artifact_folder, tmp_path, "out.csv", 0)
+    assert names_in(tmp_path) == ["in.csv"]
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "reason"),
+    [
+        ("text\n" + "\n".join(reversed(ROWS)) + "\n", {}, "is of another input"),
+        (None, {"batch_size": 7}, "is of another stage.batch_size"),
+        (None, {"chunk_rows": 2}, "is of another stage.chunk_rows"),
+    ],
+)
+def test_a_prediction_of_other_rows_or_settings_starts_at_row_1_and_says_why(
+    counting, artifact_folder, tmp_path, capsys, content, more, reason
+):
+    source = kept_after(counting, artifact_folder, tmp_path, "out.csv", 2)
+    if content is not None:
+        source.write_text(content)
+    predictor = counting(ALL)
+    predict_file(artifact_folder, source, tmp_path / "out.csv", **({"chunk_rows": 3} | more))
+    assert len(predictor.texts) == len(ROWS)
+    assert capsys.readouterr().out.splitlines() == [f"starts at row 1, since {tmp_path}/.out.csv.logits {reason}"]
+    assert [row[0] for row in read_csv(tmp_path / "out.csv")[1:]] == predictor.texts
+
+
+def test_another_prefix_and_format_resume_too(counting, artifact_folder, tmp_path):
+    source = kept_after(counting, artifact_folder, tmp_path, "out.csv", 3)
+    predictor = counting(ALL)
+    predict_file(artifact_folder, source, tmp_path / "out.csv", chunk_rows=3, prefix="p_", output_format="tsv")
+    assert predictor.texts == ROWS[9:]
+
+
+@pytest.mark.parametrize("damaged", [b"", b"x" * 40, b'{"artifact": 1}\n'])
+def test_a_damaged_file_of_logits_is_not_used(counting, artifact_folder, tmp_path, damaged):
+    source = kept_after(counting, artifact_folder, tmp_path, "out.csv", 2)
+    (tmp_path / ".out.csv.logits").write_bytes(damaged)
+    predictor = counting(ALL)
+    predict_file(artifact_folder, source, tmp_path / "out.csv", chunk_rows=3)
+    assert predictor.texts == ROWS
+
+
+def test_a_changed_byte_of_the_logits_is_noticed(counting, artifact_folder, tmp_path):
+    source = kept_after(counting, artifact_folder, tmp_path, "out.csv", 2)
+    kept = tmp_path / ".out.csv.logits"
+    content = bytearray(kept.read_bytes())
+    content[-1] ^= 1
+    kept.write_bytes(content)
+    predictor = counting(ALL)
+    predict_file(artifact_folder, source, tmp_path / "out.csv", chunk_rows=3)
+    assert predictor.texts == ROWS[3:]
+
+
+def test_a_second_command_for_the_same_output_is_refused(counting, artifact_folder, tmp_path):
+    source = kept_after(counting, artifact_folder, tmp_path, "out.csv", 2)
+    counting(ALL)
+    with (tmp_path / ".out.csv.logits").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(DataError, match=r"^output: another command is writing '\S+out\.csv'; wait for it, or give"):
+            predict_file(artifact_folder, source, tmp_path / "out.csv", chunk_rows=3)
+    assert names_in(tmp_path) == [".out.csv.logits", "in.csv"]

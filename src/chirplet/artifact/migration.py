@@ -56,12 +56,10 @@ def _with_table_keys(content: dict[str, Any]) -> dict[str, Any]:
     config = content.get("config")
     if not isinstance(config, dict) or not isinstance(config.get("stage"), dict):
         return content
-    stage = config["stage"]
-    if "unlabeled_column" not in stage:
-        return content
-    rest = {key: value for key, value in stage.items() if key not in {"unlabeled_column", "unlabeled_encoding"}}
-    rest["unlabeled"] = {"text_column": stage["unlabeled_column"], "encoding": stage.get("unlabeled_encoding")}
-    return content | {"config": config | {"stage": rest}}
+    stage = dict(config["stage"])
+    names = {"unlabeled_column": "text_column", "unlabeled_encoding": "encoding"}
+    unlabeled = {new: stage.pop(old) for old, new in names.items() if old in stage}
+    return content | {"config": config | {"stage": stage | {"unlabeled": unlabeled}}} if unlabeled else content
 
 
 def _of_schema_2(content: dict[str, Any]) -> dict[str, Any]:

@@ -23,9 +23,9 @@ _MOST_LABELS, _FEW_TEXTS = 100, 3
 class Csv(TableSettings, Source):
     """Tweets from CSV, TSV, Parquet, JSONL or Excel files with named columns.
 
-    Labels: the listed ones in their order, else those that occur, sorted (numerically if all are integers). Numbers are
-    compared as text: 1 and "1" are the same label, and 1.0 of a typed file is 1. `label_map` renames labels before, and
-    leaves out the rows of those that it maps to null.
+    Labels: the listed ones in their order, else those that occur, sorted (numerically if all are integers). Numbers and
+    booleans are compared as text: 1 and "1" are the same label, and of a typed file 1.0 is 1, true is True. `label_map`
+    renames labels before, and leaves out the rows of those that it maps to null.
     Licence and source: the user's.
     """
 
@@ -37,7 +37,7 @@ class Csv(TableSettings, Source):
     label_column: Column
     date_column: Column | None
     date_format: str | None
-    labels: list[str | int] | None
+    labels: list[str | int | bool] | None
     label_map: dict[str | int | float, str | int | float | None] | None
 
     @field_validator("train", "val", "test")
@@ -49,7 +49,7 @@ class Csv(TableSettings, Source):
 
     @field_validator("labels")
     @classmethod
-    def _labels_differ(cls, labels: list[str | int] | None) -> list[str | int] | None:
+    def _labels_differ(cls, labels: list[str | int | bool] | None) -> list[str | int | bool] | None:
         if labels is not None and (len(set(map(str, labels))) < len(labels) or len(labels) < 2):
             raise ValueError(f"got {labels}, should be two or more different labels")
         return labels

@@ -6,9 +6,12 @@ put before their names. A file that already has a column of that name raises an 
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import pyarrow as pa
 from pydantic import field_validator, model_validator
@@ -24,7 +27,11 @@ from chirplet.stage.base import Stage
 from chirplet.stage.run.context import ArtifactFolder, Run, check_given
 from chirplet.system.console import console
 from chirplet.system.error import DataError
+from chirplet.system.hashing import file_hash, json_hash
 from chirplet.task.base import Combination
+
+if TYPE_CHECKING:
+    from chirplet.stage.output.kept_logits import KeptLogits
 
 STDOUT = "-"
 
@@ -33,13 +40,15 @@ STDOUT = "-"
 class Labelled:
     """Counts of texts by label, the number of blank texts, and the seconds it took, without loading the model.
 
-    `notes` say what the model could not read of the texts.
+    `notes` say what the model could not read of the texts. An earlier command had computed the logits of the `kept`
+    first texts.
     """
 
     counts: dict[str, int]
     blank: int
     seconds: float
     notes: list[str]
+    kept: int = 0
 
     @property
     def texts(self) -> int:
@@ -52,8 +61,8 @@ class Predict(TableSettings, Stage):
 
     `input` is a file, a pattern, a list of them, or `-`; `output` a file or `-`. A null format is inferred from the
     suffix; for `-` it is CSV for the input and the input's format for the output. Text is written as UTF-8. An existing
-    output is replaced atomically. With `windows` a text that is too long for the model is read in windows, whose logits
-    are combined.
+    output is replaced atomically. Between files, the same command resumes where it was interrupted. With `windows` a
+    text that is too long for the model is read in windows, whose logits are combined.
     """
 
     artifact: ArtifactFolder | None
@@ -123,7 +132,7 @@ class Predict(TableSettings, Stage):
         out = console(stderr=self.output == STDOUT)
         out.print(count_table("Examples by label", "label", done.counts))
         blank = f", {done.blank:,} of them blank" if done.blank else ""
-        rate = done.texts / done.seconds
+        rate = (done.texts - done.kept) / done.seconds
         out.print(f"labeled  {done.texts:,} texts{blank} in {done.seconds:.1f} s ({rate:,.0f} texts/s)")
         for note in done.notes:
             out.print(f"texts     {note}", highlight=False)
@@ -161,22 +170,44 @@ class Predict(TableSettings, Stage):
                 verify=verify,
             )
             started = time.perf_counter()
-            with open_writer(self.output, write, source, added) as writer:
+            with (
+                self._kept(artifact, accelerator, threads) as kept,
+                open_writer(self.output, write, source, added) as writer,
+            ):
+                before = 0 if kept is None else kept.rows
                 for chunk in source.chunks:
                     tokens = predictor.tokens(chunk.texts)
                     read_tokens += predictor.counter(tokens)
-                    cells = task.cells(predictor.logits_of(tokens), labels)
+                    compute = partial(predictor.logits_of, tokens)
+                    cells = task.cells(compute() if kept is None else kept.next(compute), labels)
                     writer.write(chunk, dict(zip(added.names, cells, strict=True)))
                     counts.update(cells[0])
                     blank += sum(not text.strip() for text in chunk.texts)
         seconds = time.perf_counter() - started
-        return Labelled(dict(counts), blank, seconds, self._notes(read_tokens, artifact.record))
+        return Labelled(dict(counts), blank, seconds, self._notes(read_tokens, artifact.record), before)
 
     def _notes(self, counts: TokenCounts, record: Record) -> list[str]:
         long = "they are truncated, stage.windows=mean reads all of them"
         if self.windows is not None:
             long = f"they are read in windows ({self.windows})"
         return counts.notes(record.max_length, long, record.cleaning)
+
+    @contextmanager
+    def _kept(self, artifact: Artifact, accelerator: str, threads: int | None) -> Iterator["KeptLogits | None"]:
+        """The logits that an interrupted prediction of the same texts left; None without files to keep them for."""
+        files = [Path(file) for file in as_list(self.input)]
+        if self.output is None or self.output == STDOUT or not all(file.is_file() for file in files):
+            yield None
+            return
+        from chirplet.stage.output.kept_logits import kept_logits
+        from chirplet.stage.run.identity import surroundings
+
+        apart = {"artifact", "input", "output", "prefix", "output_format"}  # known otherwise, or no matter
+        inputs = {"artifact": artifact.record.id, "input": json_hash([file_hash(file) for file in files])}
+        inputs |= {f"stage.{key}": str(value) for key, value in self.model_dump(exclude=apart).items()}
+        inputs |= {"trainer.accelerator": accelerator, "trainer.threads": str(threads), **surroundings()}
+        with kept_logits(Path(self.output), inputs) as kept:
+            yield kept
 
 
 def _same_file(one: str, other: str) -> bool:

@@ -32,6 +32,7 @@ from chirplet.sweep.trial.gpus import worker_gpus
 from chirplet.sweep.trial.lease import Owner
 from chirplet.sweep.trial.pool import Pool
 from chirplet.sweep.trial.worker import Task, Worker
+from chirplet.system.atomic_io import check_writable
 from chirplet.system.command_line import override_of
 from chirplet.system.console import console, shown_path
 from chirplet.system.error import Interrupted, SweepError, UserError, first_line
@@ -61,9 +62,9 @@ def conduct(settings: dict[str, Any], job: Job, arguments: Sequence[str]) -> flo
         if checked.refit:
             check_refit(plan, job, checked.refit_overrides)
         gpus = [] if pool is None else worker_gpus(plan, checked.n_jobs, checked.share_gpus)
+        check_writable(plan.folder, "hydra.sweep.dir")
         storage, lock = open_storage(plan.storage, "hydra.sweeper.storage")
         claims = Claims(plan, storage, lock, open_study(plan, storage, lock), Owner.here())
-        plan.folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(job.config, plan.folder / "multirun.yaml")
         if checked.figures:
             # The import takes seconds, so it happens while trials run.

@@ -55,6 +55,12 @@ def test_json_keeps_values_and_fills_missing_keys(tmp_path: Path) -> None:
     assert rows_of(path) == [{"t": "x\ny", "n": 1}, {"t": None, "n": None}]
 
 
+def test_json_may_be_one_array(tmp_path: Path) -> None:
+    values = [{"t": f"é {row}", "n": row} for row in range(60_000)]
+    assert rows_of(write(tmp_path, "a.json", "\ufeff" + json.dumps(values))) == values
+    assert rows_of(write(tmp_path, "b.json", json.dumps(values[:3], indent=2))) == values[:3]
+
+
 def test_parquet_keeps_values(tmp_path: Path) -> None:
     cells = [{"t": f"tweet {row}", "n": row} for row in range(3000)]
     pq.write_table(pa.Table.from_pylist(cells), tmp_path / "a.parquet")
@@ -79,6 +85,9 @@ def test_parquet_keeps_values(tmp_path: Path) -> None:
         ("a.csv", 'a,b\n1,"' + "x\n" * 600_000, r"row 1 \(.*a field of more than 1,000,000 characters.*unclosed quote"),
         ("a.jsonl", '{"a": 1}\n{"a": \n', r"a.jsonl row 2: not valid JSON"),
         ("a.jsonl", '{"a": 1}\n[1]\n', r"row 2: got list, should be a JSON object"),
+        ("a.json", '[{"a": 1}, 2]', r"row 2: got int, should be a JSON object"),
+        ("a.json", '[{"a": 1},\n{"a": 2]', r"a.json: not valid JSON \(.*line 2, column 8\)"),
+        ("a.json", "[]", r"a.json: is empty"),
         ("a.jsonl", json.dumps({"a": "x" * 1_000_000}), r"row 1, line 1: more than"),
         ("a.parquet", "no parquet", r"a.parquet: not a Parquet file"),
     ],

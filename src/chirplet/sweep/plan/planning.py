@@ -33,7 +33,7 @@ from chirplet.sweep.plan.study import trials_possible
 from chirplet.system.error import ConfigError, near
 
 HYDRA_DEFAULT_DIR = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
-"""Hydra's default sweep folder. It is new for each command, so that no sweep could be resumed in it."""
+"""In Hydra's and chirplet's default sweep folder. It is new for each command: no sweep could be resumed in it."""
 
 JOURNAL = "study.journal"
 
@@ -198,7 +198,7 @@ def _with_location(plan: Plan, settings: SweepSettings, config: DictConfig) -> P
     if name is None:
         name = f"{config.hydra.runtime.choices.get('search') or 'sweep'}-{digest(plan.identity())}"
     raw = _raw(config.hydra)
-    is_default = raw["sweep"]["dir"] == HYDRA_DEFAULT_DIR
+    is_default = HYDRA_DEFAULT_DIR in str(raw["sweep"]["dir"])
     folder = Path("multirun", name) if is_default else Path(str(config.hydra.sweep.dir))
     folder = folder.expanduser().absolute()
     storage = str(folder / JOURNAL)
