@@ -56,7 +56,7 @@ def test_each_trial_is_a_line_and_the_best_are_in_a_table(first):
     assert [line.partition(":")[0] for line in lines] == [f"[{n + 1}/6] trial {n}" for n in range(6)]
     assert lines[0].startswith("[1/6] trial 0: complete, value 1.019 (best so far), ")
     assert "best trials (of 6) by value (minimize)" in first.printed
-    found = f"'hydra.searchpath=[file://{first.folder},file://{CONF}]'"
+    found = f"--config-dir {CONF} 'hydra.searchpath=[file://{first.folder}]'"
     assert f"best      python run.py {found} experiment=tuned" in first.printed
     assert first.printed[-1] == f"sweep     {first.folder}"
 
