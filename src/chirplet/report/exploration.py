@@ -1,17 +1,16 @@
 """Show an exploration: tables for the terminal and an HTML page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
-from rich.table import Table
-
 from chirplet.data.base import DataReport, Split
 from chirplet.data.preparation.exploration import Exploration, Lengths
 from chirplet.report import plot
 from chirplet.report.page import render_page
 from chirplet.report.table import count_table
+from chirplet.system.fitted_table import FittedTable
 
 LENGTH_COLUMNS = ("mean", "p5", "p50", "p95", "p99", "longest")
 BINS = 40
@@ -38,7 +37,7 @@ TOP_SHOWN = 10
 """Rows of a table on the terminal; the page shows all."""
 
 
-def tables(seen: Exploration) -> list[Table]:
+def tables(seen: Exploration) -> list[FittedTable]:
     """The tables for the terminal; the page has these and the figures."""
     return [
         _class_table(seen),
@@ -158,7 +157,7 @@ def _repairs(report: DataReport) -> dict[str, int]:
     return {REPAIRS.get(kind, kind): count for kind, count in report.repaired.items()}
 
 
-def _class_table(seen: Exploration) -> Table:
+def _class_table(seen: Exploration) -> FittedTable:
     table = _table(f"Classes of {seen.name}", "label", *seen.classes)
     for label, cells in _class_rows(seen):
         table.add_row(label, *(f"{count:,} ({share:.1%})" for count, share in cells))
@@ -167,7 +166,7 @@ def _class_table(seen: Exploration) -> Table:
     return table
 
 
-def _length_table(title: str, lengths: Mapping[Split, Lengths], cut: int | None) -> Table:
+def _length_table(title: str, lengths: Mapping[Split, Lengths], cut: int | None) -> FittedTable:
     columns = LENGTH_COLUMNS if cut is None else (*LENGTH_COLUMNS, f"cut at {cut}")
     table = _table(title, "split", *columns)
     for split, each in lengths.items():
@@ -175,16 +174,16 @@ def _length_table(title: str, lengths: Mapping[Split, Lengths], cut: int | None)
     return table
 
 
-def _finding_table(report: DataReport) -> Table:
-    table = _table("Findings (texts)", "finding", "texts", "dropped from train", "examples")
+def _finding_table(report: DataReport) -> FittedTable:
+    table = _table("Findings (texts)", "finding", "texts", "dropped from train", "examples", optional=["examples"])
     for kind, count, dropped, examples in _findings(report):
         table.add_row(kind, f"{count:,}", f"{dropped:,}", examples)
     return table
 
 
-def _table(title: str, first: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column(first, overflow="fold")
+def _table(title: str, first: str, *columns: str, optional: Sequence[str] = ()) -> FittedTable:
+    table = FittedTable(title, optional, "explore.html")
+    table.add_column(first)
     for column in columns:
         table.add_column(column, justify="right")
     return table

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from markupsafe import Markup
-from rich.table import Table
 
 from chirplet.artifact.artifact import Record
 from chirplet.model.family import matrix_of
 from chirplet.model.family.base import MatrixName
 from chirplet.report import plot
 from chirplet.report.page import render_page
+from chirplet.system.fitted_table import FittedTable
 
 PARTS: dict[MatrixName, str] = {
     "query": "query",
@@ -22,7 +22,7 @@ PARTS: dict[MatrixName, str] = {
 """A layer's matrices and their headings in tables."""
 
 
-def tables(record: Record) -> list[Table]:
+def tables(record: Record) -> list[FittedTable]:
     """Sparsity by module, if any weight is zero, and accuracy by sparsity without recovery, if it was measured."""
     pruning = record.training["pruning"]
     shown = []
@@ -30,7 +30,7 @@ def tables(record: Record) -> list[Table]:
     losses = pruning.get("layer_losses", [])
     if any(share for _, shares in rows for share in shares if share is not None):
         alone = ", and rise of the loss on val (nats) when only this layer is pruned" if losses else ""
-        table = Table(title=f"Share of zeros in each matrix{alone}", title_justify="left")
+        table = FittedTable(f"Share of zeros in each matrix{alone}")
         for column in columns:
             table.add_column(column, justify="left" if column == columns[0] else "right")
         for i, (name, shares) in enumerate(rows):
@@ -38,7 +38,7 @@ def tables(record: Record) -> list[Table]:
             table.add_row(name, *("" if share is None else f"{share:.1%}" for share in shares), *loss)
         shown.append(table)
     if pruning.get("curve"):
-        table = Table(title="One-shot pruning without recovery, on val", title_justify="left")
+        table = FittedTable("One-shot pruning without recovery, on val")
         for column in ("sparsity", "accuracy", "loss (nats)"):
             table.add_column(column, justify="right")
         for point in pruning["curve"]:
