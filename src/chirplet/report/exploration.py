@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
+
 from chirplet.data.base import DataReport, Split
 from chirplet.data.preparation.exploration import Exploration, Lengths
 from chirplet.report import plot
