@@ -12,6 +12,7 @@ from chirplet.data.base import RawCorpus, RawExample, Source, Split, row_names
 from chirplet.data.table.reader import Format, Row, format_of, read_table
 from chirplet.data.table.text_io import Encoding
 from chirplet.system.error import DataError, near
+from chirplet.system.progress import counted
 
 _MOST_LABELS = 100
 """Maximum number of labels that are not listed in the settings; more are probably a wrong column."""
@@ -80,7 +81,7 @@ class Csv(Source):
         listed = None if self.labels is None else [str(label) for label in self.labels]
         splits: dict[Split, list[RawExample]] = {}
         for role, file, prefix in zip(roles, files, row_names(files), strict=True):
-            splits.setdefault(role, []).extend(self._read(file, prefix, listed))
+            splits.setdefault(role, []).extend(counted(self._read(file, prefix, listed), f"reading {file.name}"))
         if listed is None:
             listed = _sorted({tweet.label for tweets in splits.values() for tweet in tweets})
             if len(listed) > _MOST_LABELS:

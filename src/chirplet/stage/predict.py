@@ -23,6 +23,7 @@ from chirplet.stage.base import Stage
 from chirplet.stage.run.context import ArtifactFolder, Run, check_given
 from chirplet.system.console import console
 from chirplet.system.error import DataError
+from chirplet.system.progress import Progress
 
 STDOUT = "-"
 
@@ -148,8 +149,9 @@ class Predict(Stage):
             )
             started = time.perf_counter()
             # Unquoted cells can be written back unquoted only in the same format.
-            with open_writer(self.output, write, source, added, self.quoted or read != write) as writer:
-                for chunk in source.chunks:
+            quoted = self.quoted or read != write
+            with Progress("labeling") as progress, open_writer(self.output, write, source, added, quoted) as writer:
+                for chunk in progress(source.chunks, lambda chunk: len(chunk.texts)):
                     cells = task.cells(predictor.logits(chunk.texts), labels)
                     writer.write(chunk, dict(zip(added.names, cells, strict=True)))
                     counts.update(cells[0])

@@ -11,6 +11,7 @@ from chirplet.data.preparation.deduplicate import text_key
 from chirplet.data.preparation.repair import repair
 from chirplet.data.table.reader import read_table
 from chirplet.system.error import DataError
+from chirplet.system.progress import counted
 from chirplet.task.base import UNLABELLED
 
 
@@ -27,7 +28,7 @@ def read_unlabeled(files: Sequence[str], text_column: str, encoding: str, mend: 
         try:
             with read_table(path, encoding=encoding) as table:
                 table.require(text_column)
-                for row in table:
+                for row in counted(table, f"reading {path.name}"):
                     text = "" if row.cells[text_column] is None else row.cells[text_column]
                     if not isinstance(text, str):
                         raise DataError(f"{path} row {row.number}: {text_column!r}: got {text!r}, should be text")
