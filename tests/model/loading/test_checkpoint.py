@@ -89,3 +89,11 @@ def test_random_weights_have_no_parent(copy_of: CopyOf) -> None:
     (folder / "artifact.json").write_text(json.dumps({"id": "abc123", "pretrained": True}))
     origin = origin_of(settings_of(folder, pretrained=False), folder, [])
     assert origin == Origin("copy_bert", None, None, pretrained=False, parent=None)
+
+
+def test_a_pointer_of_git_lfs_is_explained(copy_of: CopyOf) -> None:
+    folder = copy_of("bert")
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:53aa51172d142c89\nsize 90868376\n"
+    (folder / "model.safetensors").write_text(pointer)
+    with pytest.raises(ModelError, match="is a Git LFS pointer instead of the weights; run git lfs pull"):
+        weight_files(settings_of(folder), folder)

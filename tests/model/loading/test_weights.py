@@ -57,6 +57,12 @@ def test_a_missing_weight_of_the_encoder_is_noticed(checkpoint, load, which):
         load({name: weight for name, weight in weights.items() if name != gone})
 
 
+def test_weights_with_the_prefix_of_a_wrapper_are_explained(checkpoint, load):
+    _, weights = checkpoint
+    with pytest.raises(ModelError, match=r"lacks \d+ weights of its encoder.*names start with '_orig_mod\.'"):
+        load({f"_orig_mod.{name}": weight for name, weight in weights.items()})
+
+
 def test_a_checkpoint_without_a_head_gets_a_new_one(checkpoint, load):
     folder, weights = checkpoint
     family = family_of(open_config(settings_of(folder), folder))

@@ -13,6 +13,8 @@ from chirplet.model.pretrained import NAME, Pretrained
 from chirplet.system.error import Key, ModelError
 from chirplet.system.hashing import file_hash
 
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -63,7 +65,7 @@ def weight_files(settings: Pretrained, folder: Path) -> list[Path]:
             with safe_open(folder / name, framework="pt"):
                 pass
         except (SafetensorError, OSError) as error:
-            raise ModelError(NAME, f": {name} of {settings.name_or_path} is damaged ({error})") from None
+            raise ModelError(NAME, f": {name} of {settings.name_or_path} {_damage(folder / name, error)}") from None
     return [folder / name for name in names]
 
 
@@ -82,6 +84,14 @@ def origin_of(settings: Pretrained, folder: Path, weights: list[Path]) -> Origin
     if not (isinstance(pretrained, bool) and isinstance(parent, str | None)):
         raise ModelError(f"{folder / 'artifact.json'} should have a boolean as pretrained and text as id")
     return Origin(folder.resolve().name, None, digest, pretrained, parent)
+
+
+def _damage(file: Path, error: Exception) -> str:
+    """What is wrong with a file that safetensors cannot open."""
+    with file.open("rb") as stream:
+        if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            return "is a Git LFS pointer instead of the weights; run git lfs pull in its repository"
+    return f"is damaged ({error})"
 
 
 def _shards(index: Path) -> list[str]:

@@ -140,8 +140,7 @@ def _check_encoder(settings: Pretrained, model: PreTrainedModel, absent: set[str
             NAME,
             f": {settings.name_or_path} lacks {len(lacking)} weights of its encoder, or has them in another size "
             f"({lacking[0]}, ...); ",
-            Key("model.pretrained"),
-            "=false starts from random weights",
+            *_remedy(model, lacking[0], unexpected),
         )
     surplus = sorted(key for key in unexpected if family.within_layer(key) is not None)
     if surplus:
@@ -149,6 +148,16 @@ def _check_encoder(settings: Pretrained, model: PreTrainedModel, absent: set[str
             NAME,
             f": {settings.name_or_path} has weights of more layers than its config.json ({surplus[0]}, ...)",
         )
+
+
+def _remedy(model: PreTrainedModel, lacking: str, unexpected: set[str]) -> tuple[str, ...]:
+    """What helps against the absence of the weight `lacking`: a wrapper may have saved it with a prefix of its own."""
+    for name in (lacking, lacking.removeprefix(f"{model.base_model_prefix}.")):
+        for key in sorted(unexpected):
+            if key.endswith(f".{name}"):
+                prefix = key.removesuffix(name)
+                return (f"its names start with {prefix!r}, as a wrapper saves them; save the model inside the wrapper",)
+    return Key("model.pretrained"), "=false starts from random weights"
 
 
 def initialise_head(model: PreTrainedModel, seed: int, parameters: set[str]) -> None:
