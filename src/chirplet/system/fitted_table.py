@@ -46,8 +46,8 @@ class FittedTable(Table):
         sizes[0] = min(sizes[0], room) if fits else sizes[0]
         names = [_broken(str(name), sizes[0]) for name in shown[0].cells]
         for column, size in zip(shown, sizes, strict=True):
-            heading = textwrap.wrap(str(column.header), size, break_long_words=False, break_on_hyphens=False)
-            table.add_column("\n".join(heading), justify=column.justify, no_wrap=fits, overflow="fold")
+            lines = textwrap.wrap(str(column.header), size, break_long_words=False, break_on_hyphens=False)
+            table.add_column("\n".join(lines), justify=column.justify, no_wrap=fits, overflow="fold")
         for row, *cells in zip(self.rows, names, *(column.cells for column in shown[1:]), strict=True):
             table.add_row(*cells, end_section=row.end_section)
         yield table
@@ -66,7 +66,7 @@ def _width(columns: Sequence[Column]) -> int:
 def _content(column: Column) -> int:
     """Width of a column's longest line, or of the longest word of its heading."""
     lines = [line for cell in column.cells for line in terminal(str(cell)).splitlines()]
-    return max(map(cell_len, [*lines, *str(column.header).split()]), default=1)
+    return max(1, *map(cell_len, [*lines, *str(column.header).split()]))
 
 
 def _broken(text: str, width: int) -> str:

@@ -88,7 +88,7 @@ class TrainingDisplay(pl.Callback):
         now = time.perf_counter()
         if trainer.sanity_checking or not self._is_due(now):
             return
-        note = f"validating: {(batch_idx + 1) / trainer.num_val_batches[dataloader_idx]:.0%}"  # type: ignore[index]
+        note = f"validating: {(batch_idx + 1) / trainer.num_val_batches[dataloader_idx]:.0%}"
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, note=note)
         else:
