@@ -47,13 +47,16 @@ def test_names_are_broken_where_they_have_a_sign(capsys, monkeypatch):
     assert max(map(len, shown[:-1])) <= 24
 
 
-def test_headings_wrap_between_words(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
+def test_headings_wrap_between_words_where_they_must(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
     table = FittedTable("a table")
     table.add_column("drop from label-only")
     table.add_row("0")
     console().print(table)
     assert [line.strip("┃ ") for line in capsys.readouterr().out.splitlines()[2:4]] == ["drop from", "label-only"]
+    monkeypatch.setenv("COLUMNS", "24")
+    console().print(table)
+    assert "┃ drop from label-only ┃" in capsys.readouterr().out
 
 
 def test_nothing_is_lost_on_the_narrowest_console(capsys, monkeypatch):

@@ -41,6 +41,9 @@ class FittedTable(Table):
                 shown = more
         table = Table(title=self.title, title_justify="left", caption=self._caption(shown), caption_justify="left")
         sizes = [_content(column) for column in shown]
+        unwrapped = [max(size, cell_len(str(column.header))) for size, column in zip(sizes, shown, strict=True)]
+        if sum(unwrapped) + 3 * len(unwrapped) + 1 <= options.max_width:
+            sizes = unwrapped
         room = options.max_width - _width(shown[1:]) - 3
         fits = room >= min(sizes[0], NARROWEST)  # else all cells are folded
         sizes[0] = min(sizes[0], room) if fits else sizes[0]
