@@ -50,7 +50,8 @@ def test_what_is_said_by_hand(total, done, seconds, told):
 
 
 def test_what_is_soon_done_says_nothing(monkeypatch, capsys):
-    monkeypatch.setattr(progress, "AFTER_S", 1e6)
+    monkeypatch.setattr(progress, "AFTER_S", 0.0)
+    progress.silence()
     with Progress("working") as work:
         assert list(work("ab")) == ["a", "b"] and work.done == 2
     assert capsys.readouterr() == ("", "")

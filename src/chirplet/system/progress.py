@@ -126,6 +126,12 @@ def counted(
         yield from progress(items, size)
 
 
+def silence() -> None:
+    """Show no progress in this process: its parent shows its own."""
+    global AFTER_S
+    AFTER_S = threading.TIMEOUT_MAX
+
+
 def _shown() -> Progress:
     """The outermost block that counts, else the innermost one."""
     blocks = list(_open)
