@@ -13,7 +13,7 @@ def repeated(piece: str) -> Hostile:
 
 # For the expressions of this code base: mentions, hashtags, URLs, contractions, punctuation, white space.
 PIECES = ["@", "#", ".", ":", "'", "’", "&", "a", "1", " ", "😀", "a.", "www.", "http://", "https:", "RT ", "it's "]
-PIECES += ["a@", "@_", ". ", "a" * 300 + ". ", "@a #b http://t.co/x… can't &amp; Ã© 😀 "]
+PIECES += ["a@", "👩\u200d", "@_", ". ", "a" * 300 + ". ", "@a #b http://t.co/x… can't &amp; Ã© 😀 "]
 # For those of NLTK, which BERTweet's cleaning uses: addresses, telephone numbers, HTML, smileys.
 PIECES_OF_NLTK = ['"', "+a", "1-", "<a ", "(1", "n't", " p . m ."]
 # For repair: entities, line breaks, combining characters, surrogates, wrong encodings.

@@ -22,9 +22,10 @@ from optuna import Study, load_study
 from optuna.trial import FrozenTrial
 
 from chirplet.config.schema import bind, validate
-from chirplet.sweep.plan.composing import Job, quoted
+from chirplet.sweep.plan.composing import Job
 from chirplet.sweep.plan.settings import SweepSettings
 from chirplet.sweep.plan.storage import open_storage
+from chirplet.system.command_line import override_of
 from hydra_plugins.chirplet_sweeper.sweeper import check
 from places import CONF, ROOT
 
@@ -40,7 +41,7 @@ def settings(folder: Path, *overrides: str) -> list[str]:
     return [
         "hydra/sweeper=optuna",
         *SEARCH,
-        f"hydra.sweep.dir={quoted(str(folder))}",
+        override_of("hydra.sweep.dir", folder),
         "hydra.sweeper.study_name=toy",
         "hydra.sweeper.figures=false",
         "hydra.sweeper.trial_overrides=[]",  # the default one is chirplet's own

@@ -130,4 +130,5 @@ def test_the_study_of_a_sweep(tmp_path):
     overrides = ["hydra.sweeper.n_trials=3", "sleep_s=0"]
     with pytest.raises(Exception) as caught, room(2000):  # whatever Optuna makes of it
         here(tmp_path / "sweep", *overrides)
-    assert explain(caught.value) == ("cannot be written or read (File too large)", 2)
+    line = f"could not write to '{tmp_path}/sweep': File too large; give another hydra.sweep.dir"
+    assert explain(caught.value) == (line, 2)

@@ -26,6 +26,8 @@ SCRAPS = [
     b"\t",
     b'"',
     b'""',
+    b"\\",
+    b";",
     b"\n",
     b"\r",
     b"\r\n",
@@ -50,15 +52,17 @@ FILES = st.one_of(st.binary(max_size=60), st.lists(st.sampled_from(SCRAPS), max_
 @many
 @given(
     content=FILES,
-    kind=st.sampled_from(["csv", "tsv", "jsonl", "parquet"]),
+    kind=st.sampled_from(["csv", "tsv", "jsonl", "parquet", "excel"]),
     encoding=st.sampled_from(["utf-8", "mixed", "latin-1", "utf-16", "utf-7", "idna", "punycode", "unicode_escape"]),
     quoted=st.booleans(),
+    escape=st.sampled_from([None, "\\"]),
+    header=st.booleans(),
 )
-def test_a_file_is_read_or_refused_in_one_line(tmp_path, content, kind, encoding, quoted):
+def test_a_file_is_read_or_refused_in_one_line(tmp_path, content, kind, encoding, quoted, escape, header):
     path = tmp_path / "file"
     path.write_bytes(content)
     try:
-        for cells in read_rows(path, kind, encoding, quoted):
+        for cells in read_rows(path, None, format=kind, encoding=encoding, quoted=quoted, escape=escape, header=header):
             assert all(isinstance(column, str) for column in cells)
     except DataError as error:
         assert str(error).startswith(str(path)) and "\n" not in str(error)

@@ -104,6 +104,8 @@ def known_keys() -> set[str]:
     for group in {*GROUPS} - {"search"}:
         for path in (CONF / group).glob("*.yaml"):
             keys |= keys_below(yaml.safe_load(path.read_text(encoding="utf-8")), f"{group}.")
+    table = yaml.safe_load((CONF / "data" / "_table.yaml").read_text(encoding="utf-8"))
+    keys |= keys_below(table, "stage.") | keys_below(table, "stage.unlabeled.")
     sweeper = CONF / "hydra" / "sweeper" / "optuna.yaml"
     keys |= keys_below(yaml.safe_load(sweeper.read_text(encoding="utf-8")), "hydra.sweeper.")
     return keys | {key.replace("model.", "student.", 1) for key in keys if key.startswith("model.")}

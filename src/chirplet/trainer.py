@@ -90,12 +90,16 @@ class TrainerSettings(Settings):
         Raises:
             ConfigError: `limit_train_batches` leaves no batch.
         """
-        limit = self.limit_train_batches
-        used = min(limit, batches) if isinstance(limit, int) else int(batches * limit)
-        if used == 0:
+        if self._used(batches) == 0:
+            limit = self.limit_train_batches
             raise ConfigError(f"trainer.limit_train_batches: got {limit}, which leaves none of {batches} batches")
-        steps = -(-used // self.accumulate_grad_batches) * self.max_epochs
+        steps = -(-self._used(batches) // self.accumulate_grad_batches) * self.max_epochs
         return steps if self.max_steps == -1 else min(steps, self.max_steps)
+
+    def _used(self, batches: int) -> int:
+        """The batches of an epoch, of a loader of this many."""
+        limit = self.limit_train_batches
+        return min(limit, batches) if isinstance(limit, int) else int(batches * limit)
 
     def check_validated(self, batches: int) -> None:
         """Check that a run over a loader of this many batches reaches its first validation.
@@ -103,9 +107,7 @@ class TrainerSettings(Settings):
         Raises:
             ConfigError: `max_steps` ends it before, so that no checkpoint could be chosen by validation.
         """
-        limit = self.limit_train_batches
-        used = min(limit, batches) if isinstance(limit, int) else int(batches * limit)
-        first = -(-max(int(used * self.val_check_interval), 1) // self.accumulate_grad_batches)
+        first = -(-max(int(self._used(batches) * self.val_check_interval), 1) // self.accumulate_grad_batches)
         if self.max_steps != -1 and self.max_steps < first:
             raise ConfigError(
                 f"trainer.max_steps: got {self.max_steps}, should be at least {first}, the step of the first "
@@ -130,21 +132,24 @@ class TrainerSettings(Settings):
         loggers: "Sequence[Logger]",
         deterministic: bool,
         folder: Path,
+        batches: int,
         shard: "Shard | None" = None,
     ) -> "pl.Trainer":
-        """A Lightning trainer with these settings that writes below `folder`; with a `shard`, one rank of DDP."""
+        """A Lightning trainer with these settings that writes below `folder`; with a `shard`, one rank of DDP.
+
+        `batches` is the length of the training loader. The training loss is logged at least once in an epoch.
+        """
         import pytorch_lightning as pl
         from pytorch_lightning.callbacks import ModelCheckpoint
 
         from chirplet.callback.lightning.interruption import DurableCheckpointIO
+        from chirplet.data.batching.batches import Shard
+        from chirplet.module.ddp_strategy import SharedBatchDDP, SingleNodeEnvironment
 
-        strategy: Any = "auto"
-        plugins: list[Any] = [DurableCheckpointIO()]
-        if shard is not None:
-            from chirplet.module.ddp_strategy import SharedBatchDDP, SingleNodeEnvironment
-
-            strategy = SharedBatchDDP()
-            plugins.append(SingleNodeEnvironment(shard))
+        steps = self.optimizer_steps(batches)
+        strategy: Any = "auto" if shard is None else SharedBatchDDP()
+        # Also for one process: Lightning would take its rank and its number of processes from the environment.
+        environment = SingleNodeEnvironment(shard or Shard(0, 1))
         return pl.Trainer(
             accelerator={"cuda": "gpu"}.get(self.device().type, self.device().type),
             devices=1 if shard is None else shard.processes,
@@ -156,7 +161,7 @@ class TrainerSettings(Settings):
             gradient_clip_val=self.gradient_clip_val,
             accumulate_grad_batches=self.accumulate_grad_batches,
             val_check_interval=self.val_check_interval,
-            log_every_n_steps=self.log_every_n_steps,
+            log_every_n_steps=min(self.log_every_n_steps, -(-steps // self.max_epochs)),
             limit_train_batches=self.limit_train_batches,
             limit_val_batches=self.limit_val_batches,
             num_sanity_val_steps=self.num_sanity_val_steps,
@@ -164,7 +169,7 @@ class TrainerSettings(Settings):
             logger=list(loggers),
             deterministic=deterministic,
             default_root_dir=folder,
-            plugins=plugins,
+            plugins=[DurableCheckpointIO(), environment],
             enable_checkpointing=any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
             enable_progress_bar=False,
             enable_model_summary=False,

@@ -72,6 +72,15 @@ def test_the_cleaning_of_the_original_study():
     assert record["cleaning"] == record["config"]["model"]["cleaning"] == "original_study"
 
 
+def test_how_unlabeled_files_are_read_has_a_mapping():
+    stage = {"alpha": 0.5, "unlabeled_column": "tweet", "unlabeled_encoding": "latin-1"}
+    record = migrated({"schema_version": 2, "config": {"stage": stage, "seed": 1}})
+    unlabeled = {"text_column": "tweet", "encoding": "latin-1"}
+    assert record["config"] == {"stage": {"alpha": 0.5, "unlabeled": unlabeled}, "seed": 1}
+    old = written("distill")["config"]["stage"]
+    assert migrated(written("distill"))["config"]["stage"]["unlabeled"]["text_column"] == old["transfer_column"]
+
+
 def test_predictions_of_the_baseline_have_their_old_name(tmp_path):
     artifact = opened("distill", tmp_path)
     with pytest.raises(Exception, match=BASELINE_PREDICTIONS_1):

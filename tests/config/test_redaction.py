@@ -64,6 +64,8 @@ def test_overrides_stay_as_they_were_typed():
     [
         ("data.train=${oc.env:D}/texts.csv", "data.train=${oc.env:D}/texts.csv"),
         ("data.train=/home/me/texts.csv", "data.train=texts.csv"),
+        ("data.train='/home/me/a=1,b/texts.csv'", "data.train=texts.csv"),
+        ('data.train=["/home/me/a=1/x (2).csv",/b/c.csv]', 'data.train=["x (2).csv",c.csv]'),
         ("data.train=${oc.env:D,/home/me/texts.csv}", "data.train=${oc.env:D,texts.csv}"),
     ],
 )

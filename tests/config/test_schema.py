@@ -28,6 +28,8 @@ GOOD = {"rate": 0.5, "epochs": 3, "schedule": "linear", "weights": None}
         ({"epochs": 0}, "stage.epochs: got 0, should be greater than or equal to 1"),
         ({"epochs": True}, "stage.epochs: got True, should be a valid integer"),
         ({"schedule": "linar"}, "stage.schedule: got 'linar', should be 'linear' or 'cosine'; did you mean 'linear'?"),
+        ({"weights": [1.0, "x"]}, "stage.weights.1: got 'x', should be a valid number"),
+        ({"weights": "even"}, "stage.weights: got 'even', should be 'balanced' or be a valid list"),
         (
             {"epoch": 3},
             "stage.epoch: no such key; did you mean 'epochs'?; known here: rate, epochs, schedule, weights",

@@ -1,3 +1,4 @@
+import gzip
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -67,7 +68,11 @@ def test_a_cell_in_another_encoding_counts_as_repaired(make_source: Make, tmp_pa
     ("content", "settings", "message"),
     [
         ("text,label\na,good\nb,god\n", {"labels": ["good", "bad"]}, "row 2: 'label' is 'god', .*did you mean 'good'"),
-        ("text,label\na,1.0\n", {"labels": [0, 1]}, "row 1: 'label' is '1.0', .*a column of decimals. write 1"),
+        (
+            "text,label\na,1.0\n",
+            {"labels": [0, 1]},
+            "row 1: 'label' is '1.0', .*looks like '1': .data.label_map=.1.0: 1.. maps it",
+        ),
         ("text,label\na,\n", {}, "row 1: 'label' is empty, should be a label"),
         ("text,mood\na,x\n", {}, "no column 'label'; the columns are 'text', 'mood'"),
         ("text,label\n", {}, "has a header but no rows"),
@@ -91,7 +96,7 @@ def test_settings_are_checked(make_source: Make, tmp_path: Path) -> None:
         ({"train": path, "test": path}, "twice, should be different files"),
         ({"train": path, "encoding": "utf-9"}, "data.encoding: got 'utf-9'"),
         ({"train": path, "labels": ["x", "x"]}, "data.labels: got .*two or more different labels"),
-        ({"train": write(tmp_path / "a.xlsx", "")}, "suffix '.xlsx', should be one of .csv"),
+        ({"train": write(tmp_path / "a.doc", "")}, "suffix '.doc', should be one of .csv"),
     ):
         with pytest.raises(ConfigError, match=message):
             make_source("csv", **settings)
@@ -101,3 +106,52 @@ def test_the_tilde_is_the_home_folder(make_source: Make, tmp_path: Path, monkeyp
     monkeypatch.setenv("HOME", str(tmp_path))
     write(tmp_path / "a.csv", "text,label\na,x\n")
     assert make_source("csv", train="~/a.csv").files(Path()) == [tmp_path / "a.csv"]
+
+
+def test_patterns_and_packed_files(make_source: Make, tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        (tmp_path / f"{name}.csv.gz").write_bytes(gzip.compress(f"text,label\n{name},x\n".encode()))
+    write(tmp_path / "test.csv", "text,label\nc,x\n")
+    raw = read(make_source, train=f"{tmp_path}/*.gz", test=[f"{tmp_path}/t*.csv"])
+    assert [[tweet.text for tweet in tweets] for tweets in raw.splits.values()] == [["a", "b"], ["c"]]
+    with pytest.raises(ConfigError, match=r"data.train: got '.*\*\.bz2', which matches no file"):
+        make_source("csv", train=f"{tmp_path}/*.bz2")
+    with pytest.raises(ConfigError, match=r"test\.csv' twice"):
+        make_source("csv", train=f"{tmp_path}/*", test=f"{tmp_path}/test.csv")
+
+
+def test_columns_by_position(make_source: Make, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", '"0","16/03/20","hi"\n"4","","ho"\n')
+    keys = {"header": False, "label_column": 0, "text_column": 2, "date_column": 1, "date_format": "%d/%m/%y"}
+    tweets = [(t.text, t.label, t.date) for t in read(make_source, train=path, **keys).splits["train"]]
+    assert tweets == [("hi", "0", "2020-03-16T00:00:00"), ("ho", "4", None)]
+    with pytest.raises(ConfigError, match="label_column: got 'label', should be a position from 0"):
+        make_source("csv", train=path, header=False, text_column=2)
+
+
+def test_truth_values_are_labels(make_source: Make, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "label": true}\n{"text": "b", "label": false}\n')
+    raw = read(make_source, train=str(tmp_path / "a.jsonl"), labels=[False, True])
+    assert raw.labels == ("False", "True")
+    assert [tweet.label for tweet in raw.splits["train"]] == ["True", "False"]
+
+
+def test_labels_are_mapped_and_rows_left_out(make_source: Make, tmp_path: Path) -> None:
+    train = write(tmp_path / "a.csv", "text,label\na,0\nb,1\n")
+    test = write(tmp_path / "b.csv", "text,label\nc,0.0\nd,2\ne,1.0\n")
+    with pytest.raises(DataError, match=r"b.csv:1: labels look alike: '0.0' and '0', '1.0' and '1'"):
+        read(make_source, train=train, test=test)
+    with pytest.raises(DataError, match=r"b.csv:2: test has the label '2'"):
+        read(make_source, train=train, test=test, label_map={0.0: 0, 1.0: 1})
+    raw = read(make_source, train=train, test=test, label_map={0.0: 0, 1.0: 1, 2: None})
+    assert raw.labels == ("0", "1")
+    assert [(t.row_id, t.label) for t in raw.splits["test"]] == [("b.csv:1", "0"), ("b.csv:3", "1")]
+    named = read(make_source, train=train, label_map={0: "bad", 1: "good"}, labels=["bad", "good"])
+    assert named.labels == ("bad", "good")
+    with pytest.raises(DataError, match=r"data.label_map: got '3', which is the label of no row"):
+        read(make_source, train=train, label_map={3: 0})
+
+
+def test_labels_that_are_listed_may_look_alike(make_source: Make, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "text,label\na,A\nb,a\n")
+    assert read(make_source, train=path, labels=["A", "a"]).labels == ("A", "a")

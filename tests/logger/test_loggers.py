@@ -16,7 +16,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from chirplet.artifact.artifact import Artifact
 from chirplet.cli.binding import parse
-from chirplet.cli.experiment import execute, run_of
+from chirplet.cli.experiment import execute, for_record, run_of
 from chirplet.logger.base import End
 from chirplet.stage.run.loggers import end_of, identify, open_loggers
 from chirplet.sweep.trial.trial import Pruned
@@ -119,6 +119,16 @@ def test_loggers_are_closed_once_as_the_run_ended(compose_config, tmp_path, monk
     with open_loggers(replace(run, output_dir=tmp_path / "other"), "finetune") as [logger]:
         logger.finalize("success")  # as Lightning does after every fit
     assert told == ["failed", "success"]
+
+
+def test_parameters_are_those_that_the_stage_uses(compose_config, tmp_path, monkeypatch):
+    logged = []
+    monkeypatch.setattr(CSVLogger, "log_hyperparams", lambda self, params: logged.append(params))
+    cfg = compose_config("logger=csv")
+    with open_loggers(run_of(parse(cfg), tmp_path, for_record(cfg)), "finetune"):
+        pass
+    assert {"model", "data", "stage", "trainer", "lineage"} <= set(logged[0])
+    assert not {"distiller", "pruner", "quantizer", "student"} & set(logged[0])
 
 
 FOREIGN = "+logger.own={_target_: pytorch_lightning.loggers.CSVLogger, save_dir: %s, name: own}"

@@ -8,7 +8,8 @@ import pytest
 from chirplet.artifact.artifact import Artifact
 from chirplet.cli.binding import parse
 from chirplet.cli.experiment import execute, run_of
-from chirplet.logger.wandb import has_key
+from chirplet.logger.base import Identity
+from chirplet.logger.wandb import has_key, run_id
 from chirplet.stage.run.loggers import open_loggers
 from chirplet.sweep.trial.trial import Pruned
 from chirplet.system.error import ConfigError, Interrupted
@@ -192,3 +193,31 @@ def test_a_key_that_cannot_be_one_is_an_error(compose_config, tmp_path, nobody_a
     line = r"^logger.wandb: W&B refused the key \(.*\); WANDB_MODE=offline needs none$"
     with pytest.raises(ConfigError, match=line), _opened(compose_config, tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    ("folder", "job_type", "expected"),
+    [
+        ("run", "finetune", "abc"),
+        ("run", "compare", "abc"),
+        ("run/finetune", "finetune", "abc-finetune"),
+        ("run/distill2/label_only_baseline", "label_only_baseline", "abc-distill2-label_only_baseline"),
+        ("run", "label_only_baseline", "abc-label_only_baseline"),  # of a notebook
+        ("run/lr=1:2", "finetune", "abc-lr=1_2"),
+        ("elsewhere", "finetune", "abc-elsewhere"),
+    ],
+)
+def test_each_run_of_a_command_has_its_own_id_which_does_not_depend_on_the_others(tmp_path, folder, job_type, expected):
+    of = Identity(tmp_path / folder, tmp_path / "run", "group", job_type, None, (), ())
+    assert run_id("abc", of) == expected
+
+
+def test_a_given_id_is_that_of_the_command_and_names_the_group_of_its_runs(compose_config, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_RUN_ID", "abc")
+    run = run_of(parse(compose_config("logger=wandb")), tmp_path, {})
+    with open_loggers(run, "distill"), open_loggers(run, "label_only_baseline"):
+        pass
+    names = [path.name.rpartition("-")[2] for path in (tmp_path / "wandb").glob("offline-run-*")]
+    assert len(names) == 2
+    runs = {path.name.partition("-abc")[2] for path in (tmp_path / "wandb").glob("offline-run-*")}
+    assert runs == {"", "-label_only_baseline"}

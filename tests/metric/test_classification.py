@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from chirplet.metric.classification import evaluate, scalars
+from chirplet.metric.classification import evaluate
 
 LABELS = ("bad", "good")
 # Five texts: truth bad bad bad good good, predicted bad bad good good bad.
@@ -63,7 +63,31 @@ def test_shapes_must_agree(truth):
         evaluate(LOGITS[: len(truth) - 1] if len(truth) else LOGITS[:0], truth, LABELS)
 
 
-def test_scalars_are_what_a_logger_can_plot():
-    names = set(scalars(evaluate(LOGITS, TRUTH, LABELS)))
-    assert {"accuracy", "loss", "f1_macro"} < names
-    assert not {"n", "per_class", "confusion_matrix"} & names
+@pytest.mark.parametrize("classes", [2, 5])
+def test_average_precision_and_correlation_agree_with_scikit_learn(classes):
+    from sklearn.metrics import average_precision_score, matthews_corrcoef
+
+    random = np.random.default_rng(1)
+    logits, truth = random.normal(size=(300, classes)).astype(np.float32), random.integers(0, classes, size=300)
+    logits[np.arange(300), truth] += 0.5
+    metrics = evaluate(logits, truth, "abcde"[:classes])
+    odds = np.exp(logits)
+    probabilities = odds / odds.sum(axis=1, keepdims=True)
+    # Of two classes, the last one is the positive class.
+    expected = (
+        average_precision_score(truth, probabilities[:, 1])
+        if classes == 2
+        else average_precision_score(np.eye(classes)[truth], probabilities, average="macro")
+    )
+    assert metrics["average_precision"] == pytest.approx(expected, abs=1e-6)
+    assert metrics["mcc"] == pytest.approx(matthews_corrcoef(truth, logits.argmax(axis=1)), abs=1e-6)
+
+
+def test_a_rare_class_that_is_absent_or_never_predicted():
+    never = evaluate(np.array([[1.0, 0.0]] * 4, dtype=np.float32), np.array([0, 0, 0, 1]), LABELS)
+    assert (never["average_precision"], never["mcc"]) == (0.25, 0.0)
+    absent = evaluate(LOGITS, np.zeros(5, dtype=np.int64), LABELS)
+    assert (absent["average_precision"], absent["mcc"]) == (0.0, 0.0)
+    # Of more than two, a class that does not occur is left out of the mean.
+    third = evaluate(np.eye(3, dtype=np.float32)[[0, 1]], np.array([0, 1]), "abc")
+    assert (third["average_precision"], third["mcc"]) == (1.0, 1.0)

@@ -31,7 +31,8 @@ def corpus(dated: bool = True) -> Corpus:
 
 def seen(dated: bool = True) -> Exploration:
     lengths = np.array([5, 40, 7])
-    return explore(corpus(dated), {"train": lengths, "val": lengths, "test": lengths}, 32, 5, 2)
+    unknown = {"train": 0.125, "val": 0.0, "test": 0.0}
+    return explore(corpus(dated), {"train": lengths, "val": lengths, "test": lengths}, unknown, 32, 5, 2)
 
 
 @pytest.fixture

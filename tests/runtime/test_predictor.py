@@ -68,6 +68,28 @@ def test_arguments_that_cannot_be_are_told(folder):
         chirplet.load(folder, batch_size=0)
     with pytest.raises(ConfigError, match="accelerator: got 'cuda', should be one of"):
         chirplet.load(folder, accelerator="cuda")
+    with pytest.raises(ConfigError, match="windows: got 'all', should be mean, max or None"):
+        chirplet.load(folder, windows="all")
+    with pytest.raises(ConfigError, match=r"window_overlap: got 1\.0, should be 0 or more and less than 1"):
+        chirplet.load(folder, windows="max", window_overlap=1.0)
+
+
+@pytest.mark.parametrize("how", ["mean", "max"])
+def test_long_texts_are_read_in_windows(how, folder):
+    predictor = chirplet.load(folder, windows=how, window_overlap=0.5, threads=1)
+    long = " ".join(TEXTS[:4])
+    tokens = predictor.tokens([long])[0]
+    starts = [*range(0, len(tokens) - 2 - 30, 15), len(tokens) - 2 - 30]
+    assert len(starts) > 2
+    rows = [[tokens[0], *tokens[1 + start : 31 + start], tokens[-1]] for start in starts]
+    logits = [predictor.runtime.logits(np.array([row], np.int64), np.ones((1, 32), np.int64))[0] for row in rows]
+    expected = np.mean(logits, axis=0) if how == "mean" else np.max(logits, axis=0)
+    found = predictor.logits([TEXTS[0], long])
+    np.testing.assert_allclose(found[1], expected, rtol=1e-4, atol=1e-4)
+    truncated = chirplet.load(folder, threads=1)
+    np.testing.assert_allclose(found[0], truncated.logits(TEXTS[0])[0], rtol=1e-4, atol=1e-4)
+    assert np.abs(found[1] - truncated.logits(long)[0]).max() > 0.01
+    assert predictor([]).labels == []
 
 
 def test_one_text_is_one_text(folder):

@@ -278,7 +278,7 @@ def test_the_real_model_made_in_fp32_is_opened_in_bf16(isa, minilm, tmp_path):
     """A maker without bf16 knows what it costs by computing it another way."""
     model, tokenizer, _ = minilm
     model.save_pretrained(tmp_path)
-    tokenizer.backend.save(str(tmp_path / "tokenizer.json"))
+    tokenizer.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
     forced = {} if isa is None else {"ONEDNN_MAX_CPU_ISA": isa}
     subprocess.run([sys.executable, "-c", MAKE, str(tmp_path)], env=environment(**forced), check=True)
     for precision in ("bf16-mixed", "32-true"):

@@ -94,6 +94,7 @@ def test_by_default_the_student_is_the_lower_half_of_its_teacher_and_has_a_basel
     artifact = distill("stage.measure_cost=true")
     record, teacher = artifact.record, Artifact.open(school.teacher).record
     assert (record.stage, record.method) == ("distill", "logits")
+    assert record.training["tokens"]["texts"] == record.data.sizes["train"] + record.data.sizes["val"]
     assert record.parent == teacher.id
     assert record.pretrained is True
     assert [ancestor.artifact for ancestor in record.lineage] == [None, teacher.id]
@@ -238,7 +239,7 @@ def test_texts_without_labels_are_learnt_from_the_teacher(distill, tmp_path):
         known = [row["text"] for row in csv.DictReader(file)][:50]
     with (tmp_path / "more.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["text"], *([text] for text in known), *([f"text {n} of mine"] for n in range(40))])
-    more = [f"unlabeled_files={tmp_path}/more.csv", "stage.unlabeled_column=text"]
+    more = [f"unlabeled_files={tmp_path}/more.csv", "stage.unlabeled.text_column=text"]
     artifact = distill(*more, "stage.augmentations_per_text=1", "stage.word_drop=0.2", WHOLE)
     examples = artifact.record.training["texts"]
     labeled = artifact.record.data.sizes["train"]
@@ -443,9 +444,9 @@ def test_unlabeled_texts_must_be_new_and_may_be_in_another_encoding(distill, tmp
     with pytest.raises(DataError, match=r"unlabeled_files: data=csv already has all 1 texts"):
         distill(f"unlabeled_files={tmp_path}/known.csv")
     (tmp_path / "old.csv").write_bytes("text\ncaf\u00e9 au lait\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"unlabeled_files: .*set stage\.unlabeled_encoding"):
+    with pytest.raises(DataError, match=r"unlabeled_files: .*set stage\.unlabeled\.encoding"):
         distill(f"unlabeled_files={tmp_path}/old.csv")
-    options = ["stage.unlabeled_encoding=latin-1", "stage.label_only_baseline=false", "stage.evaluate_train=false"]
+    options = ["stage.unlabeled.encoding=latin-1", "stage.label_only_baseline=false", "stage.evaluate_train=false"]
     assert distill(f"unlabeled_files={tmp_path}/old.csv", *options).record.training["texts"]["unlabeled"] == 1
 
 

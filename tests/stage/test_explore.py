@@ -1,5 +1,6 @@
 """Exploring from configuration to page."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from checkpoints import tiny_bert
 from chirplet.cli.binding import parse
 from chirplet.cli.experiment import run_of
 from chirplet.data.base import SPLITS
-from chirplet.data.preparation.exploration import Exploration
 from chirplet.data.preparation.prepare import prepare
 from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.stage.explore import PAGE, Explore
@@ -55,13 +55,16 @@ def test_tables_and_a_page_are_written(run, capsys):
     assert f"page      {arguments.output_dir / PAGE}\n" in message
     assert "next      the same command with stage=finetune" in message
     assert "Classes of csv" in message and "cut at 32" in message and "#tag1" in message
+    assert "texts     1 of 42 texts are longer than 32 tokens; they would be truncated" in message
+    assert re.search("tokens .* are unknown to the tokenizer; training with model.cleaning=emoji", message)
     assert "<script>" not in text and text.count("<svg") == 4
 
 
 def test_token_lengths_are_those_before_truncation(run):
     stage, arguments = run
     corpus = prepare(arguments.data, arguments.cache_dir)
-    seen: Exploration = stage.explore(arguments, corpus)
+    seen, counts = stage.explore(arguments, corpus)
+    assert sum(each.longer for each in counts.values()) == 1
     tokenizer = load_tokenizer(arguments.model)
     for split in SPLITS:
         expected = [len(tokenizer(text)["input_ids"]) for text in corpus.split(split).text]

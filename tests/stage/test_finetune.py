@@ -50,9 +50,18 @@ def finetune(compose_config, overrides, tmp_path):
     return run
 
 
-def test_a_run_writes_an_artifact_that_transformers_opens(finetune):
-    value, artifact = finetune("stage.measure_cost=true")
+def test_a_run_writes_an_artifact_that_transformers_opens(finetune, tmp_path, capsys):
+    header, *rows = SAMPLE.read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "twice.csv").write_text("".join([header, *rows, *rows[:5]]), encoding="utf-8")
+    value, artifact = finetune("stage.measure_cost=true", f"data.train={tmp_path / 'twice.csv'}")
     record = artifact.record
+    said, counts, dropped = capsys.readouterr().out, record.training["tokens"], record.data.report["dropped"]
+    assert f" texts (train / val / test), {sum(dropped.values())} of 805 left out: " in said
+    assert counts["texts"] == record.data.sizes["train"] + record.data.sizes["val"]
+    assert (
+        f"texts     {counts['longer']} of {counts['texts']} texts are longer than 40 tokens; they are truncated" in said
+    )
+    assert f"texts     {counts['unknown']} of {counts['tokens']:,} tokens" in said
     assert record.stage == "finetune"
     assert record.labels == ["Extremely Negative", "Extremely Positive", "Negative", "Neutral", "Positive"]
     assert value == record.metrics["val"]["f1_macro"]
@@ -146,7 +155,7 @@ def test_evaluate_test_false_leaves_test_unread(finetune):
         ["stage.class_weights=balanced", "stage.label_smoothing=0.1", "stage.schedule=polynomial"],
         ["trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=null", "callback=none", "logger=none"],
         ["trainer.precision=bf16-mixed", "objective=val/loss", "stage.schedule=constant"],
-        ["data.folds=4", "data.fold=1"],
+        ["data.folds=4", "data.fold=1", "objective=val/recall_extremely_negative"],
     ],
     ids=lambda options: options[0],
 )
@@ -154,6 +163,9 @@ def test_the_options_run(finetune, options):
     value, artifact = finetune("trainer.max_epochs=1", *options)
     assert value is not None
     assert math.isfinite(value)
+    objective = next((one.partition("=")[2] for one in options if one.startswith("objective=")), "val/f1_macro")
+    assert value == artifact.metric(objective)
+    assert artifact.record.training.get("monitor", objective) == objective
     assert np.isfinite(artifact.predictions("val").logits).all()
 
 
@@ -168,6 +180,11 @@ def test_an_artifact_can_be_tuned_further_and_its_lineage_is_kept(finetune):
 def test_a_random_encoder_is_recorded_as_not_pretrained(finetune):
     _, artifact = finetune("trainer.max_epochs=1", "model.pretrained=false")
     assert artifact.record.pretrained is False
+
+
+def test_the_objective_must_be_of_a_label_that_occurs(finetune):
+    with pytest.raises(ConfigError, match=r"^objective: got 'val/f1_Neutral', .* did you mean 'val/f1_neutral'\?$"):
+        finetune("objective=val/f1_Neutral")
 
 
 def test_class_weights_must_be_one_a_label(finetune):

@@ -1,6 +1,8 @@
 """A file is labeled, and its content is preserved."""
 
 import csv
+import fcntl
+import gzip
 import io
 import json
 import os
@@ -24,12 +26,14 @@ from checkpoints import TEXTS, tiny_bert, tiny_bertweet
 from chirplet.artifact.artifact import RECORD, write_record
 from chirplet.cli.binding import parse
 from chirplet.config.schema import validate
+from chirplet.data.batching.token_counts import TokenCounts
 from chirplet.data.preparation.cleaning import clean
 from chirplet.data.preparation.repair import repair
 from chirplet.stage.predict import Labelled, Predict
-from chirplet.system.error import ConfigError, DataError, ModelError
+from chirplet.system.error import ConfigError, DataError, Interrupted, ModelError
 from places import CONF
 from records import LABELS, make_record
+from workbooks import write_workbook
 
 PROBABILITIES = ["probability_negative", "probability_neutral", "probability_extremely_positive"]
 ADDED = ["label", *PROBABILITIES]
@@ -42,11 +46,14 @@ def artifact_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_artifact(base, tmp_path_factory.mktemp("run") / "artifact")
 
 
-def predict_file(artifact: Path, source: Path, target: Path, **changes: Any) -> Labelled:
+def predict_file(artifact: Path, source: Path | str | list[str], target: Path, **changes: Any) -> Labelled:
     """What `run.py` does with `conf/stage/predict.yaml` and these changes."""
-    keys = yaml.safe_load((CONF / "stage" / "predict.yaml").read_text())
-    del keys["_target_"]
-    paths = {"artifact": str(artifact), "input": str(source), "output": str(target)}
+    keys = {}
+    for name in ("data/_table.yaml", "stage/predict.yaml"):
+        keys |= yaml.safe_load((CONF / name).read_text())
+    del keys["_target_"], keys["defaults"]
+    given = source if isinstance(source, list) else str(source)
+    paths = {"artifact": str(artifact), "input": given, "output": str(target)}
     settings: Predict = validate(Predict, keys | paths | changes)
     return settings.label("cpu", None)
 
@@ -94,6 +101,19 @@ def test_labels_and_probabilities_are_those_of_transformers(checkpoint, cleaning
     assert len({row[2] for row in rows}) > 1, "a model with one prediction would test nothing"
 
 
+def test_what_the_model_cannot_read_is_said(artifact_folder, tmp_path):
+    source = write_csv(tmp_path / "in.csv", [["text"], ["\U0001f60d"], ["\U0001f621"], [" ".join(TEXTS[:4])]])
+    done = predict_file(artifact_folder, source, tmp_path / "cut.csv", chunk_rows=2, **FP32)
+    long, unknown = done.notes
+    assert long == "1 of 3 texts are longer than 32 tokens; they are truncated, stage.windows=mean reads all of them"
+    assert unknown.startswith("2 of ") and "unknown to the tokenizer; training with model.cleaning=emoji" in unknown
+    done = predict_file(artifact_folder, source, tmp_path / "whole.csv", windows="mean", **FP32)
+    assert done.notes[0] == "1 of 3 texts are longer than 32 tokens; they are read in windows (mean)"
+    cut, whole = (read_csv(tmp_path / name) for name in ("cut.csv", "whole.csv"))
+    assert cut[1][1:] == cut[2][1:]
+    assert cut[3][2:] != whole[3][2:]
+
+
 # No NUL and no half characters: both are refused, the one by a test below, the other by UTF-8 itself.
 cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12) | st.sampled_from(
     ["", " ", "a\rb", "a\r\nb", '"', '""', ",", "\n", "\t", "😂", "﻿x", "a,b\t'c'", "\u2028", "\x85", "\x1c"]
@@ -116,7 +136,13 @@ def test_every_cell_is_preserved(artifact_folder, tmp_path, monkeypatch, rows, s
 class Constant:
     """A predictor that always predicts Neutral."""
 
-    def logits(self, texts: list[str]) -> Any:
+    def tokens(self, texts: list[str]) -> list[str]:
+        return texts
+
+    def counter(self, texts: list[str]) -> TokenCounts:
+        return TokenCounts(texts=len(texts))
+
+    def logits_of(self, texts: list[str]) -> Any:
         import numpy as np
 
         return np.log(np.tile(np.float32([0.25, 0.5, 0.25]), (len(texts), 1)))
@@ -189,18 +215,106 @@ def test_parquet_becomes_csv_and_jsonl(artifact_folder, tmp_path, constant):
     assert third["id"] == 3 and third["tags"] is None and third["n"] is None and third["label"] == "Neutral"
 
 
-def test_jsonl_becomes_a_table_or_raises(artifact_folder, tmp_path, constant):
-    (tmp_path / "in.jsonl").write_text('{"text": "a", "n": 1}\n{"text": "b"}\n{"text": "c", "n": "x"}\n')
-    with pytest.raises(DataError, match=r"several types in one column .*output_format=jsonl"):
-        predict_file(artifact_folder, tmp_path / "in.jsonl", tmp_path / "out.parquet")
-    with pytest.raises(DataError, match="does not have the type of its column in the first rows"):
-        predict_file(artifact_folder, tmp_path / "in.jsonl", tmp_path / "out.parquet", chunk_rows=2)
-    (tmp_path / "in.jsonl").write_text('{"text": "a", "n": 1}\n{"text": "b"}\n')
-    predict_file(artifact_folder, tmp_path / "in.jsonl", tmp_path / "out.csv")
-    assert [row[:2] for row in read_csv(tmp_path / "out.csv")] == [["text", "n"], ["a", "1"], ["b", ""]]
-    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n{"text": "b", "m": 1}\n')
-    with pytest.raises(DataError, match="the key 'm' is not in the first row"):
-        predict_file(artifact_folder, tmp_path / "in.jsonl", tmp_path / "out.csv")
+def test_jsonl_becomes_a_table_of_all_keys(artifact_folder, tmp_path, constant, monkeypatch):
+    rows = [
+        '{"text": "a", "n": 1, "geo": {}}',
+        '{"text": "b", "m": 1}',
+        '{"text": "c", "n": "x", "m": 2.5, "geo": "y"}',
+    ]
+    (tmp_path / "in.jsonl").write_text("\n".join(rows))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper((tmp_path / "in.jsonl").open("rb")))
+    for chunk_rows in (1, 9):
+        predict_file(artifact_folder, tmp_path / "in.jsonl", tmp_path / "out.parquet", chunk_rows=chunk_rows)
+        written = pq.read_table(tmp_path / "out.parquet").select(["text", "n", "geo", "m"]).to_pydict()
+        assert written == {
+            "text": ["a", "b", "c"],
+            "n": ["1", None, "x"],
+            "geo": ["{}", None, "y"],
+            "m": [None, 1, 2.5],
+        }
+    predict_file(artifact_folder, "-", tmp_path / "out.csv", format="jsonl")
+    assert [row[:4] for row in read_csv(tmp_path / "out.csv")] == [
+        ["text", "n", "geo", "m"],
+        ["a", "1", "{}", ""],
+        ["b", "", "", "1"],
+        ["c", "x", "y", "2.5"],
+    ]
+
+
+SAME = "Neutral,0.25,0.5,0.25"
+"""What `Constant` adds to a row."""
+
+
+@pytest.mark.parametrize(
+    ("content", "changes", "expected"),
+    [
+        ("v1,text,,\na,x,,\nb,y,,z\n", {}, f"v1,text,,,{{added}}\na,x,,,{SAME}\nb,y,,z,{SAME}\n"),
+        ("id;text\n1,5;a, b\n", {}, f"id;text;{{added}}\n1,5;a, b;{SAME}\n"),
+        ("id;text\n1;a\n", {"delimiter": "semicolon"}, f"id;text;{{added}}\n1;a;{SAME}\n"),
+        ("0,x\n4,y\n", {"header": False, "text_column": 1}, f"0,x,{SAME}\n4,y,{SAME}\n"),
+        ('text\n"a \\"b\\", \\o/"\n', {"escape": "\\"}, f'text,{{added}}\n"a \\"b\\", \\o/",{SAME}\n'),
+    ],
+)
+def test_csv_is_written_as_it_was(content, changes, expected, artifact_folder, tmp_path, constant):
+    (tmp_path / "in.csv").write_text(content)
+    predict_file(artifact_folder, tmp_path / "in.csv", tmp_path / "out.csv", **changes)
+    mark = ";" if ";" in content else ","
+    added = mark.join(ADDED)
+    assert (tmp_path / "out.csv").read_text() == expected.format(added=added).replace(SAME, SAME.replace(",", mark))
+
+
+def test_columns_without_names_get_some_in_other_formats(artifact_folder, tmp_path, constant):
+    (tmp_path / "in.csv").write_text("text,,text2,text2\na,b,c,d\n")
+    predict_file(artifact_folder, tmp_path / "in.csv", tmp_path / "out.jsonl")
+    first = json.loads((tmp_path / "out.jsonl").read_text())
+    assert list(first) == ["text", "1", "text2", "text2_3", *ADDED]
+    (tmp_path / "in.csv").write_text("a,b\n")
+    changes = {"header": False, "text_column": 0}
+    predict_file(artifact_folder, tmp_path / "in.csv", tmp_path / "out.parquet", **changes)
+    assert pq.read_table(tmp_path / "out.parquet").column_names == ["0", "1", *ADDED]
+    predict_file(artifact_folder, tmp_path / "in.csv", tmp_path / "out.tsv", **changes)
+    assert read_csv(tmp_path / "out.tsv", "\t")[0] == ["0", "1", *ADDED]
+
+
+def test_several_files_become_one(artifact_folder, tmp_path, constant):
+    for name, text in (("b", "x"), ("a", "y")):
+        (tmp_path / f"{name}.csv.gz").write_bytes(gzip.compress(f"id,text\n1,{text}\n".encode()))
+    for source in (f"{tmp_path}/?.csv.gz", [f"{tmp_path}/a.csv.gz", f"{tmp_path}/b.csv.gz"]):
+        assert predict_file(artifact_folder, source, tmp_path / "out.csv.gz").texts == 2
+        written = gzip.decompress((tmp_path / "out.csv.gz").read_bytes()).decode().splitlines()
+        assert written == [f"id,text,{','.join(ADDED)}", f"1,y,{SAME}", f"1,x,{SAME}"]
+    (tmp_path / "c.csv.gz").write_bytes(gzip.compress(b"text\nz\n"))
+    with pytest.raises(DataError, match=r"c\.csv\.gz: has the columns 'text', .*a\.csv\.gz has 'id', 'text'"):
+        predict_file(artifact_folder, f"{tmp_path}/?.csv.gz", tmp_path / "out.csv")
+    for source, target, message in (
+        (f"{tmp_path}/*.csv.gz", "out.csv.gz", "which is the input"),
+        (f"{tmp_path}/*.tsv", "out.csv", "matches no file"),
+        (f"{tmp_path}/*.csv.gz", "out.csv.zst", r"should end in \.gz"),
+        (f"{tmp_path}/*.csv.gz", "out.xlsx", "Excel is only read"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            predict_file(artifact_folder, source, tmp_path / target)
+
+
+def test_a_workbook_is_labeled(artifact_folder, tmp_path, constant):
+    write_workbook(tmp_path / "in.xlsx", {"Sheet1": [["text", "n"], [5, 1.5], [None, True]]})
+    predict_file(artifact_folder, tmp_path / "in.xlsx", tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text() == f"text,n,{','.join(ADDED)}\n5,1.5,{SAME}\n,True,{SAME}\n"
+
+
+def test_numbers_in_a_column_of_texts_are_labeled(artifact_folder, tmp_path, monkeypatch):
+    seen: list[str] = []
+    predictor = Constant()
+    monkeypatch.setattr(
+        Constant, "tokens", lambda self, texts, before=Constant.tokens: seen.extend(texts) or before(self, texts)
+    )
+    monkeypatch.setattr(chirplet.runtime.predictor.Predictor, "open", lambda *_, **__: predictor)
+    pq.write_table(pa.table({"text": [1.0, None, 2.5]}), tmp_path / "in.parquet")
+    predict_file(artifact_folder, tmp_path / "in.parquet", tmp_path / "out.parquet")
+    (tmp_path / "in.jsonl").write_text('{"text": 7}\n{"text": true}\n')
+    predict_file(artifact_folder, tmp_path / "in.jsonl", tmp_path / "out.jsonl")
+    assert seen == ["1", "", "2.5", "7", "True"]
+    assert pq.read_table(tmp_path / "out.parquet").column("text").to_pylist() == [1.0, None, 2.5]
 
 
 def test_other_encodings_and_quotes_as_plain_text(artifact_folder, tmp_path, constant):
@@ -222,7 +336,7 @@ def test_other_encodings_and_quotes_as_plain_text(artifact_folder, tmp_path, con
         ("in.csv", b"text,label\na,b\n", r"the column 'label' exists already.*stage.prefix=predicted_"),
         ("in.jsonl", b'{"text": "a"}\n{"text": "b", "label": 1}\n', r"row 2: the column 'label' exists already"),
         ("in.jsonl", b'{"text": "a"}\n{"txt": "b"}\n', r"row 2: no column 'text'"),
-        ("in.jsonl", b'{"text": "a"}\n{"text": 5}\n', r"row 2: 'text' is 5, should be text"),
+        ("in.jsonl", b'{"text": "a"}\n{"text": [5]}\n', r"row 2: 'text' is \[5\], should be text"),
         ("in.jsonl", b'{"text": "a"}\n{"text"\n', r"row 2: not valid JSON"),
         ("in.jsonl", b'{"text": "a"}\n[1]\n', r"row 2: got list, should be a JSON object"),
         ("in.jsonl", b"\n", r"is empty"),
@@ -246,9 +360,9 @@ def test_a_bad_file_raises_in_one_line_and_the_old_output_stays(
     assert names_in(tmp_path) == sorted([name, output.name])
 
 
-def test_a_number_column_has_no_texts(artifact_folder, tmp_path):
-    pq.write_table(pa.table({"text": [1, 2]}), tmp_path / "in.parquet")
-    with pytest.raises(DataError, match="the column 'text' has the type int64, should be text"):
+def test_a_column_of_lists_has_no_texts(artifact_folder, tmp_path):
+    pq.write_table(pa.table({"text": [["a"], []]}), tmp_path / "in.parquet")
+    with pytest.raises(DataError, match=r"in.parquet row 1: 'text' is \['a'\], should be text"):
         predict_file(artifact_folder, tmp_path / "in.parquet", tmp_path / "out.parquet")
 
 
@@ -263,13 +377,13 @@ def test_a_prefix_avoids_an_existing_label_column(artifact_folder, tmp_path, con
     [
         ({"artifact": "{folder}/artifac"}, r"artifact: no artifact at .*did you mean 'artifact'"),
         ({"source": "{tmp}/text.csv"}, r"input: got .*no file.*did you mean 'texts.csv'"),
-        ({"source": "{tmp}"}, r"input: got .*no file"),
+        ({"source": "{tmp}"}, r"input: got .*a folder; .*in it are link.csv, texts.csv"),
         ({"target": "{tmp}/no/out.csv"}, r"output: got .*folder .*does not exist"),
         ({"target": "{tmp}"}, r"output: got .*should be a regular file"),
         ({"target": "/dev/null"}, r"output: got '/dev/null', should be a regular file"),
         ({"target": "{tmp}/texts.csv"}, r"output: got .*which is the input; should be another file"),
         ({"target": "{tmp}/link.csv"}, r"output: got .*which is the input; should be another file"),
-        ({"target": "{tmp}/out.xls"}, r"got the suffix '.xls', should be one of .*set output_format"),
+        ({"target": "{tmp}/out.doc"}, r"got the suffix '.doc', should be one of .*set stage.output_format"),
         ({"encoding": "utf-9"}, r"encoding: got 'utf-9'"),
         ({"batch_size": 0}, r"batch_size: got 0"),
     ],
@@ -372,3 +486,130 @@ def test_the_summary_names_counts_and_the_output(stage, artifact_folder, tweets_
     assert f"output    {output}\n" in message
     assert f"Neutral            │    {len(TEXTS)}" in message
     assert pq.read_table(output).column("text").to_pylist() == TEXTS
+
+
+class Counting(Constant):
+    """A predictor whose logits depend on the text, and which is interrupted after some chunks."""
+
+    def __init__(self, chunks: int) -> None:
+        self.left = chunks
+        self.texts: list[str] = []
+
+    def logits_of(self, texts: list[str]) -> Any:
+        import numpy as np
+
+        if self.left == 0:
+            raise KeyboardInterrupt
+        self.left -= 1
+        self.texts += texts
+        return np.float32([[len(text), ord(text[-1]) - 50, 1] for text in texts])
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Counting]:
+    def opened(chunks: int) -> Counting:
+        predictor = Counting(chunks)
+        monkeypatch.setattr(chirplet.runtime.predictor.Predictor, "open", lambda *_, **__: predictor)
+        return predictor
+
+    return opened
+
+
+ALL = -1
+ROWS = [f"row {i}" for i in range(10)]
+
+
+def kept_after(
+    counting: Callable[[int], Counting], artifact_folder: Path, folder: Path, output: str, chunks: int
+) -> Path:
+    """The input of a prediction that was interrupted after so many chunks of three rows."""
+    source = write_csv(folder / "in.csv", [["text"], *([row] for row in ROWS)])
+    counting(chunks)
+    with pytest.raises(Interrupted if chunks else KeyboardInterrupt) as caught:
+        predict_file(artifact_folder, source, folder / output, chunk_rows=3)
+    if chunks:
+        assert str(caught.value) == f"interrupted; the same command resumes at row {3 * chunks + 1}"
+    assert not (folder / output).exists()
+    return source
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.tsv", "out.jsonl", "out.parquet", "out.csv.gz"])
+def test_an_interrupted_prediction_resumes_and_writes_the_same_bytes(
+    counting, artifact_folder, tmp_path, capsys, output
+):
+    source = kept_after(counting, artifact_folder, tmp_path, output, 2)
+    assert names_in(tmp_path) == [f".{output}.logits", "in.csv"]
+    with (tmp_path / f".{output}.logits").open("ab") as kept:
+        kept.write(b"half a frame, as a kill leaves it")
+    predictor = counting(ALL)
+    done = predict_file(artifact_folder, source, tmp_path / output, chunk_rows=3)
+    assert predictor.texts == ROWS[6:]
+    assert (done.texts, done.kept) == (10, 6)
+    assert f"resumes at row 7; {tmp_path}/.{output}.logits has" in capsys.readouterr().out
+    counting(ALL)
+    predict_file(artifact_folder, source, tmp_path / f"whole_{output}", chunk_rows=3)
+    assert (tmp_path / output).read_bytes() == (tmp_path / f"whole_{output}").read_bytes()
+    assert names_in(tmp_path) == sorted(["in.csv", output, f"whole_{output}"])
+
+
+def test_nothing_stays_of_a_prediction_that_was_interrupted_in_its_first_chunk(counting, artifact_folder, tmp_path):
+    kept_after(counting, artifact_folder, tmp_path, "out.csv", 0)
+    assert names_in(tmp_path) == ["in.csv"]
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "reason"),
+    [
+        ("text\n" + "\n".join(reversed(ROWS)) + "\n", {}, "is of another input"),
+        (None, {"batch_size": 7}, "is of another stage.batch_size"),
+        (None, {"chunk_rows": 2}, "is of another stage.chunk_rows"),
+    ],
+)
+def test_a_prediction_of_other_rows_or_settings_starts_at_row_1_and_says_why(
+    counting, artifact_folder, tmp_path, capsys, content, more, reason
+):
+    source = kept_after(counting, artifact_folder, tmp_path, "out.csv", 2)
+    if content is not None:
+        source.write_text(content)
+    predictor = counting(ALL)
+    predict_file(artifact_folder, source, tmp_path / "out.csv", **({"chunk_rows": 3} | more))
+    assert len(predictor.texts) == len(ROWS)
+    assert capsys.readouterr().out.splitlines() == [f"starts at row 1, since {tmp_path}/.out.csv.logits {reason}"]
+    assert [row[0] for row in read_csv(tmp_path / "out.csv")[1:]] == predictor.texts
+
+
+def test_another_prefix_and_format_resume_too(counting, artifact_folder, tmp_path):
+    source = kept_after(counting, artifact_folder, tmp_path, "out.csv", 3)
+    predictor = counting(ALL)
+    predict_file(artifact_folder, source, tmp_path / "out.csv", chunk_rows=3, prefix="p_", output_format="tsv")
+    assert predictor.texts == ROWS[9:]
+
+
+@pytest.mark.parametrize("damaged", [b"", b"x" * 40, b'{"artifact": 1}\n'])
+def test_a_damaged_file_of_logits_is_not_used(counting, artifact_folder, tmp_path, damaged):
+    source = kept_after(counting, artifact_folder, tmp_path, "out.csv", 2)
+    (tmp_path / ".out.csv.logits").write_bytes(damaged)
+    predictor = counting(ALL)
+    predict_file(artifact_folder, source, tmp_path / "out.csv", chunk_rows=3)
+    assert predictor.texts == ROWS
+
+
+def test_a_changed_byte_of_the_logits_is_noticed(counting, artifact_folder, tmp_path):
+    source = kept_after(counting, artifact_folder, tmp_path, "out.csv", 2)
+    kept = tmp_path / ".out.csv.logits"
+    content = bytearray(kept.read_bytes())
+    content[-1] ^= 1
+    kept.write_bytes(content)
+    predictor = counting(ALL)
+    predict_file(artifact_folder, source, tmp_path / "out.csv", chunk_rows=3)
+    assert predictor.texts == ROWS[3:]
+
+
+def test_a_second_command_for_the_same_output_is_refused(counting, artifact_folder, tmp_path):
+    source = kept_after(counting, artifact_folder, tmp_path, "out.csv", 2)
+    counting(ALL)
+    with (tmp_path / ".out.csv.logits").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(DataError, match=r"^output: another command is writing '\S+out\.csv'; wait for it, or give"):
+            predict_file(artifact_folder, source, tmp_path / "out.csv", chunk_rows=3)
+    assert names_in(tmp_path) == [".out.csv.logits", "in.csv"]

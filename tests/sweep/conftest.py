@@ -196,9 +196,9 @@ class Remembering:
         return updated(self.composed[key], [text for text in sweep_overrides if text.startswith("hydra.sweep.")])
 
     @cache  # noqa: B019  # lives as long as the session anyway
-    def get_group_options(self, group: str) -> list[str]:
+    def get_group_options(self, group: str, **filters: Any) -> list[str]:
         """The names of a group's files, which no test changes."""
-        return self.loader.get_group_options(group)
+        return self.loader.get_group_options(group, **filters)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)

@@ -1,11 +1,15 @@
+import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from chirplet.system.cache_files import locked_folder, write_atomically
-from chirplet.system.error import DataError
+from chirplet.system import atomic_io
+from chirplet.system.cache_files import check_cache, locked_folder, write_atomically
+from chirplet.system.error import ArtifactError, DataError
+from chirplet.system.run_lock import lock_output
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,6 +30,35 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be created"), locked_folder(tmp_path / "file" / "below"):
         pass
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    told = r"cannot be locked \(.*\); set cache_dir .*, on a disk with file locks$"
+    with pytest.raises(DataError, match=told), locked_folder(tmp_path):
+        pass
+    told = r"^could not write to .*give another hydra\.run\.dir on a disk with file locks$"
+    with pytest.raises(ArtifactError, match=told), lock_output(tmp_path):
+        pass
+
+
+def test_a_disk_that_fills_within_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic_io, "_FULL", 1 << 62)
+    told = r": cannot be written \(No space left on device\); set cache_dir to a folder with free space$"
+    with pytest.raises(DataError, match=told), locked_folder(tmp_path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_cache_that_cannot_be_written_is_told_before_a_search(tmp_path: Path) -> None:
+    check_cache(tmp_path / "new" / "cache")
+    assert modes(tmp_path) == {"new": "700", "new/cache": "700"}
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArtifactError, match=r"^could not write to '\S+/file/cache': .*; give another cache_dir$"):
+        check_cache(tmp_path / "file" / "cache")
 
 
 @pytest.fixture

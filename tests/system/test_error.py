@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from chirplet.data.base import Corpus, DataReport, Examples
+from chirplet.data.table.dialect import Dialect
 from chirplet.data.table.stream import open_chunks
 from chirplet.model.pretrained import Pretrained
 from chirplet.stage.distillation.student import KEYS, own_start
@@ -14,6 +15,7 @@ from chirplet.stage.distillation.unlabeled import read_unlabeled
 from chirplet.stage.predict import _format
 from chirplet.system.error import DataError, Key, ModelError, UserError, first_line, kind_and_message
 from chirplet.task.single_label import SingleLabel
+from tables import table_settings
 
 
 def test_keys_alone_are_renamed():
@@ -33,23 +35,23 @@ def test_a_file_of_predict_keeps_its_name(tmp_path):
     """Errors of files name the keys of a data source, which are the stage's here."""
     path = tmp_path / "set data.csv"
     path.write_bytes(b"text,n\na,1\nb\xff,2\n")
-    with pytest.raises(DataError) as caught, open_chunks(str(path), "csv", "utf-8", True, "text", [], 9) as source:
+    with pytest.raises(DataError) as caught, open_chunks([str(path)], Dialect(), "text", [], 9, True) as source:
         list(source.chunks)
     assert str(caught.value).startswith(f"{path} row 2, ") and "; set stage.encoding to the file" in str(caught.value)
 
 
 def test_a_file_without_a_format_keeps_its_name():
-    with pytest.raises(ValueError, match=r"^set format\.x: .*; or set output_format to one of csv"):
-        _format("set format.x", None, "output_format")
+    with pytest.raises(ValueError, match=r"^set data\.format\.x: .*; or set stage.output_format to one of csv"):
+        _format("set data.format.x", None, "stage.output_format")
 
 
 def test_a_file_without_labels_keeps_its_name(tmp_path):
     path = tmp_path / "data.encoding.csv"
     path.write_bytes(b"text\n\xff\n")
     with pytest.raises(DataError) as caught:
-        read_unlabeled([str(path)], "text", "utf-8", mend=True)
+        read_unlabeled([str(path)], table_settings(), mend=True)
     assert str(caught.value).startswith(f"unlabeled_files: {path} row 1, ")
-    assert "set stage.unlabeled_encoding to the file" in str(caught.value)
+    assert "set stage.unlabeled.encoding to the file" in str(caught.value)
 
 
 def test_a_student_s_folder_keeps_its_name(tmp_path):

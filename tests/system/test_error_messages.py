@@ -34,7 +34,9 @@ def test_a_folder_that_hydra_cannot_make_is_told_in_one_line(tmp_path):
     command = [sys.executable, "run.py", "stage=explore", f"hydra.run.dir={tmp_path}/file/run"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1] == f"error: {tmp_path}/file/run: cannot be written or read (Not a directory)"
+    assert done.stderr.splitlines()[-1] == (
+        f"error: could not write to '{tmp_path}/file/run': Not a directory; give another hydra.run.dir"
+    )
     assert "Traceback" not in done.stderr
 
 

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from chirplet.config.schema import METRICS, bind
+from chirplet.config.schema import bind
 from chirplet.data.base import Examples
 from chirplet.data.batching.batches import Collate, Shard
 from chirplet.data.batching.tokens import Tokens
+from chirplet.metric.names import METRICS
 from chirplet.task.base import UNLABELLED, Task, open_task
 from places import CONF
 
@@ -136,6 +137,17 @@ def test_no_texts_have_no_predictions(case):
     assert case.task.decode(logits).shape == case.task.no_targets(len(LABELS)).shape
     assert case.task.probabilities(logits).shape == (0, len(LABELS))
     assert case.task.right(logits, case.task.no_targets(len(LABELS))).shape == (0,)
+
+
+@every_task
+def test_windows_of_a_text_are_combined_label_by_label(case):
+    logits = np.array([[1, 2, 6], [3, 0, 0], [5, 1, 3], [7, 7, 1]], np.float32)
+    first = np.array([0, 1, 4])
+    assert case.task.combine(logits, first, "mean").tolist() == [
+        [1, 2, 6],
+        [5, pytest.approx(8 / 3), pytest.approx(4 / 3)],
+    ]
+    assert case.task.combine(logits, first, "max").tolist() == [[1, 2, 6], [7, 7, 3]]
 
 
 @every_task

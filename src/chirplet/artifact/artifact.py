@@ -30,9 +30,10 @@ from chirplet.artifact.record import (
     Training,
     unfit,
 )
-from chirplet.config.schema import METRICS, Settings
+from chirplet.config.schema import Settings
 from chirplet.data.base import SPLITS
 from chirplet.data.preparation.cleaning import Cleaning
+from chirplet.metric.names import scalars
 from chirplet.system.atomic_io import temporary_folder, write_text_atomically
 from chirplet.system.error import ArtifactError, near
 from chirplet.system.hashing import folder_hash
@@ -133,16 +134,14 @@ class Artifact:
     def metric(self, name: str) -> float | None:
         """One metric by its name `SPLIT/METRIC`, or None if the split was not evaluated."""
         split, _, metric = name.partition("/")
-        value = self.record.metrics.get(split, {}).get(metric)
-        return None if value is None else float(value)
+        return scalars(self.record.metrics[split]).get(metric) if split in self.record.metrics else None
 
     def scalars(self) -> dict[str, float]:
         """Every metric that is a single number, as `SPLIT/METRIC`, for loggers."""
         return {
-            f"{split}/{name}": float(value)
+            f"{split}/{name}": value
             for split, metrics in self.record.metrics.items()
-            for name, value in metrics.items()
-            if name in METRICS
+            for name, value in scalars(metrics).items()
         }
 
     def costs(self) -> dict[str, float]:

@@ -21,6 +21,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from chirplet.artifact.artifact import RECORD, Artifact, content_id
+from chirplet.system.command_line import command, override_of
 from chirplet.system.console import console, shown_path
 from chirplet.system.error import ArtifactError, ConfigError, PushError, kind_and_message
 from chirplet.system.links import link_outside
@@ -162,11 +163,11 @@ def push(folder: Path, repository: str, private: bool) -> None:
     except ConfigError:
         raise
     except Exception as error:  # see `open_repository`
-        public = "" if private else " push_private=false"
+        public = [] if private else ["push_private=false"]
+        again = command("stage=push", override_of("artifact", shown_path(folder)), f"push={repository}", *public)
         raise PushError(
             f"push: the upload to {repository} failed ({kind_and_message(error)}); the artifact is complete; "
-            "try again: "
-            f"python run.py stage=push artifact={shown_path(folder)} push={repository}{public}"
+            f"try again: {again}"
         ) from error
     console().print(f"pushed    {api.endpoint}/{repository}", highlight=False)
 

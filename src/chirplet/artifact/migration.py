@@ -45,9 +45,24 @@ _CLEANINGS = {"seed": "original_study"}
 
 
 def migrated(content: Any) -> Any:
-    """Rename the keys of a record of schema 1 to those of schema 2; other content is returned unchanged."""
-    if not (isinstance(content, dict) and content.get("schema_version") == 1):
+    """A record with the names that keys have now; other content is returned unchanged."""
+    if not isinstance(content, dict):
         return content
+    return _with_table_keys(_of_schema_2(content) if content.get("schema_version") == 1 else content)
+
+
+def _with_table_keys(content: dict[str, Any]) -> dict[str, Any]:
+    """Put `unlabeled_column` and `unlabeled_encoding` into `unlabeled`, where they are since December 2026."""
+    config = content.get("config")
+    if not isinstance(config, dict) or not isinstance(config.get("stage"), dict):
+        return content
+    stage = dict(config["stage"])
+    names = {"unlabeled_column": "text_column", "unlabeled_encoding": "encoding"}
+    unlabeled = {new: stage.pop(old) for old, new in names.items() if old in stage}
+    return content | {"config": config | {"stage": stage | {"unlabeled": unlabeled}}} if unlabeled else content
+
+
+def _of_schema_2(content: dict[str, Any]) -> dict[str, Any]:
     record = content | {name: _renamed(content[name]) for name in ("cost", "training", "settings") if name in content}
     record["schema_version"] = 2
     if isinstance(content.get("config"), dict):

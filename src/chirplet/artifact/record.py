@@ -18,7 +18,8 @@ from pydantic import (
     create_model,
 )
 
-from chirplet.config.schema import METRICS, Count, Index, Positive
+from chirplet.config.schema import Count, Index, Positive
+from chirplet.metric.names import METRICS
 from chirplet.task.base import Task, open_task
 
 COSTS = (
@@ -144,7 +145,10 @@ class _Training(_Shape):
     pruning: _Pruning = _Pruning()
 
 
-_NUMBERS: dict[str, Any] = dict.fromkeys(METRICS, float)
+ADDED = {"average_precision", "mcc"}
+"""Metrics that records of earlier versions lack."""
+
+_NUMBERS: dict[str, Any] = {name: (float, 0.0 if name in ADDED else ...) for name in METRICS}
 _MEASURED = create_model("_MEASURED", __base__=_Split, **_NUMBERS)
 _COUNTED_NUMBERS: dict[str, Any] = dict.fromkeys(COSTS, (Positive, 1.0)) | {"latency_ms": (_Percentiles, None)}
 _COUNTED = create_model("_COUNTED", __base__=_Cost, **_COUNTED_NUMBERS)
@@ -192,7 +196,7 @@ RecordedTask = Annotated[Task, BeforeValidator(_opened), PlainSerializer(Task.re
 Labels = Annotated[list[str], AfterValidator(_differ)]
 """Names of the classes, in the order of the logits."""
 Metrics = Annotated[dict[str, dict[str, Any]], AfterValidator(_measured)]
-"""Results of `Task.evaluate` by split: all `METRICS`, and those of each label."""
+"""Results of `Task.evaluate` by split: all `METRICS` but for `ADDED`, and those of each label."""
 Cost = Annotated[dict[str, Any], _shaped(_COUNTED)]
 """The result of `chirplet.evaluation.cost.measure`; empty if nothing was measured."""
 Cpu = Annotated[dict[str, Any], _shaped(_Cpu)]

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chirplet.callback.base import BEST, LAST, CallbackSettings
-from chirplet.config.schema import Count, Monitor, Positive, monitor_mode
+from chirplet.config.schema import Count, Positive
+from chirplet.metric.names import Monitor, monitor_mode
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import ModelCheckpoint

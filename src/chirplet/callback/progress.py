@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chirplet.callback.base import CallbackSettings
-from chirplet.config.schema import Monitor, Positive
+from chirplet.config.schema import Positive
+from chirplet.metric.names import Monitor
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback

@@ -10,10 +10,11 @@ from chirplet.artifact.hub import Repository
 from chirplet.callback.base import CallbackSettings
 from chirplet.config.redaction import FROM_ENVIRONMENT
 from chirplet.config.roles import Role, RunKeys, keys_with
-from chirplet.config.schema import Foreign, Monitor, Settings, bind, validate
+from chirplet.config.schema import Foreign, Settings, bind, validate
 from chirplet.data.base import Source
 from chirplet.distiller.base import Distiller
 from chirplet.logger.base import LoggerSettings
+from chirplet.metric.names import Monitor
 from chirplet.model.pretrained import Pretrained
 from chirplet.pruner.base import Pruner
 from chirplet.quantizer.base import Quantizer
@@ -54,7 +55,7 @@ class Experiment(RunKeys, Objective):
     baseline: str | None
     teacher: Pretrained | str | list[str] | None
     unlabeled_files: str | list[str] | None
-    input: str | None
+    input: str | list[str] | None
     output: str | None
     resume: str | None
     reproduce: str | None

@@ -22,6 +22,7 @@ from chirplet.cli.push_result import run_and_push
 from chirplet.config.redaction import public, recorded, shown
 from chirplet.config.roles import Role, keys_with
 from chirplet.config.schema import as_list
+from chirplet.data.table.files import table_files
 from chirplet.model.loading.blueprint import Blueprint, blueprint_of
 from chirplet.stage.run.context import AUTO, Composed, Run
 from chirplet.stage.run.identity import Inputs, differences, identity_in, identity_of
@@ -100,6 +101,7 @@ def run_of(
         output_dir=output_dir,
         cache_dir=Path(experiment.cache_dir).expanduser(),
         config=config,
+        ignored=frozenset(experiment.stage.ignores()),
         inputs=inputs_of(experiment, config if values is None else values),
         overrides=shown(overrides),
         compose=partial(_composed, tuple(overrides)),
@@ -113,14 +115,17 @@ def inputs_of(experiment: Experiment, values: Mapping[str, Any]) -> Inputs:
     given = {key: as_list(getattr(experiment, key)) for key in keys_with(Role.PARENT) if stage.takes(key)}
     parents = {key: [Path(one).expanduser() for one in some if isinstance(one, str)] for key, some in given.items()}
     models = {key: getattr(experiment, key) for key in ("model", "student") if stage.takes(key)}
-    files = experiment.unlabeled_files if stage.takes("unlabeled_files") else None
+    try:
+        files = table_files(experiment.unlabeled_files if stage.takes("unlabeled_files") else None, "a file of texts")
+    except ValueError as error:
+        raise ConfigError(f"unlabeled_files: {error}") from None
     return Inputs(
         values=values,
         data=experiment.data,
         cache_dir=Path(experiment.cache_dir).expanduser(),
         parents={key: folders for key, folders in parents.items() if folders},
         models={key: model for key, model in models.items() if model is not None},
-        unlabeled_files=[Path(file).expanduser() for file in as_list(files)],
+        unlabeled_files=[Path(file).expanduser() for file in files],
     )
 
 

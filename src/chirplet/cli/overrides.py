@@ -1,11 +1,19 @@
 """Overrides of a command, read and passed on."""
 
+import re
 from collections.abc import Sequence
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from chirplet.config.roles import Role, keys_with
+
+_SIGN = re.compile(r"([^=]+)=([^\w\s'\"\\(){}\[\]])")
+
+
+def quoted_signs(arguments: Sequence[str]) -> list[str]:
+    """The arguments with values of one sign in quotes: `data.delimiter=;` is not in Hydra's grammar."""
+    return [_SIGN.sub(r"\1='\2'", argument) if _SIGN.fullmatch(argument) else argument for argument in arguments]
 
 
 def inherited(overrides: Sequence[str]) -> list[str]:

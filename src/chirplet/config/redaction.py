@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from chirplet.config.roles import Role, keys_with
+from chirplet.system.command_line import value_text
 
 
 def shown(overrides: Sequence[str]) -> list[str]:
@@ -24,7 +25,7 @@ def shown(overrides: Sequence[str]) -> list[str]:
         elif _SECRET_INSIDE.search(value):
             recorded_overrides.append(f"{key}={HIDDEN}")
         else:
-            recorded_overrides.append(f"{key}{equals}{_WAY.sub(lambda match: Path(match[0].strip()).name, value)}")
+            recorded_overrides.append(f"{key}{equals}{_WAY.sub(_last_part, value)}")
     return recorded_overrides
 
 
@@ -34,8 +35,15 @@ HIDDEN = "HIDDEN"
 _SECRET_INSIDE = re.compile(r"(key|token|secret|password|credentials?)[\"']?\s*:", re.IGNORECASE)
 """A mapping with a key that `SECRET` would leave out."""
 
-_WAY = re.compile(r"(?<![\w.:/~}-])(?:file:/+)?[~/][^,\[\]{}'\"=]*")
-"""An absolute path or one from home, spaces included."""
+_WAY = re.compile(
+    r"""(["'])(?:file:/+)?(?P<quoted>[~/](?:\\.|(?!\1).)*)\1|(?<![\w.:/~}-])(?:file:/+)?[~/][^,\[\]{}'"=]*"""
+)
+"""An absolute path or one from home, in quotes or with spaces."""
+
+
+def _last_part(path: re.Match[str]) -> str:
+    return Path(path[0].strip()).name if path["quoted"] is None else value_text(Path(path["quoted"]).name)
+
 
 SECRET = re.compile(r"(^|_)(key|token|secret|password|credentials?)$", re.IGNORECASE)
 """Keys whose values stay out of records and logs."""

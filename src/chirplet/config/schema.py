@@ -9,23 +9,18 @@ their top.
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chirplet.system.error import ConfigError, near
 
 ALLOWED_PACKAGES = ("chirplet", "torch", "pytorch_lightning", "torchmetrics", "transformers", "optuna")
 
-METRICS = (
-    "accuracy",
-    "loss",
-    "calibration_error",
-    *(f"{score}_{average}" for score in ("f1", "precision", "recall") for average in ("macro", "weighted")),
-)
-"""What `chirplet.metric.classification` gives as one number a split."""
+MOST_FILES = 5
+"""Files of a folder that an error names."""
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 """A share of something: 0 <= x < 1."""
@@ -36,22 +31,6 @@ Count = Annotated[int, Field(ge=1)]
 """A whole number from 1."""
 Index = Annotated[int, Field(ge=0)]
 """A whole number from 0."""
-
-
-def _known_monitor(monitor: str) -> str:
-    known = [f"val/{metric}" for metric in METRICS]
-    if monitor not in known:
-        raise ValueError(f"got {monitor!r}, should be one of {', '.join(known)}{near(monitor, known)}")
-    return monitor
-
-
-Monitor = Annotated[str, AfterValidator(_known_monitor)]
-"""A validation metric that something is chosen by: `val/METRIC`."""
-
-
-def monitor_mode(monitor: str) -> str:
-    """`min` for losses and errors, `max` for scores, as Lightning's callbacks call it."""
-    return "min" if monitor.rpartition("/")[2] in {"loss", "calibration_error"} else "max"
 
 
 class Settings(BaseModel):
@@ -113,11 +92,15 @@ def existing_file(path: str, what: str) -> str:
     """`path`, if it is a file.
 
     Raises:
-        ValueError: it is not a file; the message suggests a file with a similar name.
+        ValueError: it is not a file; the message suggests a file with a similar name, or names files in the folder.
     """
     file = Path(path).expanduser()
     if file.is_file():
         return path
+    if file.is_dir():
+        held = sorted(one.name for one in file.iterdir() if one.is_file() and not one.name.startswith("."))
+        inside = f"; in it are {', '.join(held[:MOST_FILES])}{', ...' * (len(held) > MOST_FILES)}" if held else ""
+        raise ValueError(f"got {path!r}, which is a folder; should be {what}{inside}")
     siblings = [sibling.name for sibling in file.parent.iterdir()] if file.parent.is_dir() else []
     raise ValueError(f"got {path!r}, which is no file; should be {what}{near(file.name, siblings)}")
 
@@ -158,12 +141,22 @@ def validate(settings: type[Settings], fields: Mapping[str, Any], key: str = "")
         return settings.model_validate(dict(fields))
     except ValidationError as error:
         lines: dict[str, list[str]] = {}
-        for fault in error.errors():
+        for fault in _innermost(error.errors()):
             where, what = _explain(settings, fault, key)
             lines.setdefault(where, []).append(what)
         # A union's members each complain of the same value.
         merged = (f"{where}{' or '.join([first, *map(_allowed, rest)])}" for where, (first, *rest) in lines.items())
         raise ConfigError("\n".join(merged)) from None
+
+
+def _innermost(faults: Sequence[Any]) -> list[Any]:
+    """Without the faults of a whole value that has faults inside: another member of a union has its type."""
+    inside = {_place(fault)[:length] for fault in faults for length in range(len(_place(fault)))}
+    return [fault for fault in faults if _place(fault) not in inside]
+
+
+def _place(fault: Any) -> tuple[str, ...]:
+    return tuple(str(part) for part in fault["loc"] if not _names_a_branch(str(part)))
 
 
 def _bind_target(target: Any, fields: dict[str, Any], key: str) -> Any:
@@ -197,7 +190,7 @@ def _locate(target: str, key: str) -> Any:
 
 def _explain(settings: type[Settings], fault: Any, key: str) -> tuple[str, str]:
     """The key at fault and what is wrong with it; one after the other they make a line."""
-    location = [str(part) for part in fault["loc"] if not _names_a_branch(str(part))]
+    location = _place(fault)
     where = ".".join(part for part in (key, *location) if part) or "config"
     kind, got = fault["type"], fault["input"]
     if kind == "extra_forbidden":

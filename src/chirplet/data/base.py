@@ -4,11 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from chirplet.config.schema import Count, Fraction, Index, Settings
 from chirplet.system.hashing import file_hash
@@ -56,6 +56,17 @@ class Examples:
         )
 
 
+REASONS = {
+    "rare": "of rare labels",
+    "blank": "blank",
+    "leak_test": "also in test",
+    "leak_val": "also in val",
+    "conflict": "with conflicting labels",
+    "duplicate": "duplicates",
+}
+"""Why tweets are dropped, by the keys of `DataReport.dropped`."""
+
+
 @dataclass(frozen=True)
 class DataReport:
     """Findings and repairs in a source; counts are tweets unless stated otherwise.
@@ -67,9 +78,9 @@ class DataReport:
         repaired_cells: cells that any repair changed.
         found: `blank`, `duplicate` (without the first of its text), `conflict` (the same text has several labels) and
             `conflict_texts` (texts, not tweets) in all sets of the source; `leak_val` and `leak_test`, train tweets
-            whose text is also in val or test.
+            whose text is also in val or test; `rare`, tweets of labels with too few.
         dropped: tweets dropped from train, each for the first of these reasons: blank, leak_test, leak_val, conflict,
-            duplicate.
+            duplicate. `rare` tweets were dropped from all sets before the split.
         examples: up to five row ids of each finding.
     """
 
@@ -83,6 +94,12 @@ class DataReport:
     def as_dict(self) -> dict[str, Any]:
         """Plain dictionaries, for JSON."""
         return asdict(self)
+
+    def left_out(self) -> str:
+        """How many tweets are in no split, and why; empty if none was dropped."""
+        reasons = [f"{count:,} {REASONS[reason]}" for reason, count in self.dropped.items() if count]
+        total = f"{sum(self.dropped.values()):,} of {sum(self.read.values()):,}"
+        return f"{total} left out: {', '.join(reasons)}" if reasons else ""
 
 
 @dataclass(frozen=True)
@@ -138,6 +155,9 @@ class Source(Settings, ABC):
     If the source has no test set, `test_fraction` of its tweets become one; if it has no validation set,
     `val_fraction`. Both are shares of the source's complete set. With `folds`, validation is fold `fold` of all tweets
     that are not test, and `val_fraction` is ignored.
+
+    A label is rare if the source has fewer than `min_per_label` texts of it, or too few for every split to have one.
+    Rare labels are an error, or their texts are dropped, or their label becomes `rare_label`.
     """
 
     paths: ClassVar[tuple[str, ...]] = ()
@@ -152,6 +172,9 @@ class Source(Settings, ABC):
     duplicates: Literal["drop", "keep"]
     conflicts: Literal["drop", "keep"]
     leaks: Literal["drop", "keep"]
+    min_per_label: Count | None
+    rare: Literal["error", "drop", "merge"]
+    rare_label: Annotated[str, Field(min_length=1)]
 
     @model_validator(mode="after")
     def _splits_exist(self) -> Self:

@@ -8,6 +8,7 @@ from pydantic import field_validator
 
 from chirplet.config.schema import existing_file
 from chirplet.data.base import RawCorpus, RawExample, Source, Split
+from chirplet.data.table.dialect import Dialect
 from chirplet.data.table.reader import read_table
 from chirplet.system.error import DataError, first_line
 
@@ -52,8 +53,7 @@ class CoronaNlp(Source):
 
 def _read(path: Path) -> list[RawExample]:
     tweets = []
-    with read_table(path, encoding="latin-1") as table:
-        table.require("OriginalTweet", "Sentiment", "TweetAt")
+    with read_table(path, ["OriginalTweet", "Sentiment", "TweetAt"], Dialect(encoding="latin-1")) as table:
         for row in table:
             label, date = row.cells["Sentiment"], row.cells["TweetAt"]
             if label not in LABELS:

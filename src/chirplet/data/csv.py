@@ -7,54 +7,58 @@ from typing import Any, ClassVar, Self
 
 from pydantic import field_validator, model_validator
 
-from chirplet.config.schema import as_list, existing_file
+from chirplet.config.schema import as_list
 from chirplet.data.base import RawCorpus, RawExample, Source, Split, row_names
-from chirplet.data.table.reader import Format, Row, format_of, read_table
-from chirplet.data.table.text_io import Encoding
+from chirplet.data.preparation.label_names import alike, check_spelling, check_trained, mapping_hint
+from chirplet.data.table.cell import cell_text
+from chirplet.data.table.dialect import Column, TableSettings
+from chirplet.data.table.files import format_of, table_files
+from chirplet.data.table.reader import read_table
 from chirplet.system.error import DataError, near
 from chirplet.system.progress import counted
 
-_MOST_LABELS = 100
-"""Maximum number of labels that are not listed in the settings; more are probably a wrong column."""
+_MOST_LABELS, _FEW_TEXTS = 100, 3
+"""More labels than this, with fewer texts than this on average, are probably a wrong column if they are not listed."""
 
 
-class Csv(Source):
-    """Tweets from CSV, TSV, Parquet or JSONL files with named columns.
+class Csv(TableSettings, Source):
+    """Tweets from CSV, TSV, Parquet, JSONL or Excel files with named columns.
 
-    Labels: the listed ones in their order, else those that occur, sorted (numerically if all are integers). Numbers are
-    compared as text: 1 and "1" are the same label, and 1.0 of a typed file is 1.
+    Labels: the listed ones in their order, else those that occur, sorted (numerically if all are integers). Numbers and
+    booleans are compared as text: 1 and "1" are the same label, and of a typed file 1.0 is 1, true is True. `label_map`
+    renames labels before, and leaves out the rows of those that it maps to null.
     Licence and source: the user's.
     """
 
     paths: ClassVar[tuple[str, ...]] = ("train", "val", "test")
 
     train: str | list[str]
-    val: str | None
-    test: str | None
-    text_column: str
-    label_column: str
-    date_column: str | None
+    val: str | list[str] | None
+    test: str | list[str] | None
+    label_column: Column
+    date_column: Column | None
     date_format: str | None
-    labels: list[str | int] | None
-    format: Format | None
-    encoding: Encoding
-    quoted: bool
+    labels: list[str | int | bool] | None
+    label_map: dict[str | int | float, str | int | float | None] | None
 
     @field_validator("train", "val", "test")
     @classmethod
-    def _files_exist(cls, paths: str | list[str] | None) -> str | list[str] | None:
-        for path in as_list(paths):
-            existing_file(path, "a table of tweets")
+    def _files_exist(cls, paths: str | list[str] | None) -> list[str] | None:
         if paths == []:
             raise ValueError("got [], should be one file or more")
-        return paths
+        return None if paths is None else table_files(paths, "a table of tweets")
 
     @field_validator("labels")
     @classmethod
-    def _labels_differ(cls, labels: list[str | int] | None) -> list[str | int] | None:
+    def _labels_differ(cls, labels: list[str | int | bool] | None) -> list[str | int | bool] | None:
         if labels is not None and (len(set(map(str, labels))) < len(labels) or len(labels) < 2):
             raise ValueError(f"got {labels}, should be two or more different labels")
         return labels
+
+    @field_validator("label_map")
+    @classmethod
+    def _texts(cls, pairs: dict[Any, Any] | None) -> dict[str, str | None] | None:
+        return pairs and {str(old): None if new is None else str(new) for old, new in pairs.items()}
 
     @model_validator(mode="after")
     def _files_fit(self) -> Self:
@@ -63,7 +67,7 @@ class Csv(Source):
             for file in files:
                 format_of(file, self.format)
         except DataError as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(f"train, val, test: {error}") from None
         resolved = [file.resolve() for file in files]
         if len(set(resolved)) < len(resolved):
             twice = next(file for file, path in zip(files, resolved, strict=True) if resolved.count(path) > 1)
@@ -76,57 +80,65 @@ class Csv(Source):
 
     def read(self, files: list[Path]) -> RawCorpus:
         """All rows of all files."""
-        sets: dict[Split, str | list[str] | None] = {"train": self.train, "val": self.val, "test": self.test}
+        sets: dict[Split, Any] = {"train": self.train, "val": self.val, "test": self.test}
         roles = [split for split, paths in sets.items() for _ in as_list(paths)]
         listed = None if self.labels is None else [str(label) for label in self.labels]
         splits: dict[Split, list[RawExample]] = {}
+        seen: set[str] = set()
         for role, file, prefix in zip(roles, files, row_names(files), strict=True):
-            splits.setdefault(role, []).extend(counted(self._read(file, prefix, listed), f"reading {file.name}"))
+            rows = self._read(file, prefix, listed, seen)
+            splits.setdefault(role, []).extend(counted(rows, f"reading {file.name}"))
+        unknown = next((label for label in self.label_map or {} if label not in seen), None)
+        if unknown is not None:
+            raise DataError(f"data.label_map: got {unknown!r}, which is the label of no row{near(str(unknown), seen)}")
         if listed is None:
+            check_spelling(splits)
             listed = _sorted({tweet.label for tweets in splits.values() for tweet in tweets})
-            if len(listed) > _MOST_LABELS:
+            if len(listed) > _MOST_LABELS and sum(map(len, splits.values())) < _FEW_TEXTS * len(listed):
                 shown = ", ".join(map(repr, listed[:3]))
                 raise DataError(
                     f"{', '.join(map(str, files))}: the column {self.label_column!r} has {len(listed):,} different "
                     f"values ({shown}, ...); should be labels; if they are, list them in data.labels"
                 )
+        check_trained(splits)
         return RawCorpus(tuple(listed), splits)
 
-    def _read(self, file: Path, prefix: str, listed: list[str] | None) -> Iterator[RawExample]:
-        with read_table(file, self.format, self.encoding, self.quoted) as table:
-            table.require(self.text_column, self.label_column, *([self.date_column] if self.date_column else []))
+    def _read(self, file: Path, prefix: str, listed: list[str] | None, seen: set[str]) -> Iterator[RawExample]:
+        """The rows of a file; all their labels are added to `seen`, before `label_map` renames them."""
+        text, label = str(self.text_column), str(self.label_column)
+        date = None if self.date_column is None else str(self.date_column)
+        with read_table(file, [text, label, *([] if date is None else [date])], self.dialect) as table:
             empty = True
             for row in table:
                 empty = False
                 row_name = f"{file} row {row.number}"
+                written = _label(row.cells[label], label, row_name)
+                seen.add(written)
+                name = (self.label_map or {}).get(written, written)
+                if name is None:
+                    continue
                 yield RawExample(
                     row_id=f"{prefix}:{row.number}",
-                    text=_text(row, self.text_column, row_name),
-                    label=_label(row.cells[self.label_column], listed, self.label_column, row_name),
-                    date=_date(row.cells[self.date_column], self.date_format, row_name) if self.date_column else None,
-                    redecoded=self.text_column in row.redecoded,
+                    text=table.text(row, text),
+                    label=_listed(str(name), listed, label, row_name),
+                    date=None if date is None else _date(row.cells[date], self.date_format, row_name),
+                    redecoded=text in row.redecoded,
                 )
             if empty:
                 raise DataError(f"{file}: has a header but no rows")
 
 
-def _text(row: Row, column: str, row_name: str) -> str:
-    """The cell's text; a null becomes an empty text."""
-    value = row.cells[column]
-    if value is not None and not isinstance(value, str):
-        raise DataError(f"{row_name}: {column!r} is {value!r}, should be text")
-    return value or ""
-
-
-def _label(value: Any, listed: Sequence[str] | None, column: str, row_name: str) -> str:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    label = "" if value is None or value != value else str(value).strip()
+def _label(value: Any, column: str, row_name: str) -> str:
+    label = cell_text(value, f"{row_name}: {column!r}").strip()
     if not label:
         raise DataError(f"{row_name}: {column!r} is empty, should be a label")
+    return label
+
+
+def _listed(label: str, listed: Sequence[str] | None, column: str, row_name: str) -> str:
     if listed is not None and label not in listed:
-        whole = label.removesuffix(".0")
-        hint = f"; a column of decimals? write {whole}" if whole in listed else near(label, listed)
+        same = alike(label, listed)
+        hint = near(label, listed) if same is None else f"; looks like {same!r}: {mapping_hint({label: same})} maps it"
         raise DataError(f"{row_name}: {column!r} is {label!r}, should be one of {', '.join(listed)}{hint}")
     return label
 

@@ -109,8 +109,7 @@ def _read_hub(files: list[Path]) -> RawCorpus:
     names = _hub_labels(files[0])
     splits: dict[Split, list[RawExample]] = {}
     for split, file, prefix in zip(SPLITS, files, row_names(files), strict=True):
-        with read_table(file) as table:
-            table.require("text", "label")
+        with read_table(file, ["text", "label"]) as table:
             tweets = []
             for row in table:
                 label = row.cells["label"]

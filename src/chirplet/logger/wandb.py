@@ -3,6 +3,7 @@
 import logging
 import netrc
 import os
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +22,10 @@ log = logging.getLogger(__name__)
 
 STEP = "trainer/global_step"
 """Name of the optimizer step in Lightning's logger."""
+
+ID_CHARACTERS = 128
+_NOT_IN_ID = re.compile(r"[/\\#?%:]")
+"""Most characters of a W&B id, and those that it may not have."""
 
 
 class WandbSettings(LoggerSettings):
@@ -138,10 +143,12 @@ class WandbSettings(LoggerSettings):
             x_disable_meta=True,
             x_save_requirements=False,
         )
+        given = os.environ.get("WANDB_RUN_ID")
         return wandb.init(
+            id=None if given is None else run_id(given, identity),
             project=self.project,
             name=self.name or identity.name,
-            group=self.group or identity.group,
+            group=self.group or (identity.group if given is None or identity.trial is not None else given),
             job_type=identity.job_type,
             tags=[*identity.tags, *self.tags],
             dir=identity.output_dir,
@@ -160,6 +167,19 @@ class WandbSettings(LoggerSettings):
                 run.use_artifact(f"{parent}:latest")
             except (CommError, ValueError) as error:
                 log.warning("W&B cannot link the artifact %s (%s)", parent, first_line(error))
+
+
+def run_id(given: str, identity: Identity) -> str:
+    """The W&B id of a run, where the command was given one, for example by `wandb agent`.
+
+    The run in the command's own folder has the given id. Steps of a chain, runs of a multirun and the label-only
+    baseline have the name of their folder behind it, so that the same command continues the same runs.
+    """
+    folder, command = identity.output_dir.absolute(), identity.command_dir.absolute()
+    below = folder.relative_to(command).parts if folder.is_relative_to(command) else (folder.name,)
+    if not below and identity.job_type == "label_only_baseline":  # a notebook's command has no folder of its own
+        below = (identity.job_type,)
+    return _NOT_IN_ID.sub("_", "-".join((given, *below)))[:ID_CHARACTERS]
 
 
 def has_key() -> bool:

@@ -18,7 +18,7 @@ from transformers import (
 
 from chirplet.data.batching.batches import Batch, ResumableLoader, text_count
 from chirplet.data.batching.distributed import gathered, several
-from chirplet.metric.classification import scalars
+from chirplet.metric.names import scalars
 from chirplet.model.family import PostNormFamily, family_of
 from chirplet.model.fast_forward.encoder import Encoder, first_token_states
 from chirplet.module.optimizer import RowwiseAdamW, clip_gradients

@@ -13,7 +13,11 @@ from chirplet.module.classifier import Classifier
 
 
 class SingleNodeEnvironment(LightningEnvironment):
-    """The rank of this process, on one machine. Lightning starts no processes."""
+    """The rank of this process, on one machine. Lightning starts no processes.
+
+    It does not read RANK, LOCAL_RANK, WORLD_SIZE or SLURM's variables: what started the command may set them, for tasks
+    that are none of chirplet's.
+    """
 
     def __init__(self, shard: Shard) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from chirplet.artifact.artifact import Ancestor, Record, split_order
 from chirplet.report.page import render_markdown
-from chirplet.report.table import METRICS, PER_CLASS
+from chirplet.report.table import METRICS, PER_CLASS, metric_rows
 
 # The docstrings of these sources' modules describe their texts and labels.
 _ENGLISH = frozenset({"vader_tweets", "corona_nlp", "tweet_eval"})
@@ -19,6 +19,7 @@ CLEANING = {
     "punctuation except `!?.,'@` replaced by spaces, lower case",
     "twitter_roberta": "mentions replaced by `@user`, URLs by `http`",
     "bertweet": "mentions replaced by `@USER`, URLs by `HTTPURL`, emoji by their names",
+    "emoji": "emoji replaced by the words of their names",
 }
 
 LONG = frozenset({"sensitivity", "tried"})
@@ -37,7 +38,7 @@ def model_card(record: Record) -> str:
         base=_base(record),
         splits=split_order(record.metrics),
         evaluated=_evaluated(record),
-        metric_names=METRICS,
+        metric_rows=metric_rows(record),
         per_class=PER_CLASS,
         cleaning=CLEANING[record.cleaning],
         runtime=_runtime(record),

@@ -6,11 +6,16 @@ from typing import Any
 
 from chirplet.artifact.record import COSTS
 from chirplet.data.base import SPLITS
+from chirplet.metric.names import LABEL_SCORES, of_labels
 from chirplet.report.comparison import Comparison, Row
 from chirplet.report.lineage import parent_id
 from chirplet.system.escaping import csv_cell
 
-SCORES = ("accuracy", *(f"{score}_{mean}" for mean in ("macro", "weighted") for score in ("f1", "precision", "recall")))
+SCORES = (
+    "accuracy",
+    *(f"{score}_{mean}" for mean in ("macro", "weighted") for score in LABEL_SCORES),
+    *("average_precision", "mcc"),
+)
 
 
 def as_csv(comparison: Comparison) -> str:
@@ -40,7 +45,8 @@ def flat(row: Row, comparison: Comparison) -> dict[str, Any]:
         "runtime": record.cost.get("runtime", ""),
         "threads": record.cost.get("threads", ""),
     }
-    for name in [f"cost/{cost}" for cost in COSTS] + [f"{split}/{score}" for split in SPLITS for score in SCORES]:
+    scores = [f"{split}/{score}" for split in SPLITS for score in (*SCORES, *of_labels(record.labels))]
+    for name in [f"cost/{cost}" for cost in COSTS] + scores:
         cells[name] = row.figures.get(name, "")
         if row.spread:
             cells[f"{name}_sd"] = row.spread.get(name, "")

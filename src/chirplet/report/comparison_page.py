@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -18,6 +17,7 @@ from chirplet.report.comparison_table import TEXTS, columns, common_model, drop_
 from chirplet.report.lineage import teacher_ids
 from chirplet.report.page import figure_page, render_page
 from chirplet.report.slices import most_divided, slices
+from chirplet.system.command_line import command
 
 SCRIPT = files("chirplet.report").joinpath("sort.js").read_text(encoding="utf-8")
 COSTS = (
@@ -243,4 +243,4 @@ def _lineage(row: Row, comparison: Comparison) -> list[str]:
 def _command(row: Row) -> str:
     """The command that made the row's first candidate; empty if the record has no overrides."""
     overrides = row.record.overrides
-    return "" if overrides is None else shlex.join(["python", "run.py", *overrides])
+    return "" if overrides is None else command(*overrides)

@@ -22,6 +22,7 @@ FINDINGS = {
     "conflict_texts": "different texts among these",
     "leak_val": "train text also in val",
     "leak_test": "train text also in test",
+    "rare": "label with too few texts",
 }
 """What the keys of `DataReport.found` and `dropped` mean."""
 REPAIRS = {
@@ -42,8 +43,8 @@ def tables(seen: Exploration) -> list[FittedTable]:
     """The tables for the terminal; the page has these and the figures."""
     return [
         _class_table(seen),
-        _length_table("Characters per text", seen.characters, None),
-        _length_table("Tokens per text", seen.tokens, seen.max_length),
+        _length_table("Characters per text", LENGTH_COLUMNS, _characters(seen)),
+        _length_table("Tokens per text", (*LENGTH_COLUMNS, f"cut at {seen.max_length}", "unknown"), _tokens(seen)),
         _finding_table(seen.report),
         count_table("Repaired cells", "repair", _repairs(seen.report)),
         count_table("Most frequent hashtags (texts)", "hashtag", dict(seen.hashtags[:TOP_SHOWN])),
@@ -68,8 +69,8 @@ def page(seen: Exploration, model: str, cleaning: str) -> str:
         findings=_findings(seen.report),
         repairs=_repairs(seen.report),
         length_columns=LENGTH_COLUMNS,
-        characters={split: _length_row(lengths) for split, lengths in seen.characters.items()},
-        tokens={split: _length_row(lengths, seen.max_length) for split, lengths in seen.tokens.items()},
+        characters=_characters(seen),
+        tokens=_tokens(seen),
         span=None if seen.days is None else f"{seen.days.days[0]} to {seen.days.days[-1]}",
         dated=0 if seen.days is None else sum(int(counts.sum()) for counts in seen.days.counts.values()),
         # Markup: matplotlib has escaped the labels in its SVG.
@@ -135,9 +136,20 @@ def _class_rows(seen: Exploration) -> list[tuple[str, list[tuple[int, float]]]]:
     ]
 
 
-def _length_row(lengths: Lengths, cut: int | None = None) -> list[str]:
-    cells = [f"{lengths.mean:,.1f}", *(f"{value:,.0f}" for value in lengths.quantiles), f"{lengths.longest:,}"]
-    return cells if cut is None else [*cells, f"{lengths.share_above(cut):.2%}"]
+def _characters(seen: Exploration) -> dict[Split, list[str]]:
+    return {split: _length_row(lengths) for split, lengths in seen.characters.items()}
+
+
+def _tokens(seen: Exploration) -> dict[Split, list[str]]:
+    """Lengths, the share of texts that are truncated, and the share of tokens that are unknown."""
+    return {
+        split: [*_length_row(lengths), f"{lengths.share_above(seen.max_length):.2%}", f"{seen.unknown[split]:.2%}"]
+        for split, lengths in seen.tokens.items()
+    }
+
+
+def _length_row(lengths: Lengths) -> list[str]:
+    return [f"{lengths.mean:,.1f}", *(f"{value:,.0f}" for value in lengths.quantiles), f"{lengths.longest:,}"]
 
 
 def _findings(report: DataReport) -> list[tuple[str, int, int, str]]:
@@ -167,11 +179,10 @@ def _class_table(seen: Exploration) -> FittedTable:
     return table
 
 
-def _length_table(title: str, lengths: Mapping[Split, Lengths], cut: int | None) -> FittedTable:
-    columns = LENGTH_COLUMNS if cut is None else (*LENGTH_COLUMNS, f"cut at {cut}")
+def _length_table(title: str, columns: Sequence[str], rows: Mapping[Split, list[str]]) -> FittedTable:
     table = _table(title, "split", *columns)
-    for split, each in lengths.items():
-        table.add_row(split, *_length_row(each, cut))
+    for split, cells in rows.items():
+        table.add_row(split, *cells)
     return table
 
 

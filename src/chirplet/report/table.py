@@ -16,6 +16,8 @@ METRICS = {
     "recall_weighted": "recall, weighted",
     "loss": "loss (nats)",
     "calibration_error": "calibration error",
+    "average_precision": "average precision",
+    "mcc": "Matthews correlation",
 }
 """The metrics of tables and cards in the order of their rows: key in the record to name."""
 
@@ -30,9 +32,19 @@ def metrics_table(record: Record) -> FittedTable:
     for split in splits:
         table.add_column(split, justify="right")
     table.add_row("texts", *(f"{record.metrics[split]['n']:,}" for split in splits), end_section=True)
-    for key, name in METRICS.items():
-        table.add_row(name, *(f"{record.metrics[split][key]:.4f}" for split in splits))
+    for name, values in metric_rows(record).items():
+        table.add_row(name, *values)
     return table
+
+
+def metric_rows(record: Record) -> dict[str, list[str]]:
+    """The formatted values of each metric by its name, one for each evaluated split; none that the record lacks."""
+    splits = [record.metrics[split] for split in split_order(record.metrics)]
+    return {
+        name: [f"{metrics[key]:.4f}" for metrics in splits]
+        for key, name in METRICS.items()
+        if all(key in metrics for metrics in splits)
+    }
 
 
 def per_class_table(record: Record, split: str) -> FittedTable:

@@ -6,19 +6,26 @@ does not import torch.
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chirplet.artifact.artifact import RECORD, Artifact, Record
-from chirplet.data.batching.tokens import Encoder, tokenize
+from chirplet.data.batching.token_counts import TokenCounter
+from chirplet.data.batching.tokens import UNCUT, Encoder, Tokens, special_tokens, tokenize
+from chirplet.data.batching.windows import windows_of
 from chirplet.data.preparation.repair import repair
 from chirplet.runtime.base import Precision, Runtime, predict_logits
 from chirplet.runtime.open import open_runtime
 from chirplet.runtime.tokenizer import open_tokenizer
 from chirplet.system.error import ArtifactError, ConfigError, DataError, ModelError
+from chirplet.task.base import Combination, Logits
+
+OVERLAP = 0.25
+"""Share of a window of tokens that is also in the one before, where nothing else is asked for."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +38,19 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model with its tokenizer, and the cleaning and labels of its record; `batch_size` is in texts."""
+    """A model with its tokenizer, and the cleaning and labels of its record; `batch_size` is in texts.
+
+    Without `windows` long texts are truncated. With it they are read in windows that overlap by `window_overlap`, a
+    share of a window, whose logits are combined.
+    """
 
     runtime: Runtime
     tokenizer: Encoder
     pad_id: int
     record: Record
     batch_size: int
+    windows: Combination | None
+    window_overlap: float
 
     @classmethod
     def open(
@@ -49,6 +62,8 @@ class Predictor:
         threads: int | None,
         precision: Precision,
         verify: bool = True,
+        windows: Combination | None = None,
+        window_overlap: float = OVERLAP,
     ) -> Self:
         """Open an artifact's model and tokenizer; with `verify`, check the model with its probe first.
 
@@ -80,7 +95,7 @@ class Predictor:
                 f"artifact: the model in {str(artifact.folder)!r} has {classes} classes, "
                 f"its record {len(record.labels)}"
             )
-        return cls(runtime, tokenizer, pad_id, record, batch_size)
+        return cls(runtime, tokenizer, pad_id, record, batch_size, windows, window_overlap)
 
     @property
     def labels(self) -> list[str]:
@@ -88,7 +103,7 @@ class Predictor:
         return self.record.labels
 
     def __call__(self, texts: str | Sequence[str]) -> Prediction:
-        """Label raw texts. They are repaired, cleaned and truncated as in training.
+        """Label raw texts. They are repaired and cleaned as in training, and truncated unless there are `windows`.
 
         Args:
             texts: one text, or a sequence of texts, for example a list, numpy array or pandas Series.
@@ -107,19 +122,36 @@ class Predictor:
         """
         return self.record.task.probabilities(self.logits(texts))
 
-    def logits(self, texts: str | Sequence[str]) -> NDArray[np.float32]:
+    def logits(self, texts: str | Sequence[str]) -> Logits:
         """Logits for raw texts, shape (n, classes).
 
         Raises:
             DataError: `texts` is not a text or a sequence of texts.
         """
-        texts = listed(texts)
-        if not texts:
-            return np.empty((0, len(self.labels)), np.float32)
+        return self.logits_of(self.tokens(listed(texts)))
+
+    def tokens(self, texts: Sequence[str]) -> Tokens:
+        """The tokens of raw texts, truncated unless there are `windows`."""
         if _repair_of(self.record):
             texts = [repair(text)[0] for text in texts]
-        tokens = tokenize(texts, self.tokenizer, self.record.cleaning, self.record.max_length)
-        return predict_logits(self.runtime, tokens, self.pad_id, self.batch_size)
+        longest = self.record.max_length if self.windows is None else UNCUT
+        return tokenize(texts, self.tokenizer, self.record.cleaning, longest)
+
+    @cached_property
+    def counter(self) -> TokenCounter:
+        """Counts tokens that are unknown, and texts that are longer than the model reads."""
+        return TokenCounter(self.tokenizer, self.record.max_length)
+
+    def logits_of(self, tokens: Tokens) -> Logits:
+        """Logits of texts with these tokens, shape (n, classes)."""
+        if not len(tokens):
+            return np.empty((0, len(self.labels)), np.float32)
+        if self.windows is None:
+            return predict_logits(self.runtime, tokens, self.pad_id, self.batch_size)
+        special = special_tokens(self.tokenizer)
+        parts = windows_of(tokens, special, self.record.max_length, self.window_overlap)
+        logits = predict_logits(self.runtime, parts.tokens, self.pad_id, self.batch_size)
+        return self.record.task.combine(logits, parts.first, self.windows)
 
 
 def listed(texts: Any) -> list[str]:
@@ -154,6 +186,8 @@ def load(
     accelerator: str = "auto",
     threads: int | None = None,
     verify: bool = True,
+    windows: Combination | None = None,
+    window_overlap: float = OVERLAP,
 ) -> Predictor:
     """Open the artifact in `folder`, of any runtime: `chirplet.load(DIR)(["a text"]).labels`.
 
@@ -166,14 +200,20 @@ def load(
         accelerator: auto, cpu, gpu or mps; only PyTorch supports the last two.
         threads: number of CPU threads; None is OMP_NUM_THREADS or one per core.
         verify: whether to verify the model; False also opens a model that does not reproduce its probe here.
+        windows: how the logits of a long text's windows are combined, "mean" or "max"; None truncates long texts.
+        window_overlap: share of a window that is also in the one before, 0 <= window_overlap < 1.
 
     Raises:
-        ConfigError: `batch_size` is below 1, or the runtime does not support the accelerator.
+        ConfigError: an argument is not one of these, or the runtime does not support the accelerator.
         ArtifactError: there is no artifact, or its record is not valid.
         ModelError: the model or tokenizer is damaged, the runtime is not installed, or the probe is not reproduced.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size: got {batch_size}, should be 1 or more")
+    if windows not in (None, *get_args(Combination)):
+        raise ConfigError(f"windows: got {windows!r}, should be {', '.join(get_args(Combination))} or None")
+    if not 0.0 <= window_overlap < 1.0:
+        raise ConfigError(f"window_overlap: got {window_overlap}, should be 0 or more and less than 1")
     artifact = Artifact.open(Path(folder).expanduser())
     return Predictor.open(
         artifact,
@@ -182,4 +222,6 @@ def load(
         threads=threads,
         precision="auto",
         verify=verify,
+        windows=windows,
+        window_overlap=window_overlap,
     )

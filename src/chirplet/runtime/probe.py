@@ -8,7 +8,6 @@ opened, the logits of a few of the texts are computed again.
 
 import json
 import logging
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +23,7 @@ from chirplet.config.schema import Settings
 from chirplet.data.batching.padding import Ids, padded
 from chirplet.data.batching.tokens import Tokens
 from chirplet.runtime.tokenizer import position_count
+from chirplet.system.command_line import command, override_of
 from chirplet.system.error import ModelError
 from chirplet.system.hardware import cpu_flags, cpu_name
 
@@ -167,19 +167,19 @@ def warn_unverified(folder: Path) -> None:
 
 def not_reproduced(folder: Path, probe: Probe, distance: float) -> ModelError:
     """The error for a model that is too far from its probe: the distance, both CPUs, and the remedies."""
-    command = f"python run.py reproduce={shlex.quote(str(folder))}{_parents(folder)}"
+    again = command(override_of("reproduce", folder), *_parents(folder))
     return ModelError(
         f"artifact: {str(folder)!r} does not reproduce its probe here: logits differ by {distance:.3g}, accepted is "
         f"{probe.accepted:.3g}; it was made on {probe.cpu}, this is {cpu_kind()}; "
-        f"make one for this machine with {command}, or use this one with verify=false"
+        f"make one for this machine with {again}, or use this one with verify=false"
     )
 
 
-def _parents(folder: Path) -> str:
+def _parents(folder: Path) -> list[str]:
     """Further overrides that `reproduce` needs, by the stage in the record."""
     try:
         stage: Any = json.loads((folder / RECORD).read_text(encoding="utf-8")).get("stage")
     except (OSError, ValueError, AttributeError):
         stage = None
     needed = {"quantize": "artifact", "prune": "artifact", "distill": "teacher"}.get(stage)
-    return "" if needed is None else f" {needed}=DIR"
+    return [] if needed is None else [f"{needed}=DIR"]

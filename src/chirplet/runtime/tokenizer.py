@@ -20,7 +20,7 @@ class FileTokenizer:
 
     def __init__(self, backend: Tokenizer) -> None:
         backend.no_padding()
-        self.backend = backend
+        self.backend_tokenizer = backend
 
     def __call__(
         self,
@@ -32,11 +32,11 @@ class FileTokenizer:
         return_token_type_ids: bool = False,
     ) -> dict[str, list[list[int]]]:
         if truncation:
-            self.backend.enable_truncation(max_length)
+            self.backend_tokenizer.enable_truncation(max_length)
         else:
-            self.backend.no_truncation()
+            self.backend_tokenizer.no_truncation()
         try:
-            return {"input_ids": [encoding.ids for encoding in self.backend.encode_batch_fast(list(texts))]}
+            return {"input_ids": [encoding.ids for encoding in self.backend_tokenizer.encode_batch_fast(list(texts))]}
         except Exception as error:  # the library has no other class, for example for a vocabulary without [UNK]
             raise ModelError(f"artifact: its {FILE} cannot read a text ({error})") from error
 

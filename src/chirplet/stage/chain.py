@@ -15,6 +15,7 @@ from chirplet.config.schema import Settings, as_list
 from chirplet.model.pretrained import Pretrained
 from chirplet.stage.base import Stage
 from chirplet.stage.run.context import AUTO, ArtifactFolder, Checkpoint, Composed, Run
+from chirplet.system.command_line import override_of
 from chirplet.system.console import console, shown_path
 from chirplet.system.error import ConfigError, near
 from chirplet.system.error_messages import explain
@@ -176,8 +177,8 @@ class Walk:
                 artifact = _copied(source, folder / "artifact")
             else:
                 if resume != AUTO:
-                    from_there = "null" if resume is None else _quoted(resume)
-                    composed = _compose(self.run, name, step, [*_starting(step, given), f"resume={from_there}"])
+                    from_there = override_of("resume", None if resume is None else _absolute(resume))
+                    composed = _compose(self.run, name, step, [*_starting(step, given), from_there])
                 if resume is not None:  # a checkpoint is of the first step that is not done
                     resume = AUTO
                 # An artifact that is already there may be from another version, so other chains do not reuse it.
@@ -237,16 +238,14 @@ def _named(what: str) -> Iterator[None]:
 
 def _starting(step: Step, parents: Sequence[Artifact]) -> list[str]:
     """The overrides that name what a step starts from."""
-    folders = [_quoted(parent.folder) for parent in parents]
+    folders = [_absolute(parent.folder) for parent in parents]
     if step.stage == "distill":
-        return [f"teacher=[{','.join(folders)}]" if len(folders) > 1 else f"teacher={folders[0]}"]
-    return [f"artifact={folder}" for folder in folders]
+        return [override_of("teacher", folders if len(folders) > 1 else folders[0])]
+    return [override_of("artifact", folder) for folder in folders]
 
 
-def _quoted(path: str | Path) -> str:
-    from chirplet.sweep.plan.composing import quoted
-
-    return quoted(str(Path(path).expanduser().absolute()))
+def _absolute(path: str | Path) -> Path:
+    return Path(path).expanduser().absolute()
 
 
 def _copied(source: Path, folder: Path) -> Artifact:

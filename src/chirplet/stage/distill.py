@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from chirplet.artifact.artifact import Artifact
@@ -44,7 +44,6 @@ class Distill(DistillSettings):
         """Train the student, then its label-only baseline, evaluate both and write the student's artifact."""
         if self.teacher is None:
             raise ConfigError("teacher: is missing; give the folder of an artifact, teacher=DIR, or teacher=[DIR,DIR]")
-        from chirplet.data.preparation.prepare import prepare
         from chirplet.stage.distillation.data import make_distillation_data
         from chirplet.stage.distillation.label_only_baseline import resumed_phases
         from chirplet.stage.distillation.student import cut_start, own_start
@@ -57,7 +56,7 @@ class Distill(DistillSettings):
 
         seed_everything(run)
         resume, baseline_resume = resumed_phases(self.resume)
-        corpus = prepare(run.data, run.cache_dir)
+        corpus = run.corpus()
         self.check_splits(corpus)
         teachers = open_teachers(as_list(self.teacher), corpus, run, self.combine, self.out_of_fold, self.other_data)
         self.check_model([blueprint_of(settings_of(teachers.artifacts[0]))])
@@ -67,7 +66,7 @@ class Distill(DistillSettings):
             start = cut_start(teachers.artifacts[0], self.cut, corpus, run)
         else:
             start = own_start(self.student, corpus, run, self.other_data)
-        print_start(corpus, start.loaded, run)
+        print_start(start.data, start.loaded, run)
         distillation_data = make_distillation_data(self, as_list(self.unlabeled_files), corpus, teachers, run)
         untrained = copy.deepcopy(start.loaded.model) if self.label_only_baseline else None
         student = student_of(self, start, distillation_data, run)
@@ -75,6 +74,7 @@ class Distill(DistillSettings):
         with open_loggers(run, "distill", start.lineage, teacher_records) as loggers:
             training = train_student(self, student, start, distillation_data, run, loggers, resume)
             training |= {"texts": distillation_data.summary, "teachers": teachers.summary(corpus)}
+            training["tokens"] = asdict(start.data.counts)
             artifact = self._finish(run, start, distillation_data, training, untrained, (resume, baseline_resume))
             log_artifact(loggers, artifact, corpus)
         print_result(artifact)

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, ClassVar
 
 from chirplet.config.schema import Count, Index
-from chirplet.data.base import SPLITS, Corpus
+from chirplet.data.base import SPLITS, Corpus, Split
+from chirplet.data.batching.token_counts import TokenCounter, TokenCounts
 from chirplet.data.batching.tokens import UNCUT, cached_tokens
 from chirplet.logger.base import Results, shows_pages
 from chirplet.stage.base import Stage
@@ -33,7 +34,7 @@ class Explore(Stage):
 
         corpus = prepare(run.data, run.cache_dir)
         with Progress("exploring"):
-            exploration = self.explore(run, corpus)
+            exploration, counts = self.explore(run, corpus)
         target = run.output_dir / PAGE
         shown = page(exploration, run.model.name_or_path, run.model.cleaning)
         write_text_atomically(shown, target)
@@ -46,17 +47,30 @@ class Explore(Stage):
         for table in tables(exploration):
             if table.row_count:
                 out.print(table)
+        long = "they would be truncated (model.max_length)"
+        for note in sum(counts.values(), TokenCounts()).notes(run.model.max_length, long, run.model.cleaning):
+            out.print(f"texts     {note}", highlight=False)
         out.print(f"page      {target}")
         out.print("next      the same command with stage=finetune")
 
-    def explore(self, run: Run, corpus: Corpus) -> "Exploration":
-        """Tokenize every split and compute its statistics."""
+    def explore(self, run: Run, corpus: Corpus) -> "tuple[Exploration, dict[Split, TokenCounts]]":
+        """Tokenize every split; its statistics, and the counts of its tokens."""
         from chirplet.data.preparation.exploration import explore
         from chirplet.model.loading.tokenizer import load_tokenizer
 
         tokenizer = load_tokenizer(run.model)
-        lengths = {
-            split: cached_tokens(corpus.split(split), tokenizer, run.model.cleaning, UNCUT, run.cache_dir).lengths
+        tokens = {
+            split: cached_tokens(corpus.split(split), tokenizer, run.model.cleaning, UNCUT, run.cache_dir)
             for split in SPLITS
         }
-        return explore(corpus, lengths, run.model.max_length, self.top, self.samples_per_class)
+        count = TokenCounter(tokenizer, run.model.max_length)
+        counts = {split: count(each) for split, each in tokens.items()}
+        seen = explore(
+            corpus,
+            {split: each.lengths for split, each in tokens.items()},
+            {split: each.unknown_share for split, each in counts.items()},
+            run.model.max_length,
+            self.top,
+            self.samples_per_class,
+        )
+        return seen, counts

@@ -1,6 +1,7 @@
 """Fine-tune a pretrained encoder on labeled texts."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import model_validator
@@ -54,7 +55,7 @@ class Finetune(TrainingStage):
     def run(self, run: Run) -> float | None:
         """Train, choose the best epoch on validation, evaluate once on test, and write the artifact."""
         from chirplet.data.batching.batches import evaluation_loader, training_loader
-        from chirplet.data.preparation.prepare import prepare, train_and_val
+        from chirplet.data.preparation.prepare import train_and_val
         from chirplet.model.loading.load import load_model, load_tokenizer
         from chirplet.stage.fit.fit import checkpoint_folder, fit, resumable_from
         from chirplet.stage.fit.seeding import seed_everything
@@ -71,7 +72,7 @@ class Finetune(TrainingStage):
         from chirplet.stage.run.prepared import Prepared
 
         seed_everything(run)
-        task, corpus = run.task, prepare(run.data, run.cache_dir)
+        task, corpus = run.task, run.corpus()
         self.check_splits(corpus, validated=not self.final)
         tokenizer = load_tokenizer(run.model)
         data = Prepared(corpus, task, tokenizer, run.model.cleaning, run.model.max_length, run.cache_dir)
@@ -97,10 +98,11 @@ class Finetune(TrainingStage):
         classifier = self._classifier(
             loaded.model, task, train, corpus.labels, run.trainer, run.trainer.optimizer_steps(len(train_loader))
         )
-        print_start(corpus, loaded, run)
+        print_start(data, loaded, run)
         with open_loggers(run, "finetune", lineage) as loggers:
             training = fit(run, classifier, train_loader, val_loader, loggers, self.resume)
             training |= {"final": self.final or starts_from_val(run.model), "texts": len(train)}
+            training["tokens"] = asdict(data.counts)
             outcome = Outcome("finetune", self.method, self.recorded_settings(), lineage, training)
             evaluated = self.evaluated(validated=not self.final)
             with resumable_from(checkpoint_folder(run, self.resume) / LAST):

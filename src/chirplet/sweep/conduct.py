@@ -4,6 +4,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -13,16 +14,17 @@ from hydra.core.utils import setup_globals
 from omegaconf import OmegaConf, open_dict
 from optuna.trial import TrialState
 
+from chirplet.config.options import is_group
 from chirplet.config.schema import bind, validate
 from chirplet.sweep.plan.background import in_background
-from chirplet.sweep.plan.composing import Job, quoted
+from chirplet.sweep.plan.composing import Job
 from chirplet.sweep.plan.plan import Plan
 from chirplet.sweep.plan.planning import make_plan
 from chirplet.sweep.plan.settings import SweepSettings
 from chirplet.sweep.plan.storage import of_study, open_storage
 from chirplet.sweep.plan.study import open_study
 from chirplet.sweep.refit import check_refit, refit
-from chirplet.sweep.result.best import best_trial, experiment_text, front, write_best
+from chirplet.sweep.result.best import best_command, best_trial, experiment_text, front, write_best
 from chirplet.sweep.result.display import SweepDisplay
 from chirplet.sweep.result.results import results_table, write_front, write_trials
 from chirplet.sweep.trial.claim import FAILURE, Claims, too_many_failed
@@ -30,6 +32,8 @@ from chirplet.sweep.trial.gpus import worker_gpus
 from chirplet.sweep.trial.lease import Owner
 from chirplet.sweep.trial.pool import Pool
 from chirplet.sweep.trial.worker import Task, Worker
+from chirplet.system.atomic_io import check_writable
+from chirplet.system.command_line import override_of
 from chirplet.system.console import console, shown_path
 from chirplet.system.error import Interrupted, SweepError, UserError, first_line
 
@@ -58,9 +62,9 @@ def conduct(settings: dict[str, Any], job: Job, arguments: Sequence[str]) -> flo
         if checked.refit:
             check_refit(plan, job, checked.refit_overrides)
         gpus = [] if pool is None else worker_gpus(plan, checked.n_jobs, checked.share_gpus)
+        check_writable(plan.folder, "hydra.sweep.dir")
         storage, lock = open_storage(plan.storage, "hydra.sweeper.storage")
         claims = Claims(plan, storage, lock, open_study(plan, storage, lock), Owner.here())
-        plan.folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(job.config, plan.folder / "multirun.yaml")
         if checked.figures:
             # The import takes seconds, so it happens while trials run.
@@ -106,7 +110,7 @@ def _launch(worker: Worker, workers: int) -> None:
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=job.hydra_context, task_function=Task(worker), config=config
     )
-    sweep_dir = f"hydra.sweep.dir={quoted(str(plan.folder))}"
+    sweep_dir = override_of("hydra.sweep.dir", plan.folder)
     overrides = [[*plan.fixed, sweep_dir, f"hydra.sweep.subdir=worker_{index}"] for index in range(workers)]
     try:
         for done in launcher.launch(overrides, initial_job_idx=0):
@@ -136,7 +140,7 @@ def _write_results(plan: Plan, job: Job, claims: Claims, figures: bool) -> None:
         name, value = plan.objectives[0], chosen.value
         heading = [f"Trial {chosen.number} of {plan.study_name}: {name} {value:.4f}"]
         write_best(plan.folder, _experiment(plan, job, chosen.params, heading))
-        out.print(f"best      python run.py --config-dir {shown_path(plan.folder)} experiment=tuned", highlight=False)
+        out.print(f"best      {best_command(plan.folder, job.config)}", highlight=False)
     out.print(f"sweep     {shown_path(plan.folder)}", highlight=False)
 
 
@@ -144,7 +148,7 @@ def _experiment(plan: Plan, job: Job, parameters: Mapping[str, Any], heading: Se
     """The text of the experiment file for a run with these parameters."""
     loader = job.hydra_context.config_loader
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(plan.overrides(parameters))
-    return experiment_text(overrides, lambda key: bool(loader.get_group_options(key.partition("@")[0])), heading)
+    return experiment_text(overrides, partial(is_group, loader), heading)
 
 
 def _displayed(plan: Plan) -> AbstractContextManager[None]:

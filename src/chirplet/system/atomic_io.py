@@ -25,6 +25,9 @@ except ImportError as error:
 LOCK = ".lock"
 """Name of the lock file in a folder."""
 
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+"""Errors of file systems that have no file locks, for example some of NFS."""
+
 _TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
 
 
@@ -90,8 +93,7 @@ def scratch_folder() -> Iterator[Path]:
         try:
             yield Path(folder)
         except OSError as error:
-            # Another disk may be full. This is checked before the folder is removed.
-            if error.errno == errno.ENOSPC and shutil.disk_usage(folder).free < _FULL:
+            if is_full(Path(folder), error):  # checked before the folder is removed
                 parent = str(Path(folder).parent)
                 raise ArtifactError(
                     f"could not write to {parent!r}: {error.strerror}; set TMPDIR to a folder with more space"
@@ -103,9 +105,28 @@ _FULL = 1 << 20
 """Free bytes below which a disk counts as full."""
 
 
+def is_full(folder: Path, error: OSError) -> bool:
+    """Whether the error says that a disk is full, and it is that of `folder`."""
+    return error.errno == errno.ENOSPC and shutil.disk_usage(folder).free < _FULL
+
+
 def temporary_of(path: Path) -> Path:
     """The temporary sibling of `path` to which this process writes."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def check_writable(folder: Path, key: str) -> None:
+    """Create `folder`, which `key` names, and write a file of 64 KiB there, which is removed again.
+
+    Raises:
+        ArtifactError: the disk is full or read-only, or the folder cannot be created.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1 << 16))
+    except OSError as error:
+        raise ArtifactError(f"could not write to {str(folder)!r}: {error.strerror}; give another {key}") from error
 
 
 def remove_leftovers(folder: Path, name: str | None = None) -> None:

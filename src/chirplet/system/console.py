@@ -58,8 +58,9 @@ def shown_path(path: Path) -> str:
 
 def quiet_libraries() -> None:
     """Hide libraries' messages that do not concern the user; errors stay."""
-    for name in ("httpx", "httpx2", "matplotlib", "fontTools"):
+    for name in ("httpx", "httpx2", "fontTools"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns that a read-only home is no place for its cache
     for message in (
         ".*does not have many workers.*",
         ".*`isinstance.treespec, LeafSpec.` is deprecated.*",

@@ -1,14 +1,21 @@
 """One-line messages for errors that the user can fix, from chirplet or a library."""
 
 import errno
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from chirplet.system.command_line import argument
 from chirplet.system.error import UserError, near
 
 CONFIG_EXIT_CODE = 2
+
+CHAIN = "chirplet.stage.chain.Chain"
 
 ACCESS_ERRORS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),  # no space
@@ -64,7 +71,19 @@ def _configuration(error: BaseException) -> str:
     cause = error if isinstance(error, OmegaConfBaseException) else error.__cause__
     if isinstance(error, OverrideParseException):
         given = str(error.override)
-        return f"{given if given.isprintable() else repr(given)}: is not KEY=VALUE ({_line(error)})"
+        key, _, value = given.partition("=")
+        # Text that may be a path; brackets, quotes and functions were meant for Hydra.
+        hint = f"; quote text: {argument(key, value)}" if re.match(r"[^\[{('\"]+[/\s=]", value) else ""
+        if "NoneType is incompatible" in str(error):
+            hint = f"; null is a choice only without choice(): {key}=A,null"
+        return f"{given if given.isprintable() else repr(given)}: is not KEY=VALUE ({_line(error)}){hint}"
+    several = re.match(r"Ambiguous value for argument '([^=]+)=(.*?)'\n1\. ", str(error), re.DOTALL)
+    if several:
+        key, value = several.groups()
+        return (
+            f"{key}: got {value}, which are several values; for a list give {shlex.quote(f'{key}=[{value}]')}, "
+            f"for one text {argument(key, value)}, for one run with each -m"
+        )
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = error.missing_cfg_file.rpartition("/")
         options = [option for option in error.options if not option.startswith("_")]
@@ -73,15 +92,28 @@ def _configuration(error: BaseException) -> str:
         known = [str(key) for key in cause.parent_node]
         # Hydra's settings share the root with chirplet's, but do not help here.
         shown = ", ".join(key for key in known if key not in {"hydra", "_target_"})
-        if cause.parent_node.get("_target_") == "chirplet.stage.chain.Chain" and not near(str(cause.key), known):
+        if cause.parent_node.get("_target_") == CHAIN and not near(str(cause.key), known):
             hint = "set it in the overrides of a step, or choose another stage"
             return f"{cause.full_key}: no such key of stage=chain; {hint}; known here: {shown}"
         if not known:
             where = str(cause.full_key).rpartition(".")[0]
             hint = "; set model@student=NAME first" if where == "student" else ""
             return f"{cause.full_key}: no such key, because {where} is null{hint}"
-        return f"{cause.full_key}: no such key{near(str(cause.key), known)}; known here: {shown}"
+        elsewhere = [key for key in _keys_below(cause.parent_node._get_root()) if key.endswith(f".{cause.key}")]
+        hint = f"; did you mean {' or '.join(map(repr, elsewhere))}?" if elsewhere else near(str(cause.key), known)
+        if not hint and "stage" in known and cause.parent_node.stage.get("_target_") == CHAIN:
+            hint = "; a key of a stage is stage.KEY, with stage=chain in the overrides of a step"
+        return f"{cause.full_key}: no such key{hint}; known here: {shown}"
     return _line(error) if cause is None or cause is error else f"{_line(error)}: {_line(cause)}"
+
+
+def _keys_below(config: Any, prefix: str = "") -> Iterator[str]:
+    """The dotted keys of a configuration, without Hydra's and those that refer to others."""
+    for key in config if OmegaConf.is_dict(config) else ():
+        if f"{prefix}{key}" != "hydra":
+            yield f"{prefix}{key}"
+            if not (OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key)):
+                yield from _keys_below(config[key], f"{prefix}{key}.")
 
 
 def _line(error: BaseException) -> str:

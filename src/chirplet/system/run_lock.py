@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from chirplet.system.atomic_io import LOCK, remove_leftovers
+from chirplet.system.atomic_io import LOCK, NO_LOCKS, remove_leftovers
 from chirplet.system.error import ArtifactError, ConfigError
 
 WITHIN = ("", "checkpoints", "label_only_baseline/checkpoints")
@@ -27,7 +27,7 @@ def lock_output(folder: Path) -> Iterator[None]:
     shown = str(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK, timeout=0, is_singleton=True)
+        lock = FileLock(folder.resolve() / LOCK, timeout=0, is_singleton=True, fallback_to_soft=False)
         lock.acquire()
     except Timeout:
         if not (folder / LOCK).exists():  # filelock reports an unwritable folder as a timeout
@@ -37,7 +37,8 @@ def lock_output(folder: Path) -> Iterator[None]:
         ) from None
     except (OSError, NotImplementedError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ArtifactError(f"could not write to {shown!r}: {reason}; give another hydra.run.dir") from error
+        where = " on a disk with file locks" if getattr(error, "errno", None) in NO_LOCKS else ""
+        raise ArtifactError(f"could not write to {shown!r}: {reason}; give another hydra.run.dir{where}") from error
     try:
         for within in WITHIN:
             remove_leftovers(folder / within)

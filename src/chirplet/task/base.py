@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chirplet.config.schema import Settings
+from chirplet.metric.names import label_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +34,8 @@ Targets = NDArray[Any]
 """Targets or decoded logits, in the task's dtype."""
 Logits = NDArray[np.float32] | NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Combination = Literal["mean", "max"]
+"""How the logits of a text's windows are combined."""
 
 
 class Task(Settings, ABC):
@@ -133,6 +136,18 @@ class Task(Settings, ABC):
     def activate(self, logits: "Tensor") -> "Tensor":
         """`probabilities` as a tensor, in the precision and on the device of the logits."""
 
+    def combine(self, logits: Logits, first: NDArray[np.int64], how: Combination) -> Logits:
+        """The logits of n texts from those of their windows, shape (windows, labels); text i starts at `first[i]`.
+
+        `mean` averages the logits of each label, `max` takes the highest: a label that one window shows clearly.
+        """
+        starts = first[:-1]
+        if how == "max":
+            highest: Logits = np.maximum.reduceat(logits, starts)
+            return highest
+        averages: Logits = np.add.reduceat(logits, starts) / np.diff(first)[:, None].astype(logits.dtype)
+        return averages
+
     @abstractmethod
     def names(self, targets: Targets, labels: Sequence[str]) -> list[str]:
         """Label names of targets or decoded logits."""
@@ -150,7 +165,7 @@ class Task(Settings, ABC):
         """Every metric of one split as plain numbers.
 
         Returns:
-            `n`, every metric of `chirplet.config.schema.METRICS`, `per_class` (label to f1, precision, recall, support)
+            `n`, every metric of `chirplet.metric.names.METRICS`, `per_class` (label to f1, precision, recall, support)
             and `confusion_matrix`. A task may add others.
 
         Raises:
@@ -187,12 +202,10 @@ class Task(Settings, ABC):
     def columns(self, labels: Sequence[str], prefix: str) -> dict[str, type[str] | type[float]]:
         """Names and types of the columns that predictions add to a table.
 
-        The columns are `label`, and for each label `probability_` with its name in snake case. Names keep their
-        spelling if they would collide in snake case. `prefix` is put before every name.
+        The columns are `label`, and for each label `probability_` with its name by `label_names`. `prefix` is put
+        before every name.
         """
-        snake = [re.sub(r"\W+", "_", label.casefold()).strip("_") for label in labels]
-        names = snake if len(set(snake)) == len(labels) and all(snake) else labels
-        return {f"{prefix}label": str} | {f"{prefix}probability_{name}": float for name in names}
+        return {f"{prefix}label": str} | {f"{prefix}probability_{name}": float for name in label_names(labels)}
 
     def cells(self, logits: Logits, labels: Sequence[str]) -> list[list[Any]]:
         """The n values of each column of `columns`."""

@@ -41,6 +41,15 @@ def test_tweets_are_cleaned_first_and_cut_last(tokenizer):
     assert tokenize(["word " * 50], tokenizer, "none", 12).lengths.tolist() == [12]
 
 
+def test_truncated_tweets_are_counted(tokenizer, tweets, tmp_path):
+    whole = tokenizer(tweets.text)["input_ids"]
+    for _ in range(2):  # made, and read from the cache
+        tokens = cached_tokens(tweets, tokenizer, "none", 20, tmp_path)
+        assert tokens.truncated == sum(len(row) > 20 for row in whole) > 0
+        assert [row.tolist() for row in tokens] == tokenizer(tweets.text, truncation=True, max_length=20)["input_ids"]
+    assert tokenize(tweets.text, tokenizer, "none", max(map(len, whole))).truncated == 0
+
+
 def test_more_tweets_than_a_chunk_stay_in_order(tokenizer):
     texts = [TEXTS[i % len(TEXTS)] for i in range(CHUNK + 5)]
     tokens = tokenize(texts, tokenizer, "none", 32)

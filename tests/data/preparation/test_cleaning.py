@@ -95,9 +95,15 @@ def test_none_is_the_text_itself() -> None:
     assert clean(" RT @a  #b \n", "none") == " RT @a  #b \n"
 
 
+def test_emoji_become_words_of_their_own() -> None:
+    assert clean("great😍😡 day\n", "emoji") == "great smiling face with heart-eyes enraged face day"
+    # Several code points are one emoji.
+    assert clean("👍🏽🇺🇸 ❤️", "emoji") == "thumbs up medium skin tone United States red heart"
+
+
 def test_fingerprints_differ_and_hold_still() -> None:
     prints = {preset: fingerprint(preset) for preset in CLEANINGS}
-    assert len(set(prints.values())) == 4
+    assert len(set(prints.values())) == 5
     assert prints == {preset: fingerprint(preset) for preset in CLEANINGS}
 
 

@@ -34,11 +34,13 @@ def corpus() -> Corpus:
 
 def test_everything_is_counted(corpus):
     lengths = {"train": np.array([4, 9, 3]), "val": np.array([12]), "test": np.array([], dtype=np.int64)}
-    seen = explore(corpus, lengths, max_length=8, top=2, samples_per_class=1)
+    unknown = {"train": 0.25, "val": 0.0, "test": 0.0}
+    seen = explore(corpus, lengths, unknown, max_length=8, top=2, samples_per_class=1)
     assert seen.sizes == {"train": 3, "val": 1}, "a split without tweets has no numbers"
     assert {split: counts.tolist() for split, counts in seen.classes.items()} == {"train": [1, 2], "val": [1, 0]}
     assert seen.characters["train"].values.tolist() == [17, 28, 3]
     assert seen.tokens["train"].share_above(8) == pytest.approx(1 / 3)
+    assert seen.unknown == {"train": 0.25, "val": 0.0}
     # Tweets, not occurrences; a number alone is no tag, an address and an over-long name are no mentions.
     assert seen.hashtags == [("#rain", 3), ("#füße", 1)]
     assert seen.mentions == [("@bob", 2)]

@@ -83,7 +83,10 @@ def test_a_damaged_entry_is_built_again(
     [
         ("", "has a header but no rows"),
         ("a,good\nb,good\n", r"train has 2 tweets with 1 label\(s\), should have two labels or more"),
-        ("a,good\na,bad\nb,good\n" * 10, r"after dropping 20 conflict, 9 duplicate, train has 1 tweets with 1 label"),
+        (
+            "a,good\na,bad\nb,good\n" * 10,
+            r"29 of 30 left out: 20 with conflicting labels, 9 duplicates; train has 1 tweets with 1 label",
+        ),
     ],
 )
 def test_nothing_to_learn(make_source: Make, tmp_path: Path, rows: str, message: str) -> None:
@@ -93,13 +96,32 @@ def test_nothing_to_learn(make_source: Make, tmp_path: Path, rows: str, message:
         prepare(make_source("csv", train=str(path), val_fraction=0.0, test_fraction=0.0), tmp_path)
 
 
-def test_too_few_to_stratify(make_source: Make, tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
-    path.write_text("text,label\n" + "".join(f"{row},{'good' if row else 'bad'}\n" for row in range(30)))
-    with pytest.raises(DataError, match=r"label 'bad' has 1 tweets, should have 5 or more .*data.test_fraction=0.2"):
-        prepare(make_source("csv", train=str(path)), tmp_path)
+def test_a_repair_of_another_version_is_not_reused(
+    make_source: Make, csv_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(make_source("csv", train=str(csv_file)), tmp_path)
+    monkeypatch.setattr("chirplet.data.preparation.prepare.REPAIR_VERSION", 0)
+    prepare(make_source("csv", train=str(csv_file)), tmp_path)
+    assert len(list((tmp_path / "corpus").glob("*.arrow"))) == 2
 
 
 def test_a_cache_that_cannot_be_made(make_source: Make, csv_file: Path) -> None:
     with pytest.raises(DataError, match=r"cannot be created .*set cache_dir"):
         prepare(make_source("csv", train=str(csv_file)), csv_file / "cache")
+
+
+def test_files_of_patterns_belong_to_their_split(make_source: Make, tmp_path: Path) -> None:
+    """Three files are train, train and test, or train, test and test: the same files, but another corpus."""
+    rows = "text,label\n" + "".join(f"{{0}} {n},{'ab'[n % 2]}\n" for n in range(8))
+    for folder, names in (("x", "pq"), ("y", "r"), ("u", "p"), ("v", "qr")):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / f"{name}.csv").write_text(rows.format(name))
+    settings = {"val_fraction": 0.0, "leaks": "keep"}
+    one, other = (
+        prepare(
+            make_source("csv", train=f"{tmp_path}/{train}/*.csv", test=f"{tmp_path}/{test}/*.csv", **settings), tmp_path
+        )
+        for train, test in (("x", "y"), ("u", "v"))
+    )
+    assert (one.sizes()["test"], other.sizes()["test"]) == (8, 16)

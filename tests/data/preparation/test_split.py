@@ -1,17 +1,14 @@
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chirplet.data.preparation.split import carve, fold
-from chirplet.system.error import DataError
 
-NAMES = ("a", "b", "c")
 LABEL = np.array([0] * 50 + [1] * 30 + [2] * 20, np.int64)
 
 
 def test_carve_takes_each_label_by_its_share() -> None:
-    rest, part = carve(LABEL, NAMES, 0.1, seed=1, key="data.val_fraction")
+    rest, part = carve(LABEL, 0.1, seed=1)
     assert np.bincount(LABEL[part]).tolist() == [5, 3, 2]
     assert sorted([*rest, *part]) == list(range(100))
     assert part.tolist() == sorted(part.tolist())
@@ -20,21 +17,30 @@ def test_carve_takes_each_label_by_its_share() -> None:
 def test_carve_gives_the_remainder_to_the_largest_fractions() -> None:
     # Shares 3.75, 3.5, 2.75 of 10: 3, 3, 2 rounded down; the two left go to 0.75 and 0.75.
     label = np.array([0] * 15 + [1] * 14 + [2] * 11, np.int64)
-    _, part = carve(label, NAMES, 0.25, seed=0, key="data.val_fraction")
+    _, part = carve(label, 0.25, seed=0)
     assert np.bincount(label[part]).tolist() == [4, 3, 3]
 
 
 def test_carve_of_nothing_is_empty() -> None:
-    rest, part = carve(LABEL, NAMES, 0.0, seed=1, key="k")
+    rest, part = carve(LABEL, 0.0, seed=1)
     assert (len(rest), len(part)) == (100, 0)
 
 
-def test_too_few_to_stratify_names_the_label_and_what_it_needs() -> None:
-    label = np.array([0] * 50 + [1] * 9, np.int64)
-    with pytest.raises(DataError, match=r"label 'b' has 9 tweets, should have 10 or more .*data.val_fraction=0\.1"):
-        carve(label, NAMES[:2], 0.1, seed=1, key="data.val_fraction")
-    with pytest.raises(DataError, match=r"label 'b' has 9 tweets, should have 10 or more .*folds=10"):
-        fold(label, NAMES[:2], folds=10, index=0, seed=1)
+def test_a_label_too_rare_for_its_share_is_in_both_parts_and_the_rest_keeps_what_it_needs() -> None:
+    # The shares 0.9 and 0.3 become 1.
+    label = np.array([0] * 62 + [1] * 9 + [2] * 3, np.int64)
+    rest, part = carve(label, 0.1, seed=1)
+    assert np.bincount(label[part]).tolist() == [6, 1, 1]
+    assert sorted([*rest, *part]) == list(range(74))
+    # 60% of 3 is 2, but the rest should have 2 itself; of the other 71 the part has 43, shares 37.5 and 5.5.
+    rest, part = carve(label, 0.6, seed=1, keep=2)
+    assert np.bincount(label[part]).tolist() == [38, 5, 1]
+    assert [list(each) for each in carve(label, 0.6, seed=1, keep=2)] == [list(rest), list(part)]
+
+
+def test_many_rare_labels_need_no_common_one() -> None:
+    rest, part = carve(np.repeat(np.arange(150), 3), 0.1, seed=1, keep=2)
+    assert (len(rest), len(part)) == (300, 150)
 
 
 @settings(max_examples=40, deadline=None)
@@ -45,7 +51,7 @@ def test_too_few_to_stratify_names_the_label_and_what_it_needs() -> None:
 )
 def test_folds_partition_and_stratify(counts: list[int], folds: int, seed: int) -> None:
     label = np.repeat(np.arange(len(counts)), counts)
-    parts = [fold(label, NAMES[: len(counts)], folds, index, seed) for index in range(folds)]
+    parts = [fold(label, folds, index, seed) for index in range(folds)]
     assert sorted(np.concatenate([part for _, part in parts]).tolist()) == list(range(len(label)))
     sizes = np.array([np.bincount(label[part], minlength=len(counts)) for _, part in parts])
     assert (np.ptp(sizes, axis=0) <= 1).all()
@@ -58,6 +64,6 @@ def test_folds_partition_and_stratify(counts: list[int], folds: int, seed: int) 
 @given(counts=st.lists(st.integers(10, 60), min_size=2, max_size=3), fraction=st.sampled_from([0.1, 0.2, 0.5, 0.9]))
 def test_carve_has_every_label_in_both_parts(counts: list[int], fraction: float) -> None:
     label = np.repeat(np.arange(len(counts)), counts)
-    rest, part = carve(label, NAMES[: len(counts)], fraction, seed=3, key="k")
+    rest, part = carve(label, fraction, seed=3)
     assert len(part) == round(len(label) * fraction)
     assert set(label[rest]) == set(label[part]) == set(range(len(counts)))

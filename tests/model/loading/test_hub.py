@@ -1,3 +1,5 @@
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -97,9 +99,18 @@ def test_refusals(kind: type[Exception], message: str, monkeypatch: pytest.Monke
 
 
 def test_any_other_failure_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "snapshot_download", raising(OSError(28, "No space left\non device")))
-    with pytest.raises(ModelError, match=r"cannot be downloaded from the hub \(OSError: .*No space left on device\)$"):
+    monkeypatch.setattr(hub, "snapshot_download", raising(OSError("something\nbroke")))
+    with pytest.raises(ModelError, match=r"cannot be downloaded from the hub \(OSError: something broke\)$"):
         load_tokenizer(settings_of("acme/tiny"))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.ENOLCK])
+def test_a_cache_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    monkeypatch.setattr(hub, "snapshot_download", raising(OSError(code, os.strerror(code))))
+    with pytest.raises(ModelError) as caught:
+        load_tokenizer(settings_of("acme/tiny"))
+    told = f"{constants.HF_HUB_CACHE}: acme/tiny cannot be stored there ({os.strerror(code)}); set HF_HOME to a folder "
+    assert str(caught.value).startswith(told)
 
 
 def test_asks_for_no_pickle(monkeypatch: pytest.MonkeyPatch, checkpoints: dict[str, Path]) -> None:

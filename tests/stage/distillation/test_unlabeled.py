@@ -12,6 +12,7 @@ from chirplet.stage.distillation.unlabeled import (
     word_drop,
 )
 from chirplet.system.error import DataError
+from tables import table_settings
 
 
 def examples(*texts: str) -> Examples:
@@ -23,17 +24,17 @@ def examples(*texts: str) -> Examples:
 def test_files_are_read_repaired_and_blank_rows_left_out(tmp_path):
     (tmp_path / "a.csv").write_text("id,text\n1,good &amp; bad\n2,  \n3,so so\n")
     (tmp_path / "b.jsonl").write_text('{"text": "third"}\n{"text": null}\n')
-    actual = read_unlabeled([f"{tmp_path}/a.csv", f"{tmp_path}/b.jsonl"], "text", "utf-8", mend=True)
+    actual = read_unlabeled([f"{tmp_path}/a.csv", f"{tmp_path}/b.jsonl"], table_settings(), mend=True)
     assert actual.text == ["good & bad", "so so", "third"]
     assert actual.row_id == ["a.csv:1", "a.csv:3", "b.jsonl:1"]
     assert actual.label.tolist() == [UNLABELLED] * 3
-    assert read_unlabeled([f"{tmp_path}/a.csv"], "text", "utf-8", mend=False).text[0] == "good &amp; bad"
+    assert read_unlabeled([f"{tmp_path}/a.csv"], table_settings(), mend=False).text[0] == "good &amp; bad"
 
 
 def test_a_missing_column_raises(tmp_path):
     (tmp_path / "a.csv").write_text("twet\nx\n")
     with pytest.raises(DataError, match=r"unlabeled_files: .*no column 'text'; did you mean 'twet'\?"):
-        read_unlabeled([f"{tmp_path}/a.csv"], "text", "utf-8", mend=True)
+        read_unlabeled([f"{tmp_path}/a.csv"], table_settings(), mend=True)
 
 
 def test_texts_of_the_corpus_and_duplicates_are_left_out():

@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from safetensors.torch import load_file, save_file
 
 from checkpoints import tiny_bert
 from chirplet.artifact.artifact import Artifact
 from chirplet.callback.base import INTERRUPTED, LAST
+from chirplet.callback.lightning.interruption import Interruption
 from chirplet.cli.experiment import execute
 from chirplet.cli.interruption import interruptible
 from chirplet.module.classifier import Classifier
 from chirplet.stage.fit.resume import newest
 from chirplet.stage.run.identity import Identity
+from chirplet.system.ending_signals import ending_as_ctrl_c
 from chirplet.system.error import ArtifactError, ConfigError, Interrupted
 from runs import small_run
 
@@ -98,11 +101,38 @@ def test_an_interrupted_validation_is_made_anew_by_the_same_weights(
         assert resumed.record.training[name] == expected.record.training[name]
 
 
-def test_a_validation_is_left_before_its_next_batch(finetune, tmp_path, monkeypatch):
-    signalled = Signalled(monkeypatch, "validation_step", 2, signal.SIGTERM)
-    with pytest.raises(Interrupted):
+SLURM = {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "x", "SLURM_JOB_ID": "7", "SLURM_PROCID": "3", "SLURM_LOCALID": "3"}
+TORCHRUN = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "NODE_RANK": "1"}
+
+
+@pytest.mark.parametrize(
+    ("number", "environment"),
+    [
+        (signal.SIGTERM, {}),
+        (signal.SIGHUP, {}),
+        (signal.SIGUSR1, SLURM),
+        (signal.SIGUSR2, SLURM | {"SLURM_NTASKS_PER_NODE": "4"}),
+        (signal.SIGTERM, TORCHRUN),
+    ],
+)
+def test_a_signal_leaves_a_validation_before_its_next_batch(finetune, tmp_path, monkeypatch, number, environment):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(rank_zero_only, "rank", int(environment.get("SLURM_PROCID", 0)))  # as Lightning takes it
+    signalled = Signalled(monkeypatch, "validation_step", 2, number)
+    with pytest.raises(Interrupted, match=r"interrupted at step \d+; to resume, add resume="), ending_as_ctrl_c():
         finetune(tmp_path / "run")
     assert signalled.batches == 2 < VAL_BATCHES
+    assert (tmp_path / "run" / "checkpoints" / INTERRUPTED).is_file()
+
+
+def test_a_second_signal_does_not_end_a_run_before_it_has_saved_but_a_second_ctrl_c_does(tmp_path):
+    with Interruption(tmp_path, None) as interruption:
+        for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+        assert interruption.asked
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.mark.parametrize("keep", [1, 2])

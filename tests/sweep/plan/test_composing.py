@@ -3,9 +3,10 @@
 import pytest
 from omegaconf import OmegaConf
 
-from chirplet.sweep.plan.composing import Composer, compose, quoted
+from chirplet.sweep.plan.composing import Composer, compose
 from chirplet.sweep.plan.planning import make_plan
 from chirplet.sweep.plan.space import as_override
+from chirplet.system.command_line import override_of
 from chirplet.system.error import ConfigError
 from sweeps import composed, sweeper_settings
 
@@ -64,6 +65,15 @@ def test_an_option_is_composed_from_its_files(swept):
         assert config == expected(swept, parameters, number)
 
 
+def test_several_options_and_none(swept):
+    composer, _, _ = swept
+    for number, value in enumerate(("[logits,hidden]", "logits")):
+        config = composer.trial({"distiller": value}, number)
+        assert set(config.distiller) == set(value.strip("[]").split(","))
+    assert composer.trial({"model@student": "roberta_tiny"}, 2).student is not None
+    assert composer.trial({"model@student": None}, 3).student is None
+
+
 @pytest.mark.parametrize("value", ["[1,2]", "{a:1}"])
 def test_lists_and_mappings_are_composed_from_files(swept, value):
     composer, _, _ = swept
@@ -99,4 +109,4 @@ def test_a_missing_key_is_reported_in_one_line(swept):
 @pytest.mark.parametrize("text", ["plain", "it's", "back\\slash", "at the end\\", "\\'", "a, b = c", ""])
 def test_quotes_survive(swept, text):
     _, plan, job = swept
-    assert compose(job, [f"model.revision={quoted(text)}"], plan.folder, "0").model.revision == text
+    assert compose(job, [override_of("model.revision", text)], plan.folder, "0").model.revision == text

@@ -6,7 +6,7 @@ import json
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from chirplet.config.schema import METRICS
+from chirplet.metric.names import METRICS
 from chirplet.sweep.plan.plan import Constraint, Plan, differences, digest, natural_direction
 from chirplet.system.error import ConfigError
 

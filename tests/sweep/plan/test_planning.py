@@ -70,6 +70,24 @@ class TestSpace:
         assert (plan.objectives, plan.directions, plan.from_record) == (("val/f1_macro",), ("maximize",), False)
         assert (plan.n_trials, plan.enqueue, plan.constraints) == (20, (), ())
 
+    @pytest.mark.parametrize(
+        "overrides",
+        [["distiller=[logits,hidden],logits"], ["hydra.sweeper.params={distiller:'choice([logits,hidden],logits)'}"]],
+    )
+    def test_several_options_at_once(self, planned, overrides):
+        plan = planned(*SWEEPER, "hydra.sweeper.enqueue=[{distiller:[logits,hidden]}]", *overrides)
+        assert plan.space["distiller"] == CategoricalDistribution(["[logits,hidden]", "logits"])
+        assert plan.enqueue == ({"distiller": "[logits,hidden]"},)
+        wrong = refused(planned, *SWEEPER, "distiller=[logits,hiden],logits")
+        assert wrong.startswith("distiller: got 'hiden', should be one of ") and wrong.endswith("mean 'hidden'?")
+
+    def test_lists_mappings_and_null(self, planned):
+        plan = planned(*SWEEPER, "stage.class_weights=[1.0,2.0],null,balanced", "+own={a: 1},{a: 2}")
+        assert plan.space == {
+            "stage.class_weights": CategoricalDistribution(["[1.0,2.0]", None, "balanced"]),
+            "+own": CategoricalDistribution(["{a:1}", "{a:2}"]),
+        }
+
     def test_what_the_command_line_searches_is_not_fixed(self, planned):
         plan = planned("search=finetune", "stage.method=last_layers,full", "hydra.sweeper.enqueue=[]")
         assert plan.space["stage.method"] == CategoricalDistribution(["last_layers", "full"])
@@ -180,6 +198,13 @@ class TestGoal:
         assert (plan.objectives, plan.from_record) == (("val/accuracy", "cost/mb"), True)
         assert plan.directions == ("maximize", "minimize")
         assert planned(*SWEEPER, RATE, "hydra.sweeper.metrics=val/loss").directions == ("minimize",)
+
+    def test_those_of_a_label_may_be_objectives_and_constraints(self, planned):
+        metrics = "hydra.sweeper.metrics=[val/recall_negative,train/mcc]"
+        plan = planned(*SWEEPER, RATE, metrics, "hydra.sweeper.constraints=['val/precision_negative >= 0.5']")
+        assert plan.directions == ("maximize", "maximize")
+        message = refused(planned, *SWEEPER, RATE, "hydra.sweeper.metrics=val/macro")
+        assert "got 'val/macro', should be one of val/accuracy, " in message and "val/f1_LABEL" in message
 
     def test_directions_may_be_given(self, planned):
         assert planned(*SWEEPER, RATE, "hydra.sweeper.direction=minimize").directions == ("minimize",)

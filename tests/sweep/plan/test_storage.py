@@ -1,5 +1,7 @@
 """Processes share storages of every kind, and a killed process never blocks the others."""
 
+import errno
+import fcntl
 import logging
 import os
 import signal
@@ -36,6 +38,15 @@ def come_first(storage, ready, others, times):
     for _ in range(times):
         with lock("claim"):
             study.set_user_attr("number", study.user_attrs.get("number", 0) + 1)
+
+
+def refuse(code):
+    """A `flock` of a file system without locks."""
+
+    def flock(*_):
+        raise OSError(code, os.strerror(code))
+
+    return flock
 
 
 def open_as_another_user(storage, sender):
@@ -271,6 +282,13 @@ class TestRefusals:
         (tmp_path / "folder").mkdir()
         (tmp_path / "file").write_text("{}")
         assert f"{tmp_path / path}' cannot be opened (" in self.refused(open_storage, form.format(tmp_path / path))
+
+    @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+    @pytest.mark.parametrize("form", ["{}", "sqlite:///{}"])
+    def test_a_file_system_without_locks(self, tmp_path, monkeypatch, form, code):
+        monkeypatch.setattr(fcntl, "flock", refuse(code))
+        told = self.refused(open_storage, form.format(tmp_path / "study"))
+        assert told.endswith(f"({os.strerror(code)}); give a file on a disk with space and file locks")
 
     @pytest.mark.parametrize("form", ["{}", "sqlite:///{}"])
     def test_a_folder_that_may_not_be_written(self, tmp_path, start, form):

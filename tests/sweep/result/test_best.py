@@ -16,7 +16,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from chirplet.sweep.plan.plan import Plan
-from chirplet.sweep.result.best import best_trial, experiment_text, front, write_best
+from chirplet.sweep.result.best import best_command, best_trial, experiment_text, front, write_best
 from chirplet.system.error import ConfigError
 from places import CONF
 
@@ -244,6 +244,31 @@ class TestValues:
 
     def test_nan_too(self):
         assert math.isnan(OmegaConf.create(text_of("+x=nan")).x)
+
+
+class TestBestCommand:
+    @pytest.mark.parametrize(
+        ("sources", "command"),
+        [
+            ([], "python run.py --config-dir multirun/a experiment=tuned"),
+            (
+                [("file", "/own", "command-line")],
+                "python run.py --config-dir /own 'hydra.searchpath=[\"file://{here}/multirun/a\"]' experiment=tuned",
+            ),
+            (
+                [("pkg", "own", "hydra.searchpath in command-line")],
+                "python run.py 'hydra.searchpath=[\"file://{here}/multirun/a\",pkg://own]' experiment=tuned",
+            ),
+        ],
+    )
+    def test_the_options_of_the_user_are_found_again(self, sources, command, tmp_path, monkeypatch):
+        here = tmp_path / "a=b"
+        here.mkdir()
+        monkeypatch.chdir(here)
+        known = [("pkg", "hydra.conf", "hydra"), ("file", "/conf", "main"), *sources]
+        known = [dict(zip(("schema", "path", "provider"), source, strict=True)) for source in known]
+        config = OmegaConf.create({"hydra": {"runtime": {"config_sources": known}}})
+        assert best_command(here / "multirun" / "a", config) == command.format(here=here)
 
 
 class TestWriteBest:

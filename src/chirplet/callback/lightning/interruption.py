@@ -16,6 +16,8 @@ from pytorch_lightning.utilities.types import STEP_OUTPUT
 
 from chirplet.callback.base import INTERRUPTED, LAST
 from chirplet.system.atomic_io import atomic_file
+from chirplet.system.command_line import argument
+from chirplet.system.ending_signals import handlers_to_replace, leave_closed_terminal
 from chirplet.system.error import ArtifactError, ConfigError, Interrupted, first_line
 
 IDENTITY = "run"
@@ -138,7 +140,7 @@ class Belonging(pl.Callback):
 
 
 class Interruption(pl.Callback):
-    """On Ctrl-C or SIGTERM, save `interrupted.ckpt` and raise `Interrupted` with the command to resume.
+    """On Ctrl-C or a signal that ends runs, save `interrupted.ckpt` and raise `Interrupted` with the command to resume.
 
     During training, the checkpoint is saved after a batch from which Lightning can resume exactly: the optimizer made a
     step (checkpoints contain no accumulated gradients) and no validation is due. This takes at most
@@ -150,8 +152,8 @@ class Interruption(pl.Callback):
     weights are swapped back first, because Lightning swaps them with the trained ones during validation. A validation
     between accumulated gradients is completed first.
 
-    With several processes only the first one has this callback, and it exits without the others. A second signal ends
-    the process immediately.
+    With several processes only the first one has this callback, and it exits without the others. A Ctrl-C after the
+    first signal ends the process immediately.
 
     The callback also saves `last.ckpt` after such a batch if the last checkpoint is older than `every_minutes`.
     """
@@ -168,7 +170,7 @@ class Interruption(pl.Callback):
     def __enter__(self) -> Self:
         """Install signal handlers, which Python allows in the main thread only."""
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._previous = handlers_to_replace()
         self._listen()
         return self
 
@@ -249,7 +251,7 @@ class Interruption(pl.Callback):
         path = self.folder / INTERRUPTED
         trainer.save_checkpoint(path)
         raise Interrupted(
-            f"interrupted at step {trainer.global_step}; to resume, add resume={path} to the same command"
+            f"interrupted at step {trainer.global_step}; to resume, add {argument('resume', path)} to the same command"
         )
 
     def _listen(self) -> None:
@@ -257,6 +259,7 @@ class Interruption(pl.Callback):
             signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
+        leave_closed_terminal()
         self.asked = True

@@ -8,8 +8,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.utilities.types import STEP_OUTPUT
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from chirplet.config.schema import monitor_mode
 from chirplet.data.batching.batches import text_count
+from chirplet.metric.names import monitor_mode
 from chirplet.system.console import console
 
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from chirplet.artifact.artifact import Record
 from chirplet.data.base import Source
+from chirplet.data.table.files import matching_files
 from chirplet.stage.run.identity import identity_in
 from chirplet.system.error import ConfigError
 from chirplet.system.hardware import set_torch_threads
@@ -50,7 +51,7 @@ def _files(cfg: DictConfig, given: Collection[str]) -> Iterator[str]:
         key, value = f"data.{name}", OmegaConf.to_container(cfg.data, resolve=True)[name]  # type: ignore[index, call-overload]
         for path in value if isinstance(value, list) else [value]:
             # What is no text is refused with the other settings.
-            if isinstance(path, str) and not _gives(given, key) and not Path(path).exists():
+            if isinstance(path, str) and not _gives(given, key) and not (Path(path).exists() or matching_files(path)):
                 yield f"{key}: the record has {path!r} by its name alone; give {key}=PATH"
 
 

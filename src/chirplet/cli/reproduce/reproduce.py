@@ -15,6 +15,7 @@ from chirplet.cli.reproduce.settings import ABSENT, differences, restored
 from chirplet.cli.reproduce.verdict import print_verdict
 from chirplet.stage.run.identity import PARTS, identity_in, identity_of
 from chirplet.stage.run.identity import differences as differences_of
+from chirplet.system.command_line import override_of
 from chirplet.system.console import console, shown_path
 from chirplet.system.error import ArtifactError, ConfigError, DataError
 
@@ -38,7 +39,7 @@ def reproduce(cfg: DictConfig, output_dir: Path, overrides: Sequence[str]) -> fl
     given = [override for override in overrides if override not in chosen and not override.startswith("reproduce=")]
     given_keys = keys_of(given)
     if "stage" in given_keys:
-        raise ConfigError(f"stage: should be left out with reproduce={folder}, whose record is of stage={record.stage}")
+        raise ConfigError(f"stage: should be left out with reproduce=, whose record is of stage={record.stage}")
     if set(chosen) - set(overrides):
         raise ConfigError("reproduce: is carried out by run.py alone, which composes what the record names")
     again = restored(cfg, record.config, given_keys)
@@ -47,7 +48,7 @@ def reproduce(cfg: DictConfig, output_dir: Path, overrides: Sequence[str]) -> fl
     experiment = parse(again)
     check_inputs(experiment, record, given_keys)
     _print_changes(for_record(again), record.config)
-    objective = execute(again, output_dir, [f"reproduce={folder}", *given])
+    objective = execute(again, output_dir, [override_of("reproduce", folder), *given])
     made = Artifact.open(output_dir / "artifact")
     if made.record.stage != record.stage:
         raise ArtifactError(f"reproduce: made an artifact of stage={made.record.stage}, the record's is {record.stage}")

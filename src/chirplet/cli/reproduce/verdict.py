@@ -22,9 +22,9 @@ def print_verdict(record: Record, again: Record, name: str) -> None:
 
 
 def metric_differences(record: Record, again: Record) -> dict[str, tuple[Any, Any]]:
-    """Every figure of `metrics` that differs, by its dotted name; None where one of them lacks it."""
+    """Every figure of the record's `metrics` that differs, by its dotted name; None where the other lacks it."""
     old, new = _figures(record.metrics), _figures(again.metrics)
-    return {name: (old.get(name), new.get(name)) for name in {**old, **new} if old.get(name) != new.get(name)}
+    return {name: (value, new.get(name)) for name, value in old.items() if value != new.get(name)}
 
 
 def difference_table(differing: dict[str, tuple[Any, Any]], total: int) -> FittedTable:

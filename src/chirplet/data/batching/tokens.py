@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CHUNK = 2048
 """Tweets per call of the tokenizer: enough to keep its threads busy with little memory."""
 UNCUT = 2**20
@@ -37,11 +37,13 @@ UNCUT = 2**20
 class Tokens:
     """Concatenated token ids of n tweets: tweet i is `values[offsets[i]:offsets[i + 1]]`.
 
-    `values` has shape (total,), int32; `offsets` shape (n + 1,), int64. Both may be views of a mapped file.
+    `values` has shape (total,), int32; `offsets` shape (n + 1,), int64. Both may be views of a mapped file. `truncated`
+    is the number of tweets that were longer.
     """
 
     values: NDArray[np.int32]
     offsets: NDArray[np.int64]
+    truncated: int = 0
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -74,8 +76,18 @@ def tokenize(
 ) -> Tokens:
     """Clean and tokenize tweets, with special tokens, truncated to `max_length` tokens."""
     with Progress("tokenizing", len(texts) if isinstance(texts, Sized) else None) as progress:
-        arrays = list(_encode(progress(texts), tokenizer, preset, max_length))
-    return _from_column(pa.chunked_array(arrays, type=_TYPE))
+        column, truncated = _joined(_encode(progress(texts), tokenizer, preset, max_length))
+    return _from_column(column, truncated)
+
+
+def special_tokens(tokenizer: "PreTrainedTokenizerBase | Encoder") -> tuple[list[int], list[int]]:
+    """The special tokens that a tokenizer puts before and behind each text."""
+    both = tokenizer(
+        ["", "a"], truncation=True, max_length=UNCUT, return_attention_mask=False, return_token_type_ids=False
+    )
+    special, text = both["input_ids"]
+    start = next((i for i, pair in enumerate(zip(special, text, strict=False)) if pair[0] != pair[1]), len(special))
+    return special[:start], special[start:]
 
 
 def cached_tokens(
@@ -103,7 +115,7 @@ def cached_tokens(
         if path.exists():
             try:
                 return open_tokens(path)
-            except (pa.ArrowException, KeyError) as error:
+            except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
                 logger.warning("the cache entry %s is damaged (%s) and is written again", path, first_line(error))
         with Progress("tokenizing", len(tweets)) as progress:
             _write(path, _encode(progress(tweets.text), tokenizer, preset, max_length))
@@ -119,7 +131,7 @@ def open_tokens(path: Path) -> Tokens:
     table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     column = table.column("input_ids")
     column.validate(full=True)
-    return _from_column(column)
+    return _from_column(column, int(table.schema.metadata[_TRUNCATED]))
 
 
 def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> tuple[str, ...]:
@@ -156,21 +168,37 @@ def tokenizer_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
 
 
 _TYPE = pa.large_list(pa.int32())
+_TRUNCATED = b"truncated"
 
 
 def _encode(
     texts: Iterable[str], tokenizer: "PreTrainedTokenizerBase | Encoder", preset: cleaning.Cleaning, max_length: int
-) -> Iterator[pa.Array]:
+) -> Iterator[tuple[pa.Array, int]]:
+    """The token ids of each chunk of texts, and how many of its texts were truncated."""
     clean = cleaning.CLEANINGS[preset]
     for chunk in _chunks(texts):
         encoded = tokenizer(
             [clean(text) for text in chunk],
             truncation=True,
-            max_length=max_length,
+            max_length=max_length + 1,  # shows which texts are longer, without the memory for all of them
             return_attention_mask=False,
             return_token_type_ids=False,
         )
-        yield pa.array(encoded["input_ids"], type=_TYPE)
+        rows = encoded["input_ids"]
+        long = [position for position, row in enumerate(rows) if len(row) > max_length]
+        if long:
+            behind = len(special_tokens(tokenizer)[1])
+            for position in long:
+                del rows[position][max_length - behind : max_length + 1 - behind]
+        yield pa.array(rows, type=_TYPE), len(long)
+
+
+def _joined(chunks: Iterable[tuple[pa.Array, int]]) -> tuple[pa.ChunkedArray, int]:
+    arrays, truncated = [], 0
+    for array, long in chunks:
+        arrays.append(array)
+        truncated += long
+    return pa.chunked_array(arrays, type=_TYPE), truncated
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
@@ -184,19 +212,20 @@ def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
         yield chunk
 
 
-def _write(path: Path, arrays: Iterable[pa.Array]) -> None:
+def _write(path: Path, chunks: Iterable[tuple[pa.Array, int]]) -> None:
+    joined, truncated = _joined(chunks)
     # Arrow can map a single batch without a copy; several would be copied into one array.
-    column = pa.chunked_array(list(arrays), type=_TYPE).combine_chunks()
-    schema = pa.schema([("input_ids", _TYPE)])
+    column = joined.combine_chunks()
+    schema = pa.schema([("input_ids", _TYPE)], {_TRUNCATED: str(truncated)})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, schema) as writer:
         writer.write_batch(pa.record_batch([column], schema=schema))
     write_atomically(sink.getvalue(), path)
 
 
-def _from_column(column: pa.ChunkedArray) -> Tokens:
+def _from_column(column: pa.ChunkedArray, truncated: int) -> Tokens:
     array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=_TYPE)
     offsets = array.offsets.to_numpy()
-    return Tokens(values=array.values.to_numpy(), offsets=offsets)
+    return Tokens(values=array.values.to_numpy(), offsets=offsets, truncated=truncated)

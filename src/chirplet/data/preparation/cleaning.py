@@ -13,7 +13,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any, Literal
 
-Cleaning = Literal["none", "original_study", "twitter_roberta", "bertweet"]
+Cleaning = Literal["none", "original_study", "twitter_roberta", "bertweet", "emoji"]
 
 # A full URL ends before the punctuation that follows it; one that Twitter cut (`https:/…`) is taken whole.
 URL = re.compile(r"(?:https?://|\bwww\.)\S*[\w/…]|\bhttps?:[/…]\S*", re.IGNORECASE)
@@ -55,9 +55,9 @@ def fingerprint(preset: Cleaning) -> str:
     """Identifies the rules of a preset in cache keys.
 
     The version of the rules is maintained by hand, because a hash of the source would change with every comment; tests
-    compare each preset with recorded results. `bertweet` depends on two libraries, whose versions are included.
+    compare each preset with recorded results. The versions of the libraries that a preset depends on are included.
     """
-    libraries = [f"{name}={version(name)}" for name in ("transformers", "emoji")] if preset == "bertweet" else []
+    libraries = [f"{name}={version(name)}" for name in _LIBRARIES.get(preset, ())]
     return hashlib.sha256("/".join([preset, str(_VERSIONS[preset]), *libraries]).encode()).hexdigest()[:16]
 
 
@@ -89,7 +89,7 @@ def _bertweet(text: str) -> str:
 
     Source: `BertweetTokenizer.normalizeTweet` of transformers, after https://github.com/VinAIResearch/BERTweet.
     """
-    text = _LONG_WORD.sub(_cut, text) if len(text) > LONGEST_WORD else text
+    text = _with_short_words(text)
     words = _tweet_tokenizer().tokenize(text.replace("’", "'").replace("…", "..."))
     text = " ".join(map(_bertweet_word, words))
     # The trailing spaces are the original's, which does not change a contraction at the end of a tweet.
@@ -99,8 +99,13 @@ def _bertweet(text: str) -> str:
 
 
 LONGEST_WORD = 256
-"""Maximum characters of a word; the original's expressions for addresses take time cubic in a word's length."""
+"""Maximum characters of a word: the original's expressions for addresses take time cubic in a word's length, and joined
+emoji take quadratic time."""
 _LONG_WORD = re.compile(r"\S+")
+
+
+def _with_short_words(text: str) -> str:
+    return _LONG_WORD.sub(_cut, text) if len(text) > LONGEST_WORD else text
 
 
 def _cut(word: re.Match[str]) -> str:
@@ -132,6 +137,20 @@ def _bertweet_word(word: str) -> str:
     return demojize(word) if len(word) == 1 else word
 
 
+def _emoji(text: str) -> str:
+    """Each emoji becomes the words of its English name, as in `demojize` of https://github.com/carpedm20/emoji."""
+    from emoji import replace_emoji
+
+    if not text.isascii():
+        words = _with_short_words(text).split()
+        text = " ".join(word if word.isascii() else replace_emoji(word, _name) for word in words)
+    return " ".join(text.split())
+
+
+def _name(_: str, emoji: dict[str, str]) -> str:
+    return f" {emoji['en'].strip(':').replace('_', ' ')} "
+
+
 @cache
 def _tweet_tokenizer() -> Any:
     # NLTK's tokenizer as copied by transformers for BERTweet; the import needs neither torch nor a vocabulary.
@@ -161,5 +180,7 @@ CLEANINGS: dict[Cleaning, Callable[[str], str]] = {
     "original_study": _original_study,
     "twitter_roberta": _twitter_roberta,
     "bertweet": _bertweet,
+    "emoji": _emoji,
 }
-_VERSIONS: dict[Cleaning, int] = {"none": 1, "original_study": 1, "twitter_roberta": 1, "bertweet": 2}
+_VERSIONS: dict[Cleaning, int] = {"none": 1, "original_study": 1, "twitter_roberta": 1, "bertweet": 2, "emoji": 1}
+_LIBRARIES: dict[Cleaning, tuple[str, ...]] = {"bertweet": ("transformers", "emoji"), "emoji": ("emoji",)}

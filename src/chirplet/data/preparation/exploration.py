@@ -57,8 +57,9 @@ class Exploration:
     """Statistics of a corpus, for splits that are not empty.
 
     `classes[split][i]` is the number of tweets labeled `labels[i]`. `tokens` are lengths before truncation to
-    `max_length`, with special tokens. `days` is None if no tweet has a date. `hashtags` and `mentions` are in lower
-    case, each with the number of tweets that contain it, most frequent first. `samples` are (label, text) of train.
+    `max_length`, with special tokens; `unknown` is the share of tokens that the tokenizer does not know. `days` is None
+    if no tweet has a date. `hashtags` and `mentions` are in lower case, each with the number of tweets that contain it,
+    most frequent first. `samples` are (label, text) of train.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Exploration:
     classes: dict[Split, NDArray[np.int64]]
     characters: dict[Split, Lengths]
     tokens: dict[Split, Lengths]
+    unknown: dict[Split, float]
     max_length: int
     days: Days | None
     hashtags: list[tuple[str, int]]
@@ -83,6 +85,7 @@ class Exploration:
 def explore(
     corpus: Corpus,
     token_lengths: Mapping[Split, NDArray[np.int64]],
+    unknown: Mapping[Split, float],
     max_length: int,
     top: int,
     samples_per_class: int,
@@ -92,6 +95,7 @@ def explore(
     Args:
         corpus: the corpus.
         token_lengths: by split, the number of tokens of each tweet before truncation, shape (n,).
+        unknown: by split, the share of tokens that the tokenizer does not know.
         max_length: maximum number of tokens of a tweet.
         top: number of hashtags and mentions.
         samples_per_class: number of sample tweets per class.
@@ -105,6 +109,7 @@ def explore(
         classes={split: np.bincount(tweets.label, minlength=len(corpus.labels)) for split, tweets in splits.items()},
         characters={split: Lengths(np.array([len(text) for text in tweets.text])) for split, tweets in splits.items()},
         tokens={split: Lengths(token_lengths[split]) for split in splits},
+        unknown={split: unknown[split] for split in splits},
         max_length=max_length,
         days=count_days({split: tweets.date for split, tweets in splits.items()}),
         hashtags=count_names(HASHTAG, texts, top),

@@ -13,7 +13,8 @@ import numpy as np
 from chirplet.data.base import SPLITS, Corpus, DataReport, Examples, RawExample, Source, Split
 from chirplet.data.preparation import corpus_cache as cache
 from chirplet.data.preparation import deduplicate as audit
-from chirplet.data.preparation.repair import ENCODING_KINDS, repair
+from chirplet.data.preparation.rare import without_rare
+from chirplet.data.preparation.repair import ENCODING_KINDS, REPAIR_VERSION, repair
 from chirplet.data.preparation.split import carve, fold
 from chirplet.system.cache_files import locked_folder
 from chirplet.system.error import DataError
@@ -51,12 +52,18 @@ def build(source: Source, files: list[Path]) -> Corpus:
     Raises:
         DataError: see `prepare`.
     """
-    raw = source.read(files)
     where = ", ".join(map(str, files))
+    read = source.read(files)
+    raw, rare = without_rare(read, source, where)
     for name, rows in raw.splits.items():
         if not rows:
             raise DataError(f"{where}: no tweets for {name}")
     ledger = _Ledger()
+    if rare:
+        ledger.found["rare"] = len(rare)
+        ledger.examples["rare"] = [row.row_id for row in rare[:_EXAMPLES]]
+        if source.rare == "drop":
+            ledger.dropped["rare"] = len(rare)
     sets = {name: _repaired(rows, raw.labels, source.repair, ledger) for name, rows in raw.splits.items()}
     for tweets in sets.values():
         masks = audit.flaws(tweets)
@@ -64,10 +71,10 @@ def build(source: Source, files: list[Path]) -> Corpus:
             ledger.note(ledger.found, reason, tweets, mask)
         ledger.found["conflict_texts"] += audit.texts(tweets, masks["conflict"])
     _check_classes(sets["train"], f"{where}: train has")
-    splits = _split(source, sets, raw.labels)
+    splits = _split(source, sets)
     splits["train"] = _without_flaws(source, splits, ledger)
-    dropped = ", ".join(f"{count} {reason}" for reason, count in ledger.dropped.items() if count)
-    _check_classes(splits["train"], f"{where}: after dropping {dropped or 'nothing'}, train has")
+    report = ledger.report({name: len(rows) for name, rows in read.splits.items()})
+    _check_classes(splits["train"], f"{where}: {report.left_out() or 'nothing left out'}; train has")
     absent = sorted(set(range(len(raw.labels))) - set(splits["train"].label.tolist()))
     if absent:
         logger.warning("no train tweet has the label %s", ", ".join(repr(raw.labels[index]) for index in absent))
@@ -78,7 +85,7 @@ def build(source: Source, files: list[Path]) -> Corpus:
         val=splits["val"],
         test=splits["test"],
         fingerprint=cache.fingerprint(raw.labels, splits),
-        report=ledger.report({name: len(tweets) for name, tweets in sets.items()}),
+        report=report,
     )
 
 
@@ -122,8 +129,8 @@ def _key(source: Source, files: list[Path]) -> str:
     for name in source.paths:
         settings[name] = _last_part(settings[name])
     content = [[file.name, _digest(file)] for file in files]
-    identity = [type(source).__qualname__, source.name, cache.FORMAT, f"ftfy={version('ftfy')}", settings, content]
-    return json_hash(identity)
+    code = [cache.FORMAT, f"ftfy={version('ftfy')}", f"repair={REPAIR_VERSION}"]
+    return json_hash([type(source).__qualname__, source.name, *code, settings, content])
 
 
 def _last_part(path: Any) -> Any:
@@ -164,24 +171,25 @@ def _check_classes(train: Examples, what: str) -> None:
         raise DataError(f"{what} {len(train)} tweets with {classes} label(s), should have two labels or more")
 
 
-def _split(source: Source, sets: Mapping[Split, Examples], names: tuple[str, ...]) -> dict[Split, Examples]:
+def _split(source: Source, sets: Mapping[Split, Examples]) -> dict[Split, Examples]:
     """Train, val and test: those of the source, else taken from train."""
     train = sets["train"]
     test = sets.get("test")
     test_share = 0.0
     if test is None:
         test_share = source.test_fraction
-        rest, part = carve(train.label, names, test_share, source.split_seed, "data.test_fraction")
+        keep = source.folds or (2 if "val" not in sets and source.val_fraction > 0.0 else 1)
+        rest, part = carve(train.label, test_share, source.split_seed, keep)
         train, test = train.take(rest), train.take(part)
     val = sets.get("val")
     if source.folds is not None:
         pool = train if val is None else train.joined(val)
-        rest, part = fold(pool.label, names, source.folds, source.fold, source.split_seed)
+        rest, part = fold(pool.label, source.folds, source.fold, source.split_seed)
         train, val = pool.take(rest), pool.take(part)
     elif val is None:
         # `val_fraction` refers to the source's set, from which test was already taken.
         share = source.val_fraction / (1.0 - test_share)
-        rest, part = carve(train.label, names, share, source.split_seed, "data.val_fraction")
+        rest, part = carve(train.label, share, source.split_seed)
         train, val = train.take(rest), train.take(part)
     return {"train": train, "val": val, "test": test}
 

@@ -4,6 +4,7 @@ import html
 import io
 import re
 from functools import cache, partial
+from html.entities import html5
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +16,13 @@ ENCODING_KINDS = frozenset({"bytes", "utf8", "mojibake"})
 # ASCII text without these needs no repair: carriage returns, entities, control characters except \t, \n and \f.
 _SUSPECT = re.compile("[&\r\x00-\x08\x0b\x0e-\x1f\x7f]")
 _LINE_BREAK = re.compile("\r+\n?")
+
+# A name without `;` may be the start of a word (`&notthat`) or a parameter of a URL (`&copy=2`), even where HTML
+# decodes it. Ten digits are more than any character has; `int` refuses thousands of them.
+_ENTITY = re.compile(r"&(?:#[0-9]{1,10}|#[xX][0-9a-fA-F]{1,8}|[A-Za-z][A-Za-z0-9]*);|&(?:amp|lt|gt|quot)(?![^\W_]|=)")
+
+REPAIR_VERSION = 2
+"""Incremented when a text is repaired in another way: part of the key of prepared corpora."""
 
 _LAYERS = 10
 """Maximum number of repair passes: more than any real tweet needs, and few enough to bound the time."""
@@ -33,7 +41,8 @@ def repair(text: str) -> tuple[str, frozenset[str]]:
     - `mojibake`: repairs of ftfy: parts of UTF-8 read as another encoding, C1 control characters instead of
       Windows-1252 punctuation, NUL and other control characters, lone surrogates, Unicode not in NFC. Curly quotes,
       ligatures and wide characters are not changed.
-    - `html`: entities; `&amp;amp;`, the result of escaping twice, becomes `&`.
+    - `html`: entities that end in `;`, and `&amp`, `&lt`, `&gt` and `&quot` without it where no letter, digit or `=`
+      follows; `&amp;amp;`, the result of escaping twice, becomes `&`.
     """
     kinds: set[str] = set()
     for layer in range(_LAYERS):
@@ -82,7 +91,13 @@ def _decode(line: str, encodings: int) -> str:
 
 
 def _unescape(text: str) -> str:
-    return html.unescape(text) if "&" in text else text
+    return _ENTITY.sub(_decoded, text) if "&" in text else text
+
+
+def _decoded(entity: re.Match[str]) -> str:
+    name = entity[0][1:]
+    # `html.unescape` would decode the `not` of the unknown `&notthat;`.
+    return html.unescape(entity[0]) if name.startswith("#") or name in html5 else entity[0]
 
 
 @cache

@@ -17,7 +17,7 @@ def open_parquet(stream: BufferedReader, name: str) -> pq.ParquetFile:
         DataError: it is not a Parquet file, or the stream is not seekable.
     """
     if not stream.seekable():
-        raise DataError(f"{name}: Parquet is read from its end, should be a file")
+        raise DataError(f"{name}: Parquet is read from its end, should be a file that is not compressed")
     try:
         # With `pre_buffer`, Arrow keeps all data in memory until the file is closed.
         return pq.ParquetFile(stream, pre_buffer=False)
@@ -26,18 +26,36 @@ def open_parquet(stream: BufferedReader, name: str) -> pq.ParquetFile:
 
 
 def parquet_batches(
-    file: pq.ParquetFile, name: str, rows: int, columns: Sequence[str]
+    file: pq.ParquetFile, name: str, rows: int, columns: Sequence[str], others: bool
 ) -> Iterator[tuple[pa.RecordBatch, list[dict[str, Any]]]]:
     """Batches of at most `rows` rows, each with the values of its rows in `columns`.
+
+    Args:
+        file: the file.
+        name: its name, for messages.
+        rows: rows of a batch.
+        columns: the columns whose values are given.
+        others: whether batches also have the other columns.
 
     Raises:
         DataError: the file is damaged; the message names the last row that was read.
     """
     seen = 0
     try:
-        for batch in file.iter_batches(rows):
-            values = batch.select(columns).to_pylist()
+        for batch in file.iter_batches(rows, columns=None if others else list(columns)):
+            values = _values(batch, columns)
             yield batch, values
             seen += len(values)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{name} after row {seen}: damaged Parquet ({first_line(error)})") from None
+
+
+def _values(batch: pa.RecordBatch, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The values by column, as Python's types, whose times have microseconds."""
+    lists = []
+    for column in columns:
+        values = batch.column(column)
+        if pa.types.is_timestamp(values.type) and values.type.unit == "ns":
+            values = values.cast(pa.timestamp("us", values.type.tz), safe=False)
+        lists.append(values.to_pylist())
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*lists, strict=True)]

@@ -1,42 +1,35 @@
-"""Stream the rows of table files with constant memory.
+"""Stream the wanted columns of table files with constant memory.
 
-A damaged file raises an error of one line that names the row.
+A damaged file raises an error of one line that names the row. Other columns may have any names, types and keys.
 """
 
-import csv
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedReader
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import Any, Self
 
+from chirplet.data.table.cell import cell_text
+from chirplet.data.table.columns import check_columns
+from chirplet.data.table.delimited import TextTable, open_delimited
+from chirplet.data.table.dialect import Dialect
+from chirplet.data.table.excel import open_excel
+from chirplet.data.table.files import format_of, name_of, open_bytes
 from chirplet.data.table.json_lines import json_objects
 from chirplet.data.table.parquet import open_parquet, parquet_batches
-from chirplet.data.table.text_io import FIELD_LIMIT, STDIN, Lines, check_encoding, decode_mixed, open_bytes
-from chirplet.system.error import DataError, Key, near
+from chirplet.data.table.text_io import check_encoding
+from chirplet.system.error import DataError
 
-if TYPE_CHECKING:
-    from _csv import Reader
-
-Format = Literal["csv", "tsv", "parquet", "jsonl"]
-FORMAT_OF_SUFFIX: dict[str, Format] = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": "parquet",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-}
 _BATCH_ROWS = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: number (from 1, without the header), cells by column, and the columns whose bytes were not UTF-8
-    (encoding `mixed` only)."""
+    """One row: number (from 1, without the header), the wanted cells by column, and the columns whose bytes were not
+    UTF-8 (encoding `mixed` only)."""
 
     number: int
     cells: dict[str, Any]
@@ -44,16 +37,12 @@ class Row:
 
 
 class Table:
-    """The columns of a file, and its rows, which can be iterated once. A context manager that closes the file."""
+    """The rows of a file, which can be iterated once. A context manager that closes the file."""
 
-    def __init__(self, name: str, columns: list[str], rows: Iterator[Row], resources: ExitStack) -> None:
+    def __init__(self, name: str, rows: Iterator[Row], resources: ExitStack) -> None:
         self.name = name
-        self.columns = columns
         self._rows = rows
         self._resources = resources
-        twice = [column for column, count in Counter(columns).items() if count > 1]
-        if twice:
-            raise DataError(f"{name}: the header has the column {twice[0]!r} more than once; rename one")
 
     def __iter__(self) -> Iterator[Row]:
         return self._rows
@@ -66,183 +55,91 @@ class Table:
     ) -> None:
         self._resources.close()
 
-    def require(self, *columns: str) -> None:
-        """Check that these columns exist.
+    def text(self, row: Row, column: str) -> str:
+        """The text of a row's cell; a null is empty.
 
         Raises:
-            DataError: a column is missing; the message names it, the existing columns and the most similar one.
+            DataError: the cell is a list, an object or bytes.
         """
-        for column in columns:
-            if column not in self.columns:
-                hint = near(column, self.columns)
-                known = ", ".join(map(repr, self.columns))
-                raise DataError(f"{self.name}: no column {column!r}{hint}; the columns are {known}")
+        return cell_text(row.cells[column], f"{self.name} row {row.number}: {column!r}")
 
 
-def format_of(path: str | Path, format: Format | None = None) -> Format:  # noqa: A002
-    """The format of a file: `format`, else by its suffix; standard input is CSV.
-
-    Raises:
-        DataError: the suffix is unknown.
-    """
-    if format is not None:
-        return format
-    if str(path) == STDIN:
-        return "csv"
-    suffix = Path(path).suffix.lower()
-    if suffix not in FORMAT_OF_SUFFIX:
-        raise DataError(
-            f"{path}: got the suffix {suffix!r}, should be one of {', '.join(FORMAT_OF_SUFFIX)}; or set ",
-            Key("format"),
-            f" to one of {', '.join(get_args(Format))}",
-        )
-    return FORMAT_OF_SUFFIX[suffix]
-
-
-def name_of(path: str | Path) -> str:
-    """The file's name in messages."""
-    return "standard input" if str(path) == STDIN else str(path)
-
-
-def read_table(
-    path: str | Path,
-    format: Format | None = None,  # noqa: A002
-    encoding: str = "utf-8",
-    quoted: bool = True,
-) -> Table:
-    """Open a table file and read its header.
+def read_table(path: str | Path, columns: Sequence[str], dialect: Dialect | None = None) -> Table:
+    """Open a table file and check that it has these columns.
 
     Args:
         path: the file, or `-` for standard input.
-        format: format of the file; None takes it from the suffix.
-        encoding: encoding of CSV, TSV and JSONL; `mixed` detects it for each cell of CSV and TSV.
-        quoted: whether cells of CSV and TSV may be in double quotes; if not, a quote is an ordinary character.
+        columns: the wanted columns.
+        dialect: how the file is written.
 
     Returns:
-        A table whose cells are text (CSV, TSV) or typed values (Parquet, JSONL).
+        A table whose cells are text (CSV, TSV, Excel) or typed values (Parquet, JSONL). A key that a row of JSONL lacks
+        is a null; the first row should have all.
 
     Raises:
-        DataError: the file does not exist, is empty or damaged; damaged rows raise when they are read.
+        DataError: the file does not exist, is empty or damaged, or lacks a column; damaged rows raise when they are
+            read.
     """
-    kind = format_of(path, format)
+    dialect = Dialect() if dialect is None else dialect
+    dialect = replace(dialect, format=format_of(path, dialect.format))
     name = name_of(path)
     with ExitStack() as resources:
         stream = resources.enter_context(open_bytes(path))
-        if kind == "parquet":
-            columns, rows = _open_parquet(stream, name)
-        elif kind == "jsonl":
-            columns, rows = _open_json(stream, _checked(encoding, name), name)
+        if dialect.format == "parquet":
+            rows = _parquet_rows(stream, name, columns)
+        elif dialect.format == "jsonl":
+            rows = _json_rows(stream, checked_encoding(dialect, name), name, columns)
         else:
-            columns, rows = _open_delimited(Lines(stream, _checked(encoding, name)), name, kind, quoted)
-        return Table(name, columns, rows, resources.pop_all())
+            table = open_text(stream, name, dialect, columns)
+            check_columns(name, columns, table.columns, table.header or ())
+            rows = _text_rows(table, columns)
+        return Table(name, rows, resources.pop_all())
 
 
-_Opened = tuple[list[str], Iterator[Row]]
+def open_text(stream: BufferedReader, name: str, dialect: Dialect, columns: Sequence[str]) -> TextTable:
+    """Open a CSV, TSV or Excel file; `dialect` has its format. The delimiter is found by the wanted columns.
+
+    Raises:
+        DataError: the file is empty or damaged.
+    """
+    if dialect.format == "excel":
+        return open_excel(stream, name, dialect)
+    checked_encoding(dialect, name)
+    return open_delimited(stream, name, dialect, columns)
 
 
-def _checked(encoding: str, name: str) -> str:
+def checked_encoding(dialect: Dialect, name: str) -> str:
+    """The dialect's encoding.
+
+    Raises:
+        DataError: Python does not know it.
+    """
     try:
-        return check_encoding(encoding)
+        return check_encoding(dialect.encoding)
     except ValueError as error:
         raise DataError(f"{name}: encoding: {error}") from None
 
 
-def _open_delimited(lines: Lines, name: str, kind: Format, quoted: bool) -> _Opened:
-    # The limit is a global state of the module, by default 131,072.
-    csv.field_size_limit(FIELD_LIMIT)
-    records = csv.reader(
-        iter(lines),
-        delimiter="\t" if kind == "tsv" else ",",
-        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
-        strict=True,
-    )
-    header = _record(records, name, 0)
-    if header is None:
-        raise DataError(f"{name}: is empty, should have a header and rows")
-    columns = [decode_mixed(cell)[0] for cell in header] if lines.mixed else header
-    return columns, _delimited_rows(records, name, columns, lines.mixed)
+def _text_rows(table: TextTable, columns: Sequence[str]) -> Iterator[Row]:
+    positions = {column: table.columns.index(column) for column in columns}
+    for number, cells, redecoded in table.rows:
+        changed = frozenset(column for column, position in positions.items() if position in redecoded)
+        yield Row(number, {column: cells[position] for column, position in positions.items()}, changed)
 
 
-def _record(records: "Reader", name: str, number: int) -> list[str] | None:
-    """The next record that is not a blank line; None at the end."""
-    row = f"{name} row {number}" if number else f"{name} header"
-    try:
-        return next(filter(None, records), None)
-    except csv.Error as error:
-        reason = str(error)
-        if "field limit" in reason:
-            reason = f"a field of more than {FIELD_LIMIT:,} characters, which is not a tweet"
-        raise DataError(
-            f"{row} (up to line {records.line_num}): {reason}; an unclosed quote? set ",
-            Key("data.quoted"),
-            "=false if quotes are plain text here",
-        ) from None
-    except DataError as error:
-        raise error.behind(f"{row}, ") from None
-
-
-def _delimited_rows(records: "Reader", name: str, columns: list[str], mixed: bool) -> Iterator[Row]:
-    number = 1
-    while (record := _record(records, name, number)) is not None:
-        if len(record) != len(columns):
-            raise DataError(
-                f"{name} row {number} (line {records.line_num}): got {len(record)} fields, should be "
-                f"{len(columns)} ({', '.join(columns)}); a comma, tab or quote that is not quoted?"
-            )
-        if mixed:
-            decoded = [decode_mixed(cell) for cell in record]
-            redecoded = frozenset(column for column, (_, changed) in zip(columns, decoded, strict=True) if changed)
-            yield Row(number, dict(zip(columns, (text for text, _ in decoded), strict=True)), redecoded)
-        else:
-            yield Row(number, dict(zip(columns, record, strict=True)))
-        number += 1
-
-
-def _open_json(stream: BufferedReader, encoding: str, name: str) -> _Opened:
+def _json_rows(stream: BufferedReader, encoding: str, name: str, columns: Sequence[str]) -> Iterator[Row]:
     objects = enumerate(json_objects(stream, encoding, name), start=1)
     _, (_, first) = head = next(objects)
-    columns = list(first)
-
-    def rows() -> Iterator[Row]:
-        for number, (_, cells) in chain([head], objects):
-            _check_cells(cells, name, number)
-            extra = next((key for key in cells if key not in first), None)
-            if extra is not None:
-                raise DataError(
-                    f"{name} row {number}: the key {extra!r} is not in the first row{near(extra, columns)}; "
-                    f"its keys are {', '.join(map(repr, columns))}"
-                )
-            yield Row(number, {column: cells.get(column) for column in columns})
-
-    return columns, rows()
+    check_columns(name, columns, list(first))
+    return (
+        Row(number, {column: cells.get(column) for column in columns}) for number, (_, cells) in chain([head], objects)
+    )
 
 
-def _open_parquet(stream: BufferedReader, name: str) -> _Opened:
-
+def _parquet_rows(stream: BufferedReader, name: str, columns: Sequence[str]) -> Iterator[Row]:
     file = open_parquet(stream, name)
-    columns = list(file.schema_arrow.names)
-
-    def rows() -> Iterator[Row]:
-        batches = parquet_batches(file, name, _BATCH_ROWS, columns)
-        for number, cells in enumerate(chain.from_iterable(cells for _, cells in batches), start=1):
-            _check_cells(cells, name, number)
-            yield Row(number, cells)
-
-    return columns, rows()
-
-
-def _check_cells(cells: dict[str, Any], name: str, number: int) -> None:
-    for column, value in cells.items():
-        if not isinstance(value, str) or (value.isascii() and len(value) <= FIELD_LIMIT):
-            continue
-        if len(value) > FIELD_LIMIT:
-            raise DataError(
-                f"{name} row {number}: {column!r} has {len(value):,} characters, should be at most {FIELD_LIMIT:,}"
-            )
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            half = f"\\u{ord(value[error.start]):04x}"
-            raise DataError(
-                f"{name} row {number}: {column!r} has a lone surrogate ({half}, half of an emoji?)"
-            ) from None
+    names = file.schema_arrow.names
+    check_columns(name, columns, names, names)
+    batches = parquet_batches(file, name, _BATCH_ROWS, columns, others=False)
+    values = chain.from_iterable(cells for _, cells in batches)
+    return (Row(number, cells) for number, cells in enumerate(values, start=1))

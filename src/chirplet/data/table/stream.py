@@ -1,237 +1,209 @@
-"""Stream a table file in chunks that can be written with additional columns and unchanged values.
+"""Stream table files in chunks that can be written with additional columns and unchanged values.
 
-`read_table` reads tweets for training; this module is for input that is written again. Values are preserved as far as
-the format allows: Parquet keeps its types, and JSONL the exact characters of each line.
+`read_table` reads the wanted columns for training; this module is for input that is written again. Values are preserved
+as far as the format allows: Parquet keeps its types, and JSONL the exact characters of each line.
 """
 
-import json
-import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from io import BufferedReader
 from itertools import chain, islice
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
+from chirplet.data.table.cell import cell_text
+from chirplet.data.table.chunk import Chunk, JsonChunk, TableChunk
+from chirplet.data.table.columns import check_columns
+from chirplet.data.table.delimited import TextRow, TextTable
+from chirplet.data.table.dialect import Dialect
+from chirplet.data.table.files import format_of, name_of, open_bytes
 from chirplet.data.table.json_lines import json_objects
+from chirplet.data.table.json_schema import json_schema
 from chirplet.data.table.parquet import open_parquet, parquet_batches
-from chirplet.data.table.reader import Format, Row, name_of, read_table
-from chirplet.data.table.text_io import open_bytes
-from chirplet.system.error import DataError, first_line, near
+from chirplet.data.table.reader import checked_encoding, open_text
+from chirplet.system.error import DataError, Key
 
-Added = Mapping[str, Sequence[str] | Sequence[float]]
-"""Columns to add to a chunk: name to one value per row."""
-
-
-class Chunk(ABC):
-    """Some rows of a file. `texts` are the cells of the text column, with an empty string for a null."""
-
-    texts: list[str]
-
-    @abstractmethod
-    def batch(self) -> pa.RecordBatch:
-        """The rows as Arrow columns."""
-
-    def lines(self, added: Added) -> Iterator[str]:
-        """Each row as a JSON object with the added keys last."""
-        batch = self.batch()
-        columns = {name: _json_values(batch.column(name)) for name in batch.schema.names}
-        columns |= {name: list(values) for name, values in added.items()}
-        for cells in zip(*columns.values(), strict=True):
-            yield _dump(dict(zip(columns, cells, strict=True)))
-
-    def cells(self) -> Iterator[tuple[str, ...]]:
-        """Each row as text, with an empty string for a null."""
-        return zip(*(_text_values(column) for column in self.batch().columns), strict=True)
-
-
-@dataclass(frozen=True)
-class TableChunk(Chunk):
-    """Rows of a CSV, TSV or Parquet file."""
-
-    texts: list[str]
-    table: pa.RecordBatch
-
-    def batch(self) -> pa.RecordBatch:
-        """The rows with the file's types; text if it has none."""
-        return self.table
-
-
-@dataclass(frozen=True)
-class JsonChunk(Chunk):
-    """Rows of a JSONL file: each line and its object."""
-
-    texts: list[str]
-    name: str
-    columns: list[str]
-    raw: list[str]
-    objects: list[dict[str, Any]]
-
-    def batch(self) -> pa.RecordBatch:
-        """The values by the keys of the file's first row, with null for a missing key.
-
-        Raises:
-            DataError: a row has another key, or the values of a column have no common type.
-        """
-        for row in self.objects:
-            extra = next((key for key in row if key not in self.columns), None)
-            if extra is not None:
-                raise DataError(
-                    f"{self.name}: the key {extra!r} is not in the first row, so it has no column; "
-                    "output_format=jsonl keeps it"
-                )
-        try:
-            columns = [pa.array([row.get(column) for row in self.objects]) for column in self.columns]
-        except (pa.ArrowException, OverflowError, UnicodeError) as error:
-            reason = f"values of several types in one column ({first_line(error)})"
-            raise DataError(f"{self.name}: {reason}; output_format=jsonl keeps them") from None
-        return pa.record_batch(columns, names=self.columns)
-
-    def lines(self, added: Added) -> Iterator[str]:
-        """Each line with the added keys before its closing brace."""
-        rows = zip(*added.values(), strict=True)
-        for line, cells in zip(self.raw, rows, strict=True):
-            yield f"{line[:-1].rstrip()}, {_dump(dict(zip(added, cells, strict=True)))[1:]}"
+T = TypeVar("T")
+TEXT_COLUMN = Key("data.text_column")
 
 
 @dataclass(frozen=True)
 class ChunkedFile:
-    """An open file whose chunks can be read once. `schema` is None for JSONL, which has none."""
+    """Open files whose chunks can be read once.
+
+    Attributes:
+        name: the first file, for messages.
+        dialect: how it is written, with its format and delimiter.
+        header: the first row of CSV, TSV and Excel, if it has the columns' names.
+        schema: the columns; None for JSONL that is written as JSONL.
+        chunks: their rows.
+    """
 
     name: str
-    columns: list[str]
+    dialect: Dialect
+    header: list[str] | None
     schema: pa.Schema | None
     chunks: Iterator[Chunk]
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """What all files must have: the column of texts, no reserved names, and `rows` per chunk."""
+
+    text_column: str
+    reserved: Sequence[str]
+    rows: int
+
+    def check(self, name: str, columns: Sequence[str], header: Sequence[str] = ()) -> None:
+        check_columns(name, [self.text_column], columns, header, TEXT_COLUMN)
+        taken = next((column for column in columns if column in self.reserved), None)
+        if taken is not None:
+            raise DataError(
+                f"{name}: the column {taken!r} exists already and would be overwritten; "
+                "set stage.prefix=predicted_ to give the new columns other names"
+            )
+
+
 @contextmanager
 def open_chunks(
-    path: str, kind: Format, encoding: str, quoted: bool, text_column: str, reserved: Sequence[str], rows: int
+    files: Sequence[str], dialect: Dialect, text_column: str, reserved: Sequence[str], rows: int, as_table: bool
 ) -> Iterator[ChunkedFile]:
-    """Open a table file for streaming with constant memory.
+    """Open table files of one format for streaming with constant memory, one after the other.
 
     Args:
-        path: the file, or `-` for standard input.
-        kind: its format.
-        encoding: encoding of CSV, TSV and JSONL.
-        quoted: whether cells of CSV and TSV may be in double quotes.
+        files: the files, or `-` for standard input.
+        dialect: how they are written.
         text_column: the column of texts.
         reserved: names that no column may have.
         rows: rows per chunk.
+        as_table: whether the rows become a table (CSV, TSV, Parquet). JSONL is then read twice, first for its keys.
 
     Raises:
-        DataError: there is no such file or column, a column has a reserved name, or the file is damaged; damaged rows
-            raise when their chunk is read.
+        DataError: there is no such file or column, a column has a reserved name, the columns of tables differ, or a
+            file is damaged; damaged rows raise when their chunk is read.
     """
+    dialect = replace(dialect, format=format_of(files[0], dialect.format))
+    wanted = _Wanted(text_column, reserved, rows)
     try:
-        if kind == "parquet":
-            with open_bytes(path) as stream:
-                yield _parquet_chunks(stream, name_of(path), text_column, reserved, rows)
-        elif kind == "jsonl":
-            with open_bytes(path) as stream:
-                yield _json_chunks(stream, encoding, name_of(path), text_column, reserved, rows)
-        else:
-            with read_table(path, kind, encoding, quoted) as table:
-                _check_columns(table.name, table.columns, text_column, reserved)
-                schema = pa.schema([(column, pa.string()) for column in table.columns])
-                yield ChunkedFile(table.name, table.columns, schema, _text_chunks(table, schema, text_column, rows))
+        with ExitStack() as resources:
+            twice = as_table and dialect.format == "jsonl"
+            places = [resources.enter_context(_rereadable(file, twice)) for file in files]
+            schema = _json_schema(places, files, dialect, rows) if twice else None
+            named = list(zip(places, map(name_of, files), strict=True))
+            first = resources.enter_context(_opened(*named[0], dialect, wanted, schema))
+            for place, name in named[1:]:
+                with _opened(place, name, dialect, wanted, schema) as other:
+                    _check_same(first, other)
+            yield replace(first, chunks=chain(first.chunks, _rest(named[1:], dialect, wanted, schema)))
     except DataError as error:
         # The readers are shared with data sources and name their keys.
         raise error.renamed({"data.": "stage."}) from None
 
 
-def _text_chunks(table: Iterable[Row], schema: pa.Schema, text_column: str, rows: int) -> Iterator[Chunk]:
-    iterator = iter(table)
-    while chunk := list(islice(iterator, rows)):
-        batch = pa.record_batch([pa.array([row.cells[name] for row in chunk]) for name in schema.names], schema=schema)
-        yield TableChunk([row.cells[text_column] for row in chunk], batch)
+@contextmanager
+def _rereadable(file: str, twice: bool) -> Iterator[str]:
+    """The file, or a temporary copy of a pipe that must be read twice."""
+    if not twice or Path(file).is_file():
+        yield file
+        return
+    with open_bytes(file) as stream, tempfile.NamedTemporaryFile() as copy:
+        shutil.copyfileobj(stream, copy)
+        copy.flush()
+        yield copy.name
 
 
-def _parquet_chunks(
-    stream: BufferedReader, name: str, text_column: str, reserved: Sequence[str], rows: int
-) -> ChunkedFile:
+@contextmanager
+def _opened(
+    place: str, name: str, dialect: Dialect, wanted: _Wanted, schema: pa.Schema | None
+) -> Iterator[ChunkedFile]:
+    with open_bytes(place) as stream:
+        if dialect.format == "parquet":
+            yield _parquet_chunks(stream, name, dialect, wanted)
+        elif dialect.format == "jsonl":
+            chunks = _json_chunks(stream, name, dialect, wanted, schema)
+            yield ChunkedFile(name, dialect, None, schema, chain([next(chunks)], chunks))
+        else:
+            table = open_text(stream, name, dialect, [wanted.text_column])
+            wanted.check(name, table.columns, table.header or ())
+            yield _text_chunks(table, wanted)
+
+
+def _rest(
+    files: Iterable[tuple[str, str]], dialect: Dialect, wanted: _Wanted, schema: pa.Schema | None
+) -> Iterator[Chunk]:
+    for place, name in files:
+        with _opened(place, name, dialect, wanted, schema) as file:
+            yield from file.chunks
+
+
+def _check_same(first: ChunkedFile, other: ChunkedFile) -> None:
+    one, two = ([] if file.schema is None else file.schema.names for file in (first, other))
+    if first.header != other.header or one != two:
+        known = ", ".join(map(repr, one))
+        raise DataError(f"{other.name}: has the columns {', '.join(map(repr, two))}, {first.name} has {known}")
+
+
+def _text_chunks(table: TextTable, wanted: _Wanted) -> ChunkedFile:
+    schema = pa.schema([(column, pa.string()) for column in table.columns])
+    position = table.columns.index(wanted.text_column)
+
+    def chunk(rows: list[TextRow]) -> Chunk:
+        arrays = [pa.array(cells, pa.string()) for cells in zip(*(row.cells for row in rows), strict=True)]
+        return TableChunk([row.cells[position] for row in rows], pa.record_batch(arrays, schema=schema))
+
+    chunks = (chunk(rows) for rows in _batched(table.rows, wanted.rows))
+    return ChunkedFile(table.name, table.dialect, table.header, schema, chunks)
+
+
+def _parquet_chunks(stream: BufferedReader, name: str, dialect: Dialect, wanted: _Wanted) -> ChunkedFile:
     file = open_parquet(stream, name)
     schema = file.schema_arrow
-    _check_columns(name, schema.names, text_column, reserved)
-    kind = schema.field(text_column).type
-    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not (pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)):
-        raise DataError(f"{name}: the column {text_column!r} has the type {kind}, should be text")
-    batches = parquet_batches(file, name, rows, [text_column])
-    chunks = (TableChunk([cells[text_column] or "" for cells in texts], batch) for batch, texts in batches)
-    return ChunkedFile(name, schema.names, schema, chunks)
+    wanted.check(name, schema.names, schema.names)
+    if len(set(schema.names)) < len(schema.names):
+        raise DataError(f"{name}: two columns have the same name; rename one")
+
+    def chunks() -> Iterator[Chunk]:
+        number = 0
+        for batch, values in parquet_batches(file, name, wanted.rows, [wanted.text_column], others=True):
+            rows = enumerate((cells[wanted.text_column] for cells in values), start=number + 1)
+            yield TableChunk([_text(text, name, row, wanted) for row, text in rows], batch)
+            number += len(values)
+
+    return ChunkedFile(name, dialect, None, schema, chunks())
 
 
 def _json_chunks(
-    stream: BufferedReader, encoding: str, name: str, text_column: str, reserved: Sequence[str], rows: int
-) -> ChunkedFile:
-    parsed = enumerate(json_objects(stream, encoding, name), start=1)
-    _, (_, first) = head = next(parsed)
-    columns = list(first)
-    _check_columns(name, columns, text_column, reserved)
-
-    def chunks() -> Iterator[Chunk]:
-        iterator = chain([head], parsed)
-        while chunk := list(islice(iterator, rows)):
-            texts = [_json_text(row, f"{name} row {n}", text_column, reserved) for n, (_, row) in chunk]
-            yield JsonChunk(texts, name, columns, [line for _, (line, _) in chunk], [row for _, (_, row) in chunk])
-
-    return ChunkedFile(name, columns, None, chunks())
+    stream: BufferedReader, name: str, dialect: Dialect, wanted: _Wanted, schema: pa.Schema | None
+) -> Iterator[Chunk]:
+    parsed = enumerate(json_objects(stream, checked_encoding(dialect, name), name), start=1)
+    for rows in _batched(parsed, wanted.rows):
+        for number, (_, row) in rows:
+            wanted.check(f"{name} row {number}", list(row))
+        texts = [_text(row[wanted.text_column], name, number, wanted) for number, (_, row) in rows]
+        yield JsonChunk(texts, name, schema, [line for _, (line, _) in rows], [row for _, (_, row) in rows])
 
 
-def _json_text(row: Mapping[str, Any], name: str, text_column: str, reserved: Sequence[str]) -> str:
-    _check_columns(name, list(row), text_column, reserved)
-    text = row[text_column]
-    if text is not None and not isinstance(text, str):
-        raise DataError(f"{name}: {text_column!r} is {json.dumps(text)[:40]}, should be text")
-    return text or ""
+def _json_schema(places: Sequence[str], files: Sequence[str], dialect: Dialect, rows: int) -> pa.Schema:
+    def chunks() -> Iterator[list[dict[str, Any]]]:
+        for place, file in zip(places, files, strict=True):
+            with open_bytes(place) as stream:
+                parsed = json_objects(stream, checked_encoding(dialect, name_of(file)), name_of(file))
+                yield from _batched((row for _, row in parsed), rows)
+
+    return json_schema(chunks())
 
 
-def _check_columns(name: str, columns: Sequence[str], text_column: str, reserved: Sequence[str]) -> None:
-    if len(set(columns)) < len(columns):
-        raise DataError(f"{name}: two columns have the same name; rename one")
-    if text_column not in columns:
-        hint = near(text_column, columns)
-        known = ", ".join(map(repr, columns))
-        raise DataError(f"{name}: no column {text_column!r}{hint}; set stage.text_column to one of {known}")
-    taken = next((column for column in columns if column in reserved), None)
-    if taken is not None:
-        raise DataError(
-            f"{name}: the column {taken!r} exists already and would be overwritten; "
-            "set stage.prefix=predicted_ to give the new columns other names"
-        )
+def _text(value: Any, name: str, number: int, wanted: _Wanted) -> str:
+    # JSONL may have half characters, which it keeps.
+    return value if isinstance(value, str) else cell_text(value, f"{name} row {number}: {wanted.text_column!r}")
 
 
-def _json_values(column: pa.Array) -> list[Any]:
-    """Values as JSON types: NaN as null, other types (dates, times, ...) as text."""
-    kind = column.type
-    if pa.types.is_floating(kind):
-        return [value if value is not None and math.isfinite(value) else None for value in column.to_pylist()]
-    if pa.types.is_nested(kind) or pa.types.is_boolean(kind) or pa.types.is_integer(kind):
-        return list(column.to_pylist())
-    return list(_as_text(column).to_pylist())
-
-
-def _text_values(column: pa.Array) -> list[str]:
-    if pa.types.is_nested(column.type):
-        return ["" if value is None else _dump(value) for value in column.to_pylist()]
-    return ["" if value is None else value for value in _as_text(column).to_pylist()]
-
-
-def _as_text(column: pa.Array) -> pa.Array:
-    plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-    try:
-        return plain.cast(pa.string())
-    except pa.ArrowException as error:
-        reason = f"cannot be written as text ({first_line(error)}); output_format=parquet keeps it"
-        raise DataError(f"a column of {column.type} {reason}") from None
-
-
-def _dump(value: Any) -> str:
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"a value cannot be written as JSON ({error}); output_format=parquet keeps it") from None
+def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

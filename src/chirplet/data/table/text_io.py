@@ -6,16 +6,14 @@ that names its line and byte.
 
 import codecs
 import io
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator
 
-from chirplet.system.error import DataError, Key, near
-
-STDIN = "-"
+from chirplet.data.table.files import open_bytes
+from chirplet.system.error import DataError, Key
 
 FIELD_LIMIT = 1_000_000
 """Maximum characters of a field or line; a tweet has 280."""
@@ -63,26 +61,6 @@ def decode_mixed(cell: str) -> tuple[str, bool]:
     return cell, True
 
 
-def open_bytes(path: str | Path) -> io.BufferedReader:
-    """Open a file for reading, or standard input for `-`.
-
-    Raises:
-        DataError: the file does not exist or cannot be read.
-    """
-    if str(path) == STDIN:
-        return io.BufferedReader(sys.stdin.buffer)  # type: ignore[arg-type]
-    file = Path(path)
-    if file.is_dir():
-        raise DataError(f"{path}: is a folder, should be a file")
-    try:
-        return file.open("rb")
-    except FileNotFoundError:
-        siblings = [entry.name for entry in file.parent.iterdir()] if file.parent.is_dir() else []
-        raise DataError(f"{path}: no such file{near(file.name, siblings)}") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-
-
 def read_lines(path: Path) -> list[str]:
     """All lines of a UTF-8 text file, without line endings.
 
@@ -101,22 +79,26 @@ class Lines:
 
     `number` counts the lines read so far. Errors name it, and callers add the file's name. With encoding `mixed`, lines
     are latin-1, one character per byte, and cells are decoded with `decode_mixed`. A byte order mark is removed; that
-    of UTF-16 or UTF-32 overrides `encoding`, and then `mixed` is false.
+    of UTF-16 or UTF-32 overrides `encoding`, and then `mixed` is false from the first line on. Nothing is read before.
     """
 
     def __init__(self, stream: io.BufferedReader, encoding: str) -> None:
-        mark, encoding = _byte_order_mark(stream.peek(4), encoding)
-        self.mixed = encoding == MIXED
-        self._wide = not self.mixed and codecs.lookup(encoding).name.startswith(("utf-16", "utf-32"))
-        self._offset = 0 if self._wide else mark
-        stream.read(self._offset)
-        # All other encodings have ASCII line endings. Lines are split first and decoded one by one, so that an error
-        # can name its line and byte.
-        self._text = io.TextIOWrapper(stream, encoding=encoding if self._wide else "latin-1", newline="")
+        self._stream = stream
         self._encoding = encoding
         self.number = 0
 
+    def _start(self) -> None:
+        mark, self._encoding = _byte_order_mark(self._stream.peek(4), self._encoding)
+        self.mixed = self._encoding == MIXED
+        self._wide = not self.mixed and codecs.lookup(self._encoding).name.startswith(("utf-16", "utf-32"))
+        self._offset = 0 if self._wide else mark
+        self._stream.read(self._offset)
+        # All other encodings have ASCII line endings. Lines are split first and decoded one by one, so that an error
+        # can name its line and byte.
+        self._text = io.TextIOWrapper(self._stream, encoding=self._encoding if self._wide else "latin-1", newline="")
+
     def __iter__(self) -> Iterator[str]:
+        self._start()
         while line := self._read():
             self.number += 1
             if len(line) > FIELD_LIMIT:

@@ -1,6 +1,8 @@
 """Write chunks of a table file with additional columns as CSV, TSV, JSONL or Parquet, atomically."""
 
+import gzip
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -13,14 +15,17 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from chirplet.data.table.reader import Format
-from chirplet.data.table.stream import Added, Chunk, ChunkedFile
+from chirplet.data.table.chunk import Added, Chunk
+from chirplet.data.table.delimited import DEFAULT_DELIMITER
+from chirplet.data.table.dialect import Dialect
+from chirplet.data.table.files import COMPRESSIONS, Format
+from chirplet.data.table.stream import ChunkedFile
 from chirplet.system.atomic_io import atomic_file
 from chirplet.system.error import DataError, first_line
 from chirplet.system.escaping import csv_cell
 
 STDOUT = "-"
-DELIMITERS = {"csv": ",", "tsv": "\t"}
+GZIP = ".gz"
 
 
 class Writer(ABC):
@@ -47,12 +52,18 @@ class DelimitedWriter(Writer):
     Python's csv.writer does not quote a lone carriage return, which readers take for the end of the row.
     """
 
-    def __init__(self, stream: BinaryIO, columns: Sequence[str], delimiter: str, quoted: bool) -> None:
+    def __init__(self, stream: BinaryIO, header: Sequence[str] | None, dialect: Dialect) -> None:
         self._stream = stream
-        self._delimiter = delimiter
-        self._special = {delimiter, "\r", "\n"} | ({'"'} if quoted else set())
-        self._quoted = quoted
-        self._row(columns)
+        self._delimiter = dialect.delimiter or ","
+        self._special = {self._delimiter, "\r", "\n"} | ({'"'} if dialect.quoted else set())
+        self._quoted = dialect.quoted
+        self._escape = dialect.escape
+        if self._escape is not None:
+            escape, delimiter = re.escape(self._escape), re.escape(self._delimiter)
+            # Before a quote, before another one, and before what would end the cell without quotes.
+            self._escaped = re.compile(f'{escape}(?=[{escape}"{delimiter}\r\n]|$)|"')
+        if header is not None:
+            self._row(header)
 
     def write(self, chunk: Chunk, added: Added) -> None:
         for old, new in zip(chunk.cells(), zip(*added.values(), strict=True), strict=True):
@@ -64,11 +75,14 @@ class DelimitedWriter(Writer):
         self._stream.write(((line or '""') + "\n").encode())
 
     def _cell(self, cell: str) -> str:
-        if self._special.isdisjoint(cell):
-            return cell
-        if not self._quoted:
+        special = not self._special.isdisjoint(cell)
+        if special and not self._quoted:
             raise DataError(f"output: {cell[:40]!r} cannot be written without quotes; set stage.quoted=true")
-        return '"' + cell.replace('"', '""') + '"'
+        if self._escape is not None:
+            cell = self._escaped.sub(lambda match: f"{self._escape}{match[0]}", cell)
+        elif special:
+            cell = cell.replace('"', '""')
+        return f'"{cell}"' if special else cell
 
 
 class JsonLinesWriter(Writer):
@@ -83,38 +97,47 @@ class JsonLinesWriter(Writer):
 
 
 class ParquetWriter(Writer):
-    """Parquet, one row group per chunk. Without a schema, that of the first chunk is used."""
+    """Parquet, one row group per chunk."""
 
-    def __init__(self, stream: BinaryIO, schema: pa.Schema | None, added: pa.Schema) -> None:
-        self._stream = stream
+    def __init__(self, stream: BinaryIO, schema: pa.Schema, added: pa.Schema) -> None:
         self._added = added
-        self._writer = None if schema is None else self._open(schema)
+        for field in added:
+            schema = schema.append(field)
+        self._writer = pq.ParquetWriter(stream, schema, compression="zstd")
 
     def write(self, chunk: Chunk, added: Added) -> None:
         batch = chunk.batch()
-        if self._writer is None:
-            self._writer = self._open(batch.schema)
         new = [pa.array(added[field.name], type=field.type) for field in self._added]
         try:
             old = [column.cast(self._writer.schema.field(i).type) for i, column in enumerate(batch.columns)]
         except pa.ArrowException as error:
-            reason = f"a value does not have the type of its column in the first rows ({first_line(error)})"
+            reason = f"a value does not have the type of its column in the first file ({first_line(error)})"
             raise DataError(f"output: {reason}; output_format=jsonl keeps it") from None
         self._writer.write_batch(pa.record_batch([*old, *new], schema=self._writer.schema))
 
     def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        self._writer.close()
 
-    def _open(self, schema: pa.Schema) -> pq.ParquetWriter:
-        for field in self._added:
-            schema = schema.append(field)
-        return pq.ParquetWriter(self._stream, schema, compression="zstd")
+
+def check_output(path: str, kind: Format) -> None:
+    """Check that the format can be written.
+
+    Raises:
+        ValueError: it is Excel, or the suffix is that of a compression that is not written.
+    """
+    suffix = Path(path).suffix.lower()
+    if kind == "excel":
+        raise ValueError(f"output: got {path!r}, but Excel is only read; should be .csv, .tsv, .jsonl or .parquet")
+    if suffix in COMPRESSIONS and (suffix != GZIP or kind == "parquet"):
+        allowed = "not be compressed again" if kind == "parquet" else f"end in {GZIP} if it is to be compressed"
+        raise ValueError(f"output: got {path!r}, should {allowed}")
 
 
 @contextmanager
-def open_writer(path: str, kind: Format, source: ChunkedFile, added: pa.Schema, quoted: bool) -> Iterator[Writer]:
+def open_writer(path: str, kind: Format, source: ChunkedFile, added: pa.Schema) -> Iterator[Writer]:
     """A writer for the chunks of `source`, which replaces `path` atomically when the block ends without an error.
+
+    CSV and TSV are written like the source if that has the same format: with its delimiter, escape, header and quotes.
 
     Args:
         path: the file, or `-` for standard output, to which rows are written immediately, and Parquet when it is
@@ -122,7 +145,6 @@ def open_writer(path: str, kind: Format, source: ChunkedFile, added: pa.Schema, 
         kind: its format.
         source: the file of the chunks.
         added: names and types of the columns to add.
-        quoted: whether cells of CSV and TSV may be quoted.
 
     Raises:
         DataError: the disk is full, the folder is not writable, or standard output was closed.
@@ -134,12 +156,19 @@ def open_writer(path: str, kind: Format, source: ChunkedFile, added: pa.Schema, 
         elif kind == "parquet":
             writer = ParquetWriter(stream, source.schema, added)
         else:
-            writer = DelimitedWriter(stream, [*source.columns, *added.names], DELIMITERS[kind], quoted)
+            writer = _delimited(stream, kind, source, added.names)
         try:
             yield writer
         finally:
             # Otherwise Arrow would close the writer when it is collected, after the stream.
             writer.close()
+
+
+def _delimited(stream: BinaryIO, kind: Format, source: ChunkedFile, added: Sequence[str]) -> DelimitedWriter:
+    assert source.schema is not None
+    if kind != source.dialect.format:
+        return DelimitedWriter(stream, [*source.schema.names, *added], Dialect(kind, delimiter=DEFAULT_DELIMITER[kind]))
+    return DelimitedWriter(stream, None if source.header is None else [*source.header, *added], source.dialect)
 
 
 @contextmanager
@@ -157,7 +186,12 @@ def _atomic_file(path: str, kind: Format) -> Iterator[BinaryIO]:
     target = Path(path)
     try:
         with atomic_file(target) as stream:
-            yield stream
+            if target.suffix.lower() != GZIP:
+                yield stream
+                return
+            # Without a name and time, so that the same rows give the same bytes.
+            with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0) as compressed:
+                yield cast(BinaryIO, compressed)
     except OSError as error:
         state = "the old file is unchanged" if target.exists() else "no file was left"
         raise DataError(f"output: could not write {path!r}: {error.strerror or error}; {state}") from error

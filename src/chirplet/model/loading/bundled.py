@@ -140,13 +140,13 @@ def _unpacked(bundled: Bundled) -> Path:
     folder = cache / name
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache / LOCK):
+        with FileLock(cache / LOCK, fallback_to_soft=False):
             if not folder.is_dir():
                 _unpack(bundled, name, folder)
     except OSError as error:
         raise ModelError(
             f"{cache}: {bundled.original_name} cannot be unpacked ({error.strerror}); "
-            "set HF_HOME to a folder with free space"
+            "set HF_HOME to a folder you own, on a disk with free space and file locks"
         ) from error
     bundled.check(folder, f"remove {folder}")
     return folder

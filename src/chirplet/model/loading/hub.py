@@ -11,7 +11,9 @@ from huggingface_hub.errors import (
 )
 
 from chirplet.model.pretrained import GROUP, NAME
+from chirplet.system.atomic_io import NO_LOCKS
 from chirplet.system.error import Key, ModelError, kind_and_message
+from chirplet.system.error_messages import ACCESS_ERRORS
 
 TOKENIZER_FILES = ["*.json", "vocab.txt", "merges.txt", "bpe.codes", "*.model"]
 WEIGHT_FILES = ["model.safetensors", "model-*-of-*.safetensors"]
@@ -44,6 +46,9 @@ def download(name: str, revision: str | None, weights: bool) -> Path:
         )
     except Exception as error:  # exceptions depend on the HTTP library, which changes between versions of the hub
         problem = NAME, f": {name} cannot be downloaded from the hub ({kind_and_message(error)})"
+        if isinstance(error, OSError) and error.errno in ACCESS_ERRORS | NO_LOCKS:
+            remedy = "set HF_HOME to a folder you own, on a disk with free space and file locks"
+            problem = (f"{constants.HF_HUB_CACHE}: {name} cannot be stored there ({error.strerror}); {remedy}",)
     raise ModelError(*problem)
 
 

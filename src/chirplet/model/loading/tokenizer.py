@@ -26,9 +26,12 @@ def load_tokenizer(settings: Pretrained) -> PreTrainedTokenizerBase:
     config = open_config(settings, folder)
     allowed = family_of(config).longest_input(config)
     if settings.max_length > allowed:
+        meant = get_tokenizer_config(folder).get("model_max_length")
+        hint = f"; its tokenizer is for {meant}" if isinstance(meant, int) and meant < allowed else ""
         raise ModelError(
             Key("model.max_length"),
-            f": got {settings.max_length}, should be at most {allowed}, the longest input of {settings.name_or_path}",
+            f": got {settings.max_length}, should be at most {allowed}, the longest input of {settings.name_or_path}"
+            f"{hint}",
         )
     with opening(settings):
         tokenizer = _open(folder, config, settings.max_length)

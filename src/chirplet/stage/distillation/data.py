@@ -73,7 +73,7 @@ def make_distillation_data(
     read = train.take(np.empty(0, np.int64))
     with Progress("comparing the unlabeled texts with the corpus"):
         if files:
-            read = read_unlabeled(files, stage.unlabeled_column, stage.unlabeled_encoding, run.data.repair)
+            read = read_unlabeled(files, stage.unlabeled, run.data.repair)
         more = without_known(read, corpus)
     if files and not len(more):
         raise DataError(

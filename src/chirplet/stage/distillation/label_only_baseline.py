@@ -11,7 +11,7 @@ from chirplet.artifact.predictions import BASELINE_PREDICTIONS, write_prediction
 from chirplet.callback.base import LAST
 from chirplet.callback.early_stopping import EarlyStoppingSettings
 from chirplet.data.base import Examples, Split
-from chirplet.metric.classification import scalars
+from chirplet.metric.names import METRICS
 from chirplet.metric.significance import LEVEL, RESAMPLES, accuracy_difference
 from chirplet.stage.fit.fit import checkpoint_folder
 from chirplet.stage.output.write_artifact import SplitLogits, evaluate_splits, trained_runtime
@@ -103,7 +103,8 @@ def baseline_results(
             targets = task.targets(examples)
             right, others = (task.right(each, targets) for each in (student[split][1], logits))
             difference = accuracy_difference(right, others, level=LEVEL, resamples=RESAMPLES, seed=run.seed)
-            results[split] = scalars(task.evaluate(logits, targets, data.corpus.labels))
+            metrics = task.evaluate(logits, targets, data.corpus.labels)
+            results[split] = {name: metrics[name] for name in METRICS}
             results[split]["difference"] = difference.model_dump()
         return {"label_only_baseline": results}
 

@@ -7,22 +7,23 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from chirplet.artifact.artifact import check_folder
-from chirplet.config.schema import Fraction, Index, Probability, as_list, existing_file
-from chirplet.data.table.text_io import Encoding
+from chirplet.config.schema import Fraction, Index, Probability, as_list
+from chirplet.data.table.dialect import TableSettings
+from chirplet.data.table.files import format_of, table_files
 from chirplet.distiller.base import Distiller
 from chirplet.model.pretrained import Pretrained
 from chirplet.model.structure.cutting import Cut
 from chirplet.stage.fit.settings import TrainingStage
-from chirplet.system.error import ArtifactError
+from chirplet.system.error import ArtifactError, DataError
 
 
 class DistillSettings(TrainingStage, ABC):
     """The teachers, the student, the losses and the data, in addition to the settings of `TrainingStage`.
 
     `teacher` is the folder of one artifact or several. `student: null` cuts the student from the first teacher, as
-    `cut` says. `distiller` has the distillation losses by name, and `alpha` is the weight of the labels' loss. With
-    `label_only_baseline` the same student is also trained from the same initial weights for as many steps on labels
-    alone.
+    `cut` says. `unlabeled` says how `unlabeled_files` are read. `distiller` has the distillation losses by name, and
+    `alpha` is the weight of the labels' loss. With `label_only_baseline` the same student is also trained from the same
+    initial weights for as many steps on labels alone.
     """
 
     teacher: str | Annotated[list[str], Field(min_length=1)] | None
@@ -34,8 +35,7 @@ class DistillSettings(TrainingStage, ABC):
     distiller: dict[str, SerializeAsAny[Distiller]]
     alpha: Probability
     unlabeled_files: str | list[str] | None
-    unlabeled_column: str
-    unlabeled_encoding: Encoding
+    unlabeled: TableSettings
     augmentations_per_text: Index
     word_drop: Fraction
     label_only_baseline: bool
@@ -62,10 +62,8 @@ class DistillSettings(TrainingStage, ABC):
 
     @field_validator("unlabeled_files")
     @classmethod
-    def _files_exist(cls, unlabeled_files: str | list[str] | None) -> str | list[str] | None:
-        for file in as_list(unlabeled_files):
-            existing_file(file, "a file of texts")
-        return unlabeled_files
+    def _files_exist(cls, unlabeled_files: str | list[str] | None) -> list[str]:
+        return table_files(unlabeled_files, "a file of texts")
 
     @field_validator("distiller", mode="before")
     @classmethod
@@ -94,6 +92,16 @@ class DistillSettings(TrainingStage, ABC):
             )
         if self.student is not None and not self.cut.is_default:
             raise ValueError(f"cut: got {self.cut}, should be left out with model@student, which is not cut")
+        return self
+
+    @model_validator(mode="after")
+    def _formats_known(self) -> Self:
+        try:
+            for file in as_list(self.unlabeled_files):
+                format_of(file, self.unlabeled.format)
+        except DataError as error:
+            names = {"data.format": "stage.unlabeled.format"}
+            raise ValueError(f"unlabeled_files: {error.renamed(names)}") from None
         return self
 
     @property

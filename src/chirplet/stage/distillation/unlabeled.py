@@ -9,34 +9,33 @@ import numpy as np
 from chirplet.data.base import Corpus, Examples, row_names
 from chirplet.data.preparation.deduplicate import text_key
 from chirplet.data.preparation.repair import repair
+from chirplet.data.table.dialect import TableSettings
 from chirplet.data.table.reader import read_table
 from chirplet.system.error import DataError
 from chirplet.system.progress import counted
 from chirplet.task.base import UNLABELLED
 
 
-def read_unlabeled(files: Sequence[str], text_column: str, encoding: str, mend: bool) -> Examples:
+def read_unlabeled(files: Sequence[str], settings: TableSettings, mend: bool) -> Examples:
     """The texts in the files' text column, repaired if `mend`; blank texts are left out.
 
     Raises:
         DataError: a file is missing, damaged, or without that column, or a cell of the column is not text.
     """
     paths = [Path(file).expanduser() for file in files]
+    column = str(settings.text_column)
     rows: list[str] = []
     texts: list[str] = []
     for path, name in zip(paths, row_names(paths), strict=True):
         try:
-            with read_table(path, encoding=encoding) as table:
-                table.require(text_column)
+            with read_table(path, [column], settings.dialect) as table:
                 for row in counted(table, f"reading {path.name}"):
-                    text = "" if row.cells[text_column] is None else row.cells[text_column]
-                    if not isinstance(text, str):
-                        raise DataError(f"{path} row {row.number}: {text_column!r}: got {text!r}, should be text")
+                    text = table.text(row, column)
                     if text.strip():
                         rows.append(f"{name}:{row.number}")
                         texts.append(repair(text)[0] if mend else text)
         except DataError as error:
-            raise error.renamed({"data.encoding": "stage.unlabeled_encoding"}).behind("unlabeled_files: ") from None
+            raise error.renamed({"data.": "stage.unlabeled."}).behind("unlabeled_files: ") from None
     return _unlabelled(rows, texts)
 
 

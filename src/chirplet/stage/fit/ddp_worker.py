@@ -1,6 +1,5 @@
 """A worker process of distributed training, which receives a `DDPTask` from the process that started it."""
 
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from chirplet.stage.fit.ddp_group import joined
 from chirplet.stage.fit.seeding import seed_everything
 from chirplet.stage.run.context import Run
 from chirplet.system.child_process import ERROR, received
+from chirplet.system.ending_signals import ignore_signals
 from chirplet.system.error import UserError
 from chirplet.system.hardware import keep_freed_memory
 
@@ -33,9 +33,8 @@ class Following(pl.Callback):
         self.rank = rank
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Ignore SIGINT and SIGTERM, for which Lightning has just installed handlers."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: None)
+        """Ignore signals again, since Lightning has just installed a handler of SIGTERM."""
+        ignore_signals()
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -74,12 +73,14 @@ class DDPTask:
         folder = run.output_dir if checkpoint is None else Path(checkpoint).parent  # it writes nothing there
         callbacks = training_callbacks(run, folder, self.val_loader is not None)
         following = Following(run.seed, self.shard.rank)
-        trainer = run.trainer.build([*callbacks, following], [], run.deterministic, run.output_dir, self.shard)
+        batches = len(self.train_loader)
+        trainer = run.trainer.build([*callbacks, following], [], run.deterministic, run.output_dir, batches, self.shard)
         trainer.fit(self.module, self.train_loader, self.val_loader, ckpt_path=checkpoint, weights_only=True)
 
 
 def main() -> None:
     """Receive the task and carry it out."""
+    ignore_signals()
     import chirplet.module.pruning  # noqa: F401 - imported while the first process still pickles
 
     try:

@@ -23,6 +23,7 @@ from chirplet.stage.fit.trial_report import TrialReport
 from chirplet.stage.run.context import AUTO, Run
 from chirplet.stage.run.identity import Identity, identity_of
 from chirplet.sweep.trial.trial import current
+from chirplet.system.command_line import argument
 from chirplet.system.console import console, shown_path
 from chirplet.system.error import ArtifactError, ConfigError, first_line
 from chirplet.system.hardware import keep_freed_memory
@@ -82,7 +83,7 @@ def fit(
     # Takes effect only if `resume` is in another run's folder; this run's folder is locked already.
     with lock_output(folder.parent), interruption:  # noqa: SIM117 - workers end before signal handlers are restored
         with processes(run, module, train_loader, val_loader, start) as shard:
-            trainer = run.trainer.build(callbacks, loggers, run.deterministic, run.output_dir, shard)
+            trainer = run.trainer.build(callbacks, loggers, run.deterministic, run.output_dir, len(train_loader), shard)
             started, threads = time.perf_counter(), torch.get_num_threads()
             trainer.fit(module, train_loader, val_loader, ckpt_path=start, weights_only=True)
     results: dict[str, Any] = {
@@ -166,5 +167,5 @@ def resumable_from(last: Path) -> Iterator[None]:
     try:
         yield
     except ArtifactError as error:
-        advice = f"; the same command with resume={last} needs no new training" if last.exists() else ""
+        advice = f"; the same command with {argument('resume', last)} needs no new training" if last.exists() else ""
         raise ArtifactError(f"{error}{advice}") from error

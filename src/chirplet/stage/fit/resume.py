@@ -12,6 +12,7 @@ import torch
 from chirplet.callback.base import BEST, INTERRUPTED, LAST
 from chirplet.callback.lightning.interruption import IDENTITY, Belonging
 from chirplet.stage.run.identity import Identity, differences
+from chirplet.system.command_line import argument
 from chirplet.system.error import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,8 @@ def newest(folder: Path, identity: Identity) -> Path | None:
     if other:
         raise ConfigError(
             f"resume: {str(path)!r} is of another run ({'; '.join(other)}); "
-            f"give another hydra.run.dir, or resume=null to start anew there, or resume={path} to resume all the same"
+            f"give another hydra.run.dir, or resume=null to start anew there, or {argument('resume', path)} to "
+            "resume all the same"
         )
     if before is not None and before.code != identity.code:
         logger.warning("resume: %s was written by another version of chirplet", path)

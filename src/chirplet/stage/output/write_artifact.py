@@ -1,7 +1,6 @@
 """Evaluate a model and write its artifact; shared by every stage that makes a model."""
 
 import logging
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from chirplet.artifact.artifact import (
     write_record,
 )
 from chirplet.artifact.predictions import PREDICTIONS, write_predictions
-from chirplet.data.base import Corpus, Examples, Split
+from chirplet.data.base import Examples, Split
 from chirplet.data.batching.tokens import save_tokenizer
 from chirplet.evaluation.cost import measure
 from chirplet.model.loading.load import LoadedModel
@@ -39,6 +38,7 @@ from chirplet.stage.output.versions import versions
 from chirplet.stage.run.context import Run
 from chirplet.stage.run.prepared import Prepared
 from chirplet.system.atomic_io import write_text_atomically
+from chirplet.system.command_line import command, override_of
 from chirplet.system.console import console, shown_path
 from chirplet.system.error import ArtifactError, ModelError
 from chirplet.system.hardware import cpu_flags, cpu_name
@@ -144,8 +144,8 @@ def _with_cost(artifact: Artifact, run: Run, data: Prepared, accelerator: str, c
     try:
         cost = measure(folder, data.sample(), data.pad_id, run.trainer.threads, accelerator, compared_with)
     except (ArtifactError, OSError) as error:
-        command = f"python run.py stage=compare artifacts={shlex.quote(str(shown_path(folder)))} stage.measure=true"
-        logger.warning("cost: not measured (%s); the artifact is complete, and %s measures it", error, command)
+        again = command("stage=compare", override_of("artifacts", shown_path(folder)), "stage.measure=true")
+        logger.warning("cost: not measured (%s); the artifact is complete, and %s measures it", error, again)
         return artifact
     record = artifact.record.model_copy(update={"cost": cost})
     try:
@@ -195,15 +195,20 @@ def trained_runtime(run: Run, model: "PreTrainedModel") -> Runtime:
     return PyTorchRuntime(model, bf16=run.trainer.resolved_precision() == "bf16-mixed")
 
 
-def print_start(corpus: Corpus, loaded: LoadedModel, run: Run) -> None:
-    """Print one line with the data, the model, the device and the precision."""
+def print_start(data: Prepared, loaded: LoadedModel, run: Run) -> None:
+    """Print the data, the model, the device and the precision, and what the model cannot read of the texts."""
+    corpus = data.corpus
     sizes = " / ".join(f"{size:,}" for size in corpus.sizes().values())
-    console().print(
-        f"{corpus.name}: {sizes} texts (train / val / test), {len(corpus.labels)} classes; "
-        f"{loaded.origin.name}: {_millions(loaded.model)} parameters; "
+    left_out = corpus.report.left_out()
+    out = console()
+    out.print(
+        f"{corpus.name}: {sizes} texts (train / val / test){f', {left_out}' * bool(left_out)}; "
+        f"{len(corpus.labels)} classes; {loaded.origin.name}: {_millions(loaded.model)} parameters; "
         f"{run.trainer.device().type}, {run.trainer.resolved_precision()}",
         highlight=False,
     )
+    for note in data.counts.notes(data.max_length, "they are truncated (model.max_length)", data.cleaning):
+        out.print(f"texts     {note}", highlight=False)
 
 
 def _millions(model: "PreTrainedModel") -> str:
@@ -223,7 +228,13 @@ def print_result(artifact: Artifact) -> None:
     if artifact.record.metrics and "label_only_baseline" in artifact.record.training:
         out.print(baseline_table(artifact.record))
     out.print(f"artifact  {shown}", highlight=False)
-    out.print(f"next      python run.py stage=predict artifact={shown} input=FILE output=FILE", highlight=False)
+    # In a file like the one it was trained on, the column of the label is taken.
+    columns = artifact.record.task.columns(artifact.record.labels, "")
+    prefix = (
+        ["stage.prefix=predicted_"] if artifact.record.config.get("data", {}).get("label_column") in columns else []
+    )
+    following = command("stage=predict", override_of("artifact", shown), "input=FILE", "output=FILE", *prefix)
+    out.print(f"next      {following}", highlight=False)
 
 
 def _record(

@@ -25,7 +25,7 @@ def check_data(artifact: Artifact, corpus: Corpus, run: Run, key: str = "artifac
         differs = f"data={record.data.source}"
     else:
         names = [name for name in recorded if recorded[name] != given.get(name)]
-        differs = " ".join(f"data.{name}={recorded[name]}" for name in names) or "the files it was made from"
+        differs = " ".join(f"data.{name}={recorded[name]}" for name in names) or "its files and version of chirplet"
     raise ArtifactError(
         f"{key}: {str(artifact.folder)!r} was made from other texts than data={corpus.name} gives; should be {differs}"
     )

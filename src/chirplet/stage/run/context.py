@@ -10,8 +10,9 @@ from pydantic import AfterValidator
 from chirplet.artifact.artifact import check_folder
 from chirplet.callback.base import CallbackSettings
 from chirplet.config.schema import Foreign, existing_file
-from chirplet.data.base import Source
+from chirplet.data.base import Corpus, Source
 from chirplet.logger.base import LoggerSettings
+from chirplet.metric.names import check_labels
 from chirplet.model.loading.blueprint import Blueprint
 from chirplet.model.pretrained import Pretrained
 from chirplet.stage.run.identity import Inputs
@@ -69,10 +70,10 @@ class Run:
     """One run: the parts that its configuration describes, and its folders.
 
     `output_dir` is the folder Hydra made for this run, `cache_dir` is shared between runs. `config` is the resolved
-    configuration as plain data, for the record, and `inputs` is what the run's identity is made of; `verify` is whether
-    models answer their probe when they are opened; `overrides` are what it was composed of, as the record shows them.
-    `compose` gives a further run of the same data, model and trainer, with other overrides below the command line's;
-    `compose_comparison` one that compares.
+    configuration as plain data, for the record, `ignored` are its keys that the stage does not use, and `inputs` is
+    what the run's identity is made of; `verify` is whether models answer their probe when they are opened; `overrides`
+    are what it was composed of, as the record shows them. `compose` gives a further run of the same data, model and
+    trainer, with other overrides below the command line's; `compose_comparison` one that compares.
     """
 
     model: Pretrained
@@ -88,10 +89,27 @@ class Run:
     output_dir: Path
     cache_dir: Path
     config: dict[str, Any]
+    ignored: frozenset[str]
     inputs: Inputs
     overrides: list[str]
     compose: "Callable[[Sequence[str], Sequence[str]], Composed]"
     compose_comparison: "Callable[[Sequence[Path], Sequence[str]], Composed]"
+
+    def corpus(self) -> Corpus:
+        """The prepared texts.
+
+        Raises:
+            DataError: a file is missing or not valid.
+            ConfigError: a metric of a label that the texts do not have is monitored.
+        """
+        from chirplet.data.preparation.prepare import prepare
+
+        corpus = prepare(self.data, self.cache_dir)
+        monitors = {"objective": self.objective}
+        for name, entry in self.callbacks.items():
+            monitors[f"callback.{name}.monitor"] = getattr(entry, "monitor", self.objective)
+        check_labels(monitors, corpus.labels)
+        return corpus
 
     @property
     def artifact_folder(self) -> Path:

@@ -91,6 +91,11 @@ def identity_of(inputs: Inputs) -> Identity:
     )
 
 
+def surroundings() -> dict[str, str]:
+    """What may change a result besides what a run reads, hashed: chirplet's code, libraries, and the machine's name."""
+    return {"version of chirplet": _code(), "libraries": json_hash(_libraries()), "machine": cpu_name()}
+
+
 def identity_in(record: Record) -> Identity:
     """The identity of the run that wrote a record, as far as the record has it."""
     teachers = record.training.get("teachers", {})

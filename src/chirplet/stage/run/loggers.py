@@ -66,8 +66,9 @@ def open_loggers(
     }
     with ExitStack() as stack:
         loggers = [stack.enter_context(_open(key, settings, identity)) for key, settings in wanted.items()]
+        used = {key: value for key, value in run.config.items() if key not in run.ignored}
         for logger in loggers:
-            logger.log_hyperparams(run.config | origin)
+            logger.log_hyperparams(used | origin)
         yield loggers
 
 

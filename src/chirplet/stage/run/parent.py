@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from chirplet.artifact.artifact import Ancestor, Artifact, Record, check_free
 from chirplet.data.base import Corpus
-from chirplet.data.preparation.prepare import prepare
 from chirplet.model.loading.blueprint import Blueprint
 from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.model.pretrained import Pretrained
@@ -71,7 +70,7 @@ def open_parent(run: Run, folder: str | None) -> Parent:
             f"artifact: {str(artifact.folder)!r} is for {kind}, should be for pytorch; "
             "give the artifact that it was made from"
         )
-    corpus = prepare(run.data, run.cache_dir)
+    corpus = run.corpus()
     check_data(artifact, corpus, run)
     check_task(artifact, run)
     if trained_on_val(artifact.record):

@@ -1,10 +1,12 @@
 """A corpus with its task and tokenizer."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chirplet.data.base import Corpus, Examples
+from chirplet.data.batching.token_counts import TokenCounter, TokenCounts
 from chirplet.data.batching.tokens import Tokens, cached_tokens
 from chirplet.data.preparation.cleaning import Cleaning
 from chirplet.evaluation.evaluator import Evaluator
@@ -35,6 +37,12 @@ class Prepared:
     def tokens(self, examples: Examples) -> Tokens:
         """The texts' token ids, from the cache."""
         return cached_tokens(examples, self.tokenizer, self.cleaning, self.max_length, self.cache_dir)
+
+    @cached_property
+    def counts(self) -> TokenCounts:
+        """Counts of the tokens of train and validation texts."""
+        count = TokenCounter(self.tokenizer, self.max_length)
+        return count(self.tokens(self.corpus.train)) + count(self.tokens(self.corpus.val))
 
     def evaluator(self, texts: Examples, batch_size: int) -> Evaluator:
         """An evaluator of models on these texts of the corpus."""

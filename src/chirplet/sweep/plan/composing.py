@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import get_overrides_dirname
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from chirplet.config.options import is_group
 from chirplet.config.redaction import typed
 from chirplet.sweep.plan.plan import Plan
 from chirplet.sweep.plan.space import as_override
+from chirplet.system.command_line import override_of
 from chirplet.system.error import ConfigError
 from chirplet.system.error_messages import explain
+
+NULL = "=null"
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,12 @@ def compose(job: Job, overrides: Sequence[str], folder: Path, subfolder: str) ->
     Raises:
         ConfigError: Hydra cannot compose it.
     """
-    folders = [f"hydra.sweep.dir={quoted(str(folder))}", f"hydra.sweep.subdir={quoted(subfolder)}"]
+    folders = [override_of("hydra.sweep.dir", folder), override_of("hydra.sweep.subdir", subfolder)]
+    loader = job.hydra_context.config_loader
+    # Hydra has no null for a group, but leaves it out.
+    removed = [f"~{text.removesuffix(NULL)}" if _is_null(loader, text) else text for text in overrides]
     try:
-        config = job.hydra_context.config_loader.load_sweep_config(job.config, [*overrides, *folders])
+        config = loader.load_sweep_config(job.config, [*removed, *folders])
     except Exception as error:
         explanation = explain(error)
         if explanation is None:
@@ -51,16 +58,15 @@ def compose(job: Job, overrides: Sequence[str], folder: Path, subfolder: str) ->
     return config
 
 
+def _is_null(loader: ConfigLoader, text: str) -> bool:
+    return text.endswith(NULL) and text.count("=") == 1 and is_group(loader, text.removesuffix(NULL))
+
+
 def without_hydra(config: DictConfig) -> DictConfig:
     """`config` as the application receives it, without the key `hydra`; changes it in place."""
     with open_dict(config):
         del config["hydra"]
     return config
-
-
-def quoted(text: str) -> str:
-    """`text` as the value of an override."""
-    return QuotedString(text, Quote.single).with_quotes()
 
 
 class Composer:
@@ -101,7 +107,7 @@ class Composer:
         if not key.replace(".", "").isidentifier() or key.partition(".")[0] == "hydra":
             return False
         if key not in self._groups:
-            self._groups[key] = bool(self.job.hydra_context.config_loader.get_group_options(key))
+            self._groups[key] = is_group(self.job.hydra_context.config_loader, key)
         return not self._groups[key] and not (isinstance(value, str) and value.startswith(("[", "{")))
 
     def _change(self, config: DictConfig, before: int, searched: Sequence[str], number: int) -> None:
@@ -113,7 +119,7 @@ class Composer:
         with open_dict(hydra):
             task = [*typed(hydra.overrides.task)[:before], *searched]
             hydra.overrides.task = task
-            hydra.overrides.hydra = [*typed(hydra.overrides.hydra)[:-1], f"hydra.sweep.subdir={quoted(str(number))}"]
+            hydra.overrides.hydra = [*typed(hydra.overrides.hydra)[:-1], override_of("hydra.sweep.subdir", str(number))]
             hydra.sweep.subdir = str(number)
             hydra.job.id = hydra.job.num = number
             hydra.job.override_dirname = get_overrides_dirname(

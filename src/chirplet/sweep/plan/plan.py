@@ -10,14 +10,12 @@ from typing import Any, Literal
 from optuna.distributions import distribution_to_json
 
 from chirplet.config.schema import Foreign
+from chirplet.metric.names import monitor_mode
 from chirplet.sweep.plan.space import Space, as_override
 from chirplet.system.error import ConfigError
 from chirplet.system.hashing import json_hash
 
 Direction = Literal["maximize", "minimize"]
-
-LESS_IS_BETTER = re.compile(r"/(loss|calibration_error)$|^cost/(?!texts_per_s$)")
-"""Metrics that are minimised where no direction is given: losses, errors, and costs except the throughput."""
 
 CONSTRAINT = re.compile(r"\s*(?P<metric>\S+?)\s*(?P<sense><=|>=)\s*(?P<bound>[-+\d.eE]+)\s*")
 
@@ -52,8 +50,9 @@ class Constraint:
 
 
 def natural_direction(metric: str) -> Direction:
-    """The direction in which a metric gets better."""
-    return "minimize" if LESS_IS_BETTER.search(metric) else "maximize"
+    """The direction in which a metric gets better: losses, errors, and costs except the throughput are minimized."""
+    is_cost = metric.startswith("cost/") and metric != "cost/texts_per_s"
+    return "minimize" if is_cost or monitor_mode(metric) == "min" else "maximize"
 
 
 @dataclass(frozen=True)

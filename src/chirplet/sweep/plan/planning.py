@@ -11,15 +11,17 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import CategoricalDistribution
 
 from chirplet.artifact.record import COSTS
+from chirplet.config.options import check_option, is_group
 from chirplet.config.redaction import public
 from chirplet.config.roles import Role, keys_with
-from chirplet.config.schema import METRICS
+from chirplet.metric.names import METRICS, known_metric, listed
 from chirplet.sweep.plan.composing import Job, compose, without_hydra
 from chirplet.sweep.plan.plan import Constraint, Direction, Plan, digest, natural_direction
 from chirplet.sweep.plan.settings import SweepSettings
 from chirplet.sweep.plan.space import (
     Space,
     as_override,
+    category,
     checked_points,
     example,
     plain_key,
@@ -31,18 +33,15 @@ from chirplet.sweep.plan.study import trials_possible
 from chirplet.system.error import ConfigError, near
 
 HYDRA_DEFAULT_DIR = "multirun/${now:%Y-%m-%d}/${now:%H-%M-%S}"
-"""Hydra's default sweep folder. It is new for each command, so that no sweep could be resumed in it."""
+"""In Hydra's and chirplet's default sweep folder. It is new for each command: no sweep could be resumed in it."""
 
 JOURNAL = "study.journal"
 
 TEST_SWITCH = "stage.evaluate_test"
 """The key that makes a run evaluate the test split."""
 
-MEASURED = (
-    *(f"{split}/{metric}" for split in ("val", "train") for metric in METRICS),
-    *(f"cost/{name}" for name in COSTS),
-)
-"""Metrics that can be objectives or constraints."""
+SPLITS = ("val", "train")
+"""Splits whose metrics can be objectives or constraints."""
 
 
 @dataclass(frozen=True)
@@ -110,15 +109,13 @@ def _searched(settings: SweepSettings, job: Job, arguments: Sequence[str]) -> tu
 def _check_searched(settings: SweepSettings, job: Job, space: Space) -> None:
     """Check that the searched options and the custom search space exist."""
     loader = job.hydra_context.config_loader
-    categories = {name: part for name, part in space.items() if isinstance(part, CategoricalDistribution)}
-    for name, distribution in categories.items():
-        group = plain_key(name).partition("@")[0]
-        options = [option for option in loader.get_group_options(group) if not option.startswith("_")]
-        for choice in distribution.choices if options else ():
-            if choice is not None and str(choice) not in options:
-                raise ConfigError(
-                    f"{group}: got {choice!r}, should be one of {', '.join(options)}{near(str(choice), options)}"
-                )
+    for name, distribution in space.items():
+        if isinstance(distribution, CategoricalDistribution) and is_group(loader, name):
+            for choice in distribution.choices:
+                value = category(choice)
+                for option in value if isinstance(value, list) else [value]:
+                    if option is not None:
+                        check_option(loader, plain_key(name).partition("@")[0], str(option))
     if settings.custom_search_space is not None:
         space_function(settings.custom_search_space, "hydra.sweeper.custom_search_space")
 
@@ -152,10 +149,13 @@ def _check_metrics(goal: _Goal, base: DictConfig, from_record: bool) -> None:
     for metric in (*(goal.objectives if from_record else ()), *bounds):
         if metric.startswith("test/"):
             raise ConfigError(f"hydra.sweeper: got {metric!r}, should not be a metric of the test split; use val/...")
-        if metric not in MEASURED:
-            known = ", ".join(MEASURED)
-            raise ConfigError(f"hydra.sweeper: got {metric!r}, should be one of {known}{near(metric, MEASURED)}")
-        switch = {"cost": "stage.measure_cost", "train": "stage.evaluate_train"}.get(metric.partition("/")[0])
+        group, _, name = metric.partition("/")
+        if not (known_metric(name) if group in SPLITS else group == "cost" and name in COSTS):
+            costs = [f"cost/{cost}" for cost in COSTS]
+            known = ", ".join([*map(listed, SPLITS), *costs])
+            hint = near(metric, [*(f"{split}/{one}" for split in SPLITS for one in METRICS), *costs])
+            raise ConfigError(f"hydra.sweeper: got {metric!r}, should be one of {known}{hint}")
+        switch = {"cost": "stage.measure_cost", "train": "stage.evaluate_train"}.get(group)
         if switch is not None and OmegaConf.select(base, switch) is False:
             raise ConfigError(f"hydra.sweeper: got {metric!r}, which trials measure only with {switch}=true")
 
@@ -198,7 +198,7 @@ def _with_location(plan: Plan, settings: SweepSettings, config: DictConfig) -> P
     if name is None:
         name = f"{config.hydra.runtime.choices.get('search') or 'sweep'}-{digest(plan.identity())}"
     raw = _raw(config.hydra)
-    is_default = raw["sweep"]["dir"] == HYDRA_DEFAULT_DIR
+    is_default = HYDRA_DEFAULT_DIR in str(raw["sweep"]["dir"])
     folder = Path("multirun", name) if is_default else Path(str(config.hydra.sweep.dir))
     folder = folder.expanduser().absolute()
     storage = str(folder / JOURNAL)

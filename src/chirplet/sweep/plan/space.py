@@ -21,6 +21,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from chirplet.system.command_line import override_of
 from chirplet.system.error import ConfigError
 
 Space = dict[str, BaseDistribution]
@@ -130,11 +131,8 @@ def as_text(value: Any) -> str:
 
 def as_override(key: str, value: Any) -> str:
     """The override that sets `key` to a value from its distribution."""
-    if value is None:
-        return f"{key}=null"
-    if isinstance(value, bool):
-        return f"{key}={str(value).lower()}"
-    return f"{key}={value!r}" if isinstance(value, float | list | dict) else f"{key}={value}"
+    # Text is that of an override already.
+    return f"{key}={value}" if isinstance(value, str) else override_of(key, value)
 
 
 def example(distribution: BaseDistribution) -> Any:
@@ -185,9 +183,15 @@ def _matches(distribution: BaseDistribution, value: Any) -> list[Any]:
 def _is_same(choice: Any, value: Any) -> bool:
     """Whether a category, which may be the text of an override, has the value `value`."""
     if isinstance(choice, str):
-        parsed = OverridesParser.create().parse_overrides([f"choice={choice}"])[0].value()
-        return bool(_plain(parsed) == value) and type(_plain(parsed)) is type(value)
+        return bool(category(choice) == value) and type(category(choice)) is type(value)
     return bool(choice == value) and isinstance(choice, bool) == isinstance(value, bool)
+
+
+def category(choice: Any) -> Any:
+    """The value of a category, which may be the text of an override."""
+    if not isinstance(choice, str):
+        return choice
+    return _plain(OverridesParser.create().parse_override(f"key={choice}").value())
 
 
 def _plain(value: Any) -> Any:

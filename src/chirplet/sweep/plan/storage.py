@@ -102,7 +102,8 @@ def open_storage(storage: str, key: str = "storage") -> tuple[BaseStorage, Lock]
         check_storage(storage, key)
         return _open_database(storage, key) if "://" in storage else _open_journal(Path(storage), key)
     except OSError as error:
-        raise ConfigError(f"{key}: {shown(storage)!r} cannot be opened ({error.strerror or error})") from error
+        reason = f"{shown(storage)!r} cannot be opened ({error.strerror or error})"
+        raise ConfigError(f"{key}: {reason}; give a file on a disk with space and file locks") from error
 
 
 def _open_journal(path: Path, key: str) -> tuple[BaseStorage, Lock]:
@@ -114,7 +115,9 @@ def _open_journal(path: Path, key: str) -> tuple[BaseStorage, Lock]:
             raise ConfigError(f"{key}: got {str(path)!r}, which exists and is not an Optuna journal")
     backend = JournalFileBackend(str(path), lock_obj=_JournalLock(path))  # type: ignore[arg-type]
     storage = JournalStorage(backend)
-    return storage, _file_lock(path)
+    lock = _file_lock(path)
+    with lock("open"):  # raises now where the file system has no locks
+        return storage, lock
 
 
 def _open_database(storage: str, key: str) -> tuple[BaseStorage, Lock]:
@@ -176,7 +179,7 @@ def _url(storage: str, key: str) -> "URL":
 def _file_lock(path: Path) -> Lock:
     @contextmanager
     def lock(name: str) -> Iterator[None]:
-        with FileLock(f"{path}.{name}.lock"):
+        with FileLock(f"{path}.{name}.lock", fallback_to_soft=False):
             yield
 
     return lock
@@ -229,7 +232,7 @@ class _JournalLock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = FileLock(f"{path}.write.lock")
+        self._lock = FileLock(f"{path}.write.lock", fallback_to_soft=False)
 
     def acquire(self) -> bool:
         self._lock.acquire()

@@ -15,6 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 from chirplet.sweep.plan.plan import Plan
 from chirplet.sweep.result.standing import feasible
 from chirplet.system.atomic_io import atomic_file
+from chirplet.system.command_line import command, override_of
+from chirplet.system.console import shown_path
 from chirplet.system.error import ConfigError
 
 GROUP = "experiment"
@@ -97,7 +99,7 @@ def experiment_text(overrides: Sequence[Override], is_group: Callable[[str], boo
 
 
 def write_best(folder: Path, text: str) -> Path:
-    """Write `folder/experiment/tuned.yaml` atomically. `--config-dir FOLDER experiment=tuned` selects it.
+    """Write `folder/experiment/tuned.yaml` atomically. `best_command` selects it.
 
     Raises:
         OSError: the file cannot be written.
@@ -107,6 +109,20 @@ def write_best(folder: Path, text: str) -> Path:
     with atomic_file(path) as stream:
         stream.write(text.encode())
     return path
+
+
+def best_command(folder: Path, config: DictConfig) -> str:
+    """The command that trains with the experiment file, and finds the options of the user that the sweep found.
+
+    `config` is the sweep's configuration.
+    """
+    sources = config.hydra.runtime.config_sources
+    given = [source.path for source in sources if source.provider == "command-line"]
+    added = [f"{source.schema}://{source.path}" for source in sources if source.provider.startswith("hydra.searchpath")]
+    if not (given or added):
+        return command("--config-dir", shown_path(folder), f"{GROUP}={NAME}")
+    searched = override_of("hydra.searchpath", [f"file://{folder}", *added])
+    return command(*(part for path in given for part in ("--config-dir", path)), searched, f"{GROUP}={NAME}")
 
 
 def _rank(trial: FrozenTrial, plan: Plan) -> tuple[float, int]:

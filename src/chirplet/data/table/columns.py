@@ -1,0 +1,68 @@
+"""Names of columns: made different, and checked."""
+
+from collections.abc import Sequence
+
+from chirplet.system.error import DataError, Key, near
+
+_LONGEST_NAME = 60
+"""Characters; a longer cell in a header is probably a text."""
+
+
+def column_names(header: Sequence[str]) -> list[str]:
+    """A different name for each column: a nameless one gets its position from 0, a repeated one NAME_POSITION."""
+    names: list[str] = []
+    for position, cell in enumerate(header):
+        name = cell
+        if not cell.strip() or cell in names:
+            name = f"{cell}_{position}" if cell.strip() else str(position)
+            while name in names or name in header:
+                name += "_"
+        names.append(name)
+    return names
+
+
+def check_columns(
+    name: str, wanted: Sequence[str], columns: Sequence[str], header: Sequence[str] = (), key: Key | None = None
+) -> None:
+    """Check that each wanted column exists once.
+
+    Args:
+        name: the file.
+        wanted: names of columns.
+        columns: names of the file's columns.
+        header: the file's first row, if it has names.
+        key: the setting that names the column, for the message.
+
+    Raises:
+        DataError: a column is missing or repeated; the message names it, the existing columns and the most similar one.
+    """
+    for column in wanted:
+        if [*header].count(column) > 1:
+            raise DataError(f"{name}: the header has the column {column!r} more than once; rename one")
+        if column not in columns:
+            known = ", ".join(repr(one[:_LONGEST_NAME]) for one in columns)
+            parts = [f"{name}: no column {column!r}{near(column, columns)}; "]
+            parts += ["the columns are ", known] if key is None else ["set ", key, " to one of ", known]
+            if header and (column.isdecimal() or _looks_like_data(header)):
+                text = max(
+                    range(len(header)), key=lambda position: (header[position].count(" "), len(header[position]))
+                )
+                parts += [
+                    "; a file without a header? set ",
+                    Key("data.header"),
+                    "=false and name columns by position, ",
+                ]
+                parts += ["for example ", Key("data.text_column"), f"={text}"]
+            raise DataError(*parts)
+
+
+def _looks_like_data(header: Sequence[str]) -> bool:
+    return any(len(cell) > _LONGEST_NAME or _is_number(cell) for cell in header)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
