@@ -16,6 +16,7 @@ from chirplet.system.atomic_io import write_text_atomically
 from chirplet.system.console import console, shown_path
 from chirplet.system.error import ArtifactError, ConfigError
 from chirplet.system.hardware import cpu_flags, cpu_name
+from chirplet.system.progress import Progress
 
 if TYPE_CHECKING:
     from chirplet.report.candidates import Candidate
@@ -57,7 +58,8 @@ class Compare(Stage):
             candidates = _measured(candidates, corpus, run, self.rounds, self.cost_accelerator)
         else:
             candidates = [_with_size(candidate) for candidate in candidates]
-        comparison = compare(candidates, split, self._baseline(candidates), run.seed, interleaved=self.measure)
+        with Progress("comparing"):
+            comparison = compare(candidates, split, self._baseline(candidates), run.seed, interleaved=self.measure)
         texts = _texts(comparison, corpus) if self.texts and corpus is not None else None
         report = self._finish(comparison, texts, run.output_dir)
         _log_results(comparison, report, run)
