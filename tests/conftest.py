@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from omegaconf import DictConfig
 
 from chirplet.system.hardware import cpu_threads
+from chirplet.system.progress import silence
 from places import CONF
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -31,6 +32,8 @@ if isa := os.environ.get("ONEDNN_MAX_CPU_ISA"):
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores, and threads that wait for a core do so by turning.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+silence()  # so that what a command says does not depend on how fast it is
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # So do shells start what a script puts in the background, and commands that tests send Ctrl-C would inherit it.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-VOID = {"meta", "br", "link", "img"}
+VOID = {"meta", "br", "link", "img", "input"}
 
 
 class Reader(HTMLParser):

@@ -44,6 +44,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, line, tmp_path):
     done = run(*arguments, f"hydra.run.dir={tmp_path}", f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 2
     assert only_line(done).startswith(line)
+    assert not [*tmp_path.rglob("*.log")], "nothing was logged"
 
 
 def test_help_explains_groups_and_overrides():

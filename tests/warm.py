@@ -16,5 +16,8 @@ import chirplet.stage.fit.qat
 import chirplet.stage.output.verify
 import chirplet.stage.run.parent
 import chirplet.stage.run.step_cache
+from chirplet.system.progress import silence
+
+silence()
 
 __all__ = ["BertForSequenceClassification", "BertTokenizer", "chirplet"]

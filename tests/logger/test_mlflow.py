@@ -18,8 +18,10 @@ def client(tmp_path):
 
 
 def test_a_run_s_own_store_holds_the_record_and_how_runs_ended(configured, tmp_path, client, monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_LOGGING_LEVEL"):
+        monkeypatch.delenv(name, raising=False)
     execute(configured("logger=mlflow", "logger.mlflow.tags=[mine]"), tmp_path)
+    assert mlflow.utils.logging_utils.get_mlflow_log_level() == "ERROR", "it is read when mlflow is imported"
     artifact = Artifact.open(tmp_path / "artifact")
     run = run_of(parse(configured("logger=mlflow")), tmp_path, {})
     for error in (Interrupted, Pruned):

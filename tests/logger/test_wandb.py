@@ -69,9 +69,12 @@ def test_the_run_says_what_it_is(seen, tracked, artifact):
     assert seen.summary["artifact"] == artifact.record.id
 
 
-def test_the_configuration_is_the_record_s_with_the_lineage(seen, artifact):
-    for key, value in artifact.record.config.items():
-        assert seen.config[key] == value, key
+def test_the_configuration_is_what_the_stage_uses_of_the_record_s_with_the_lineage(seen, artifact):
+    unused = {"distiller", "pruner", "quantizer"}
+    assert unused <= artifact.record.config.keys() and not unused & seen.config.keys()
+    for key in artifact.record.config.keys() & seen.config.keys():
+        assert seen.config[key] == artifact.record.config[key], key
+    assert seen.config.keys() >= {"data", "model", "stage", "trainer", "seed"}
     assert seen.config["parents"] == []
     assert seen.config["lineage"] == [ancestor.model_dump() for ancestor in artifact.record.lineage]
 

@@ -14,6 +14,7 @@ from chirplet.report.candidates import find_artifacts, names_of, open_candidates
 from chirplet.report.comparison import advise, compare, front, has_baseline
 from chirplet.report.comparison_csv import as_csv
 from chirplet.report.comparison_table import columns, comparison_table, markdown, notes
+from chirplet.system.console import console
 from chirplet.system.error import ArtifactError
 from comparisons import EXAMPLES, N, ancestor, cost, family, write_artifact
 from records import make_record
@@ -170,6 +171,19 @@ def test_the_advice_is_the_fastest_that_is_right_enough_on_validation(tmp_path):
     advice = advise(comparison, 0.0)
     assert advice.row.name == "int8"  # no drop on val, though there is one on test
     assert (advice.times_texts_per_s, advice.times_smaller) == (4.0, 4.0)
+
+
+def test_a_single_row_needs_no_advice(tmp_path):
+    assert advise(compared(family(tmp_path)[:1]), 0.01) is None
+
+
+def test_a_terminal_of_80_columns_shows_drop_and_costs_and_names_the_rest(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    console().print(comparison_table(compared(family(tmp_path))))
+    shown = capsys.readouterr().out
+    assert "2.50 (0.00 to 7.50)" in shown and "another/base" not in shown
+    assert "not shown for lack of width: " in shown and shown.endswith("; see comparison.csv\n")
+    assert all(len(line) <= 80 for line in shown.splitlines()[:-1])
 
 
 @pytest.mark.parametrize(

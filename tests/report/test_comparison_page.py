@@ -46,7 +46,7 @@ def test_an_artifact_of_an_unknown_stage_is_drawn_as_every_other(tmp_path):
         write_artifact(tmp_path / stage / "artifact", stage, {"test": 30, "val": 30}, stage=stage, **changes)
     folders = [*family(tmp_path), tmp_path / "prune" / "artifact", tmp_path / "merge" / "artifact"]
     comparison = compare(open_candidates(folders, None)[0], None, seed=0)
-    for svg, _ in _cost_figures(comparison):
+    for svg, _ in _cost_figures(comparison).values():
         texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
         assert {"merge", "other", "pruned", "fine-tuned", "distilled", "quantized"} <= set(texts)
 
@@ -56,7 +56,7 @@ def test_each_data_set_has_its_section(tmp_path):
     html = made([*family(tmp_path), write_artifact(tmp_path / "mine", "a", {"test": 30}, data=data)])
     read(html)
     assert "<title>2 data sets: 4 models compared</title>" in html
-    assert html.index("<h1>vader_tweets: 3 models compared") < html.index("<h1>csv: 1 models compared")
+    assert html.index("<h1>vader_tweets: 3 models compared") < html.index("<h1>csv: one model")
     assert html.count('class="sortable"') == 2 and html.count("<script>") == 1
 
 
@@ -139,6 +139,19 @@ def test_a_model_that_all_share_is_said_once_and_takes_no_column(tmp_path, html)
     fresh = make_record().lineage[0].model_copy(update={"pretrained": False})
     unlearnt = [write_artifact(tmp_path / name, name, {"test": 30}, pretrained=False, lineage=[fresh]) for name in "zw"]
     assert made(unlearnt).count("(NOT PRETRAINED)") >= 2
+
+
+def test_further_columns_are_named_and_shown_on_request(html):
+    assert "Show also: drop from its parent; p; ECE; MB, compressed; " in html
+    reader = read(html)
+    hidden = [tag for tag, attributes in reader.tags if "further" in (attributes.get("class") or "").split()]
+    assert hidden.count("input") == 1 and hidden.count("td") == 3 * hidden.count("th") > 0
+
+
+def test_of_one_artifact_with_costs_there_is_no_figure_of_a_single_point(tmp_path):
+    html = made([family(tmp_path)[0]])
+    assert "<h1>vader_tweets: one model</h1>" in html
+    assert "Accuracy against" not in html and 'class="answer"' not in html
 
 
 def test_of_one_artifact_there_is_no_drop(tmp_path):

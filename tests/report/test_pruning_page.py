@@ -34,11 +34,11 @@ CURVE = {
 
 def test_zeros_stand_by_layer_and_matrix_and_padding_is_not_told_of():
     columns, rows = sparsity_rows(pruned(0.5, "a"))
-    assert (columns[1], columns[-1]) == ("query", "down")
+    assert columns == ["module", "query", "down", "whole"]
     assert rows == [
-        ("layer 0", [0.25, None, None, None, None, 0.5]),
-        ("layer 1", [None, None, None, None, None, 0.75]),
-        ("bert.pooler.dense", [0.3, None, None, None, None, None]),
+        ("layer 0", [0.25, 0.5, None]),
+        ("layer 1", [None, 0.75, None]),
+        ("bert.pooler.dense", [None, None, 0.3]),
     ]
 
 
@@ -67,3 +67,11 @@ def test_tables(pruning):
 
 def test_nothing_is_called_faster_than_it_was_measured():
     assert cost_line(pruned(0.5, "a")).endswith("0.99 times the parent's texts/s")
+
+
+def test_what_nothing_is_known_of_takes_no_column_and_a_single_point_no_figure():
+    record, parent = pruned(0.5, "a").model_copy(update={"cost": {}}), make_record(cost={})
+    html = page(record, parent, [])
+    assert "<svg" not in html and "One-shot" not in html
+    assert '<th scope="col">run</th><th scope="col">val</th><th scope="col">test</th></tr>' in html
+    assert "<svg" in page(record, parent, [pruned(0.9, "b")])

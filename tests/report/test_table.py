@@ -5,7 +5,7 @@ import io
 import pytest
 
 from chirplet.report.table import METRICS, metrics_table, per_class_table
-from chirplet.system.console import PIPE_WIDTH, console
+from chirplet.system.console import PIPE_WIDTH, RULE_WIDTH, console
 from records import make_record
 
 
@@ -46,11 +46,20 @@ def test_scores_by_class(capsys):
     assert ["Extremely Positive", "2", "0.0000", "0.0000", "0.0000"] in rows
 
 
+@pytest.mark.parametrize(("columns", "width"), [(None, PIPE_WIDTH), ("", PIPE_WIDTH), ("wide", PIPE_WIDTH), ("70", 70)])
+def test_off_a_terminal_the_width_is_that_of_the_environment(monkeypatch, capsys, columns, width):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    out = console()
+    out.heading("a step")
+    assert out.width == width and len(capsys.readouterr().out.rstrip("\n")) == min(width, RULE_WIDTH)
+
+
 def test_off_a_terminal_paths_stay_whole_and_colourless(capsys):
     path = "/a/" + "very/" * 60 + "long path [with] :smile: brackets"
     console().print(path)
     assert capsys.readouterr().out == path + "\n"
-    assert console().width == PIPE_WIDTH
 
 
 def test_no_color_is_respected_on_a_terminal(monkeypatch):

@@ -17,6 +17,7 @@ from optuna.trial import TrialState
 from checkpoints import tiny_bert
 from chirplet.system.error import ConfigError, SweepError
 from forked import Command, command
+from places import CONF
 from runs import small_run
 from sweeps import APP, facts, here, study, sweep, table, wait_until
 
@@ -55,7 +56,8 @@ def test_each_trial_is_a_line_and_the_best_are_in_a_table(first):
     assert [line.partition(":")[0] for line in lines] == [f"[{n + 1}/6] trial {n}" for n in range(6)]
     assert lines[0].startswith("[1/6] trial 0: complete, value 1.019 (best so far), ")
     assert "best trials (of 6) by value (minimize)" in first.printed
-    assert f"best      python run.py --config-dir {first.folder} experiment=tuned" in first.printed
+    found = f"--config-dir {CONF} 'hydra.searchpath=[file://{first.folder}]'"
+    assert f"best      python run.py {found} experiment=tuned" in first.printed
     assert first.printed[-1] == f"sweep     {first.folder}"
 
 

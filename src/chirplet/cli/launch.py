@@ -38,7 +38,8 @@ def run(cfg: DictConfig) -> float | None:
         )
     output_dir = Path(hydra.runtime.output_dir)
     key, folder = ("run", output_dir) if hydra.mode == RunMode.RUN else ("sweep", Path(hydra.sweep.dir))
-    with interruptible(output_dir, argument(f"hydra.{key}.dir", folder)):
+    resuming = argument(f"hydra.{key}.dir", folder) + (" resume=auto" if cfg.resume is None else "")
+    with interruptible(output_dir, resuming):
         if cfg.reproduce is not None:
             from chirplet.cli.reproduce.reproduce import reproduce
 

@@ -15,6 +15,7 @@ from chirplet.data.table.dialect import Column, TableSettings
 from chirplet.data.table.files import format_of, table_files
 from chirplet.data.table.reader import read_table
 from chirplet.system.error import DataError, near
+from chirplet.system.progress import counted
 
 _MOST_LABELS, _FEW_TEXTS = 100, 3
 """More labels than this, with fewer texts than this on average, are probably a wrong column if they are not listed."""
@@ -85,7 +86,8 @@ class Csv(TableSettings, Source):
         splits: dict[Split, list[RawExample]] = {}
         seen: set[str] = set()
         for role, file, prefix in zip(roles, files, row_names(files), strict=True):
-            splits.setdefault(role, []).extend(self._read(file, prefix, listed, seen))
+            rows = self._read(file, prefix, listed, seen)
+            splits.setdefault(role, []).extend(counted(rows, f"reading {file.name}"))
         unknown = next((label for label in self.label_map or {} if label not in seen), None)
         if unknown is not None:
             raise DataError(f"data.label_map: got {unknown!r}, which is the label of no row{near(str(unknown), seen)}")

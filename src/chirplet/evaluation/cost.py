@@ -20,6 +20,7 @@ from chirplet.data.batching.tokens import Tokens
 from chirplet.evaluation import isolated_process as fresh
 from chirplet.evaluation.parameter_count import count_parameters
 from chirplet.runtime.open import accelerator_for
+from chirplet.system.progress import Progress
 
 UNUSED = (RECORD, PREDICTIONS, BASELINE_PREDICTIONS, CARD, PROBE)
 """Files of an artifact that are not needed to run its model."""
@@ -99,8 +100,9 @@ def time_interleaved(models: Sequence[Timed], threads: int | None, rounds: int, 
     """
     samples = [_sample(model.tokens) for model in models]
     measured: list[list[Timing]] = [[] for _ in models]
-    for _ in range(rounds):
-        for model, sample, timings in zip(models, samples, measured, strict=True):
+    each = list(zip(models, samples, measured, strict=True)) * rounds
+    with Progress("measuring speed", len(each), "measurements") as progress:
+        for model, sample, timings in progress(each):
             settings = fresh.settings(model.pad_id, model.accelerator, threads, verify)
             line = fresh.run(model.folder, {"sample": sample}, *settings, "--time")
             timings.append(json.loads(line)["sample"])

@@ -23,6 +23,7 @@ from chirplet.system.atomic_io import scratch_folder
 from chirplet.system.child_process import exit_reason
 from chirplet.system.error import ArtifactError
 from chirplet.system.hardware import cpu_threads
+from chirplet.system.progress import silence
 
 LATENCY_TEXTS = 200
 WARMUP_BATCHES = 5
@@ -125,6 +126,7 @@ def main() -> None:
     mode.add_argument("--time", action="store_true")
     mode.add_argument("--logits", type=Path, help="folder for the .npy files, one for each split")
     arguments = parser.parse_args()
+    silence()  # the last line on standard error is to be the reason of a failure
     # All runtimes are timed with the same number of threads. Logits use the runtime's default, as in evaluation.
     threads = cpu_threads(arguments.threads) if arguments.time else arguments.threads
     runtime = open_runtime(

@@ -11,8 +11,12 @@ from chirplet.system.error import ConfigError, Interrupted
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
-"""With MLflow's defaults, training would wait for minutes for a server that is not reachable."""
+VARIABLES = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # by default, training would wait for minutes for a server that is away
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",  # by default, the creation of the store is logged
+}
+"""Variables of MLflow, which it reads when it is imported; those that the user has set stay."""
 
 
 class MlflowSettings(LoggerSettings):
@@ -39,12 +43,11 @@ class MlflowSettings(LoggerSettings):
         """
         if find_spec("mlflow") is None:
             raise ConfigError("logger.mlflow: mlflow is not installed; pip install 'chirplet[mlflow]'")
-        for name, value in PATIENCE.items():
+        for name, value in VARIABLES.items():
             os.environ.setdefault(name, value)
         from pytorch_lightning.loggers import MLFlowLogger
 
-        for library in ("mlflow", "alembic", "pytorch_lightning.loggers.mlflow"):
-            logging.getLogger(library).setLevel(logging.ERROR)  # they log every table that is created
+        logging.getLogger("pytorch_lightning.loggers.mlflow").setLevel(logging.ERROR)  # it logs a new experiment
         uri, location = os.environ.get("MLFLOW_TRACKING_URI"), None
         if not uri:
             folder = (identity.command_dir / self.folder).absolute()

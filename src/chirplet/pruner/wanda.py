@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from chirplet.data.batching.padding import by_length, padded
 from chirplet.pruner.base import Masks, ScoredPruner
 from chirplet.pruner.masking.calibration import CalibrationData
+from chirplet.system.progress import counted
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -53,10 +54,11 @@ def input_norms(model: "PreTrainedModel", calibration: CalibrationData, layers: 
         return model.get_submodule(name).register_forward_pre_hook(hook)
 
     handles = [listen(name) for name in layers]
+    batches = by_length(calibration.tokens.lengths, BATCH_SIZE)
     try:
         model.eval()
         with torch.inference_mode():
-            for batch in by_length(calibration.tokens.lengths, BATCH_SIZE):
+            for batch in counted(batches, "calibrating", len(calibration.tokens), len):
                 input_ids, mask = map(torch.from_numpy, padded(calibration.tokens, batch, calibration.pad_id))
                 real = mask.bool()
                 model(input_ids=input_ids.to(model.device), attention_mask=mask.to(model.device))

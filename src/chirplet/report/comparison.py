@@ -243,11 +243,12 @@ class Advice:
 def advise(comparison: Comparison, acceptable: float) -> Advice | None:
     """The fastest row whose validation accuracy drops by at most `acceptable`.
 
-    None if a row has no validation metrics or no speed, or if speeds were measured on different machines.
+    None if there is one row only, if a row has no validation metrics or no speed, or if speeds were measured on
+    different machines.
     """
     base, score = comparison.base, "val/accuracy"
     known = all("cost/texts_per_s" in row.figures and score in row.figures for row in comparison.rows)
-    if not known or len(comparison.machines) > 1:
+    if not known or len(comparison.rows) == 1 or len(comparison.machines) > 1:
         return None
     within = [row for row in comparison.rows if base.figures[score] - row.figures[score] <= acceptable + 1e-12]
     best = max(within, key=lambda row: row.figures["cost/texts_per_s"])

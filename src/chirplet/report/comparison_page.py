@@ -69,12 +69,12 @@ class Section:
 def page(sections: Sequence[Section]) -> str:
     """Render the page."""
     digest = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
+    shown = [_shown(section.comparison, section.advice, section.texts) for section in sections]
     models = sum(len(section.comparison.rows) for section in sections)
-    data = sections[0].comparison.data if len(sections) == 1 else f"{len(sections)} data sets"
     return render_page(
         "comparison.html.j2",
-        title=f"{data}: {models} models compared",
-        sections=[_shown(section.comparison, section.advice, section.texts) for section in sections],
+        title=shown[0]["title"] if len(shown) == 1 else f"{len(shown)} data sets: {models} models compared",
+        sections=shown,
         texts_columns=TEXTS,
         script=Markup(SCRIPT),
         digest=digest,
@@ -83,8 +83,9 @@ def page(sections: Sequence[Section]) -> str:
 
 def _shown(comparison: Comparison, advice: Advice | None, texts: Texts | None) -> dict[str, Any]:
     """What the template shows of one data set."""
-    detailed = _detailed(comparison)
+    detailed, models = _detailed(comparison), len(comparison.rows)
     return {
+        "title": f"{comparison.data}: {'one model' if models == 1 else f'{models} models compared'}",
         "comparison": comparison,
         "record": comparison.record,
         "count": len(comparison.base.candidates[0].predictions.label),
@@ -92,7 +93,7 @@ def _shown(comparison: Comparison, advice: Advice | None, texts: Texts | None) -
         "columns": columns(comparison),
         "base_model": common_model(comparison),
         "advised_drop": "" if advice is None else drop_text(advice.row.from_baseline),
-        "costs": _cost_figures(comparison),
+        "costs": _cost_figures(comparison).values(),
         "drops": _drop_figure(comparison),
         "calibration": _calibration_figure(
             sorted(detailed, key=lambda row: row is not comparison.base), comparison.split
@@ -108,11 +109,9 @@ def _shown(comparison: Comparison, advice: Advice | None, texts: Texts | None) -
 
 def front_pages(comparison: Comparison) -> dict[str, str]:
     """One page per known cost with accuracy against it: `pareto/COST` to HTML."""
-    known = [cost for cost, _, _ in _comparable(comparison) if any(cost in row.figures for row in comparison.rows)]
-    figures = _cost_figures(comparison)
     return {
         f"pareto/{cost.partition('/')[2]}": figure_page(svg, caption)
-        for cost, (svg, caption) in zip(known, figures, strict=True)
+        for cost, (svg, caption) in _cost_figures(comparison).items()
     }
 
 
@@ -135,12 +134,13 @@ def _detailed(comparison: Comparison) -> list[Row]:
     return [row for row in comparison.rows if row.name in few]
 
 
-def _cost_figures(comparison: Comparison) -> list[tuple[Markup, str]]:
+def _cost_figures(comparison: Comparison) -> dict[str, tuple[Markup, str]]:
+    """By cost: the figure and its caption, if the cost of two rows is known."""
     score = f"{comparison.split}/accuracy"
-    figures = []
+    figures = {}
     for cost, name, more in _comparable(comparison):
         known = [row for row in comparison.rows if cost in row.figures]
-        if not known:
+        if len(known) < 2:
             continue
         best = front(known, cost, score, more_is_better=more)
         named = {row.name for row in (known if len(known) <= NAMED else best)}
@@ -153,7 +153,7 @@ def _cost_figures(comparison: Comparison) -> list[tuple[Markup, str]]:
         values = "; ".join(f"{row.name} {row.figures[cost]:,.4g}, {row.figures[score]:.1%}" for row in known)
         x_label, y_label = f"{name}, logarithmic", f"accuracy on {comparison.split}"
         svg = plot.scatter(groups, corners, x_label, y_label, f"Points: accuracy against {name}. {values}.")
-        figures.append((Markup(svg), f"Accuracy against {name}; the dashed line is the Pareto front."))
+        figures[cost] = Markup(svg), f"Accuracy against {name}; the dashed line is the Pareto front."
     return figures
 
 

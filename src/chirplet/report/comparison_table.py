@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rich.table import Table
-
 from chirplet.artifact.artifact import Ancestor
 from chirplet.report.comparison import Advice, Comparison, Drop, Row
 from chirplet.report.comparison_csv import flat
 from chirplet.system import escaping
+from chirplet.system.fitted_table import FittedTable
 
 
 @dataclass(frozen=True)
@@ -158,19 +157,24 @@ def model(row: Row) -> str:
     return base.name if row.record.pretrained else f"{base.name} (NOT PRETRAINED)"
 
 
-def comparison_table(comparison: Comparison) -> Table:
+def comparison_table(comparison: Comparison) -> FittedTable:
     """The table for the terminal."""
     count = len(comparison.rows[0].candidates[0].predictions.label)
-    table = Table(title=f"{comparison.data}: {count:,} {comparison.split} texts", title_justify="left")
     shown = [column for column in columns(comparison) if column.narrow]
+    headings = [column.heading for column in shown if column.heading not in ALWAYS]
+    first = [f"drop from {comparison.baseline}", "MB", "texts/s", "how", "ms", "p"]
+    optional = sorted(headings, key=lambda heading: first.index(heading) if heading in first else len(first))
+    table = FittedTable(f"{comparison.data}: {count:,} {comparison.split} texts", optional, "comparison.csv")
     for column in shown:
-        table.add_column(column.heading, justify="left" if column.heading in TEXTS else "right", overflow="fold")
+        table.add_column(column.heading, justify="left" if column.heading in TEXTS else "right")
     for row in comparison.rows:
         table.add_row(*(column.shown(row) for column in shown))
     return table
 
 
 TEXTS = ("run", "how", "model")
+ALWAYS = ("run", "model", "accuracy")
+"""Columns that the terminal shows whatever its width; a model is not pretrained if it is shown there."""
 
 
 def notes(comparison: Comparison) -> list[str]:

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
-from rich.table import Table
 
 from chirplet.data.base import DataReport, Split
 from chirplet.data.preparation.exploration import Exploration, Lengths
 from chirplet.report import plot
 from chirplet.report.page import render_page
 from chirplet.report.table import count_table
+from chirplet.system.fitted_table import FittedTable
 
 LENGTH_COLUMNS = ("mean", "p5", "p50", "p95", "p99", "longest")
 BINS = 40
@@ -39,7 +39,7 @@ TOP_SHOWN = 10
 """Rows of a table on the terminal; the page shows all."""
 
 
-def tables(seen: Exploration) -> list[Table]:
+def tables(seen: Exploration) -> list[FittedTable]:
     """The tables for the terminal; the page has these and the figures."""
     return [
         _class_table(seen),
@@ -170,7 +170,7 @@ def _repairs(report: DataReport) -> dict[str, int]:
     return {REPAIRS.get(kind, kind): count for kind, count in report.repaired.items()}
 
 
-def _class_table(seen: Exploration) -> Table:
+def _class_table(seen: Exploration) -> FittedTable:
     table = _table(f"Classes of {seen.name}", "label", *seen.classes)
     for label, cells in _class_rows(seen):
         table.add_row(label, *(f"{count:,} ({share:.1%})" for count, share in cells))
@@ -179,23 +179,23 @@ def _class_table(seen: Exploration) -> Table:
     return table
 
 
-def _length_table(title: str, columns: Sequence[str], rows: Mapping[Split, list[str]]) -> Table:
+def _length_table(title: str, columns: Sequence[str], rows: Mapping[Split, list[str]]) -> FittedTable:
     table = _table(title, "split", *columns)
     for split, cells in rows.items():
         table.add_row(split, *cells)
     return table
 
 
-def _finding_table(report: DataReport) -> Table:
-    table = _table("Findings (texts)", "finding", "texts", "dropped from train", "examples")
+def _finding_table(report: DataReport) -> FittedTable:
+    table = _table("Findings (texts)", "finding", "texts", "dropped from train", "examples", optional=["examples"])
     for kind, count, dropped, examples in _findings(report):
         table.add_row(kind, f"{count:,}", f"{dropped:,}", examples)
     return table
 
 
-def _table(title: str, first: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column(first, overflow="fold")
+def _table(title: str, first: str, *columns: str, optional: Sequence[str] = ()) -> FittedTable:
+    table = FittedTable(title, optional, "explore.html")
+    table.add_column(first)
     for column in columns:
         table.add_column(column, justify="right")
     return table

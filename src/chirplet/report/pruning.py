@@ -1,15 +1,16 @@
 """Report on a pruned model: sparsity by layer, accuracy before recovery, and other runs with the same parent."""
 
 from collections.abc import Sequence
+from itertools import compress
 
 from markupsafe import Markup
-from rich.table import Table
 
 from chirplet.artifact.artifact import Record
 from chirplet.model.family import matrix_of
 from chirplet.model.family.base import MatrixName
 from chirplet.report import plot
 from chirplet.report.page import render_page
+from chirplet.system.fitted_table import FittedTable
 
 PARTS: dict[MatrixName, str] = {
     "query": "query",
@@ -20,9 +21,11 @@ PARTS: dict[MatrixName, str] = {
     "output": "down",
 }
 """A layer's matrices and their headings in tables."""
+RUN_COLUMNS = ("val", "test", "non-zero", "MB, zstd", "texts/s", "speedup over parent")
+"""Headings of the values of `_run_row`."""
 
 
-def tables(record: Record) -> list[Table]:
+def tables(record: Record) -> list[FittedTable]:
     """Sparsity by module, if any weight is zero, and accuracy by sparsity without recovery, if it was measured."""
     pruning = record.training["pruning"]
     shown = []
@@ -30,7 +33,7 @@ def tables(record: Record) -> list[Table]:
     losses = pruning.get("layer_losses", [])
     if any(share for _, shares in rows for share in shares if share is not None):
         alone = ", and rise of the loss on val (nats) when only this layer is pruned" if losses else ""
-        table = Table(title=f"Share of zeros in each matrix{alone}", title_justify="left")
+        table = FittedTable(f"Share of zeros in each matrix{alone}")
         for column in columns:
             table.add_column(column, justify="left" if column == columns[0] else "right")
         for i, (name, shares) in enumerate(rows):
@@ -38,7 +41,7 @@ def tables(record: Record) -> list[Table]:
             table.add_row(name, *("" if share is None else f"{share:.1%}" for share in shares), *loss)
         shown.append(table)
     if pruning.get("curve"):
-        table = Table(title="One-shot pruning without recovery, on val", title_justify="left")
+        table = FittedTable("One-shot pruning without recovery, on val")
         for column in ("sparsity", "accuracy", "loss (nats)"):
             table.add_column(column, justify="right")
         for point in pruning["curve"]:
@@ -50,7 +53,7 @@ def tables(record: Record) -> list[Table]:
 def sparsity_rows(record: Record) -> tuple[list[str], list[tuple[str, list[float | None]]]]:
     """Headings, and the shares of zeros of each layer, lowest first, and of all other modules with zeros.
 
-    The last heading belongs to the loss, if the record has it.
+    Columns without a value are left out. The last heading belongs to the loss, if the record has it.
     """
     layers: dict[int, dict[MatrixName, float]] = {}
     others: dict[str, float] = {}
@@ -60,12 +63,14 @@ def sparsity_rows(record: Record) -> tuple[list[str], list[tuple[str, list[float
             layers.setdefault(matrix[0], {})[matrix[1]] = share
         elif share > 0.01:  # the padding embedding is zero in every model
             others[name] = share
+    known = [part for part in PARTS if any(part in parts for parts in layers.values())]
+    other = ["whole"] if others else []
     rows: list[tuple[str, list[float | None]]] = [
-        (f"layer {layer}", [parts.get(part) for part in PARTS]) for layer, parts in sorted(layers.items())
+        (f"layer {layer}", [*map(parts.get, known), *[None for _ in other]]) for layer, parts in sorted(layers.items())
     ]
-    rows += [(name, [share, *([None] * (len(PARTS) - 1))]) for name, share in others.items()]
+    rows += [(name, [*[None for _ in known], share]) for name, share in others.items()]
     loss = ["loss alone"] if "layer_losses" in record.training["pruning"] else []
-    return ["module", *PARTS.values(), *loss], rows
+    return ["module", *(PARTS[part] for part in known), *other, *loss], rows
 
 
 def cost_line(record: Record) -> str:
@@ -89,6 +94,8 @@ def page(record: Record, parent: Record, others: Sequence[Record]) -> str:
     pruning = record.training["pruning"]
     columns, rows = sparsity_rows(record)
     runs = sorted([record, *others], key=lambda run: _reached(run) or 0.0)
+    run_rows = [_run_row("parent", parent), *map(_run_row, _titles(runs), runs)]
+    known = [any(column) for column in zip(*(values for _, values in run_rows), strict=True)]
     return render_page(
         "pruning.html.j2",
         record=record,
@@ -97,13 +104,17 @@ def page(record: Record, parent: Record, others: Sequence[Record]) -> str:
         columns=columns,
         rows=rows,
         losses=pruning.get("layer_losses", []),
-        runs=[_run_row("parent", parent), *map(_run_row, _titles(runs), runs)],
+        run_columns=list(compress(RUN_COLUMNS, known)),
+        runs=[(name, list(compress(values, known))) for name, values in run_rows],
         curve=_curve(record, parent, runs),
     )
 
 
 def _curve(record: Record, parent: Record, runs: Sequence[Record]) -> Markup | None:
-    """Accuracy on validation against sparsity: one-shot pruning without recovery, and each finished run."""
+    """Accuracy on validation against sparsity: one-shot pruning without recovery, and each finished run.
+
+    None if these are fewer than two points.
+    """
     series: dict[str, list[tuple[float, float]]] = {}
     if record.training["pruning"].get("curve"):
         points = [(point["sparsity"], point["accuracy"]) for point in record.training["pruning"]["curve"]]
@@ -112,7 +123,7 @@ def _curve(record: Record, parent: Record, runs: Sequence[Record]) -> Markup | N
     after = [(reached, accuracy) for reached, accuracy in evaluated if reached is not None]
     if after:
         series["these runs"] = after
-    if not series:
+    if sum(map(len, series.values())) < 2:
         return None
     dense = parent.metrics.get("val", {}).get("accuracy")
     described = "; ".join(

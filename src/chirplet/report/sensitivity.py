@@ -4,21 +4,21 @@ from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
-from rich.table import Table
 
-from chirplet.artifact.artifact import Record
+from chirplet.artifact.artifact import RECORD, Record
 from chirplet.report.figure_style import HIGHLIGHT, SERIES, figure_style
+from chirplet.system.fitted_table import FittedTable
 
 SHOWN = 12
 """Rows of the table; the figure and the record have all layers."""
 
 
-def sensitivity_table(record: Record) -> Table:
+def sensitivity_table(record: Record) -> FittedTable:
     """The most sensitive layers: divergence and loss (nats) when only this layer is quantized; excluded layers."""
     layers: dict[str, dict[str, float]] = record.training["sensitivity"]
     excluded = set(record.training["excluded_layers"])
     title = f"Each layer quantized alone ({len(layers)} layers, {len(excluded)} excluded)"
-    table = Table(title=title, title_justify="left")
+    table = FittedTable(title, ["excluded", "loss on val"], RECORD)
     table.add_column("layer")
     table.add_column("divergence on val", justify="right")
     table.add_column("loss on val", justify="right")

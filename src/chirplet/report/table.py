@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rich.table import Table
-
-from chirplet.artifact.artifact import Record, split_order
+from chirplet.artifact.artifact import RECORD, Record, split_order
+from chirplet.system.fitted_table import FittedTable
 
 METRICS = {
     "accuracy": "accuracy",
@@ -25,10 +24,10 @@ METRICS = {
 PER_CLASS = ("f1", "precision", "recall")
 
 
-def metrics_table(record: Record) -> Table:
+def metrics_table(record: Record) -> FittedTable:
     """Number of texts and metrics (rows) of every evaluated split (columns)."""
     splits = split_order(record.metrics)
-    table = Table(title=_title(record), title_justify="left")
+    table = FittedTable(_title(record))
     table.add_column("metric")
     for split in splits:
         table.add_column(split, justify="right")
@@ -48,11 +47,11 @@ def metric_rows(record: Record) -> dict[str, list[str]]:
     }
 
 
-def per_class_table(record: Record, split: str) -> Table:
+def per_class_table(record: Record, split: str) -> FittedTable:
     """F1, precision, recall and number of texts of each class (rows) on one split."""
     title = f"{_title(record)}: {split}"
-    table = Table(title=title, title_justify="left")
-    table.add_column("label", overflow="fold")
+    table = FittedTable(title)
+    table.add_column("label")
     for heading in ("texts", *PER_CLASS):
         table.add_column(heading, justify="right")
     for label in record.labels:
@@ -61,7 +60,7 @@ def per_class_table(record: Record, split: str) -> Table:
     return table
 
 
-def baseline_table(record: Record) -> Table:
+def baseline_table(record: Record) -> FittedTable:
     """Accuracy of a distilled student, its teachers and its label-only baseline, with the difference's interval.
 
     A teacher trained on other texts or splits has no accuracy here.
@@ -69,10 +68,11 @@ def baseline_table(record: Record) -> Table:
     baseline: dict[str, Any] = record.training["label_only_baseline"]
     splits = split_order(record.metrics)
     level = baseline[splits[0]]["difference"]["level"] if splits else 0.0
-    table = Table(title=f"{_title(record)}: compared with the same student on labels alone", title_justify="left")
     teachers = record.training["teachers"]
     names = [f"teacher {i}" for i in range(1, len(teachers) + 1)] if len(teachers) > 1 else ["teacher"]
     interval = f"{level:.0%} interval"
+    title = f"{_title(record)}: compared with the same student on labels alone"
+    table = FittedTable(title, [interval, "McNemar's p", *names], RECORD)
     for heading in ("accuracy", *names, "student", "label-only", "difference", interval, "McNemar's p"):
         table.add_column(heading, justify="left" if heading == "accuracy" else "right")
     for split in splits:
@@ -90,10 +90,10 @@ def baseline_table(record: Record) -> Table:
     return table
 
 
-def count_table(title: str, what: str, counts: Mapping[str, int]) -> Table:
+def count_table(title: str, what: str, counts: Mapping[str, int]) -> FittedTable:
     """One row per name, with its count."""
-    table = Table(title=title, title_justify="left")
-    table.add_column(what, overflow="fold")
+    table = FittedTable(title)
+    table.add_column(what)
     table.add_column("count", justify="right")
     for name, count in counts.items():
         table.add_row(name, f"{count:,}")

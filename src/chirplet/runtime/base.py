@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from chirplet.data.batching.padding import Ids, by_length, padded
 from chirplet.data.batching.tokens import Tokens
 from chirplet.runtime.probe import Probe
+from chirplet.system.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -51,14 +52,15 @@ def predict_logits(
     tokens: Tokens,
     pad_id: int,
     batch_size: int,
-    watched: Callable[[list[list[int]]], Iterable[list[int]]] = iter,
+    what: str = "evaluating",
 ) -> NDArray[np.float32]:
     """Logits in the order of `tokens`, shape (n, classes), computed in batches from the shortest text to the longest.
 
-    `watched` iterates over the batches and may show the progress; `tokens` has one text or more.
+    `tokens` has one text or more. `what` names the work where its progress is shown.
     """
     batches = list(by_length(tokens.lengths, batch_size))
-    parts = list(runtime.logits_of_each(padded(tokens, batch, pad_id) for batch in watched(batches)))
+    with Progress(what, len(tokens)) as progress:
+        parts = list(runtime.logits_of_each(padded(tokens, batch, pad_id) for batch in progress(batches, len)))
     logits = np.empty((len(tokens), parts[0].shape[1]), dtype=np.float32)
     logits[np.concatenate(batches)] = np.concatenate(parts)
     return logits

@@ -168,7 +168,7 @@ class Walk:
         for number, (name, step) in enumerate(self.steps.items(), start=1):
             parents = self._parents(name)
             message = f" of {', '.join(parents)}" if parents else ""
-            out.rule(f"{name}: {step.stage}{message} ({number} of {len(self.steps)})", align="left")
+            out.heading(f"{name}: {step.stage}{message} ({number} of {len(self.steps)})")
             given, folder = [done[parent] for parent in parents], self.run.output_dir / name
             composed = _compose(self.run, name, step, _starting(step, given))
             memory = Memory(self.run.cache_dir, identity_of(composed.inputs))
@@ -193,7 +193,7 @@ class Walk:
                 gc.collect()  # the step's model; the next one needs the room
             done[name] = artifact
         if self.chain.compare and len(done) > 1:
-            out.rule("comparison", align="left")
+            out.heading("comparison")
             self._compare(list(done.values()))
         return artifact.metric(self.run.objective)
 

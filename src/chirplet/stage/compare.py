@@ -17,6 +17,7 @@ from chirplet.system.atomic_io import write_text_atomically
 from chirplet.system.console import console, shown_path
 from chirplet.system.error import ArtifactError, ConfigError, DataError
 from chirplet.system.hardware import cpu_flags, cpu_name
+from chirplet.system.progress import Progress
 
 if TYPE_CHECKING:
     from chirplet.report.candidates import Candidate, Group
@@ -64,7 +65,8 @@ class Compare(Stage):
                 candidates = _measured(group.candidates, corpus, run, self.rounds, self.cost_accelerator)
             else:
                 candidates = [_with_size(candidate) for candidate in group.candidates]
-            comparison = compare(replace(group, candidates=candidates), baseline, run.seed, interleaved=measured)
+            with Progress("comparing"):
+                comparison = compare(replace(group, candidates=candidates), baseline, run.seed, interleaved=measured)
             texts = _texts(comparison, corpus) if self.texts and corpus is not None else None
             sections.append(Section(comparison, advise(comparison, self.acceptable_drop), texts))
         report = _finish(sections, run.output_dir)

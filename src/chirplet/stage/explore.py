@@ -11,6 +11,7 @@ from chirplet.stage.base import Stage
 from chirplet.stage.run.context import Run
 from chirplet.system.atomic_io import write_text_atomically
 from chirplet.system.console import console
+from chirplet.system.progress import Progress
 
 if TYPE_CHECKING:
     from chirplet.data.preparation.exploration import Exploration
@@ -31,7 +32,9 @@ class Explore(Stage):
         from chirplet.data.preparation.prepare import prepare
         from chirplet.report.exploration import page, tables
 
-        exploration, counts = self.explore(run, prepare(run.data, run.cache_dir))
+        corpus = prepare(run.data, run.cache_dir)
+        with Progress("exploring"):
+            exploration, counts = self.explore(run, corpus)
         target = run.output_dir / PAGE
         shown = page(exploration, run.model.name_or_path, run.model.cleaning)
         write_text_atomically(shown, target)

@@ -28,6 +28,7 @@ from chirplet.stage.run.context import ArtifactFolder, Run, check_given
 from chirplet.system.console import console
 from chirplet.system.error import DataError
 from chirplet.system.hashing import file_hash, json_hash
+from chirplet.system.progress import Progress
 from chirplet.task.base import Combination
 
 if TYPE_CHECKING:
@@ -175,11 +176,12 @@ class Predict(TableSettings, Stage):
             )
             started = time.perf_counter()
             with (
+                Progress("labeling") as progress,
                 self._kept(artifact, accelerator, threads) as kept,
                 open_writer(self.output, write, source, added) as writer,
             ):
                 before = 0 if kept is None else kept.rows
-                for chunk in source.chunks:
+                for chunk in progress(source.chunks, lambda chunk: len(chunk.texts)):
                     tokens = predictor.tokens(chunk.texts)
                     read_tokens += predictor.counter(tokens)
                     compute = partial(predictor.logits_of, tokens)

@@ -20,6 +20,7 @@ from chirplet.stage.run.context import ArtifactFolder, Run, given_artifact
 from chirplet.system.atomic_io import write_text_atomically
 from chirplet.system.console import console
 from chirplet.system.error import ArtifactError, ConfigError
+from chirplet.system.progress import Progress
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
@@ -82,8 +83,10 @@ class Prune(TrainingStage):
         self.pruner.check_weights(parent.model)
         self._print_start(parent)
         calibration = self._calibration_data(parent, run.seed)
-        curve = self._curve(parent, calibration, run)
-        pruned = self.pruner.prune(parent.model, calibration)
+        with Progress("pruning without recovery, for the curve"):
+            curve = self._curve(parent, calibration, run)
+        with Progress("pruning"):
+            pruned = self.pruner.prune(parent.model, calibration)
         data = replace(parent.data, tokenizer=pruned.tokenizer)
         with open_loggers(run, "prune", parent.lineage) as loggers:
             training: dict[str, Any] = {"steps": 0}

@@ -21,6 +21,7 @@ from chirplet.stage.run.context import AUTO, ArtifactFolder, Checkpoint, Run, gi
 from chirplet.system.atomic_io import scratch_folder
 from chirplet.system.console import console
 from chirplet.system.error import ConfigError
+from chirplet.system.progress import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,7 +90,8 @@ class Quantize(MeasuringStage):
             workspace = stack.enter_context(scratch_folder())
             calibration = Calibration(parent.data.tokens(parent.data.corpus.train), parent.data.pad_id)
             # First, since it raises on models that cannot be quantized.
-            quantization = self.quantizer.prepare(parent.model, calibration, workspace)
+            with Progress("quantizing"):
+                quantization = self.quantizer.prepare(parent.model, calibration, workspace)
             # Before the model is trained further: the drop is measured from the parent.
             before = None if self.tolerance is None else self._evaluator(parent)(_in_fp32(run, parent))
             training: dict[str, Any] = {}
@@ -175,9 +177,10 @@ class Quantize(MeasuringStage):
             # After training, differences from the parent's logits are not due to rounding: compare accuracy alone.
             quality, answers = before[0], before[1] if self.quantizer.training is None else None
             whole = self._evaluator(parent)
-            excluded, tried = fewest_excluded(
-                sensitivity, quality, self.tolerance, lambda excluded: quantized(excluded, whole, answers)
-            )
+            with Progress("choosing the excluded layers"):
+                excluded, tried = fewest_excluded(
+                    sensitivity, quality, self.tolerance, lambda excluded: quantized(excluded, whole, answers)
+                )
             results |= {"excluded_layers": excluded, "tried": tried, "fp32_val_accuracy": quality.accuracy}
         return results
 

@@ -1,19 +1,23 @@
 """The console, and which libraries may write to it."""
 
 import logging
+import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.rule import Rule
 from rich.segment import Segment
 from rich.text import Text
 
 from chirplet.system.escaping import terminal
 
 PIPE_WIDTH = 240
-"""Width of tables when the output is not a terminal, wide enough that cells are not folded."""
+"""Greatest width of tables, if the output is not a terminal and `COLUMNS` is not set: they are as wide as they need."""
+RULE_WIDTH = 80
+"""Greatest width of a rule."""
 
 
 class _Console(Console):
@@ -27,9 +31,13 @@ class _Console(Console):
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(terminal(segment.text), segment.style)
 
+    def heading(self, text: str) -> None:
+        """Print the text, followed by a rule."""
+        self.print(Rule(text, align="left"), width=RULE_WIDTH)
 
-def console(stderr: bool = False) -> Console:
-    """The console, which respects `NO_COLOR`. When the output is not a terminal, lines are not wrapped.
+
+def console(stderr: bool = False) -> _Console:
+    """The console, which respects `NO_COLOR` and `COLUMNS`. If the output is not a terminal, lines are not wrapped.
 
     Markup is off, because labels and hashtags come from data and may look like it (`[red]`). Control characters are
     escaped.
@@ -37,7 +45,8 @@ def console(stderr: bool = False) -> Console:
     target = _Console(stderr=stderr, markup=False, emoji=False, highlight=False)
     if not target.is_terminal:
         target.soft_wrap = True
-        target.width = PIPE_WIDTH
+        if not os.environ.get("COLUMNS", "").isdigit():
+            target.width = PIPE_WIDTH
     return target
 
 

@@ -9,7 +9,7 @@ from runs import small_run
 
 def test_off_a_terminal_an_epoch_is_a_line(compose_config, tmp_path, capsys):
     encoder = tiny_bert(tmp_path / "encoder")
-    config = compose_config(*small_run(encoder, tmp_path))
+    config = compose_config(*small_run(encoder, tmp_path), "callback.progress.line_s=1e6")
     execute(config, tmp_path / "run")
     lines = capsys.readouterr().out.splitlines()
     epochs = [line for line in lines if line.startswith("epoch ")]
@@ -22,7 +22,9 @@ def test_off_a_terminal_an_epoch_is_a_line(compose_config, tmp_path, capsys):
 def test_off_a_terminal_lines_tell_what_is_left(compose_config, tmp_path, capsys):
     config = compose_config(*small_run(tiny_bert(tmp_path / "encoder"), tmp_path), "callback.progress.line_s=1e-6")
     execute(config, tmp_path / "run")
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ") and " left " in line]
+    lines = capsys.readouterr().out.splitlines()
+    assert "epoch 1/2  validating: 100%" in lines
+    told = [line for line in lines if line.startswith("epoch ") and " left " in line]
     assert len(told) == 18
     for step, line in enumerate(told, start=1):
         best = "" if step < 10 else r"  best val/f1_macro 0\.\d+"

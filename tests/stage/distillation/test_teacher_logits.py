@@ -46,14 +46,6 @@ def test_they_are_computed_once_and_mapped(artifact, tmp_path, monkeypatch):
     np.testing.assert_array_equal(first, again)
 
 
-def test_a_progress_bar_is_shown_on_a_terminal(artifact, tmp_path, monkeypatch, capsys):
-    teacher_logits(artifact, examples(TEXTS), tmp_path / "lines", **ASK)
-    assert capsys.readouterr().out == ""
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    teacher_logits(artifact, examples(TEXTS), tmp_path / "bar", **ASK)
-    assert "teacher's logits" in capsys.readouterr().out
-
-
 def test_other_texts_and_another_teacher_have_other_files(artifact, tmp_path):
     """A teacher is identified by its files, not by its record."""
     folder = tmp_path / "other"

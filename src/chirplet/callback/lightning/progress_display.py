@@ -68,13 +68,31 @@ class TrainingDisplay(pl.Callback):
         self._seconds += now - self._mark
         self._mark = now
         self._examples += text_count(batch)
-        if now - self._shown >= (self.line_s if self._bar is None else self.refresh_s):
-            self._shown = now
+        if self._is_due(now):
             self._print_progress(trainer, now)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock, because validation does not count as training."""
         self._seconds += time.perf_counter() - self._mark
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Show how far the validation is, when it is due."""
+        now = time.perf_counter()
+        if trainer.sanity_checking or not self._is_due(now):
+            return
+        note = f"validating: {(batch_idx + 1) / trainer.num_val_batches[dataloader_idx]:.0%}"
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, note=note)
+        else:
+            self._console.print(f"{_epoch(trainer)}  {note}", highlight=False)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the metric, and restart the clock."""
@@ -97,11 +115,18 @@ class TrainingDisplay(pl.Callback):
             self._bar.stop()
             self._bar = None
 
+    def _is_due(self, now: float) -> bool:
+        """Whether the display is to be updated at `now`; the next update is counted from there."""
+        if now - self._shown < (self.line_s if self._bar is None else self.refresh_s):
+            return False
+        self._shown = now
+        return True
+
     def _print_progress(self, trainer: pl.Trainer, now: float) -> None:
         loss = float(trainer.callback_metrics.get("train/batch_loss", float("nan")))
         best = "" if self.best is None else f"  best {self.monitor} {self.best:.4f}"
         note = f"{self._examples / self._seconds:.0f} texts/s  loss {loss:.3f}{best}"
-        description = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        description = _epoch(trainer)
         steps, total = pl_steps(trainer), pl_total(trainer)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=steps, note=note, description=description)
@@ -114,10 +139,13 @@ class TrainingDisplay(pl.Callback):
         speed = self._examples / self._seconds if self._seconds else 0.0
         loss = float(trainer.callback_metrics.get("train/batch_loss", float("nan")))
         self._console.print(
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  batch loss {loss:.4f}{tail}"
-            f"  {speed:.0f} texts/s  {self._seconds:.0f} s",
+            f"{_epoch(trainer)}  batch loss {loss:.4f}{tail}  {speed:.0f} texts/s  {self._seconds:.0f} s",
             highlight=False,
         )
+
+
+def _epoch(trainer: pl.Trainer) -> str:
+    return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
 
 
 def pl_total(trainer: pl.Trainer) -> int:

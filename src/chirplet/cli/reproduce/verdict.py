@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from rich.table import Table
-
 from chirplet.artifact.artifact import Record
 from chirplet.system.console import console
+from chirplet.system.fitted_table import FittedTable
 
 
 def print_verdict(record: Record, again: Record, name: str) -> None:
@@ -28,9 +27,9 @@ def metric_differences(record: Record, again: Record) -> dict[str, tuple[Any, An
     return {name: (value, new.get(name)) for name, value in old.items() if value != new.get(name)}
 
 
-def difference_table(differing: dict[str, tuple[Any, Any]], total: int) -> Table:
+def difference_table(differing: dict[str, tuple[Any, Any]], total: int) -> FittedTable:
     """Those of splits as wholes one by one, to the last digit; those of classes and single cells are counted."""
-    table = Table(title=f"{len(differing)} of {total} figures differ", title_justify="left")
+    table = FittedTable(f"{len(differing)} of {total} figures differ", ["difference"])
     table.add_column("metric")
     for heading in ("record", "here", "difference"):
         table.add_column(heading, justify="right")

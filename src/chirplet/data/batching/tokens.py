@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,6 +19,7 @@ from chirplet.data.preparation import cleaning
 from chirplet.system.cache_files import locked_folder, write_atomically
 from chirplet.system.error import first_line
 from chirplet.system.hashing import texts_hash
+from chirplet.system.progress import Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -74,7 +75,8 @@ def tokenize(
     texts: Iterable[str], tokenizer: "PreTrainedTokenizerBase | Encoder", preset: cleaning.Cleaning, max_length: int
 ) -> Tokens:
     """Clean and tokenize tweets, with special tokens, truncated to `max_length` tokens."""
-    column, truncated = _joined(_encode(texts, tokenizer, preset, max_length))
+    with Progress("tokenizing", len(texts) if isinstance(texts, Sized) else None) as progress:
+        column, truncated = _joined(_encode(progress(texts), tokenizer, preset, max_length))
     return _from_column(column, truncated)
 
 
@@ -115,7 +117,8 @@ def cached_tokens(
                 return open_tokens(path)
             except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
                 logger.warning("the cache entry %s is damaged (%s) and is written again", path, first_line(error))
-        _write(path, _encode(tweets.text, tokenizer, preset, max_length))
+        with Progress("tokenizing", len(tweets)) as progress:
+            _write(path, _encode(progress(tweets.text), tokenizer, preset, max_length))
         return open_tokens(path)
 
 

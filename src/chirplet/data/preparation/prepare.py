@@ -19,6 +19,7 @@ from chirplet.data.preparation.split import carve, fold
 from chirplet.system.cache_files import locked_folder
 from chirplet.system.error import DataError
 from chirplet.system.hashing import file_hash, json_hash
+from chirplet.system.progress import Progress, counted
 
 _EXAMPLES = 5
 
@@ -33,7 +34,7 @@ def prepare(source: Source, cache_dir: Path) -> Corpus:
     """
     files = source.files(cache_dir)
     # A second process waits here and then reads the entry of the first one.
-    with locked_folder(cache_dir / "corpus") as folder:
+    with Progress(f"preparing {source.name}"), locked_folder(cache_dir / "corpus") as folder:
         entry = folder / f"{source.name}-{_key(source, files)[:32]}.arrow"
         if entry.exists():
             try:
@@ -148,7 +149,7 @@ def _digest(file: Path) -> str:
 def _repaired(rows: list[RawExample], labels: tuple[str, ...], enabled: bool, ledger: _Ledger) -> Examples:
     index = {label: i for i, label in enumerate(labels)}
     texts = []
-    for row in rows:
+    for row in counted(rows, "repairing", len(rows)):
         text, kinds = repair(row.text) if enabled else (row.text, frozenset[str]())
         if row.redecoded:
             kinds |= {"bytes"}

@@ -14,6 +14,7 @@ from chirplet.data.batching.padding import by_length, padded
 from chirplet.model.family import family_of
 from chirplet.model.family.base import MatrixName, Part
 from chirplet.pruner.masking.calibration import CalibrationData
+from chirplet.system.progress import counted
 
 BATCH_SIZE = 32
 READ_BY: Mapping[Part, MatrixName] = {"heads": "attention_output", "neurons": "output"}
@@ -33,9 +34,10 @@ def importances(model: PreTrainedModel, calibration: CalibrationData, parts: Seq
     modules = [layers[index][READ_BY[part]] for part, index in of_layers]
     inputs_of: dict[nn.Module, Tensor] = {}
     handles = [dense.register_forward_pre_hook(_keep(inputs_of)) for dense in modules]
+    batches = by_length(calibration.tokens.lengths, BATCH_SIZE)
     model.eval()
     try:
-        for batch in by_length(calibration.tokens.lengths, BATCH_SIZE):
+        for batch in counted(batches, "calibrating", len(calibration.tokens), len):
             input_ids, mask = map(torch.from_numpy, padded(calibration.tokens, batch, calibration.pad_id))
             loss = calibration.task.loss(
                 model(input_ids=input_ids, attention_mask=mask).logits,

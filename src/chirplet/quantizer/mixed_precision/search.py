@@ -5,6 +5,7 @@ from typing import Any
 
 from chirplet.evaluation.evaluator import Quality
 from chirplet.system.error import QuantizationError
+from chirplet.system.progress import Progress
 
 ROUNDING = 1e-6
 """Allowance for accuracies rounded to fp32, equal to one text in a million."""
@@ -23,9 +24,10 @@ def sensitivities(
         evaluate_splits: returns the quality of the model with the given layers excluded.
     """
     results = {}
-    for layer in layers:
-        quality = evaluate_splits([other for other in layers if other != layer])
-        results[layer] = {"divergence": quality.divergence, "loss_rise": quality.loss - fp32.loss}
+    with Progress("measuring how sensitive layers are", len(layers), "layers") as progress:
+        for layer in progress(layers):
+            quality = evaluate_splits([other for other in layers if other != layer])
+            results[layer] = {"divergence": quality.divergence, "loss_rise": quality.loss - fp32.loss}
     return dict(sorted(results.items(), key=lambda pair: -pair[1]["divergence"]))
 
 

@@ -20,6 +20,7 @@ from chirplet.stage.run.context import Run
 from chirplet.stage.run.parent import prepared
 from chirplet.stage.run.prepared import Prepared
 from chirplet.system.error import ConfigError, DataError
+from chirplet.system.progress import Progress
 
 if TYPE_CHECKING:
     from chirplet.stage.distillation.settings import DistillSettings
@@ -69,14 +70,19 @@ def make_distillation_data(
         DataError: a file cannot be read, or the corpus already has every text of the files.
     """
     train = corpus.train
-    read = read_unlabeled(files, stage.unlabeled, run.data.repair) if files else train.take(np.empty(0, np.int64))
-    more = without_known(read, corpus)
+    read = train.take(np.empty(0, np.int64))
+    with Progress("comparing the unlabeled texts with the corpus"):
+        if files:
+            read = read_unlabeled(files, stage.unlabeled, run.data.repair)
+        more = without_known(read, corpus)
     if files and not len(more):
         raise DataError(
             f"unlabeled_files: data={corpus.name} already has all {len(read):,} texts; give files with other texts"
         )
     plain = train.joined(more)
-    copies = without_held_out(word_drop(plain, stage.word_drop, stage.augmentations_per_text, run.seed), plain, corpus)
+    with Progress("augmenting"):
+        dropped = word_drop(plain, stage.word_drop, stage.augmentations_per_text, run.seed)
+        copies = without_held_out(dropped, plain, corpus)
     folds = None
     if teachers.folds is not None:
         plain_folds = np.concatenate([teachers.folds, np.full(len(more), EVERYONE)])

@@ -3,12 +3,10 @@
 import hashlib
 import io
 import logging
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import track
 
 from chirplet.artifact.artifact import Artifact, content_id
 from chirplet.data.base import Examples
@@ -18,7 +16,6 @@ from chirplet.runtime.base import predict_logits
 from chirplet.runtime.open import accelerator_for, open_runtime, runtime_of
 from chirplet.runtime.tokenizer import open_tokenizer
 from chirplet.system.cache_files import locked_folder, write_atomically
-from chirplet.system.console import console
 from chirplet.system.hardware import bf16_is_native, device_of
 from chirplet.system.hashing import texts_hash
 
@@ -69,15 +66,11 @@ def teacher_logits(
         )
         tokens = tokenize(examples.text, tokenizer, record.cleaning, record.max_length)
         stream = io.BytesIO()
-        np.save(stream, predict_logits(runtime, tokens, pad_id, batch_size, _with_progress), allow_pickle=False)
+        np.save(
+            stream, predict_logits(runtime, tokens, pad_id, batch_size, "labeling by the teacher"), allow_pickle=False
+        )
         write_atomically(stream.getbuffer(), path)
         return _mapped(path, len(examples), len(record.labels))
-
-
-def _with_progress(batches: list[list[int]]) -> Iterable[list[int]]:
-    """The batches, with a progress bar on a terminal: a large teacher takes minutes."""
-    out = console()
-    return track(batches, "teacher's logits", console=out, transient=True, disable=not out.is_terminal)
 
 
 def _mapped(path: Path, examples: int, classes: int) -> NDArray[np.float32]:

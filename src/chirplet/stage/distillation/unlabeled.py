@@ -12,6 +12,7 @@ from chirplet.data.preparation.repair import repair
 from chirplet.data.table.dialect import TableSettings
 from chirplet.data.table.reader import read_table
 from chirplet.system.error import DataError
+from chirplet.system.progress import counted
 from chirplet.task.base import UNLABELLED
 
 
@@ -28,7 +29,7 @@ def read_unlabeled(files: Sequence[str], settings: TableSettings, mend: bool) ->
     for path, name in zip(paths, row_names(paths), strict=True):
         try:
             with read_table(path, [column], settings.dialect) as table:
-                for row in table:
+                for row in counted(table, f"reading {path.name}"):
                     text = table.text(row, column)
                     if text.strip():
                         rows.append(f"{name}:{row.number}")

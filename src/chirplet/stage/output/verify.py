@@ -17,6 +17,7 @@ from chirplet.stage.output.write_artifact import SplitLogits
 from chirplet.stage.run.context import Run
 from chirplet.stage.run.prepared import Prepared
 from chirplet.system.error import ArtifactError
+from chirplet.system.progress import Progress
 
 LOGIT_TOLERANCE = 1e-4
 """Largest difference to a second process on the same machine, where memory alignment may change the order of sums."""
@@ -56,9 +57,10 @@ def verify_saved(run: Run, folder: Path, data: Prepared, evaluated: SplitLogits,
         split: tokens_as_saved(folder, data, examples) for split, (examples, _) in evaluated.items()
     }
     accelerator = accelerator_for(folder, run.trainer.accelerator)
-    reopened = (
-        fresh.logits_of(folder, splits, data.pad_id, batch_size, threads, "stored", accelerator) if splits else {}
-    )
+    reopened = {}
+    if splits:
+        with Progress("verifying in a new process"):
+            reopened = fresh.logits_of(folder, splits, data.pad_id, batch_size, threads, "stored", accelerator)
     for split, (examples, logits) in evaluated.items():
         second = reopened[split]
         changed = int((~data.task.agree(second, logits)).sum())
@@ -74,7 +76,8 @@ def verify_saved(run: Run, folder: Path, data: Prepared, evaluated: SplitLogits,
     sample = data.tokens(examples.take(spread))
     probe = read_probe(folder)
     assert probe is not None  # `save` has written it
-    grid = verify_grid(folder, probe, accelerator, threads)
+    with Progress("verifying the probe"):
+        grid = verify_grid(folder, probe, accelerator, threads)
     runtime = open_runtime(folder, accelerator=accelerator, threads=threads, precision="stored")
     alone, batched = (predict_logits(runtime, sample, data.pad_id, size) for size in (1, batch_size))
     return {

@@ -43,6 +43,7 @@ from chirplet.system.command_line import command, override_of
 from chirplet.system.console import console, shown_path
 from chirplet.system.error import ArtifactError, ModelError
 from chirplet.system.hardware import cpu_flags, cpu_name
+from chirplet.system.progress import Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -120,7 +121,7 @@ def write_outcome(
     """
     folder = run.artifact_folder
     with atomic_folder(folder) as temporary:
-        with quiet():
+        with quiet(), Progress("saving"):
             runtime = save(temporary)
         save_tokenizer(data.tokenizer, temporary)
         evaluated = evaluate_splits(runtime, data, splits, batch_size)
@@ -178,7 +179,10 @@ def evaluate_splits(runtime: Runtime, data: Prepared, splits: Sequence[Split], b
     evaluated: SplitLogits = {}
     for split in splits:
         examples = data.corpus.split(split)
-        evaluated[split] = examples, predict_logits(runtime, data.tokens(examples), data.pad_id, batch_size)
+        evaluated[split] = (
+            examples,
+            predict_logits(runtime, data.tokens(examples), data.pad_id, batch_size, f"evaluating on {split}"),
+        )
     for split, (_, logits) in evaluated.items():
         if not np.isfinite(logits).all():
             raise ModelError(NOT_FINITE.format(split))

@@ -26,6 +26,9 @@ NAME = "tuned"
 OF_THE_SWEEP = ("hydra", "search")
 """Keys that configure the launch and the search, not a run."""
 
+SEARCHPATH = "hydra.searchpath in command-line"
+"""Where Hydra says that a folder of options comes from; those of `--config-dir` come from `command-line`."""
+
 _WORD = re.compile(r"(override )?[A-Za-z_/][A-Za-z0-9_./@-]*")
 """Text that needs no quotes, except words like `yes` and `null`, which PyYAML quotes itself."""
 
@@ -118,7 +121,7 @@ def best_command(folder: Path, config: DictConfig) -> str:
     """
     sources = config.hydra.runtime.config_sources
     given = [source.path for source in sources if source.provider == "command-line"]
-    added = [f"{source.schema}://{source.path}" for source in sources if source.provider.startswith("hydra.searchpath")]
+    added = [f"{source.schema}://{source.path}" for source in sources if source.provider == SEARCHPATH]
     if not (given or added):
         return command("--config-dir", shown_path(folder), f"{GROUP}={NAME}")
     searched = override_of("hydra.searchpath", [f"file://{folder}", *added])

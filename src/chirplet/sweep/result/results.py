@@ -10,14 +10,13 @@ from typing import Any
 
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
-from rich.table import Table
-from rich.text import Text
 
 from chirplet.sweep.plan.plan import Plan
 from chirplet.sweep.result.best import front, ranking
 from chirplet.sweep.result.standing import feasible
 from chirplet.system.atomic_io import atomic_file
 from chirplet.system.escaping import csv_cell
+from chirplet.system.fitted_table import FittedTable
 
 STATES = {
     TrialState.COMPLETE: "complete",
@@ -79,7 +78,7 @@ def write_front(study: Study, plan: Plan, path: Path) -> None:
     _write([rows[trial.number] for trial in front(study, plan)], _columns(study.get_trials(), plan), path)
 
 
-def results_table(study: Study, plan: Plan, count: int = 5) -> Table:
+def results_table(study: Study, plan: Plan, count: int = 5) -> FittedTable:
     """A table of the best trials (columns) with their objectives, run time and parameters (rows).
 
     With several objectives these are Pareto-optimal trials, best first by the first objective; at most `count`.
@@ -92,19 +91,16 @@ def results_table(study: Study, plan: Plan, count: int = 5) -> Table:
     of = f"{len(shown)} of {len(ranked)}" if several else f"of {len(study.get_trials())}"
     required = "complete and feasible" if plan.constraints else "complete"
     title = f"{kind} trials ({of}) by {by}" if shown else f"no trial is {required}"
-    # Text objects, since keys and values may look like markup.
-    table = Table(title=Text(title), title_justify="left")
-    table.add_column("trial", overflow="fold")
+    table = FittedTable(title, [str(trial.number) for trial in shown[1:]], "trials.csv")
+    table.add_column("trial")
     for trial in shown:
-        table.add_column(str(trial.number), justify="right", overflow="fold")
+        table.add_column(str(trial.number), justify="right")
     for index, name in enumerate(plan.objectives):
-        table.add_row(Text(name), *(Text(_number(trial.values[index])) for trial in shown))
+        table.add_row(name, *(_number(trial.values[index]) for trial in shown))
     seconds = [trial.user_attrs.get("seconds") for trial in shown]
     table.add_row("seconds", *("" if value is None else f"{value:,.1f}" for value in seconds), end_section=True)
     for key in parameters(shown, plan):
-        table.add_row(
-            Text(key), *(Text(parameter_text(trial.params[key]) if key in trial.params else "") for trial in shown)
-        )
+        table.add_row(key, *(parameter_text(trial.params[key]) if key in trial.params else "" for trial in shown))
     return table
 
 
