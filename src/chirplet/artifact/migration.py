@@ -52,7 +52,7 @@ def migrated(content: Any) -> Any:
 
 
 def _with_table_keys(content: dict[str, Any]) -> dict[str, Any]:
-    """Put `unlabeled_column` and `unlabeled_encoding` into `unlabeled`, where they are since December 2026."""
+    """Put `unlabeled_column` and `unlabeled_encoding` into `unlabeled`, where they are now."""
     config = content.get("config")
     if not isinstance(config, dict) or not isinstance(config.get("stage"), dict):
         return content
