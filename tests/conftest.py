@@ -35,9 +35,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 silence()  # so that what a command says does not depend on how fast it is
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # So do shells start what a script puts in the background, and commands that tests send Ctrl-C would inherit it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# Shells ignore SIGINT in what a script puts in the background, and nohup ignores SIGHUP. Commands that tests send these
+# signals would inherit it.
+for number, handler in {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}.items():
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 # Examples are the same in every run, so that a change fails only for its own faults; the profile `explore` draws new
 # ones. No test fails for taking long.

@@ -70,7 +70,7 @@ def test_tensorboard_events_hold_the_metrics_of_the_record(finished, artifact):
 
 def test_without_loggers_nothing_is_written_for_them(configured, tmp_path):
     execute(configured("logger=none"), tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {".lock", "artifact", "checkpoints"}
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "artifact", "checkpoints", "local.json"}
 
 
 def test_a_rank_in_the_environment_does_not_switch_loggers_off(configured, tmp_path, monkeypatch):

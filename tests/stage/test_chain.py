@@ -272,7 +272,7 @@ def test_overrides_are_shown_without_secrets_and_ways():
         "model.name_or_path=org/name",
         "teacher=DIR",
         "artifact=null",
-        "data.dir='x'",
+        "data.dir=x",
         "data.dir=corona",
         "data.dir=x",
         "data.dir=~",

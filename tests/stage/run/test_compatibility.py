@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 
 from chirplet.artifact.artifact import Artifact
-from chirplet.report.candidates import _check_same
 from chirplet.stage.run.compatibility import check_task
 from chirplet.system.error import ArtifactError
 from chirplet.task.single_label import SingleLabel
@@ -25,10 +24,3 @@ def test_an_artifact_of_another_task_is_refused_with_the_overrides_that_name_it(
     with pytest.raises(ArtifactError, match=r"^artifact: "):
         check_task(artifact, SimpleNamespace(task=Thresholded(threshold=0.5)))
     check_task(artifact, SimpleNamespace(task=Thresholded(threshold=0.25)))
-
-
-def test_artifacts_of_different_tasks_are_not_compared():
-    one, other = make_record(), make_record(task=Thresholded(threshold=0.5))
-    _check_same(["one", "same"], [one, make_record()])
-    with pytest.raises(ArtifactError, match="only artifacts with the same task"):
-        _check_same(["one", "other"], [one, other])

@@ -10,7 +10,13 @@ from chirplet.system.command_line import override_of
 from chirplet.system.error import ConfigError
 from sweeps import composed, sweeper_settings
 
-FIXED = ["stage=finetune", "trainer.max_epochs=2", "logger=none", "cache_dir=${oc.env:SOME_PLACE,cache}"]
+FIXED = [
+    "hydra.run.dir=run",
+    "stage=finetune",
+    "trainer.max_epochs=2",
+    "logger=none",
+    "cache_dir=${oc.env:SOME_PLACE,cache}",
+]
 SEARCH = [
     "stage.learning_rate=interval(1e-5,1e-3)",
     "stage.schedule=choice(linear,cosine)",
