@@ -129,6 +129,14 @@ def test_columns_by_position(make_source: Make, tmp_path: Path) -> None:
         make_source("csv", train=path, header=False, text_column=2)
 
 
+def test_rows_without_a_label_are_an_error_or_left_out(make_source: Make, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label\na,x\nb,\nc,y\n")
+    with pytest.raises(DataError, match=r"row 2: 'label' is empty, .*data\.empty_labels=drop leaves out such rows"):
+        read(make_source, train=str(tmp_path / "a.csv"))
+    raw = read(make_source, train=str(tmp_path / "a.csv"), empty_labels="drop")
+    assert [tweet.row_id for tweet in raw.splits["train"]] == ["a.csv:1", "a.csv:3"]
+
+
 def test_truth_values_are_labels(make_source: Make, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a", "label": true}\n{"text": "b", "label": false}\n')
     raw = read(make_source, train=str(tmp_path / "a.jsonl"), labels=[False, True])
@@ -139,9 +147,9 @@ def test_truth_values_are_labels(make_source: Make, tmp_path: Path) -> None:
 def test_labels_are_mapped_and_rows_left_out(make_source: Make, tmp_path: Path) -> None:
     train = write(tmp_path / "a.csv", "text,label\na,0\nb,1\n")
     test = write(tmp_path / "b.csv", "text,label\nc,0.0\nd,2\ne,1.0\n")
-    with pytest.raises(DataError, match=r"b.csv:1: labels look alike: '0.0' and '0', '1.0' and '1'"):
+    with pytest.raises(DataError, match=r"b.csv row 1: labels look alike: '0.0' and '0', '1.0' and '1'"):
         read(make_source, train=train, test=test)
-    with pytest.raises(DataError, match=r"b.csv:2: test has the label '2'"):
+    with pytest.raises(DataError, match=r"b.csv row 2: test has the label '2'"):
         read(make_source, train=train, test=test, label_map={0.0: 0, 1.0: 1})
     raw = read(make_source, train=train, test=test, label_map={0.0: 0, 1.0: 1, 2: None})
     assert raw.labels == ("0", "1")

@@ -102,6 +102,27 @@ def test_positions_and_names_that_need_quotes(compose_config):
     assert stage.names(["1 star", "é", "LABEL_2", "true"], corpus) == ["don't", "a, b", "no", "null"]
 
 
+def test_positions_are_in_the_record_and_the_card(importing):
+    artifact = importing(f"stage.labels={{{', '.join(f'{i}: {name}' for i, name in enumerate(NAMES))}}}")
+    assert artifact.record.settings["labels"] == {str(i): name for i, name in enumerate(NAMES)}
+    assert "labels.0" in (artifact.folder / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("counts", "warned"),
+    [
+        ([[1, 9, 0], [8, 1, 1], [0, 1, 9]], True),
+        ([[5, 4, 1], [4, 5, 1], [0, 1, 9]], False),
+        ([[1, 9, 0], [1, 9, 0], [0, 9, 1]], False),  # nearly always the second label, in no order
+    ],
+)
+def test_names_in_another_order_that_fit_better_are_told(counts, warned, caplog):
+    record = SimpleNamespace(metrics={"val": {"confusion_matrix": counts}}, labels=["a", "b", "c"])
+    ImportModel.model_construct()._doubt(SimpleNamespace(record=record), ["LABEL_2", "LABEL_0", "LABEL_1"])
+    hint = "50% more texts would be labeled correctly with other names: 'stage.labels={LABEL_2:b,LABEL_0:a,LABEL_1:c}'"
+    assert [message.getMessage() for message in caplog.records] == [hint] * warned
+
+
 def test_another_number_of_labels_and_what_is_no_classifier_are_told(importing, tmp_path):
     with pytest.raises(
         ConfigError, match=r"the model has 5 labels .* should have the 2 of data=csv \(0, 1\); data.labels"

@@ -335,7 +335,7 @@ def test_other_encodings_and_quotes_as_plain_text(artifact_folder, tmp_path, con
         ),
         ("in.csv", b"text,label\na,b\n", r"the column 'label' exists already.*stage.prefix=predicted_"),
         ("in.jsonl", b'{"text": "a"}\n{"text": "b", "label": 1}\n', r"row 2: the column 'label' exists already"),
-        ("in.jsonl", b'{"text": "a"}\n{"txt": "b"}\n', r"row 2: no column 'text'"),
+        ("in.jsonl", b'{"text": "a"}\n{"txt": "b"}\n', r"row 2: no 'text'; give it null"),
         ("in.jsonl", b'{"text": "a"}\n{"text": [5]}\n', r"row 2: 'text' is \[5\], should be text"),
         ("in.jsonl", b'{"text": "a"}\n{"text"\n', r"row 2: not valid JSON"),
         ("in.jsonl", b'{"text": "a"}\n[1]\n', r"row 2: got list, should be a JSON object"),

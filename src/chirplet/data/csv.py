@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import field_validator, model_validator
 
@@ -39,6 +39,7 @@ class Csv(TableSettings, Source):
     date_column: Column | None
     date_format: str | None
     labels: list[str | int | bool] | None
+    empty_labels: Literal["error", "drop"]
     label_map: dict[str | int | float, str | int | float | None] | None
 
     @field_validator("train", "val", "test")
@@ -112,7 +113,12 @@ class Csv(TableSettings, Source):
             for row in table:
                 empty = False
                 row_name = f"{file} row {row.number}"
-                written = _label(row.cells[label], label, row_name)
+                written = cell_text(row.cells[label], f"{row_name}: {label!r}").strip()
+                if not written and self.empty_labels == "drop":
+                    continue
+                if not written:
+                    remedy = "data.empty_labels=drop leaves out such rows"
+                    raise DataError(f"{row_name}: {label!r} is empty, should be a label; {remedy}")
                 seen.add(written)
                 name = (self.label_map or {}).get(written, written)
                 if name is None:
@@ -126,13 +132,6 @@ class Csv(TableSettings, Source):
                 )
             if empty:
                 raise DataError(f"{file}: has a header but no rows")
-
-
-def _label(value: Any, column: str, row_name: str) -> str:
-    label = cell_text(value, f"{row_name}: {column!r}").strip()
-    if not label:
-        raise DataError(f"{row_name}: {column!r} is empty, should be a label")
-    return label
 
 
 def _listed(label: str, listed: Sequence[str] | None, column: str, row_name: str) -> str:

@@ -105,7 +105,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{name}.")
         elif value is not None and name != "_target_":
-            flat[prefix + name] = _shown(value)
+            flat[f"{prefix}{name}"] = _shown(value)
     return flat
 
 

@@ -1,7 +1,12 @@
 """Make an artifact of a classifier that was trained elsewhere, so that every other stage can start from it."""
 
+import logging
+from collections.abc import Sequence
 from typing import ClassVar
 
+import numpy as np
+
+from chirplet.artifact.artifact import Artifact
 from chirplet.artifact.foreign import labels_override
 from chirplet.config.schema import Count
 from chirplet.data.base import Corpus, Split
@@ -9,6 +14,11 @@ from chirplet.stage.base import MeasuringStage
 from chirplet.stage.fit.settings import check_filled
 from chirplet.stage.run.context import Run
 from chirplet.system.error import ConfigError
+
+_DOUBTFUL = 0.1
+"""Share of the texts; if that many more were right with the names in another order, the names are probably wrong."""
+
+logger = logging.getLogger(__name__)
 
 
 class ImportModel(MeasuringStage):
@@ -65,7 +75,20 @@ class ImportModel(MeasuringStage):
             artifact = write_outcome(run, outcome, save, data, splits, self.eval_batch_size, self.cost_on(run))
             log_artifact(loggers, artifact, corpus)
         print_result(artifact)
+        self._doubt(artifact, [own[names.index(label)] for label in corpus.labels])
         return artifact.metric(run.objective)
+
+    def _doubt(self, artifact: Artifact, own: Sequence[str]) -> None:
+        """Warn if the names in another order would be right for many more texts; `own` are the model's labels."""
+        metrics = artifact.record.metrics.get("val") or artifact.record.metrics.get("test")
+        if metrics is None:
+            return
+        counts, labels = np.array(metrics["confusion_matrix"]), artifact.record.labels
+        best = counts.argmax(axis=0)
+        gain = (counts.max(axis=0).sum() - counts.trace()) / counts.sum()
+        if len({*best.tolist()}) == len(labels) and gain > _DOUBTFUL:
+            better = labels_override(own, [labels[index] for index in best])
+            logger.warning("%.0f%% more texts would be labeled correctly with other names: %s", 100 * gain, better)
 
     def names(self, own: list[str], corpus: Corpus) -> list[str]:
         """The data's name of each label of the model, in the model's order.

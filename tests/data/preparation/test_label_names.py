@@ -17,11 +17,11 @@ def splits_of(**labels: str) -> dict[Split, list[RawExample]]:
     [
         (
             {"train": "0|1", "test": "0.0|1.0"},
-            "test.csv:1: .*'0.0' and '0', '1.0' and '1'; set 'data.label_map={0.0: 0, 1.0: 1}'",
+            "test.csv row 1: .*'0.0' and '0', '1.0' and '1'; set 'data.label_map={0.0: 0, 1.0: 1}'",
         ),
         (
             {"train": "pos|pos|Pos|neg"},
-            "train.csv:3: .*: 'Pos' and 'pos'; set 'data.label_map={Pos: pos}', or list all",
+            "train.csv row 3: .*: 'Pos' and 'pos'; set 'data.label_map={Pos: pos}', or list all",
         ),
         (
             {"train": "very bad|good", "val": "very_bad"},
@@ -43,7 +43,7 @@ def test_other_labels_pass():
 def test_labels_without_training_rows_are_named():
     check_trained(splits_of(train="a|b", val="a", test="b"))
     message = (
-        r"^test.csv:2: test has the label '2' \(2 rows\), which no row of train has; train has '0', '4'; map it to one "
+        r"^test.csv row 2: test has the label '2' \(2 rows\), which no row of train has; train has '0', '4'; map it to one "
         r"of them with data.label_map, or leave out its rows with 'data.label_map=\{2: null\}'$"
     )
     with pytest.raises(DataError, match=message):

@@ -30,7 +30,7 @@ def check_spelling(splits: Mapping[Split, Sequence[RawExample]]) -> None:
         shown = ", ".join(f"{other!r} and {first!r}" for other, first in pairs.items())
         first_row = next(row for name in splits for row in splits[name] if row.label in pairs)
         raise DataError(
-            f"{first_row.row_id}: labels look alike: {shown}; set {mapping_hint(pairs)}, or list all in "
+            f"{_place(first_row)}: labels look alike: {shown}; set {mapping_hint(pairs)}, or list all in "
             "data.labels if they differ"
         )
 
@@ -45,7 +45,7 @@ def check_trained(splits: Mapping[Split, Sequence[RawExample]]) -> None:
     for name, examples in splits.items():
         missing = Counter(example.label for example in examples if example.label not in trained)
         for label, count in missing.items():
-            row = next(example.row_id for example in examples if example.label == label)
+            row = _place(next(example for example in examples if example.label == label))
             known = ", ".join(map(repr, trained))
             raise DataError(
                 f"{row}: {name} has the label {label!r} ({count:,} rows), which no row of train has; "
@@ -65,6 +65,10 @@ def mapping_hint(pairs: Mapping[str, str | None]) -> str:
     if not all(_PLAIN.fullmatch(name) for pair in names.items() for name in pair):
         return "data.label_map"
     return f"'data.label_map={{{', '.join(f'{old}: {new}' for old, new in names.items())}}}'"
+
+
+def _place(example: RawExample) -> str:
+    return " row ".join(example.row_id.rsplit(":", 1))
 
 
 def _spelling(label: str) -> str:

@@ -79,8 +79,13 @@ def _message(raw: RawCorpus, source: Source, rare: list[str], where: str) -> str
     needed, purpose = _needed(raw, source)
     least = source.min_per_label or 0
     limit = f"{least} or more" if least >= needed else f"{needed} or more, {purpose}"
-    merge = f", data.rare=merge makes them one label ({source.rare_label})" if source.rare == "error" else ""
+    others = len(raw.labels) - len(rare)
+    remedies = ["add texts"]
+    if others >= 2:
+        remedies.append("data.rare=drop leaves them out")
+    if others >= 1 and source.rare == "error":
+        remedies.append(f"data.rare=merge makes them one label ({source.rare_label})")
     return (
         f"data.min_per_label: got {', '.join(each)}{more} in {where}, should be {limit}; "
-        f"add texts, or data.rare=drop leaves them out{merge}"
+        f"{', '.join(remedies[:-1])}{', or ' if remedies[1:] else ''}{remedies[-1]}"
     )

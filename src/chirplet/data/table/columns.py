@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from chirplet.system.error import DataError, Key, near
 
 _LONGEST_NAME = 60
-"""Characters; a longer cell in a header is probably a text."""
+_MANY_SPACES = 4
+"""A cell of a header with more characters, or with as many spaces, is probably a text."""
 
 
 def column_names(header: Sequence[str]) -> list[str]:
@@ -57,7 +58,7 @@ def check_columns(
 
 
 def _looks_like_data(header: Sequence[str]) -> bool:
-    return any(len(cell) > _LONGEST_NAME or _is_number(cell) for cell in header)
+    return any(len(cell) > _LONGEST_NAME or cell.count(" ") >= _MANY_SPACES or _is_number(cell) for cell in header)
 
 
 def _is_number(cell: str) -> bool:

@@ -195,6 +195,8 @@ def _json_chunks(
     for rows in _batched(parsed, wanted.rows):
         wanted = wanted.of(list(rows[0][1][1]))  # of the first row: afterwards there is one name
         for number, (_, row) in rows:
+            if number > 1 and wanted.text_column not in row:
+                raise DataError(f"{name} row {number}: no {wanted.text_column!r}; give it null where there is no text")
             wanted.check(f"{name} row {number}", list(row))
         texts = [_text(row[wanted.text_column], name, number, wanted) for number, (_, row) in rows]
         yield JsonChunk(texts, name, schema, [line for _, (line, _) in rows], [row for _, (_, row) in rows])

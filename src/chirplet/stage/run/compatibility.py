@@ -24,8 +24,14 @@ def check_data(artifact: Artifact, corpus: Corpus, run: Run, key: str = "artifac
     if record.data.source != corpus.name:
         differs = f"data={record.data.source}"
     else:
-        names = [name for name in recorded if recorded[name] != given.get(name)]
-        differs = " ".join(f"data.{name}={recorded[name]}" for name in names) or "its files and version of chirplet"
+        names = [name for name in recorded if _last_parts(recorded[name]) != _last_parts(given.get(name))]
+        differs = " ".join(f"data.{name}={recorded[name]}" for name in names)
+    if not differs:
+        raise ArtifactError(
+            f"{key}: {str(artifact.folder)!r} was made from other texts than data={corpus.name} gives, though the "
+            "settings are the same: its files have changed since, or another version of chirplet prepared them; "
+            "restore the files, or give the data of then"
+        )
     raise ArtifactError(
         f"{key}: {str(artifact.folder)!r} was made from other texts than data={corpus.name} gives; should be {differs}"
     )
@@ -78,3 +84,10 @@ def starts_from_val(model: Pretrained) -> bool:
 def _data(config: dict[str, Any]) -> dict[str, Any]:
     data = config.get("data", {})
     return data if isinstance(data, dict) else {}
+
+
+def _last_parts(value: Any) -> Any:
+    """The last part of each path, since a record has no others."""
+    if isinstance(value, list):
+        return [_last_parts(one) for one in value]
+    return value.rsplit("/", 1)[-1] if isinstance(value, str) else value
