@@ -43,8 +43,8 @@ def test_other_labels_pass():
 def test_labels_without_training_rows_are_named():
     check_trained(splits_of(train="a|b", val="a", test="b"))
     message = (
-        r"^test.csv row 2: test has the label '2' \(2 rows\), which no row of train has; train has '0', '4'; map it to one "
-        r"of them with data.label_map, or leave out its rows with 'data.label_map=\{2: null\}'$"
+        r"^test.csv row 2: test has the label '2' \(2 rows\), which no row of train has; train has '0', '4'; map it to "
+        r"one of them with data.label_map, or leave out its rows with 'data.label_map=\{2: null\}'$"
     )
     with pytest.raises(DataError, match=message):
         check_trained(splits_of(train="4|0", test="0|2|2"))
