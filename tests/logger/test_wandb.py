@@ -1,6 +1,7 @@
 """What W&B is told: read back from offline runs with wandb's own reader."""
 
 import json
+from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -215,8 +216,18 @@ def test_each_run_of_a_command_has_its_own_id_which_does_not_depend_on_the_other
     assert run_id("abc", of) == expected
 
 
-def test_a_given_id_is_that_of_the_command_and_names_the_group_of_its_runs(compose_config, tmp_path, monkeypatch):
+@pytest.fixture
+def given_id(monkeypatch) -> Iterator[str]:
+    """The id in the environment, which W&B reads once per process."""
+    import wandb
+
+    wandb.teardown()
     monkeypatch.setenv("WANDB_RUN_ID", "abc")
+    yield "abc"
+    wandb.teardown()
+
+
+def test_a_given_id_is_that_of_the_command_and_names_the_group_of_its_runs(compose_config, tmp_path, given_id):
     run = run_of(parse(compose_config("logger=wandb")), tmp_path, {})
     with open_loggers(run, "distill"), open_loggers(run, "label_only_baseline"):
         pass
