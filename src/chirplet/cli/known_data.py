@@ -12,8 +12,10 @@ from hydra.errors import HydraException
 
 from chirplet.artifact.artifact import Artifact
 from chirplet.artifact.local_files import read_local_files
+from chirplet.cli.overrides import below_given
 from chirplet.cli.recorded import option_of, refused
 from chirplet.config.roles import Role, keys_with
+from chirplet.config.schema import as_list
 from chirplet.data.base import Source
 from chirplet.data.table.files import matching_files
 from chirplet.report.candidates import find_artifacts
@@ -39,13 +41,12 @@ def with_data(arguments: Sequence[str], conf: Path) -> list[str]:
     Raises:
         ConfigError: a file of the data is not where it was, or the artifacts of several jobs have different data.
     """
-    position = next((i for i, argument in enumerate(arguments) if "=" in argument and argument[0] != "-"), None)
     try:
         given = OverridesParser.create().parse_overrides([one for one in arguments if one[:1] != "-" and "=" in one])
     except HydraException:  # Hydra reports it
         return list(arguments)
     keys = {override.key_or_group for override in given}
-    if position is None or "data" in keys or any(map(_names_data, _files(given, conf))):
+    if "data" in keys or any(map(_names_data, _files(given, conf))):
         return list(arguments)
     try:
         artifacts = [Artifact.open(Path(folder).expanduser()) for folder in _parents(given, conf)]
@@ -58,7 +59,7 @@ def with_data(arguments: Sequence[str], conf: Path) -> list[str]:
     if any(one != settings[0] for one in settings):
         both = " and ".join(repr(str(artifact.folder)) for artifact in artifacts[:2])
         raise ConfigError(f"artifact: got {both}, which were made from different data; give them one by one, or data=")
-    return [*arguments[:position], *settings[0], *arguments[position:]]
+    return below_given(arguments, settings[0])
 
 
 def data_overrides(artifact: Artifact, given: Collection[str] = (), conf: Path | None = None) -> list[str]:
@@ -85,8 +86,7 @@ def data_overrides(artifact: Artifact, given: Collection[str] = (), conf: Path |
             continue
         reason = None if name in known else refused(value)
         value = known.get(name, value)
-        paths = value if isinstance(value, list) else [] if value is None else [value]
-        if name in source.paths and (reason is not None or not all(map(_is_there, paths))):
+        if name in source.paths and (reason is not None or not all(map(_is_there, as_list(value)))):
             faults.append(f"data.{name}: {value!r}, which {where} was made from, is not there; give data.{name}=PATH")
         elif reason is not None:
             faults.append(f"data.{name}: the record of {where} has {value!r}, {reason}; give data.{name}=VALUE")

@@ -16,6 +16,13 @@ def quoted_signs(arguments: Sequence[str]) -> list[str]:
     return [_SIGN.sub(r"\1='\2'", argument) if _SIGN.fullmatch(argument) else argument for argument in arguments]
 
 
+def below_given(arguments: Sequence[str], chosen: Sequence[str]) -> list[str]:
+    """The command line with `chosen` before its first override, so that what the user gave stands above them."""
+    # Hydra's options come before or after all overrides, never between them.
+    position = next(i for i, argument in enumerate(arguments) if "=" in argument and argument[0] != "-")
+    return [*arguments[:position], *chosen, *arguments[position:]]
+
+
 def inherited(overrides: Sequence[str]) -> list[str]:
     """Those of a run's overrides that a further run of the same data, model and trainer takes over.
 

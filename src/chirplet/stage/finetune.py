@@ -75,7 +75,7 @@ class Finetune(TrainingStage):
         task, corpus = run.task, run.corpus()
         self.check_splits(corpus, validated=not self.final)
         tokenizer = load_tokenizer(run.model)
-        data = Prepared(corpus, task, tokenizer, run.model.cleaning, run.model.max_length, run.cache_dir)
+        data = Prepared.for_model(run.model, tokenizer, corpus, run)
         loaded = load_model(run.model, corpus.labels, run.seed, task.problem_type)
         self.check_model([Blueprint(loaded.model.config, tokenizer)])
         lineage = lineage_of(run, loaded)

@@ -14,6 +14,7 @@ from hydra.core.override_parser.types import Override
 
 from chirplet.artifact.artifact import Artifact, Record
 from chirplet.artifact.local_files import read_local_files
+from chirplet.cli.overrides import below_given
 from chirplet.cli.recorded import option_of
 from chirplet.config.roles import Role, keys_with
 from chirplet.stage.chain import StageName
@@ -47,11 +48,9 @@ def expanded(arguments: Sequence[str]) -> list[str]:
         raise ConfigError(f"reproduce: is given {len(given)} times, should be once")
     if {"-m", "--multirun"} & set(arguments):
         raise ConfigError("reproduce: got -m, should be one run; give seed=N and others without it")
-    # Hydra's options come before or after all overrides, never between them.
-    position = next(position for position, argument in enumerate(arguments) if "=" in argument and argument[0] != "-")
     artifact = Artifact.open(Path(str(folders[0])).expanduser())
     files = [override_of(f"data.{name}", value) for name, value in read_local_files(artifact).items()]
-    return [*arguments[:position], *choices(artifact.record), *files, *arguments[position:]]
+    return below_given(arguments, [*choices(artifact.record), *files])
 
 
 def choices(record: Record) -> list[str]:

@@ -52,7 +52,7 @@ def own_start(settings: Pretrained, corpus: Corpus, run: Run, other_data: bool) 
     with _student_keys():
         loaded = load_model(settings, corpus.labels, run.seed, run.task.problem_type)
         tokenizer = load_tokenizer(settings)
-    data = Prepared(corpus, run.task, tokenizer, settings.cleaning, settings.max_length, run.cache_dir)
+    data = Prepared.for_model(settings, tokenizer, corpus, run)
     return Start(loaded, data, lineage_of(replace(run, model=settings), loaded))
 
 

@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from chirplet.data.base import Corpus, Examples
 from chirplet.data.batching.token_counts import TokenCounter, TokenCounts
 from chirplet.data.batching.tokens import Tokens, cached_tokens
 from chirplet.data.preparation.cleaning import Cleaning
 from chirplet.evaluation.evaluator import Evaluator
+from chirplet.model.pretrained import Pretrained
+from chirplet.stage.run.context import Run
 from chirplet.task.base import Task
 
 if TYPE_CHECKING:
@@ -26,6 +28,11 @@ class Prepared:
     cleaning: Cleaning
     max_length: int
     cache_dir: Path
+
+    @classmethod
+    def for_model(cls, settings: Pretrained, tokenizer: "PreTrainedTokenizerBase", corpus: Corpus, run: Run) -> Self:
+        """The corpus of a run, cleaned and truncated as the settings of a model say."""
+        return cls(corpus, run.task, tokenizer, settings.cleaning, settings.max_length, run.cache_dir)
 
     @property
     def pad_id(self) -> int:
