@@ -4,7 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, BertConfig, ElectraConfig, MobileBertConfig, RobertaConfig
+from transformers import (
+    AlbertConfig,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    DebertaV2Config,
+    DistilBertConfig,
+    ElectraConfig,
+    MobileBertConfig,
+    ModernBertConfig,
+    MPNetConfig,
+    RobertaConfig,
+)
 
 from artifacts import tiny_artifact
 from checkpoints import change_config, settings_of, tiny_bert, tiny_roberta
@@ -105,10 +116,16 @@ def test_nested_sizes_are_checked(base):
         RobertaConfig(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1),
         ElectraConfig(),
         MobileBertConfig(),
+        AlbertConfig(),
+        AlbertConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12, num_hidden_groups=2),
+        DebertaV2Config(hidden_size=768, num_hidden_layers=6, num_attention_heads=12, intermediate_size=3072),
+        DistilBertConfig(),
+        ModernBertConfig(hidden_size=256, num_hidden_layers=7, intermediate_size=384, num_attention_heads=4),
+        MPNetConfig(),
     ],
     ids=lambda config: config.model_type,
 )
-def test_relatives_of_bert_have_no_fewer_weights_than_is_claimed(tmp_path, monkeypatch, config):
+def test_models_of_usual_sizes_have_no_fewer_weights_than_is_claimed(tmp_path, monkeypatch, config):
     config.save_pretrained(tmp_path)
     with torch.device("meta"):
         weights = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False).num_parameters()

@@ -18,7 +18,9 @@ class Albert(Bert):
     Models with several groups of layers have a layer of each group in turn.
     """
 
-    names: ClassVar[ConfigNames] = ConfigNames(classifier_dropout=("classifier_dropout_prob",))
+    names: ClassVar[ConfigNames] = ConfigNames(
+        distinct_layers="num_hidden_groups", classifier_dropout=("classifier_dropout_prob",)
+    )
     prunes: ClassVar[frozenset[Part]] = frozenset({"layers"})
     unpruned: ClassVar[Mapping[Part, str]] = dict.fromkeys(
         ("heads", "neurons"), "all layers have the same heads and neurons"
@@ -42,9 +44,6 @@ class Albert(Bert):
         groups: Any = model.base_model.get_submodule(self.layers_name)
         layers = self.sizes(model.config).layers
         return [groups[layer * len(groups) // layers] for layer in range(layers)]
-
-    def distinct_layers(self, config: "PretrainedConfig") -> int:
-        return int(config.num_hidden_groups)
 
     def layer_changes(self, config: "PretrainedConfig", layers: Sequence[int]) -> dict[str, Any]:
         count, groups = len(layers), self.distinct_layers(config)

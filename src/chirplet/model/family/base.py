@@ -25,9 +25,10 @@ Part = Literal["layers", "heads", "neurons"]
 
 @dataclass(frozen=True)
 class ConfigNames:
-    """Keys of `config.json` for what every encoder has."""
+    """Keys of `config.json` for what every encoder has; `distinct_layers` only where layers share weights."""
 
     layers: str = "num_hidden_layers"
+    distinct_layers: str | None = None
     hidden_size: str = "hidden_size"
     heads: str = "num_attention_heads"
     intermediate_size: str = "intermediate_size"
@@ -170,7 +171,8 @@ class Family(ABC):
 
     def distinct_layers(self, config: "PretrainedConfig") -> int:
         """The number of layers with weights of their own, of a model with this configuration."""
-        return self.sizes(config).layers
+        key = self.names.distinct_layers
+        return self.sizes(config).layers if key is None else int(getattr(config, key))
 
     def matrices(self, layer: "nn.Module") -> "dict[MatrixName, nn.Linear]":
         """The matrices of one of `layers` that have a name in `matrix_names`; `weight` has shape (outputs, inputs)."""

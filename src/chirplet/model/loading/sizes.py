@@ -3,17 +3,18 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from chirplet.model.family import FAMILIES
+from chirplet.model.family.base import ConfigNames
 from chirplet.system.error import ModelError
 
 NAMES = dict.fromkeys(family.names for family in FAMILIES.values())
-"""Of every family, since `model_type` is checked later, when the file is opened."""
+"""Of every family, for types of models that are in none."""
 LAYERS = re.compile(r"(^|_)layers?$")
 MOST_LAYERS = 1_000
 MOST = {
@@ -53,7 +54,8 @@ def check_sizes(folder: Path, weights: Sequence[Path] = ()) -> None:
         most = MOST_LAYERS if LAYERS.search(key) else MOST.get(key, math.inf)
         if value > most:
             raise ModelError(f"{path}: {key}: got {value}, should be at most {most}")
-    for keys, claimed in _claimed(dict(_whole_numbers(config))):
+    family = FAMILIES.get(str(config.get("model_type"))) if isinstance(config, dict) else None
+    for keys, claimed in _claimed(dict(_whole_numbers(config)), NAMES if family is None else [family.names]):
         if claimed > held:
             but = f"its {'files hold' if weights[1:] else 'file holds'}" if weights else "no model has more than"
             raise ModelError(f"{path}: {', '.join(keys)} make {claimed:,} weights or more, but {but} {held:,}")
@@ -73,10 +75,10 @@ def _whole_numbers(node: Any) -> Iterator[tuple[str, int]]:
     yield from ((key, value) for key, value in node.items() if type(value) is int)
 
 
-def _claimed(sizes: dict[str, int]) -> Iterator[tuple[list[str], int]]:
+def _claimed(sizes: dict[str, int], every: Iterable[ConfigNames]) -> Iterator[tuple[list[str], int]]:
     """Lower bounds of the number of parameters, each with its keys."""
-    for names in NAMES:
-        keys = [names.layers, names.hidden_size, names.intermediate_size]
+    for names in every:
+        keys = [names.distinct_layers or names.layers, names.hidden_size, names.intermediate_size]
         layers, hidden, inner = (sizes.get(key, 1) for key in keys)
         yield keys, layers * hidden * max(hidden, inner)
         width = min(names.hidden_size, "embedding_size", key=lambda key: sizes.get(key, math.inf))
