@@ -66,6 +66,7 @@ class Predict(TableSettings, Stage):
     text that is too long for the model is read in windows, whose logits are combined.
     """
 
+    extra: ClassVar[str | None] = None
     reads_data: ClassVar[bool] = False
 
     artifact: ArtifactFolder | None
@@ -148,7 +149,8 @@ class Predict(TableSettings, Stage):
 
         Raises:
             ArtifactError: the artifact's record is not valid.
-            ModelError: its weights or tokenizer are damaged, or its runtime is not installed.
+            ModelError: its weights or tokenizer are damaged.
+            DependencyError: its runtime, or what its tokenizer or a format needs, is not installed.
             DataError: the input is damaged, or the output cannot be written; an existing output is left as it was.
         """
         from chirplet.runtime.predictor import Predictor
