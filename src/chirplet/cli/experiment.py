@@ -183,7 +183,9 @@ def _data_of(artifact: Artifact) -> Source | None:
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
     if not GlobalHydra.instance().is_initialized():
-        raise ConfigError("stage: Hydra composes further runs; start this one by the command line or in initialize_config_dir")
+        raise ConfigError(
+            "stage: Hydra composes further runs; start this one by `chirplet` or in initialize_config_dir"
+        )
     name = HydraConfig.get().job.config_name if HydraConfig.initialized() else "config"
     return copy.deepcopy(_from_files(GlobalHydra.instance().hydra, name, tuple(overrides)))
 

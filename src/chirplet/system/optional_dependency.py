@@ -28,6 +28,9 @@ EXTRAS = {
 }
 """The modules of the extras that stages need."""
 
+PYARROW = "pyarrow"
+INSTALL_PYARROW = "pip install pyarrow"
+
 
 def install(extra: str) -> str:
     """The command that installs an extra."""
