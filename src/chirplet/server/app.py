@@ -10,13 +10,13 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 import chirplet
-from chirplet.server import classify, info
+from chirplet.server import classify, info, page, table, words
 from chirplet.server.errors import RequestError
 from chirplet.server.exchange import error_answer
 from chirplet.server.limits import Limits
 from chirplet.server.models import Models
 
-ROUTERS = (info.router, classify.router)
+ROUTERS = (info.router, classify.router, words.router, table.router, page.router)
 
 
 def make_app(models: Models, limits: Limits, token: str | None = None) -> FastAPI:

@@ -2,7 +2,6 @@
 
 import gzip
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from chirplet.data.table.chunk import Added, Chunk
 from chirplet.data.table.delimited import DEFAULT_DELIMITER
 from chirplet.data.table.dialect import Dialect
 from chirplet.data.table.files import COMPRESSIONS, Format
+from chirplet.data.table.row_writer import RowWriter
 from chirplet.data.table.stream import ChunkedFile
 from chirplet.system.atomic_io import atomic_file
 from chirplet.system.error import DataError, first_line
@@ -45,44 +45,18 @@ class Writer(ABC):
 
 
 class DelimitedWriter(Writer):
-    """CSV or TSV. Cells are quoted if necessary, so that a reader gets the same values.
-
-    Existing cells are not changed. In added columns, a label that a spreadsheet would evaluate gets an apostrophe.
-
-    Python's csv.writer does not quote a lone carriage return, which readers take for the end of the row.
+    """CSV or TSV. Existing cells are not changed. In added columns, a label that a spreadsheet would evaluate gets an
+    apostrophe.
     """
 
     def __init__(self, stream: BinaryIO, header: Sequence[str] | None, dialect: Dialect) -> None:
-        self._stream = stream
-        self._delimiter = dialect.delimiter or ","
-        self._special = {self._delimiter, "\r", "\n"} | ({'"'} if dialect.quoted else set())
-        self._quoted = dialect.quoted
-        self._escape = dialect.escape
-        if self._escape is not None:
-            escape, delimiter = re.escape(self._escape), re.escape(self._delimiter)
-            # Before a quote, before another one, and before what would end the cell without quotes.
-            self._escaped = re.compile(f'{escape}(?=[{escape}"{delimiter}\r\n]|$)|"')
+        self._rows = RowWriter(stream, dialect)
         if header is not None:
-            self._row(header)
+            self._rows.write(header)
 
     def write(self, chunk: Chunk, added: Added) -> None:
         for old, new in zip(chunk.cells(), zip(*added.values(), strict=True), strict=True):
-            self._row([*old, *(str(csv_cell(cell)) for cell in new)])
-
-    def _row(self, cells: Sequence[str]) -> None:
-        line = self._delimiter.join(map(self._cell, cells))
-        # A row of one empty cell would be a blank line, which readers skip.
-        self._stream.write(((line or '""') + "\n").encode())
-
-    def _cell(self, cell: str) -> str:
-        special = not self._special.isdisjoint(cell)
-        if special and not self._quoted:
-            raise DataError(f"output: {cell[:40]!r} cannot be written without quotes; set stage.quoted=true")
-        if self._escape is not None:
-            cell = self._escaped.sub(lambda match: f"{self._escape}{match[0]}", cell)
-        elif special:
-            cell = cell.replace('"', '""')
-        return f'"{cell}"' if special else cell
+            self._rows.write([*old, *(str(csv_cell(cell)) for cell in new)])
 
 
 class JsonLinesWriter(Writer):
