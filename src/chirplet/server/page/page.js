@@ -24,10 +24,12 @@ async function start() {
   showProblems([]);
   byId("token").hidden = true;
   answers = new Map(models.map((model) => [model.name, new Map()]));
+  byId("ready").hidden = false;
   results = new Results(byId("results"), models, openCard);
+  if (results.crowded) byId("all").checked = false;
+  showViews();
   byId("upload-model").replaceChildren(...models.map(({ name }) => new Option(name)));
   byId("only-label").hidden = models.length < 2;
-  byId("ready").hidden = false;
   await update();
 }
 
@@ -78,6 +80,11 @@ async function classify(model, texts, signal) {
   } finally {
     if (!signal.aborted) results.wait(model.name, false);
   }
+}
+
+function showViews() {
+  byId("results").classList.toggle("short", !byId("all").checked);
+  byId("results").classList.toggle("only", byId("only").checked);
 }
 
 function showCount(typed) {
@@ -135,15 +142,11 @@ byId("texts").addEventListener("input", () => {
   clearTimeout(timer);
   timer = setTimeout(update, PAUSE_MS);
 });
-byId("texts").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) update();
-});
 byId("token").addEventListener("submit", (event) => {
   event.preventDefault();
   useToken(byId("token-value").value);
   start();
 });
-byId("all").addEventListener("change", ({ target }) => byId("results").classList.toggle("short", !target.checked));
-byId("only").addEventListener("change", ({ target }) => byId("results").classList.toggle("only", target.checked));
+byId("views").addEventListener("change", showViews);
 connectUpload();
 start();

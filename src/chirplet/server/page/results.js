@@ -23,7 +23,9 @@ export class Results {
     place.replaceChildren(table);
     document.documentElement.style.setProperty("--models", models.length);
     const needed = ROOM_FOR_TEXT + ROOM_FOR_MODEL * models.length;
-    new ResizeObserver(() => table.classList.toggle("stacked", place.clientWidth < needed)).observe(place);
+    const arrange = () => table.classList.toggle("stacked", place.clientWidth < needed);
+    new ResizeObserver(arrange).observe(place);
+    this.crowded = models.length > 2 && arrange();
   }
 
   /** A row for each text; rows that were there before stay as they are, with what is open in them. */
@@ -71,7 +73,7 @@ function head(model, openCard) {
   card.addEventListener("click", () => openCard(model));
   const size = model.parameters ? `${short(model.parameters)}\u00a0parameters` : "";
   const kind = [model.runtime, model.precision, size].filter(Boolean).join(" · ");
-  const name = element("span", { className: "name", dir: "auto" }, ...breakable(model.name));
+  const name = element("bdi", { className: "name" }, ...breakable(model.name));
   const top = element("div", { className: "top" }, name, card);
   const cell = element("th", { role: "columnheader", scope: "col" }, top, element("p", {}, kind), time);
   return { cell, time };
@@ -151,18 +153,18 @@ function partsWays(models, predictions) {
 }
 
 function cellContent(model, { label, probabilities, truncated }) {
-  const chosen = element("p", { className: "label" }, element("strong", { dir: "auto" }, label));
+  const chosen = element("p", { className: "label" }, element("strong", {}, element("bdi", {}, label)));
   chosen.append(" ", element("span", { className: "share" }, percent(probabilities[label])));
   const items = model.labels.map((name) => {
     const share = probabilities[name];
     const fill = element("span", { className: "fill" });
     fill.style.inlineSize = `${100 * share}%`;
-    const numbers = [element("span", { dir: "auto" }, name), " ", element("span", { className: "share" }, percent(share))];
+    const numbers = [element("span", {}, element("bdi", {}, name)), " ", element("span", { className: "share" }, percent(share))];
     const track = element("span", { className: "track", ariaHidden: "true" }, fill);
     return element("li", { className: name === label ? "chosen" : "" }, ...numbers, track);
   });
   const content = [
-    element("p", { className: "of", dir: "auto", ariaHidden: "true" }, ...breakable(model.name)),
+    element("p", { className: "of", ariaHidden: "true" }, element("bdi", {}, ...breakable(model.name))),
     chosen,
     element("ul", { className: "bars", ariaLabel: "Probabilities" }, ...items),
   ];

@@ -30,7 +30,7 @@ function content(text, label, words) {
   const ranked = [...marked].sort((one, other) => Math.abs(other.effect) - Math.abs(one.effect)).slice(0, LISTED);
   const list = element("ul", { ariaLabel: `Words that speak for or against ${label}` });
   for (const { text: word, effect } of ranked) {
-    list.append(element("li", {}, element("span", { dir: "auto" }, word), ` ${points(effect)}`));
+    list.append(element("li", {}, element("bdi", {}, word), ` ${points(effect)}`));
   }
   const summary = ranked.length ? list : element("p", { className: "hint" }, "No single word matters: without any of them, the probability stays the same.");
   return [element("p", { className: "marked", dir: "auto" }, ...highlighted(text, marked, strongest)), summary];
