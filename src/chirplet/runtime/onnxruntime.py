@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from chirplet.runtime.base import Precision, RuntimeName
-from chirplet.runtime.optional_dependency import needs
 from chirplet.runtime.threaded import Feed, Logits, PartwiseRuntime
 from chirplet.system.error import ConfigError, ModelError
 from chirplet.system.hardware import cpu_saturates_int8, cpu_threads
+from chirplet.system.optional_dependency import needs
 
 MODEL = "model.onnx"
 SLOWER = ["SkipLayerNormFusion"]

@@ -10,6 +10,7 @@ from chirplet.artifact.artifact import CARD, RECORD
 from chirplet.runtime.base import Precision, Runtime, RuntimeName
 from chirplet.runtime.probe import OPENING, Probe, not_reproduced, read_probe, warn_unverified
 from chirplet.system.error import ModelError
+from chirplet.system.optional_dependency import install, needs
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,8 @@ def open_runtime(
         verify: whether to verify the model with its probe.
 
     Raises:
-        ModelError: the model is damaged or does not reproduce its probe, or its runtime is not installed.
+        ModelError: the model is damaged or does not reproduce its probe.
+        DependencyError: its runtime is not installed.
         ConfigError: the runtime does not support the accelerator or precision.
     """
     openers = runtime_ways(folder, accelerator=accelerator, threads=threads, precision=precision)
@@ -125,7 +127,7 @@ def runtime_ways(folder: Path, *, accelerator: str, threads: int | None, precisi
     """Functions that open the model in `folder`, from the fastest settings to the most reliable ones.
 
     Raises:
-        ModelError, ConfigError: see `open_runtime`; raised here or when an opener is called.
+        ModelError, DependencyError, ConfigError: see `open_runtime`; raised here or when an opener is called.
     """
     name = runtime_of(folder)
     if name == "onnxruntime":
@@ -136,12 +138,11 @@ def runtime_ways(folder: Path, *, accelerator: str, threads: int | None, precisi
         from chirplet.runtime.openvino import OpenVinoRuntime
 
         return OpenVinoRuntime.ways(folder, accelerator, threads, precision)
-    if name == "pytorch_int8":
+    with needs("artifact: it runs in PyTorch: torch", install("train")):
+        from chirplet.runtime.pytorch import PyTorchRuntime
         from chirplet.runtime.pytorch_int8 import PyTorchInt8Runtime
-
+    if name == "pytorch_int8":
         return [partial(PyTorchInt8Runtime.open, folder, accelerator, threads, precision)]
-    from chirplet.runtime.pytorch import PyTorchRuntime
-
     precisions: tuple[Precision, ...] = ("auto", "32-true") if precision == "auto" else (precision,)
     return [partial(PyTorchRuntime.open, folder, accelerator, threads, one) for one in precisions]
 

@@ -69,8 +69,9 @@ class Predictor:
 
         Raises:
             ArtifactError: the record does not say whether texts are repaired.
-            ModelError: weights or tokenizer are missing, damaged or incomplete, the runtime is not installed, or the
-                model does not reproduce its probe on this machine.
+            ModelError: weights or tokenizer are missing, damaged or incomplete, or the model does not reproduce its
+                probe on this machine.
+            DependencyError: the runtime, or what the tokenizer needs, is not installed.
             ConfigError: the runtime does not support the accelerator or precision.
         """
         record = artifact.record
@@ -206,7 +207,8 @@ def load(
     Raises:
         ConfigError: an argument is not one of these, or the runtime does not support the accelerator.
         ArtifactError: there is no artifact, or its record is not valid.
-        ModelError: the model or tokenizer is damaged, the runtime is not installed, or the probe is not reproduced.
+        ModelError: the model or tokenizer is damaged, or the probe is not reproduced.
+        DependencyError: the runtime, or what the tokenizer needs, is not installed.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size: got {batch_size}, should be 1 or more")

@@ -11,16 +11,16 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
+from chirplet.data.table.chunk import TextChunk
 from chirplet.data.table.columns import check_columns, check_unused
 from chirplet.data.table.delimited import TextRow, TextTable, open_delimited
 from chirplet.data.table.dialect import Column, Delimiter, Escape, TableSettings
-from chirplet.data.table.row_writer import RowWriter
 from chirplet.data.table.text_io import MIXED, Encoding
+from chirplet.data.table.writer import DelimitedWriter
 from chirplet.server.errors import RequestError
 from chirplet.server.exchange import models_of, read_body
 from chirplet.server.models import ServedModel
 from chirplet.system.error import DataError, Key
-from chirplet.system.escaping import csv_cell
 from chirplet.task.base import DECIMALS
 
 NAME = "the file"
@@ -53,19 +53,16 @@ async def table(request: Request) -> Response:
     record = model.artifact.record
     added = list(record.task.columns(record.labels, asked.prefix))
     content = io.BufferedReader(io.BytesIO(await read_body(request)))  # type: ignore[arg-type]
+    labeled = io.BytesIO()
     try:
         source, rows, position = await asyncio.to_thread(_read, content, asked, model, added)
-        labeled = io.BytesIO()
-        writer = RowWriter(labeled, source.dialect)
-        if source.header is not None:
-            writer.write([*source.header, *added])
-        size = model.limits.max_texts
-        for start in range(0, len(rows), size):
-            chunk = rows[start : start + size]
-            answers = await model.classify([row.cells[position] for row in chunk])
-            scores = np.round(answers.probabilities, DECIMALS).tolist()
-            for row, label, score in zip(chunk, answers.label, scores, strict=True):
-                writer.write([*row.cells, str(csv_cell(label)), *map(str, score)])
+        writer = DelimitedWriter(labeled, source.header and [*source.header, *added], source.dialect)
+        for start in range(0, len(rows), model.limits.max_texts):
+            cells = [row.cells for row in rows[start : start + model.limits.max_texts]]
+            texts = [row[position] for row in cells]
+            answers = await model.classify(texts)
+            columns = [answers.label, *np.round(answers.probabilities, DECIMALS).T.tolist()]
+            writer.write(TextChunk(texts, source.columns, cells), dict(zip(added, columns, strict=True)))
     except DataError as error:
         raise RequestError(422, str(error.renamed(KEYS))) from None
     headers = {"Content-Disposition": 'attachment; filename="labeled.csv"', "X-Rows": str(len(rows))}

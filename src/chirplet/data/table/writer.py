@@ -2,36 +2,31 @@
 
 import gzip
 import os
+import re
 import shutil
 import sys
 import tempfile
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import BinaryIO, Protocol, cast
 
 from chirplet.data.table.chunk import Added, Chunk
 from chirplet.data.table.delimited import DEFAULT_DELIMITER
 from chirplet.data.table.dialect import Dialect
 from chirplet.data.table.files import COMPRESSIONS, Format
-from chirplet.data.table.row_writer import RowWriter
 from chirplet.data.table.stream import ChunkedFile
 from chirplet.system.atomic_io import atomic_file
-from chirplet.system.error import DataError, first_line
+from chirplet.system.error import DataError
 from chirplet.system.escaping import csv_cell
 
 STDOUT = "-"
 GZIP = ".gz"
 
 
-class Writer(ABC):
+class Writer(Protocol):
     """Writes chunks to a byte stream; text is UTF-8, and lines end with a newline."""
 
-    @abstractmethod
     def write(self, chunk: Chunk, added: Added) -> None:
         """Append the rows of a chunk with their added columns.
 
@@ -41,22 +36,47 @@ class Writer(ABC):
 
     def close(self) -> None:
         """Write the end of the file; the stream stays open."""
-        return
 
 
 class DelimitedWriter(Writer):
-    """CSV or TSV. Existing cells are not changed. In added columns, a label that a spreadsheet would evaluate gets an
-    apostrophe.
+    """CSV or TSV. Cells are quoted if necessary, so that a reader gets the same values.
+
+    Existing cells are not changed. In added columns, a label that a spreadsheet would evaluate gets an apostrophe.
+
+    Python's csv.writer does not quote a lone carriage return, which readers take for the end of the row.
     """
 
     def __init__(self, stream: BinaryIO, header: Sequence[str] | None, dialect: Dialect) -> None:
-        self._rows = RowWriter(stream, dialect)
+        self._stream = stream
+        self._delimiter = dialect.delimiter or ","
+        self._special = {self._delimiter, "\r", "\n"} | ({'"'} if dialect.quoted else set())
+        self._quoted = dialect.quoted
+        self._escape = dialect.escape
+        if self._escape is not None:
+            escape, delimiter = re.escape(self._escape), re.escape(self._delimiter)
+            # Before a quote, before another one, and before what would end the cell without quotes.
+            self._escaped = re.compile(f'{escape}(?=[{escape}"{delimiter}\r\n]|$)|"')
         if header is not None:
-            self._rows.write(header)
+            self._row(header)
 
     def write(self, chunk: Chunk, added: Added) -> None:
         for old, new in zip(chunk.cells(), zip(*added.values(), strict=True), strict=True):
-            self._rows.write([*old, *(str(csv_cell(cell)) for cell in new)])
+            self._row([*old, *(str(csv_cell(cell)) for cell in new)])
+
+    def _row(self, cells: Sequence[str]) -> None:
+        line = self._delimiter.join(map(self._cell, cells))
+        # A row of one empty cell would be a blank line, which readers skip.
+        self._stream.write(((line or '""') + "\n").encode())
+
+    def _cell(self, cell: str) -> str:
+        special = not self._special.isdisjoint(cell)
+        if special and not self._quoted:
+            raise DataError(f"output: {cell[:40]!r} cannot be written without quotes; set stage.quoted=true")
+        if self._escape is not None:
+            cell = self._escaped.sub(lambda match: f"{self._escape}{match[0]}", cell)
+        elif special:
+            cell = cell.replace('"', '""')
+        return f'"{cell}"' if special else cell
 
 
 class JsonLinesWriter(Writer):
@@ -68,29 +88,6 @@ class JsonLinesWriter(Writer):
     def write(self, chunk: Chunk, added: Added) -> None:
         for line in chunk.lines(added):
             self._stream.write(f"{line}\n".encode())
-
-
-class ParquetWriter(Writer):
-    """Parquet, one row group per chunk."""
-
-    def __init__(self, stream: BinaryIO, schema: pa.Schema, added: pa.Schema) -> None:
-        self._added = added
-        for field in added:
-            schema = schema.append(field)
-        self._writer = pq.ParquetWriter(stream, schema, compression="zstd")
-
-    def write(self, chunk: Chunk, added: Added) -> None:
-        batch = chunk.batch()
-        new = [pa.array(added[field.name], type=field.type) for field in self._added]
-        try:
-            old = [column.cast(self._writer.schema.field(i).type) for i, column in enumerate(batch.columns)]
-        except pa.ArrowException as error:
-            reason = f"a value does not have the type of its column in the first file ({first_line(error)})"
-            raise DataError(f"output: {reason}; output_format=jsonl keeps it") from None
-        self._writer.write_batch(pa.record_batch([*old, *new], schema=self._writer.schema))
-
-    def close(self) -> None:
-        self._writer.close()
 
 
 def check_output(path: str, kind: Format) -> None:
@@ -108,7 +105,7 @@ def check_output(path: str, kind: Format) -> None:
 
 
 @contextmanager
-def open_writer(path: str, kind: Format, source: ChunkedFile, added: pa.Schema) -> Iterator[Writer]:
+def open_writer(path: str, kind: Format, source: ChunkedFile, added: Mapping[str, type]) -> Iterator[Writer]:
     """A writer for the chunks of `source`, which replaces `path` atomically when the block ends without an error.
 
     CSV and TSV are written like the source if that has the same format: with its delimiter, escape, header and quotes.
@@ -122,15 +119,18 @@ def open_writer(path: str, kind: Format, source: ChunkedFile, added: pa.Schema) 
 
     Raises:
         DataError: the disk is full, the folder is not writable, or standard output was closed.
+        DependencyError: Parquet is written, and pyarrow is not installed.
     """
     with _atomic_file(path, kind) as stream:
         writer: Writer
         if kind == "jsonl":
             writer = JsonLinesWriter(stream)
         elif kind == "parquet":
-            writer = ParquetWriter(stream, source.schema, added)
+            from chirplet.data.table.parquet import ParquetWriter
+
+            writer = ParquetWriter(stream, source.columns, source.schema, added)
         else:
-            writer = _delimited(stream, kind, source, added.names)
+            writer = _delimited(stream, kind, source, list(added))
         try:
             yield writer
         finally:
@@ -139,9 +139,8 @@ def open_writer(path: str, kind: Format, source: ChunkedFile, added: pa.Schema) 
 
 
 def _delimited(stream: BinaryIO, kind: Format, source: ChunkedFile, added: Sequence[str]) -> DelimitedWriter:
-    assert source.schema is not None
     if kind != source.dialect.format:
-        return DelimitedWriter(stream, [*source.schema.names, *added], Dialect(kind, delimiter=DEFAULT_DELIMITER[kind]))
+        return DelimitedWriter(stream, [*source.columns, *added], Dialect(kind, delimiter=DEFAULT_DELIMITER[kind]))
     return DelimitedWriter(stream, None if source.header is None else [*source.header, *added], source.dialect)
 
 
