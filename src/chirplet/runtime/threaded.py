@@ -37,6 +37,11 @@ class PartwiseRuntime(Runtime):
     parts_are_right: bool = True
     """Whether batches are split if there is no probe."""
 
+    @property
+    def batch_texts(self) -> int:
+        """A part for each thread."""
+        return PART * self.threads
+
     @abstractmethod
     def together(self, feed: Feed) -> Logits:
         """Logits of a batch, computed by all threads."""

@@ -1,15 +1,15 @@
 """The routes that label texts: `/v1/classify`, and Hugging Face's shape at `/predict`."""
 
-from typing import Any
+from typing import Annotated
 
-import numpy as np
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
 
 from chirplet.server.errors import RequestError
-from chirplet.server.exchange import Body, json_answer, models_of, read_json
-from chirplet.server.models import Answers, ServedModel
+from chirplet.server.exchange import REFUSALS, Body, PlainRoute, documented, json_answer, models_of, read_json
+from chirplet.server.models import ServedModel
 
-router = APIRouter()
+router = APIRouter(route_class=PlainRoute)
 
 
 class Classify(Body):
@@ -19,10 +19,28 @@ class Classify(Body):
     model: str | None = None
 
 
-class Parameters(Body):
-    """Parameters of Hugging Face's text classification."""
+class Classified(BaseModel):
+    """The answer to one text; `tokens` are counted before a text is truncated."""
 
-    top_k: int | None = None
+    label: str
+    probabilities: dict[str, float]
+    tokens: int
+    truncated: bool
+
+
+class Classification(BaseModel):
+    """The answers, with the model's name, the artifact's id, and the milliseconds that it took."""
+
+    model: str
+    id: str
+    ms: float
+    predictions: list[Classified]
+
+
+class Parameters(Body):
+    """Parameters of Hugging Face's text classification: the `top_k` best labels; null is all of them."""
+
+    top_k: Annotated[int, Field(ge=1)] | None = None
     function_to_apply: str | None = None
 
 
@@ -30,51 +48,59 @@ class Predict(Body):
     """A request as Hugging Face's clients send it."""
 
     inputs: str | list[str]
-    parameters: Parameters = Parameters()
+    parameters: Parameters | None = None
 
 
-@router.post("/v1/classify")
+class Score(BaseModel):
+    """A label and its probability."""
+
+    label: str
+    score: float
+
+
+@router.post("/v1/classify", openapi_extra=documented(Classify), responses={200: {"model": Classification}, **REFUSALS})
 async def classify(request: Request) -> Response:
     """Label texts: labels, probabilities, tokens, truncation."""
     sent = await read_json(request, Classify)
     model = models_of(request).named(sent.model)
     answers = await model.classify(sent.texts)
-    return json_answer(
-        {"model": model.name, "id": answers.id, "ms": round(answers.ms, 3), "predictions": predictions(answers)}
-    )
-
-
-def predictions(answers: Answers) -> list[dict[str, Any]]:
-    """The answer to each text, as `/v1/classify` gives it."""
-    return [
+    columns = answers.label, answers.probabilities.tolist(), answers.tokens, answers.truncated
+    predictions = [
         {"label": label, "probabilities": dict(zip(answers.labels, row, strict=True)), "tokens": n, "truncated": cut}
-        for label, row, n, cut in zip(
-            answers.label, answers.probabilities.tolist(), answers.tokens, answers.truncated, strict=True
-        )
+        for label, row, n, cut in zip(*columns, strict=True)
     ]
+    return json_answer({"model": model.name, "id": answers.id, "ms": round(answers.ms, 3), "predictions": predictions})
 
 
-@router.post("/predict")
+@router.post("/predict", openapi_extra=documented(Predict), responses={200: {"model": list[list[Score]]}, **REFUSALS})
 async def predict(request: Request) -> Response:
-    """Label texts with the first model, in the shape of `huggingface_hub.InferenceClient`."""
+    """Label texts with the first model: a list of labels for each, the best first, as Hugging Face's clients read."""
     return await _predicted(request, models_of(request).named(None))
 
 
-@router.post("/models/{name:path}/predict")
+@router.post(
+    "/models/{name:path}/predict",
+    openapi_extra=documented(Predict),
+    responses={200: {"model": list[list[Score]]}, **REFUSALS},
+)
 async def predict_with(request: Request, name: str) -> Response:
-    """The same with the model `name`."""
+    """As `/predict`, with the model of that name."""
     return await _predicted(request, models_of(request).named(name))
 
 
 async def _predicted(request: Request, model: ServedModel) -> Response:
     sent = await read_json(request, Predict)
-    if sent.parameters.function_to_apply not in (None, "softmax"):
-        raise RequestError(422, "parameters.function_to_apply: should be softmax or null")
+    parameters = sent.parameters or Parameters()
+    if parameters.function_to_apply not in (None, "softmax"):
+        raise RequestError(422, "parameters.function_to_apply: should be softmax or null: scores are probabilities")
     answers = await model.classify([sent.inputs] if isinstance(sent.inputs, str) else sent.inputs)
-    order = np.argsort(-answers.probabilities, axis=1, kind="stable")[:, : sent.parameters.top_k].tolist()
     return json_answer(
         [
-            [{"label": answers.labels[i], "score": row[i]} for i in best]
-            for best, row in zip(order, answers.probabilities.tolist(), strict=True)
+            [{"label": label, "score": score} for score, label in _best(row, answers.labels)[: parameters.top_k]]
+            for row in answers.probabilities.tolist()
         ]
     )
+
+
+def _best(row: list[float], labels: list[str]) -> list[tuple[float, str]]:
+    return sorted(zip(row, labels, strict=True), key=lambda pair: -pair[0])

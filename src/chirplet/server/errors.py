@@ -9,10 +9,12 @@ class RequestError(Exception):
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
         self.status = status
-        self.message = message
+        self.message = " ".join(message.split())
         self.headers = headers
 
     @classmethod
-    def overloaded(cls, retry_after_s: int) -> Self:
-        """The queue is full."""
-        return cls(429, "the queue is full; try again later", {"Retry-After": str(retry_after_s)})
+    def overloaded(cls, limit: int) -> Self:
+        """The model has as many requests as it may have at a time."""
+        return cls(
+            429, f"the model has {limit:,} requests, the most at a time (stage.queue); try again", {"Retry-After": "1"}
+        )
