@@ -98,7 +98,7 @@ REFUSED = {
     "pruning what was quantized": (
         "bert",
         TUNED + "int8: {stage: quantize}, last: {stage: prune}",
-        "step last: artifact: got a model for onnxruntime, should be for pytorch; start from the artifact that it is ma",
+        "step last: artifact: got a model for onnxruntime, should be for pytorch; start from the artifact ",
     ),
     "quantizing what was quantized": (
         "bert",
