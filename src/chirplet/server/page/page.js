@@ -104,7 +104,7 @@ function showStatus(texts, problems) {
   byId("status").textContent = texts.length ? parts.join(" · ") : "Nothing typed yet.";
 }
 
-/** Says once what several models have in common. `again` is tried when the server asks to wait, or by a button. */
+/** Says once what several models have in common. `again` is called when the server asks to wait. */
 function showProblems(problems, again) {
   const place = byId("problem");
   if (!problems.length) {
@@ -132,7 +132,7 @@ function showProblems(problems, again) {
   } else {
     const button = document.createElement("button");
     button.textContent = "Try again";
-    button.addEventListener("click", again);
+    button.addEventListener("click", start);
     lines.push(button);
   }
   place.replaceChildren(...lines);
