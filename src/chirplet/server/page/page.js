@@ -27,6 +27,7 @@ async function start() {
   byId("ready").hidden = false;
   results = new Results(byId("results"), models, openCard);
   if (results.crowded) byId("all").checked = false;
+  if (document.activeElement === document.body) byId("texts").focus();
   showViews();
   byId("upload-model").replaceChildren(...models.map(({ name }) => new Option(name)));
   byId("only-label").hidden = models.length < 2;
