@@ -61,8 +61,8 @@ async function update() {
 async function classify(model, texts, signal) {
   const known = answers.get(model.name);
   const unknown = [...new Set(texts)].filter((text) => !known.has(text));
+  results.wait(model.name, unknown.length > 0);
   if (!unknown.length) return null;
-  results.wait(model.name, true);
   try {
     const answer = await askJson("v1/classify", { texts: unknown.map((text) => text.toWellFormed()), model: model.name }, signal);
     if (answer.id !== model.id) {
