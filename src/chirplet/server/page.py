@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from chirplet.artifact.artifact import CARD
 from chirplet.server.errors import RequestError
-from chirplet.server.exchange import models_of
+from chirplet.server.exchange import REFUSALS, PlainRoute, models_of
 
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 HEADERS = {
@@ -26,17 +26,17 @@ FILES = {
 }
 """Name of each file of the page: its content and media type."""
 
-router = APIRouter()
+router = APIRouter(route_class=PlainRoute)
 
 
 @router.get("/", include_in_schema=False)
-async def page() -> Response:
+async def page(request: Request) -> Response:
     """The page."""
-    return await page_file("index.html")
+    return await page_file(request, "index.html")
 
 
 @router.get("/page/{name}", include_in_schema=False)
-async def page_file(name: str) -> Response:
+async def page_file(request: Request, name: str) -> Response:
     """A file of the page."""
     if name not in FILES:
         raise RequestError(404, "the page has no such file")
@@ -44,7 +44,10 @@ async def page_file(name: str) -> Response:
     return Response(content, headers=HEADERS, media_type=kind)
 
 
-@router.get("/models/{name:path}/card")
+@router.get(
+    "/models/{name:path}/card",
+    responses={200: {"content": {"text/markdown": {}}}, 401: REFUSALS[401], 404: REFUSALS[404]},
+)
 async def card(request: Request, name: str) -> Response:
     """The model card of an artifact, as Markdown."""
     model = models_of(request).named(name)

@@ -5,7 +5,7 @@ The query has the name of the model and the keys of `stage=predict` for reading 
 
 import asyncio
 import io
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
@@ -18,7 +18,7 @@ from chirplet.data.table.dialect import Column, Delimiter, Escape, TableSettings
 from chirplet.data.table.text_io import MIXED, Encoding
 from chirplet.data.table.writer import DelimitedWriter
 from chirplet.server.errors import RequestError
-from chirplet.server.exchange import models_of, read_body
+from chirplet.server.exchange import REFUSALS, PlainRoute, models_of, read_body
 from chirplet.server.models import ServedModel
 from chirplet.system.error import DataError, Key
 from chirplet.task.base import DECIMALS
@@ -28,7 +28,7 @@ NAME = "the file"
 KEYS = {"data.": "", "stage.": ""}
 """The readers name keys of a run; here they are parameters of the query."""
 
-router = APIRouter()
+router = APIRouter(route_class=PlainRoute)
 
 
 class Asked(TableSettings):
@@ -45,7 +45,16 @@ class Asked(TableSettings):
     header: bool = True
 
 
-@router.post("/v1/table")
+def _documented() -> dict[str, Any]:
+    """The OpenAPI description of the query and the body."""
+    schemas = Asked.model_json_schema()["properties"]
+    return {
+        "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in schemas.items()],
+        "requestBody": {"required": True, "content": {"text/csv": {}}},
+    }
+
+
+@router.post("/v1/table", openapi_extra=_documented(), responses={200: {"content": {"text/csv": {}}}, **REFUSALS})
 async def table(request: Request) -> Response:
     """Label each row of a CSV file; the answer has the same rows with the columns that the model's task adds."""
     asked = _asked(request)
@@ -56,6 +65,7 @@ async def table(request: Request) -> Response:
     labeled = io.BytesIO()
     try:
         source, rows, position = await asyncio.to_thread(_read, content, asked, model, added)
+        _check_lengths(rows, position, model.limits.max_characters)
         writer = DelimitedWriter(labeled, source.header and [*source.header, *added], source.dialect)
         for start in range(0, len(rows), model.limits.max_texts):
             cells = [row.cells for row in rows[start : start + model.limits.max_texts]]
@@ -76,6 +86,20 @@ def _asked(request: Request) -> Asked:
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = "".join(f"{part}: " for part in fault["loc"])
         raise RequestError(422, f"{where}{fault['msg'].removeprefix('Value error, ')}") from None
+
+
+def _check_lengths(rows: list[TextRow], position: int, limit: int) -> None:
+    """Check the texts before the first one is labeled, and name the row.
+
+    Raises:
+        RequestError: a text is too long (413).
+    """
+    long = next((row for row in rows if len(row.cells[position]) > limit), None)
+    if long is not None:
+        count = len(long.cells[position])
+        raise RequestError(
+            413, f"row {long.number}: got {count:,} characters, should be at most {limit:,} (stage.max_characters)"
+        )
 
 
 def _read(

@@ -9,10 +9,10 @@ import unicodedata
 from typing import NamedTuple
 
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 
-from chirplet.server.classify import Body
 from chirplet.server.errors import RequestError
-from chirplet.server.exchange import json_answer, models_of, read_json
+from chirplet.server.exchange import REFUSALS, Body, PlainRoute, documented, json_answer, models_of, read_json
 
 MOST_WORDS = 200
 """Words of a text: each is another text for the model to read."""
@@ -20,7 +20,7 @@ MOST_WORDS = 200
 _WORD = re.compile("@?w(?:[w@sm]*[wm])?|cm*|o[om]*|[@sm]+")
 """A word as kinds of characters. Signs are inside of words, as in `don't` and in addresses, but not around them."""
 
-router = APIRouter()
+router = APIRouter(route_class=PlainRoute)
 
 
 class Words(Body):
@@ -39,7 +39,25 @@ class Word(NamedTuple):
     end: int
 
 
-@router.post("/v1/words")
+class Effect(BaseModel):
+    """A word, as `Word` has it, and the probability that the label loses without it."""
+
+    text: str
+    start: int
+    end: int
+    effect: float
+
+
+class Effects(BaseModel):
+    """The words in the order of the text, with the model's name, the artifact's id, and the label."""
+
+    model: str
+    id: str
+    label: str
+    words: list[Effect]
+
+
+@router.post("/v1/words", openapi_extra=documented(Words), responses={200: {"model": Effects}, **REFUSALS})
 async def words(request: Request) -> Response:
     """The effect of each word of a text on the probability of a label."""
     sent = await read_json(request, Words)
@@ -84,8 +102,8 @@ def _kind(character: str) -> str:
     """The kind of a character.
 
     Returns:
-        `w` for letters and digits, `c` for one that is a word by itself, `@` for what begins a word, `s` for other signs,
-        `m` for marks on the character before, `o` for what is left: emoji.
+        `w` for letters and digits, `c` for one that is a word by itself, `@` for what begins a word, `s` for other
+        signs, `m` for marks on the character before, `o` for what is left: emoji.
     """
     if character.isascii():
         return "w" if character.isalnum() else "@" if character in "@#" else "s"

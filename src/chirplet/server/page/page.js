@@ -27,6 +27,7 @@ async function start() {
   byId("ready").hidden = false;
   results = new Results(byId("results"), models, openCard);
   if (results.crowded) byId("all").checked = false;
+  if (document.activeElement === document.body) byId("texts").focus();
   showViews();
   byId("upload-model").replaceChildren(...models.map(({ name }) => new Option(name)));
   byId("only-label").hidden = models.length < 2;
@@ -60,8 +61,8 @@ async function update() {
 async function classify(model, texts, signal) {
   const known = answers.get(model.name);
   const unknown = [...new Set(texts)].filter((text) => !known.has(text));
+  results.wait(model.name, unknown.length > 0);
   if (!unknown.length) return null;
-  results.wait(model.name, true);
   try {
     const answer = await askJson("v1/classify", { texts: unknown.map((text) => text.toWellFormed()), model: model.name }, signal);
     if (answer.id !== model.id) {
@@ -104,7 +105,7 @@ function showStatus(texts, problems) {
   byId("status").textContent = texts.length ? parts.join(" · ") : "Nothing typed yet.";
 }
 
-/** Says once what several models have in common. `again` is tried when the server asks to wait, or by a button. */
+/** Says once what several models have in common. `again` is called when the server asks to wait. */
 function showProblems(problems, again) {
   const place = byId("problem");
   if (!problems.length) {
@@ -132,7 +133,7 @@ function showProblems(problems, again) {
   } else {
     const button = document.createElement("button");
     button.textContent = "Try again";
-    button.addEventListener("click", again);
+    button.addEventListener("click", start);
     lines.push(button);
   }
   place.replaceChildren(...lines);

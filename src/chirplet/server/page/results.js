@@ -75,7 +75,7 @@ function head(model, openCard) {
   const kind = [model.runtime, model.precision, size].filter(Boolean).join(" · ");
   const name = element("bdi", { className: "name" }, ...breakable(model.name));
   const top = element("div", { className: "top" }, name, card);
-  const cell = element("th", { role: "columnheader", scope: "col" }, top, element("p", {}, kind), time);
+  const cell = element("th", { role: "columnheader", scope: "col", ariaLabel: model.name }, top, element("p", {}, kind), time);
   return { cell, time };
 }
 
@@ -102,7 +102,7 @@ class Row {
     this.mark = element("span", { className: "differ", hidden: true }, element("span", { ariaHidden: "true" }, "≠ "), "Models differ");
     this.legend = element("p", { className: "legend", hidden: true }, ...legend());
     const foot = element("p", { className: "foot" }, this.button, this.mark);
-    const heading = element("th", { role: "rowheader", scope: "row" }, element("div", { className: "text", dir: "auto" }, text), foot, this.legend);
+    const heading = element("th", { role: "rowheader", scope: "row", ariaLabel: text }, element("div", { className: "text", dir: "auto" }, text), foot, this.legend);
     this.node = element("tr", { role: "row" }, heading, ...this.cells.values());
   }
 

@@ -13,7 +13,8 @@ export function connectUpload() {
     button.ariaDisabled = "true";
     say("Reading and labeling …");
     try {
-      const query = new URLSearchParams({ model: byId("upload-model").value });
+      // Files of texts often have a column named label.
+      const query = new URLSearchParams({ model: byId("upload-model").value, prefix: "predicted_" });
       const column = byId("upload-column").value;
       if (column) query.set("text_column", column);
       const response = await ask(`v1/table?${query}`, { body: file, type: "text/csv" });
