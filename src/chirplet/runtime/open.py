@@ -40,7 +40,13 @@ def runtime_of(folder: Path) -> RuntimeName:
 
 
 def open_runtime(
-    folder: Path, *, accelerator: str, threads: int | None, precision: Precision, verify: bool = True
+    folder: Path,
+    *,
+    accelerator: str,
+    threads: int | None,
+    precision: Precision,
+    verify: bool = True,
+    shared_cores: bool = False,
 ) -> Runtime:
     """Open the model in `folder` with the fastest settings that reproduce its probe.
 
@@ -53,20 +59,30 @@ def open_runtime(
             it is the current number of threads, if that is smaller.
         precision: precision of the computation.
         verify: whether to verify the model with its probe.
+        shared_cores: whether other threads and processes need the cores between batches, as in a server.
 
     Raises:
         ModelError: the model is damaged or does not reproduce its probe.
         DependencyError: its runtime is not installed.
         ConfigError: the runtime does not support the accelerator or precision.
     """
-    openers = runtime_ways(folder, accelerator=accelerator, threads=threads, precision=precision)
+    openers = runtime_ways(
+        folder, accelerator=accelerator, threads=threads, precision=precision, shared_cores=shared_cores
+    )
     probe = read_probe(folder) if verify else None
     if probe is None:
         if verify and (folder / RECORD).is_file():  # a model that is being written has neither record nor probe
             warn_unverified(folder)
         return openers[0]()
     files = [path.stat() for path in sorted(folder.iterdir()) if path.name not in (RECORD, CARD)]
-    key = (folder.resolve(), *((file.st_size, file.st_mtime_ns) for file in files), accelerator, threads, precision)
+    key = (
+        folder.resolve(),
+        *((file.st_size, file.st_mtime_ns) for file in files),
+        accelerator,
+        threads,
+        precision,
+        shared_cores,
+    )
     if key in _VERIFIED:
         runtime = openers[_VERIFIED[key]]()
         runtime.probe = probe
@@ -123,7 +139,9 @@ _VERIFIED: dict[tuple[Any, ...], int] = {}
 """The index of the first verified opener, by the state of the files and the arguments of `open_runtime`."""
 
 
-def runtime_ways(folder: Path, *, accelerator: str, threads: int | None, precision: Precision) -> Openers:
+def runtime_ways(
+    folder: Path, *, accelerator: str, threads: int | None, precision: Precision, shared_cores: bool = False
+) -> Openers:
     """Functions that open the model in `folder`, from the fastest settings to the most reliable ones.
 
     Raises:
@@ -133,7 +151,7 @@ def runtime_ways(folder: Path, *, accelerator: str, threads: int | None, precisi
     if name == "onnxruntime":
         from chirplet.runtime.onnxruntime import OnnxRuntime
 
-        return [partial(OnnxRuntime.open, folder, accelerator, threads, precision)]
+        return [partial(OnnxRuntime.open, folder, accelerator, threads, precision, shared_cores)]
     if name == "openvino":
         from chirplet.runtime.openvino import OpenVinoRuntime
 

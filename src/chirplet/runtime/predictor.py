@@ -65,8 +65,11 @@ class Predictor:
         verify: bool = True,
         windows: Combination | None = None,
         window_overlap: float = OVERLAP,
+        shared_cores: bool = False,
     ) -> Self:
         """Open an artifact's model and tokenizer; with `verify`, check the model with its probe first.
+
+        `shared_cores` is for servers, see `open_runtime`.
 
         Raises:
             ArtifactError: the record does not say whether texts are repaired.
@@ -83,7 +86,12 @@ class Predictor:
         CLEANINGS[record.cleaning]("a")  # a missing library is an error here, and not at the first text
         tokenizer, pad_id = open_tokenizer(artifact.folder, record.max_length)
         runtime = open_runtime(
-            artifact.folder, accelerator=accelerator, threads=threads, precision=precision, verify=verify
+            artifact.folder,
+            accelerator=accelerator,
+            threads=threads,
+            precision=precision,
+            verify=verify,
+            shared_cores=shared_cores,
         )
         single = np.full((1, 1), pad_id, dtype=np.int64)
         logits = runtime.logits(single, np.ones_like(single))

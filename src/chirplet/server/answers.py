@@ -71,7 +71,13 @@ class OpenModel:
             UserError: see `Predictor.open`.
         """
         predictor = Predictor.open(
-            artifact, batch_size=1, accelerator=accelerator, threads=threads, precision="auto", verify=verify
+            artifact,
+            batch_size=1,
+            accelerator=accelerator,
+            threads=threads,
+            precision="auto",
+            verify=verify,
+            shared_cores=True,
         )
         return cls(artifact, replace(predictor, batch_size=predictor.runtime.batch_texts))
 

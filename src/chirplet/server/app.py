@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 import chirplet
-from chirplet.server import classify, info
+from chirplet.server import classify, info, page, table, words
 from chirplet.server.errors import RequestError
 from chirplet.server.exchange import error_answer
 from chirplet.server.guard import Guard
@@ -17,7 +17,7 @@ from chirplet.server.limits import Limits
 from chirplet.server.metrics import Metrics
 from chirplet.server.models import Models
 
-ROUTERS = (info.router, classify.router)
+ROUTERS = (classify.router, words.router, table.router, info.router, page.router)
 
 
 def make_app(models: Models, limits: Limits, metrics: Metrics, token: str | None = None) -> FastAPI:
@@ -34,7 +34,7 @@ def make_app(models: Models, limits: Limits, metrics: Metrics, token: str | None
     app.state.models, app.state.limits, app.state.metrics = models, limits, metrics
     app.state.has_token = token is not None
     for router in ROUTERS:
-        app.include_router(router)
+        app.router.routes.extend(router.routes)
     app.add_exception_handler(RequestError, _refused)
     app.add_exception_handler(HTTPException, _not_found)
     app.add_middleware(Guard, token=token, metrics=metrics)

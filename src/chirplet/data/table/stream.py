@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from chirplet.data.table.cell import cell_text
 from chirplet.data.table.chunk import Chunk, JsonChunk, TableChunk, TextChunk
-from chirplet.data.table.columns import check_columns
+from chirplet.data.table.columns import check_columns, check_unused
 from chirplet.data.table.delimited import TextTable
 from chirplet.data.table.dialect import Dialect
 from chirplet.data.table.files import format_of, name_of, open_bytes
@@ -71,12 +71,7 @@ class _Wanted:
 
     def check(self, name: str, columns: Sequence[str], header: Sequence[str] = ()) -> None:
         check_columns(name, [self.text_column], columns, header, TEXT_COLUMN)
-        taken = next((column for column in columns if column in self.reserved), None)
-        if taken is not None:
-            raise DataError(
-                f"{name}: the column {taken!r} exists already and would be overwritten; "
-                "set stage.prefix=predicted_ to give the new columns other names"
-            )
+        check_unused(name, columns, self.reserved, Key("stage.prefix"))
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from chirplet.data.table.dialect import Dialect
 from chirplet.data.table.files import COMPRESSIONS, Format
 from chirplet.data.table.stream import ChunkedFile
 from chirplet.system.atomic_io import atomic_file
-from chirplet.system.error import DataError
+from chirplet.system.error import DataError, Key
 from chirplet.system.escaping import csv_cell
 
 STDOUT = "-"
@@ -71,7 +71,9 @@ class DelimitedWriter(Writer):
     def _cell(self, cell: str) -> str:
         special = not self._special.isdisjoint(cell)
         if special and not self._quoted:
-            raise DataError(f"output: {cell[:40]!r} cannot be written without quotes; set stage.quoted=true")
+            raise DataError(
+                f"output: {cell[:40]!r} cannot be written without quotes; set ", Key("stage.quoted"), "=true"
+            )
         if self._escape is not None:
             cell = self._escaped.sub(lambda match: f"{self._escape}{match[0]}", cell)
         elif special:
