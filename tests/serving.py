@@ -1,6 +1,6 @@
 """A real server in a thread of the test's process."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -40,14 +40,19 @@ def decided_artifact(checkpoint: Path, folder: Path) -> Path:
 
 
 @contextmanager
-def serving(folders: Mapping[str, Path], token: str | None = None) -> Iterator[str]:
-    """The address of a server of these artifacts, by name, with `LIMITS`."""
+def serving(
+    folders: Mapping[str, Path],
+    token: str | None = None,
+    limits: Limits = LIMITS,
+    opening: Callable[[Path], OpenModel] = open_model,
+) -> Iterator[str]:
+    """The address of a server of these artifacts, by name; `opening` opens each."""
     metrics = Metrics()
     with bind("127.0.0.1", 0) as bound, closing(Batcher(2)) as batcher:
         models = [
-            ServedModel(name, partial(open_model, folder), batcher, LIMITS, metrics) for name, folder in folders.items()
+            ServedModel(name, partial(opening, folder), batcher, limits, metrics) for name, folder in folders.items()
         ]
-        app = make_app(Models(models), LIMITS, metrics, token)
+        app = make_app(Models(models), limits, metrics, token)
         listen(bound)
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none"))
         thread = Thread(target=server.run, args=([bound],))

@@ -12,7 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from chirplet.system.ending_signals import handlers_to_replace
-from chirplet.system.error import ConfigError
+from chirplet.system.error import ConfigError, first_line
 
 DRAIN_S = 8
 """Seconds at the end for requests that are not answered yet; `docker stop` kills after ten."""
@@ -26,7 +26,7 @@ def bind(host: str, port: int) -> socket.socket:
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the second for what cannot be a name of a host
         raise _unusable(host, port, error) from None
     family, kind, protocol, _, address = found[0]
     bound = socket.socket(family, kind, protocol)
@@ -40,12 +40,13 @@ def bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def _unusable(host: str, port: int, error: OSError) -> ConfigError:
-    if error.errno == errno.EADDRINUSE:
+def _unusable(host: str, port: int, error: OSError | UnicodeError) -> ConfigError:
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
         return ConfigError(f"stage.port: got {port}, which another process uses; 0 chooses a free one")
-    if error.errno == errno.EACCES:
+    if number == errno.EACCES:
         return ConfigError(f"stage.port: got {port}, which this user may not use; should be 1024 or more")
-    return ConfigError(f"stage.host: got {host!r}, should be an address of this machine ({error.strerror})")
+    return ConfigError(f"stage.host: got {host!r}, should be an address of this machine ({first_line(error)})")
 
 
 def is_loopback(bound: socket.socket) -> bool:

@@ -48,7 +48,7 @@ class Serve(Stage):
     def run(self, run: Run) -> None:
         """Open each artifact, which answers its probe, and serve until a signal comes."""
         openers = self._openers(run)
-        token = _token()
+        token = token_of_environment()
         from chirplet.server.app import make_app
         from chirplet.server.batching import Batcher
         from chirplet.server.limits import Limits
@@ -90,8 +90,8 @@ class Serve(Stage):
         return {name: partial(opened, one.folder.absolute()) for name, one in zip(names, artifacts, strict=True)}
 
 
-def _token() -> str | None:
-    """The token from the environment.
+def token_of_environment() -> str | None:
+    """The token that requests should bear; None serves everybody.
 
     Raises:
         ConfigError: it is empty, or has characters that a header cannot have.
