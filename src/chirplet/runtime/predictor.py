@@ -17,6 +17,7 @@ from chirplet.artifact.artifact import RECORD, Artifact, Record
 from chirplet.data.batching.token_counts import TokenCounter
 from chirplet.data.batching.tokens import UNCUT, Encoder, Tokens, special_tokens, tokenize
 from chirplet.data.batching.windows import windows_of
+from chirplet.data.preparation.cleaning import CLEANINGS
 from chirplet.data.preparation.repair import repair
 from chirplet.runtime.base import Precision, Runtime, predict_logits
 from chirplet.runtime.open import open_runtime
@@ -82,6 +83,7 @@ class Predictor:
             raise ArtifactError(
                 f"{artifact.folder / RECORD} is not a valid record: config.data.repair: should be a boolean"
             )
+        CLEANINGS[record.cleaning]("a")  # a missing library is an error here, and not at the first text
         tokenizer, pad_id = open_tokenizer(artifact.folder, record.max_length)
         runtime = open_runtime(
             artifact.folder,

@@ -13,6 +13,8 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any, Literal
 
+from chirplet.system.optional_dependency import needs
+
 Cleaning = Literal["none", "original_study", "twitter_roberta", "bertweet", "emoji"]
 
 # A full URL ends before the punctuation that follows it; one that Twitter cut (`https:/…`) is taken whole.
@@ -154,7 +156,8 @@ def _name(_: str, emoji: dict[str, str]) -> str:
 @cache
 def _tweet_tokenizer() -> Any:
     # NLTK's tokenizer as copied by transformers for BERTweet; the import needs neither torch nor a vocabulary.
-    from transformers.models.bertweet.tokenization_bertweet import TweetTokenizer
+    with needs("cleaning of BERTweet: transformers", "pip install transformers"):
+        from transformers.models.bertweet.tokenization_bertweet import TweetTokenizer
 
     return TweetTokenizer()
 
