@@ -14,14 +14,16 @@ class Metrics:
     """All figures; a server has its own, apart from those of other libraries in the process."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        of = {"registry": self.registry}
-        self.responses = Counter("chirplet_responses", "Responses by HTTP status", ["status"], **of)
-        self.requests = Counter("chirplet_requests", "Requests that texts are labeled for", ["model", "outcome"], **of)
-        self.texts = Counter("chirplet_texts", "Texts labeled", ["model"], **of)
-        self.batch_texts = Histogram("chirplet_batch_texts", "Texts of a batch", ["model"], buckets=TEXTS, **of)
-        self.seconds = Histogram("chirplet_request_seconds", "Time to an answer", ["model"], buckets=SECONDS, **of)
-        self.queue = Gauge("chirplet_queue_requests", "Requests that wait or are computed", ["model"], **of)
+        own = self.registry = CollectorRegistry()
+        requests = "Requests that texts are labeled for"
+        self.responses = Counter("chirplet_responses", "Responses by HTTP status", ["status"], registry=own)
+        self.requests = Counter("chirplet_requests", requests, ["model", "outcome"], registry=own)
+        self.texts = Counter("chirplet_texts", "Texts labeled", ["model"], registry=own)
+        self.batch_texts = Histogram("chirplet_batch_texts", "Texts of a batch", ["model"], buckets=TEXTS, registry=own)
+        self.seconds = Histogram(
+            "chirplet_request_seconds", "Time to an answer", ["model"], buckets=SECONDS, registry=own
+        )
+        self.queue = Gauge("chirplet_queue_requests", "Requests that wait or are computed", ["model"], registry=own)
 
     def text(self) -> bytes:
         """All figures in Prometheus's format."""
