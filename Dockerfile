@@ -21,7 +21,7 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir dist . && \
 RUN cd /opt/chirplet/lib/python3*/site-packages && \
     /opt/chirplet/bin/python -m compileall -q chirplet filelock hydra_plugins uvicorn && \
     /opt/chirplet/bin/chirplet stage=serve --cfg job > /dev/null && \
-    /opt/chirplet/bin/python -c "import chirplet.server.app, chirplet.runtime.onnxruntime, onnxruntime"
+    /opt/chirplet/bin/python -c "import chirplet.server.app, chirplet.runtime.onnxruntime, ftfy, loky, onnxruntime"
 
 FROM ${PYTHON}
 COPY --from=build /opt/chirplet /opt/chirplet
