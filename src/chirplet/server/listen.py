@@ -17,8 +17,7 @@ from chirplet.system.error import ConfigError, first_line
 DRAIN_S = 8
 """Seconds at the end for requests that are not answered yet; `docker stop` kills after ten."""
 KEEP_ALIVE_S = 65
-"""Seconds for which an idle connection stays open: longer than clients and proxies keep theirs, which else may send on one
-that is being closed."""
+"""Seconds for which an idle connection stays open: longer than for most clients and proxies, which reuse it until then."""
 
 
 def bind(host: str, port: int) -> socket.socket:
