@@ -17,7 +17,7 @@ from chirplet.system.error import ConfigError, first_line
 DRAIN_S = 8
 """Seconds at the end for requests that are not answered yet; `docker stop` kills after ten."""
 KEEP_ALIVE_S = 65
-"""Seconds for which an idle connection stays open: longer than for most clients and proxies, which reuse it until then."""
+"""Seconds for which an idle connection stays open: longer than most clients and proxies keep theirs for reuse."""
 
 
 def bind(host: str, port: int) -> socket.socket:

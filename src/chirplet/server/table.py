@@ -5,7 +5,7 @@ The query has the name of the model and the keys of `stage=predict` for reading 
 
 import asyncio
 import io
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
@@ -61,7 +61,7 @@ async def table(request: Request) -> Response:
     model = models_of(request).named(asked.model)
     record = model.artifact.record
     added = list(record.task.columns(record.labels, asked.prefix))
-    content = io.BufferedReader(cast(io.RawIOBase, io.BytesIO(await read_body(request))))
+    content: io.BufferedReader = io.BufferedReader(io.BytesIO(await read_body(request)))
     labeled = io.BytesIO()
     try:
         source, rows, position = await asyncio.to_thread(_read, content, asked, model, added)
