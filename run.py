@@ -1,4 +1,4 @@
-"""Launch chirplet: `python run.py [GROUP=NAME ...] [KEY=VALUE ...]`; `python run.py --help` tells more."""
+"""The command `chirplet`, from a clone: `python run.py [GROUP=NAME ...] [KEY=VALUE ...]`."""
 
 from chirplet.cli.main import main
 

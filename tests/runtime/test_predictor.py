@@ -7,7 +7,7 @@ from transformers import pipeline
 
 import chirplet
 from artifacts import tiny_artifact
-from checkpoints import TEXTS, settings_of, tiny_bert, tiny_bertweet, tiny_roberta
+from checkpoints import RAW, TEXTS, settings_of, tiny_bert, tiny_bertweet, tiny_roberta
 from chirplet.artifact.artifact import Artifact, write_record
 from chirplet.data.batching.tokens import save_tokenizer
 from chirplet.data.preparation.normalizers import cleans_inside
@@ -34,17 +34,9 @@ def test_labels_are_those_of_the_largest_probability_in_the_order_given(folder):
         assert predictor([TEXTS[place]]).labels == [found.labels[place]]
 
 
-RAW = [
-    "@Someone salt &amp; pepper https://t.co/x",
-    "  (@A_b1) look:\r\nwww.example.org/a?b=1, http://x.y… 😀\n\n",
-    "RT @a: can't  stop\u00a0#sad\u2028@@b me@home.org @ #",
-    "<s> [SEP]@joe</s> 👩\u200d💻 ΟΔΥΣΣΕΥΣ İ",
-]
-
-
 @pytest.mark.parametrize(
     ("make", "cleaning"),
-    [(tiny_bert, "twitter_roberta"), (tiny_bert, "original_study"), (tiny_roberta, "twitter_roberta"),
+    [(tiny_bert, "twitter_roberta"), (tiny_roberta, "twitter_roberta"),
      (tiny_roberta, "original_study"), (tiny_bertweet, "bertweet")],
 )  # fmt: skip
 def test_a_pipeline_of_transformers_reads_and_labels_raw_texts_alike(make, cleaning, tmp_path):
@@ -63,9 +55,7 @@ def test_a_pipeline_of_transformers_reads_and_labels_raw_texts_alike(make, clean
     assert len({*found.labels}) > 1
 
 
-@pytest.mark.parametrize(
-    ("make", "cleaning"), [(tiny_bert, "twitter_roberta"), (tiny_bert, "emoji"), (tiny_bertweet, "bertweet")]
-)
+@pytest.mark.parametrize(("make", "cleaning"), [(tiny_bert, "twitter_roberta"), (tiny_bertweet, "bertweet")])
 def test_an_artifact_whose_tokenizer_does_not_clean_has_the_same_tokens(make, cleaning, tmp_path):
     made = tiny_artifact(make(tmp_path / "base"), tmp_path / "made", make_record(cleaning=cleaning))
     before = chirplet.load(made).tokens(RAW)

@@ -35,6 +35,15 @@ def test_parts_by_hand(examples, threads, sizes):
     assert [len(part["input_ids"]) for part in split] == sizes
 
 
+@pytest.mark.parametrize(
+    ("examples", "threads", "sizes"),
+    [(3, 2, [3]), (4, 2, [2, 2]), (15, 2, [8, 7]), (19, 2, [8, 8, 3]), (4, 1, [4]), (32, 16, [2] * 16)],
+)
+def test_small_parts_by_hand(examples, threads, sizes):
+    split = parts(*batch(examples), threads, smallest=2)
+    assert [len(part["input_ids"]) for part in split] == sizes
+
+
 def test_parts_hold_all_tokens_and_no_column_of_padding():
     ids, mask = batch(2 * PART)
     first, second = parts(ids, mask, 2)

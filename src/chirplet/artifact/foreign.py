@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from chirplet.system.command_line import argument
+from chirplet.system.command_line import argument, command
 
 WORDS = ("true", "false", "null", "nan", "inf")
 """Words that an override reads as other values than text."""
@@ -32,7 +32,7 @@ def how_to_import(folder: Path) -> str:
     named = labels_override(own[:MOST_LABELS], ["NAME"] * len(own[:MOST_LABELS]))
     more = f" and so on for {len(own)} labels" if len(own) > MOST_LABELS else ""
     return (
-        f"; of a classifier that was trained elsewhere, python run.py stage=import_model model=local {path} data=csv "
+        f"; of a classifier that was trained elsewhere, {command('stage=import_model', 'model=local')} {path} data=csv "
         f"data.train=FILE {named}{more} makes one, with the data's names of its labels"
     )
 

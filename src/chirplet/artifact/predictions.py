@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from chirplet.data.base import Examples
 from chirplet.system.error import ArtifactError
 from chirplet.task.base import Targets, Task
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PREDICTIONS: Literal["predictions.parquet"] = "predictions.parquet"
 BASELINE_PREDICTIONS = "label_only_baseline.parquet"
@@ -27,7 +28,9 @@ class Predictions:
     logits: NDArray[np.float32]
 
 
-def _schema(task: Task) -> pa.Schema:
+def _schema(task: Task) -> "pa.Schema":
+    import pyarrow as pa
+
     targets = task.no_targets(1)
     target = pa.from_numpy_dtype(targets.dtype)
     label = target if targets.ndim == 1 else pa.list_(target)
@@ -39,6 +42,9 @@ def write_predictions(
     folder: Path, splits: dict[str, tuple[Examples, NDArray[np.float32]]], task: Task, file: str = PREDICTIONS
 ) -> None:
     """Write `predictions.parquet` or another `file`: columns split, row_id, label (target), logits (float32 list)."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     schema = _schema(task)
     tables = [schema.empty_table()]
     for name, (examples, logits) in splits.items():
@@ -55,6 +61,9 @@ def read_predictions(path: Path, split: str, task: Task, classes: int) -> Predic
     Raises:
         ArtifactError: the file has none, is damaged, has other columns, or does not match `classes`.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         schema, none = _schema(task), task.no_targets(classes)
         table = pq.read_table(path, columns=schema.names, filters=[("split", "=", split)]).cast(schema)

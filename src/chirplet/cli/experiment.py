@@ -30,6 +30,7 @@ from chirplet.stage.run.context import AUTO, Composed, Run
 from chirplet.stage.run.identity import Inputs, differences, identity_in, identity_of
 from chirplet.system.console import console, quiet_libraries, shown_path
 from chirplet.system.error import ConfigError, UserError
+from chirplet.system.optional_dependency import check_installed
 from chirplet.system.run_lock import lock_output
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,13 @@ def execute(cfg: DictConfig, output_dir: Path, overrides: Sequence[str] = ()) ->
 
 
 def carry_out(experiment: Experiment, cfg: DictConfig, output_dir: Path, overrides: Sequence[str]) -> float | None:
-    """Carry out a configuration that was parsed, unless the same run was carried out before in `output_dir`."""
+    """Carry out a configuration that was parsed, unless the same run was carried out before in `output_dir`.
+
+    Raises:
+        DependencyError: the stage needs an extra of chirplet that is not installed.
+    """
+    if experiment.stage.extra is not None:
+        check_installed(experiment.stage.extra, f"stage={experiment.stage.option}")
     quiet_libraries()
     if experiment.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -176,7 +183,9 @@ def _data_of(artifact: Artifact) -> Source | None:
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
     if not GlobalHydra.instance().is_initialized():
-        raise ConfigError("stage: Hydra composes further runs; start this one by run.py or in initialize_config_dir")
+        raise ConfigError(
+            "stage: Hydra composes further runs; start this one by `chirplet` or in initialize_config_dir"
+        )
     name = HydraConfig.get().job.config_name if HydraConfig.initialized() else "config"
     return copy.deepcopy(_from_files(GlobalHydra.instance().hydra, name, tuple(overrides)))
 

@@ -11,6 +11,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from chirplet.artifact.artifact import Artifact
+from chirplet.artifact.find import find_artifacts
 from chirplet.artifact.local_files import read_local_files
 from chirplet.cli.overrides import below_given
 from chirplet.cli.recorded import option_of, refused
@@ -18,7 +19,6 @@ from chirplet.config.roles import Role, keys_with
 from chirplet.config.schema import as_list
 from chirplet.data.base import Source
 from chirplet.data.table.files import matching_files
-from chirplet.report.candidates import find_artifacts
 from chirplet.stage.base import Stage
 from chirplet.system.command_line import override_of
 from chirplet.system.error import ArtifactError, ConfigError

@@ -1,4 +1,4 @@
-"""What `run.py` composed is carried out: a run, or one that is reproduced from a record."""
+"""What Hydra composed is carried out: a run, or one that is reproduced from a record."""
 
 import logging
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> float | None:
-    """Carry out what `run.py` composed; returns the objective's value where the stage has one.
+    """Carry out what Hydra composed; returns the objective's value where the stage has one.
 
     Raises:
         ConfigError: the configuration is not valid, or a search was asked for without a sweep.

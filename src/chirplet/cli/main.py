@@ -1,4 +1,4 @@
-"""The command line: `python run.py [GROUP=NAME ...] [KEY=VALUE ...]`; `python run.py --help` explains it."""
+"""The command line: `chirplet [GROUP=NAME ...] [KEY=VALUE ...]`, or `python run.py`; `chirplet --help` explains it."""
 
 import os
 import sys
@@ -16,7 +16,8 @@ from chirplet.cli.overrides import quoted_signs
 from chirplet.system.ending_signals import ending_as_ctrl_c
 from chirplet.system.escaping import terminal
 
-CONF = Path(__file__).resolve().parents[3] / "conf"
+CONF = (Path(__file__).resolve().parents[1] / "conf").resolve()
+"""The configuration: in a wheel a folder of the package, in a clone a link to the one at its top."""
 INTERRUPTED = 130
 FULL_ERROR = "HYDRA_FULL_ERROR"
 """Users set this for tracebacks. `main` sets it so that Hydra raises errors instead of printing several lines."""

@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
-import pyarrow as arrow
-import pyarrow.parquet as parquet
 from pydantic import model_validator
 
 from chirplet.data.base import SPLITS, RawCorpus, RawExample, Source, Split, row_names
@@ -122,6 +120,8 @@ def _read_hub(files: list[Path]) -> RawCorpus:
 
 def _hub_labels(file: Path) -> tuple[str, ...]:
     """The labels' names, from the file's metadata."""
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
 
     try:
         metadata = parquet.read_schema(file).metadata or {}

@@ -85,5 +85,5 @@ class Quantizer(Settings, ABC):
 
         Raises:
             QuantizationError: the method cannot quantize the model.
-            ModelError: a required library is not installed.
+            DependencyError: a required library is not installed.
         """

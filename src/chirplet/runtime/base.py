@@ -38,6 +38,11 @@ class Runtime(ABC):
     threads: int
     probe: Probe | None = None
 
+    @property
+    def batch_texts(self) -> int:
+        """Texts of a batch that is computed fast: with more, each text takes about as long."""
+        return 32
+
     @abstractmethod
     def logits(self, input_ids: Ids, attention_mask: Ids) -> NDArray[np.float32]:
         """Logits, shape (batch, classes), for ids and mask of shape (batch, tokens), padded on the right."""

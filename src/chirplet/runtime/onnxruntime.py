@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from chirplet.runtime.base import Precision, RuntimeName
-from chirplet.runtime.optional_dependency import needs
 from chirplet.runtime.threaded import Feed, Logits, PartwiseRuntime
 from chirplet.system.error import ConfigError, ModelError
 from chirplet.system.hardware import cpu_saturates_int8, cpu_threads
+from chirplet.system.optional_dependency import needs
 
 MODEL = "model.onnx"
 SLOWER = ["SkipLayerNormFusion"]
@@ -19,16 +19,20 @@ SLOWER = ["SkipLayerNormFusion"]
 class OnnxRuntime(PartwiseRuntime):
     """Sessions of `model.onnx`, with inputs `input_ids` and `attention_mask` and output `logits`.
 
-    One session uses all threads. A second one, which computes in the calling thread, is opened on first use.
+    One session uses all threads. A second one, which computes in the calling thread, is opened on first use. A server
+    shares its cores with the threads that read requests and with clients: there the second one is the only one, since
+    threads that compute one product spin while they wait for each other.
     """
 
     name: ClassVar[RuntimeName] = "onnxruntime"
     device = "cpu"
+    smallest_part = 2
 
-    def __init__(self, folder: Path, threads: int) -> None:
+    def __init__(self, folder: Path, threads: int, shared_cores: bool = False) -> None:
         self.folder = folder
         self.threads = threads
-        self._shared = _session(folder, threads)
+        self._single = shared_cores or threads == 1
+        self._shared = _session(folder, 1 if self._single else threads)
         metadata = self._shared.get_modelmeta().custom_metadata_map
         self.precision = metadata.get("precision", "fp32")
         if metadata.get("weight_bits") == "8" and cpu_saturates_int8():
@@ -38,7 +42,9 @@ class OnnxRuntime(PartwiseRuntime):
             )
 
     @classmethod
-    def open(cls, folder: Path, accelerator: str, threads: int | None, precision: Precision) -> Self:
+    def open(
+        cls, folder: Path, accelerator: str, threads: int | None, precision: Precision, shared_cores: bool = False
+    ) -> Self:
         """Open the model as `chirplet.runtime.open.open_runtime` does."""
         if accelerator not in {"auto", "cpu"}:
             raise ConfigError(
@@ -46,13 +52,13 @@ class OnnxRuntime(PartwiseRuntime):
             )
         if precision not in {"auto", "stored"}:
             raise ConfigError(f"stage.precision: got {precision!r}, should be auto: {MODEL} determines the precision")
-        return cls(folder, cpu_threads(threads))
+        return cls(folder, cpu_threads(threads), shared_cores)
 
     def together(self, feed: Feed) -> Logits:
         return _run(self._shared, feed)
 
     def alone(self) -> Callable[[Feed], Logits]:
-        return partial(_run, _session(self.folder, 1))
+        return partial(_run, self._shared if self._single else _session(self.folder, 1))
 
 
 def _session(folder: Path, threads: int) -> Any:

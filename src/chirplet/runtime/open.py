@@ -10,6 +10,7 @@ from chirplet.artifact.artifact import CARD, RECORD
 from chirplet.runtime.base import Precision, Runtime, RuntimeName
 from chirplet.runtime.probe import OPENING, Probe, not_reproduced, read_probe, warn_unverified
 from chirplet.system.error import ModelError
+from chirplet.system.optional_dependency import install, needs
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,13 @@ def runtime_of(folder: Path) -> RuntimeName:
 
 
 def open_runtime(
-    folder: Path, *, accelerator: str, threads: int | None, precision: Precision, verify: bool = True
+    folder: Path,
+    *,
+    accelerator: str,
+    threads: int | None,
+    precision: Precision,
+    verify: bool = True,
+    shared_cores: bool = False,
 ) -> Runtime:
     """Open the model in `folder` with the fastest settings that reproduce its probe.
 
@@ -52,19 +59,30 @@ def open_runtime(
             it is the current number of threads, if that is smaller.
         precision: precision of the computation.
         verify: whether to verify the model with its probe.
+        shared_cores: whether other threads and processes need the cores between batches, as in a server.
 
     Raises:
-        ModelError: the model is damaged or does not reproduce its probe, or its runtime is not installed.
+        ModelError: the model is damaged or does not reproduce its probe.
+        DependencyError: its runtime is not installed.
         ConfigError: the runtime does not support the accelerator or precision.
     """
-    openers = runtime_ways(folder, accelerator=accelerator, threads=threads, precision=precision)
+    openers = runtime_ways(
+        folder, accelerator=accelerator, threads=threads, precision=precision, shared_cores=shared_cores
+    )
     probe = read_probe(folder) if verify else None
     if probe is None:
         if verify and (folder / RECORD).is_file():  # a model that is being written has neither record nor probe
             warn_unverified(folder)
         return openers[0]()
     files = [path.stat() for path in sorted(folder.iterdir()) if path.name not in (RECORD, CARD)]
-    key = (folder.resolve(), *((file.st_size, file.st_mtime_ns) for file in files), accelerator, threads, precision)
+    key = (
+        folder.resolve(),
+        *((file.st_size, file.st_mtime_ns) for file in files),
+        accelerator,
+        threads,
+        precision,
+        shared_cores,
+    )
     if key in _VERIFIED:
         runtime = openers[_VERIFIED[key]]()
         runtime.probe = probe
@@ -121,27 +139,28 @@ _VERIFIED: dict[tuple[Any, ...], int] = {}
 """The index of the first verified opener, by the state of the files and the arguments of `open_runtime`."""
 
 
-def runtime_ways(folder: Path, *, accelerator: str, threads: int | None, precision: Precision) -> Openers:
+def runtime_ways(
+    folder: Path, *, accelerator: str, threads: int | None, precision: Precision, shared_cores: bool = False
+) -> Openers:
     """Functions that open the model in `folder`, from the fastest settings to the most reliable ones.
 
     Raises:
-        ModelError, ConfigError: see `open_runtime`; raised here or when an opener is called.
+        ModelError, DependencyError, ConfigError: see `open_runtime`; raised here or when an opener is called.
     """
     name = runtime_of(folder)
     if name == "onnxruntime":
         from chirplet.runtime.onnxruntime import OnnxRuntime
 
-        return [partial(OnnxRuntime.open, folder, accelerator, threads, precision)]
+        return [partial(OnnxRuntime.open, folder, accelerator, threads, precision, shared_cores)]
     if name == "openvino":
         from chirplet.runtime.openvino import OpenVinoRuntime
 
         return OpenVinoRuntime.ways(folder, accelerator, threads, precision)
-    if name == "pytorch_int8":
+    with needs("artifact: it runs in PyTorch: torch", install("train")):
+        from chirplet.runtime.pytorch import PyTorchRuntime
         from chirplet.runtime.pytorch_int8 import PyTorchInt8Runtime
-
+    if name == "pytorch_int8":
         return [partial(PyTorchInt8Runtime.open, folder, accelerator, threads, precision)]
-    from chirplet.runtime.pytorch import PyTorchRuntime
-
     precisions: tuple[Precision, ...] = ("auto", "32-true") if precision == "auto" else (precision,)
     return [partial(PyTorchRuntime.open, folder, accelerator, threads, one) for one in precisions]
 

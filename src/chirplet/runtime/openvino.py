@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from chirplet.runtime.base import Precision, RuntimeName
-from chirplet.runtime.optional_dependency import needs
 from chirplet.runtime.threaded import Feed, Logits, PartwiseRuntime
 from chirplet.system.error import ConfigError, ModelError
 from chirplet.system.hardware import cpu_flags, cpu_has_bf16, cpu_threads
+from chirplet.system.optional_dependency import needs
 
 MODEL = "openvino_model.xml"
 REMEDY = 'pip install "chirplet[openvino]"'
@@ -103,7 +103,7 @@ def openvino_core() -> Any:
     several at a time, the thread may be left with a freed stack, and the next Ctrl-C is a segmentation fault.
 
     Raises:
-        ModelError: OpenVINO is not installed.
+        DependencyError: OpenVINO is not installed.
     """
     with needs("openvino", REMEDY):
         import openvino

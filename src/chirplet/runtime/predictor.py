@@ -67,18 +67,27 @@ class Predictor:
         verify: bool = True,
         windows: Combination | None = None,
         window_overlap: float = OVERLAP,
+        shared_cores: bool = False,
     ) -> Self:
         """Open an artifact's model and tokenizer; with `verify`, check the model with its probe first.
 
+        `shared_cores` is for servers, see `open_runtime`.
+
         Raises:
-            ModelError: weights or tokenizer are missing, damaged or incomplete, the runtime is not installed, or the
-                model does not reproduce its probe on this machine.
+            ModelError: weights or tokenizer are missing, damaged or incomplete, or the model does not reproduce its
+                probe on this machine.
+            DependencyError: the runtime, or what the tokenizer needs, is not installed.
             ConfigError: the runtime does not support the accelerator or precision.
         """
         record = artifact.record
         tokenizer, pad_id = open_tokenizer(artifact.folder, record.max_length)
         runtime = open_runtime(
-            artifact.folder, accelerator=accelerator, threads=threads, precision=precision, verify=verify
+            artifact.folder,
+            accelerator=accelerator,
+            threads=threads,
+            precision=precision,
+            verify=verify,
+            shared_cores=shared_cores,
         )
         single = np.full((1, 1), pad_id, dtype=np.int64)
         logits = runtime.logits(single, np.ones_like(single))
@@ -129,7 +138,8 @@ class Predictor:
         return self.logits_of(self.tokens(listed(texts)))
 
     def tokens(self, texts: Sequence[str]) -> Tokens:
-        """The tokens of raw texts, truncated unless there are `windows`."""
+        """The tokens of raw texts, truncated unless there are `windows`. Lone surrogates are read as U+FFFD."""
+        texts = [_SURROGATE.sub("\ufffd", text) for text in texts]
         longest = self.record.max_length if self.windows is None else UNCUT
         return tokenize(texts, self.tokenizer, self.record.cleaning, longest)
 
@@ -151,7 +161,7 @@ class Predictor:
 
 
 def listed(texts: Any) -> list[str]:
-    """One text or a sequence of texts as a list. A lone surrogate, which UTF-8 cannot encode, becomes U+FFFD.
+    """One text or a sequence of texts as a list.
 
     Raises:
         DataError: `texts` is something else, or contains something else: missing values, numbers, columns.
@@ -167,7 +177,7 @@ def listed(texts: Any) -> list[str]:
         raise DataError(
             f"texts: got {items[wrong]!r} at index {wrong}, should be a text; leave it out, or give '' for no text"
         )
-    return [_SURROGATE.sub("\ufffd", str(text)) for text in items]
+    return [str(text) for text in items]
 
 
 def load(
@@ -197,7 +207,8 @@ def load(
     Raises:
         ConfigError: an argument is not one of these, or the runtime does not support the accelerator.
         ArtifactError: there is no artifact, or its record is not valid.
-        ModelError: the model or tokenizer is damaged, the runtime is not installed, or the probe is not reproduced.
+        ModelError: the model or tokenizer is damaged, or the probe is not reproduced.
+        DependencyError: the runtime, or what the tokenizer needs, is not installed.
     """
     if batch_size < 1:
         raise ConfigError(f"batch_size: got {batch_size}, should be 1 or more")

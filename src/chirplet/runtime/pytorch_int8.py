@@ -21,9 +21,9 @@ from chirplet.model.loading.foreign_code import refuse_code
 from chirplet.model.loading.quiet import quiet
 from chirplet.model.loading.sizes import check_sizes
 from chirplet.runtime.base import Precision, Runtime, RuntimeName
-from chirplet.runtime.optional_dependency import needs
 from chirplet.system.error import ConfigError, ModelError, kind_and_message
 from chirplet.system.hardware import set_torch_threads
+from chirplet.system.optional_dependency import needs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

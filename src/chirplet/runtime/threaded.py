@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from threading import Lock
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,8 @@ from chirplet.runtime.probe import OPENING, Probe
 logger = logging.getLogger(__name__)
 
 PART = 8
-"""Texts per part, if there are enough for all threads. Threads that share one product wait for each other at every
-product; and the activations of so few texts stay in the cache."""
+"""Most texts of a part. Threads that share one product wait for each other at every product; and the activations of so
+few texts stay in the cache."""
 
 OPENING_LOCK = Lock()
 """Ensures that concurrent first uses open the per-thread model once."""
@@ -36,6 +37,13 @@ class PartwiseRuntime(Runtime):
 
     parts_are_right: bool = True
     """Whether batches are split if there is no probe."""
+    smallest_part: ClassVar[int] = PART
+    """Texts that each thread gets at least; smaller batches are not split."""
+
+    @property
+    def batch_texts(self) -> int:
+        """A part for each thread."""
+        return PART * self.threads
 
     @abstractmethod
     def together(self, feed: Feed) -> Logits:
@@ -52,7 +60,7 @@ class PartwiseRuntime(Runtime):
         """Logits of each batch; a thread without a part left starts the next batch."""
         pending: deque[list[Future[Logits]]] = deque()
         for batch in batches:
-            feeds = parts(*batch, self.threads)
+            feeds = parts(*batch, self.threads, self.smallest_part)
             workers = None if len(feeds) == 1 else self._opened_workers()
             if workers is None:
                 yield from _finished(pending, 0)
@@ -100,13 +108,14 @@ def _finished(pending: deque[list[Future[Logits]]], rest: int) -> Iterator[Logit
         yield np.concatenate([part.result() for part in pending.popleft()])
 
 
-def parts(input_ids: Ids, attention_mask: Ids, threads: int) -> list[Feed]:
-    """Split a batch, shape (batch, tokens), into parts of `PART` texts; one part if there are too few for all threads.
+def parts(input_ids: Ids, attention_mask: Ids, threads: int, smallest: int = PART) -> list[Feed]:
+    """Split a batch, shape (batch, tokens), into equal parts for all threads, of at most `PART` texts.
 
-    Columns that are padding in all texts of a part are removed from it.
+    It is one part if threads would get fewer than `smallest` texts. Columns that are padding in all texts of a part are
+    removed from it.
     """
-    split = threads > 1 and len(input_ids) >= threads * PART
-    size = PART if split else len(input_ids)
+    split = threads > 1 and len(input_ids) >= threads * smallest
+    size = min(PART, -(-len(input_ids) // threads)) if split else len(input_ids)
     return [_part(input_ids[i : i + size], attention_mask[i : i + size]) for i in range(0, len(input_ids), size)]
 
 

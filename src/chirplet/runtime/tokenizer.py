@@ -11,6 +11,7 @@ from chirplet.data.batching.tokens import Encoder
 from chirplet.model.family import FAMILIES
 from chirplet.model.family.generic import UNLIMITED
 from chirplet.system.error import ModelError
+from chirplet.system.optional_dependency import needs
 
 FILE = "tokenizer.json"
 
@@ -48,6 +49,7 @@ def open_tokenizer(folder: Path, max_length: int) -> tuple[Encoder, int]:
 
     Raises:
         ModelError: the tokenizer is missing or damaged, or does not match the model.
+        DependencyError: it is BERTweet's, and transformers is not installed.
     """
     config = _read(folder / "config.json")
     pad_id = config.get("pad_token_id")
@@ -60,7 +62,8 @@ def open_tokenizer(folder: Path, max_length: int) -> tuple[Encoder, int]:
             f"but its model has {positions} positions"
         )
     if (folder / "bpe.codes").is_file():
-        from chirplet.model.loading.bertweet_tokenizer import open_bertweet
+        with needs("artifact: it has the tokenizer of BERTweet: transformers", "pip install transformers"):
+            from chirplet.model.loading.bertweet_tokenizer import open_bertweet
 
         return open_bertweet(folder, max_length), pad_id
     path = folder / FILE

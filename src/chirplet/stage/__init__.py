@@ -1,1 +1,1 @@
-"""What `python run.py stage=NAME` can do, one stage a file."""
+"""What `chirplet stage=NAME` can do, one stage a file."""

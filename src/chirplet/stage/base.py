@@ -13,6 +13,8 @@ from chirplet.stage.run.context import Run
 class Stage(Settings, ABC):
     """Settings of one stage. `run` imports heavy libraries, does the work and prints where the result is."""
 
+    extra: ClassVar[str | None] = "train"
+    """The extra of chirplet that its work needs; None if it needs none."""
     makes_artifact: ClassVar[bool] = False
     """Whether a run of it writes one artifact."""
     reads_data: ClassVar[bool] = True

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from chirplet.artifact.artifact import RECORD, Artifact
+from chirplet.artifact.find import find_artifacts
 from chirplet.config.schema import Count, Fraction, as_list
 from chirplet.data.base import Corpus, Source
 from chirplet.data.batching.tokens import tokenize
@@ -47,7 +48,7 @@ class Compare(Stage):
 
     def run(self, run: Run) -> float | None:
         """Read, compare, write `comparison.csv`, `comparison.md` and `report.html`, and print a table per data set."""
-        from chirplet.report.candidates import find_artifacts, open_candidates
+        from chirplet.report.candidates import open_candidates
         from chirplet.report.comparison import advise, compare
         from chirplet.report.comparison_page import Section
 

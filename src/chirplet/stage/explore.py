@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 from chirplet.config.schema import Count, Index
 from chirplet.data.base import SPLITS, Corpus, Split
 from chirplet.data.batching.token_counts import TokenCounter, TokenCounts
-from chirplet.data.batching.tokens import UNCUT, cached_tokens
+from chirplet.data.batching.tokens import UNCUT
 from chirplet.logger.base import Results, shows_pages
 from chirplet.stage.base import Stage
 from chirplet.stage.run.context import Run
@@ -55,6 +55,7 @@ class Explore(Stage):
 
     def explore(self, run: Run, corpus: Corpus) -> "tuple[Exploration, dict[Split, TokenCounts]]":
         """Tokenize every split; its statistics, and the counts of its tokens."""
+        from chirplet.data.batching.token_cache import cached_tokens
         from chirplet.data.preparation.exploration import explore
         from chirplet.model.loading.tokenizer import load_tokenizer
 

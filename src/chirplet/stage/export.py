@@ -13,6 +13,7 @@ class Export(Stage):
     """The artifact, and the program that the folder is for: `transformers_js` runs in Node and in browsers."""
 
     reads_data: ClassVar[bool] = False
+    extra: ClassVar[str | None] = None
 
     artifact: ArtifactFolder | None
     target: Literal["transformers_js"]

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-import pyarrow as pa
 from pydantic import field_validator, model_validator
 
 from chirplet.artifact.artifact import Artifact, Record
@@ -67,6 +66,7 @@ class Predict(TableSettings, Stage):
     text that is too long for the model is read in windows, whose logits are combined.
     """
 
+    extra: ClassVar[str | None] = None
     reads_data: ClassVar[bool] = False
 
     artifact: ArtifactFolder | None
@@ -149,7 +149,8 @@ class Predict(TableSettings, Stage):
 
         Raises:
             ArtifactError: the artifact's record is not valid.
-            ModelError: its weights or tokenizer are damaged, or its runtime is not installed.
+            ModelError: its weights or tokenizer are damaged.
+            DependencyError: its runtime, or what its tokenizer or a format needs, is not installed.
             DataError: the input is damaged, or the output cannot be written; an existing output is left as it was.
         """
         from chirplet.runtime.predictor import Predictor
@@ -160,11 +161,10 @@ class Predict(TableSettings, Stage):
         labels, task, repairs = artifact.record.labels, artifact.record.task, artifact.repairs
         trained = artifact.record.config.get("data", {}).get("text_column")
         texts = list(map(str, [trained or "text", "text"] if self.text_column is None else [self.text_column]))
-        kinds = {str: pa.string(), float: pa.float64()}
-        added = pa.schema([(name, kinds[kind]) for name, kind in task.columns(labels, self.prefix).items()])
+        added = task.columns(labels, self.prefix)
         counts, blank, read_tokens = Counter[str](dict.fromkeys(labels, 0)), 0, TokenCounts()
         files, as_table = as_list(self.input), write != "jsonl"
-        with open_chunks(files, self.dialect, texts, added.names, self.chunk_rows, as_table) as source:
+        with open_chunks(files, self.dialect, texts, list(added), self.chunk_rows, as_table) as source:
             predictor = Predictor.open(
                 artifact,
                 batch_size=self.batch_size,
@@ -187,7 +187,7 @@ class Predict(TableSettings, Stage):
                     read_tokens += predictor.counter(tokens)
                     compute = partial(predictor.logits_of, tokens)
                     cells = task.cells(compute() if kept is None else kept.next(compute), labels)
-                    writer.write(chunk, dict(zip(added.names, cells, strict=True)))
+                    writer.write(chunk, dict(zip(added, cells, strict=True)))
                     counts.update(cells[0])
                     blank += sum(not text.strip() for text in chunk.texts)
         seconds = time.perf_counter() - started

@@ -11,6 +11,7 @@ from chirplet.stage.run.context import ArtifactFolder, Run, check_given
 class Push(Stage):
     """The artifact, the repository and its visibility. `chirplet.artifact.hub` does the upload."""
 
+    extra: ClassVar[str | None] = None
     reads_data: ClassVar[bool] = False
 
     artifact: ArtifactFolder | None

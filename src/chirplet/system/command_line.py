@@ -2,7 +2,9 @@
 
 import re
 import shlex
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.grammar.utils import escape_special_characters
@@ -14,8 +16,9 @@ _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
 
 def command(*arguments: str) -> str:
-    """The command `python run.py ARGUMENTS`, quoted for the shell."""
-    return shlex.join(["python", "run.py", *arguments])
+    """The command `chirplet ARGUMENTS`, quoted for the shell; it is `python run.py` if this process was started so."""
+    program = ["python", "run.py"] if Path(sys.argv[0]).name == "run.py" else ["chirplet"]
+    return shlex.join([*program, *arguments])
 
 
 def argument(key: str, value: Any) -> str:

@@ -41,7 +41,14 @@ class OptunaSweeper(Sweeper):
         self.settings = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Store the job that Hydra passes."""
+        """Store the job that Hydra passes.
+
+        Raises:
+            DependencyError: Optuna is not installed.
+        """
+        from chirplet.system.optional_dependency import check_installed
+
+        check_installed("train", "hydra/sweeper=optuna")
         from chirplet.sweep.plan.composing import Job
 
         self.job = Job(hydra_context, task_function, config, check)

@@ -8,7 +8,8 @@ import pytest
 
 from checkpoints import TEXTS, settings_of, tiny_bert, tiny_roberta
 from chirplet.data.base import Examples
-from chirplet.data.batching.tokens import CHUNK, cached_tokens, tokenize
+from chirplet.data.batching.token_cache import cached_tokens
+from chirplet.data.batching.tokens import CHUNK, tokenize
 from chirplet.model.loading.load import load_tokenizer
 
 
@@ -59,7 +60,7 @@ def test_more_tweets_than_a_chunk_stay_in_order(tokenizer):
 
 def test_the_second_time_nothing_is_tokenised(tokenizer, tweets, tmp_path, monkeypatch):
     first = cached_tokens(tweets, tokenizer, "none", 32, tmp_path)
-    monkeypatch.setattr("chirplet.data.batching.tokens._encode", None)
+    monkeypatch.setattr("chirplet.data.batching.tokens._encoded", None)
     again = cached_tokens(tweets, tokenizer, "none", 32, tmp_path)
     np.testing.assert_array_equal(first.values, again.values)
     assert not again.values.flags.owndata  # mapped, not read
@@ -69,7 +70,7 @@ def test_a_tokenizer_that_was_just_opened_finds_what_a_used_one_has_written(toke
     tokenizer(tweets.text, truncation=True, max_length=7, padding="max_length")  # it keeps how it was asked
     first = cached_tokens(tweets, tokenizer, "none", 32, tmp_path)
     fresh = load_tokenizer(settings_of(tokenizer.name_or_path, max_length=32))
-    monkeypatch.setattr("chirplet.data.batching.tokens._encode", None)
+    monkeypatch.setattr("chirplet.data.batching.tokens._encoded", None)
     np.testing.assert_array_equal(first.values, cached_tokens(tweets, fresh, "none", 32, tmp_path).values)
 
 

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.normalizers import NFC, Lowercase, Prepend, Sequence
 
-from checkpoints import byte_bpe, mpnet_wordpiece, sentencepiece_bpe, wordpiece, xlm_unigram
+from checkpoints import TEXTS, byte_bpe, mpnet_wordpiece, sentencepiece_bpe, wordpiece, xlm_unigram
 from chirplet.data.preparation.cleaning import clean
 from chirplet.data.preparation.normalizers import NORMALIZERS, clean_inside, cleans_inside
 from cleaning_in_python import IN_PYTHON
@@ -149,6 +151,22 @@ def test_the_tokenizers_own_normalizers_come_after_and_stay(own: Any) -> None:
     after = tokenizer.backend_tokenizer.normalizer
     assert (text if after is None else after.normalize_str(text)) == (text if own is None else own.normalize_str(text))
     assert cleans_inside(tokenizer, "none")
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node")
+@pytest.mark.parametrize("preset", PRESETS)
+def test_javascript_cleans_alike(preset: Any) -> None:
+    texts = [*PIECES, *(f"a{piece}b {piece}" for piece in PIECES), "".join(PIECES), "x".join(PIECES), *TEXTS]
+    script = """
+        const [steps, texts] = JSON.parse(require("fs").readFileSync(0));
+        const patterns = steps.map((step) => step.pattern && new RegExp(step.pattern.Regex, "gu"));
+        const clean = (text) => steps.reduce((before, step, i) =>
+            patterns[i] ? before.replaceAll(patterns[i], step.content) : before.toLowerCase(), text);
+        console.log(JSON.stringify(texts.map(clean)));
+    """
+    given = json.dumps([NORMALIZERS[preset], texts])
+    done = subprocess.run(["node", "-e", script], input=given, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [clean(text, preset) for text in texts]
 
 
 def test_expressions_are_those_of_every_engine() -> None:

@@ -7,13 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chirplet.data.table.chunk import JsonChunk, TableChunk
+from chirplet.data.table.chunk import JsonChunk, TextChunk
 from chirplet.data.table.dialect import Dialect
 from chirplet.data.table.reader import read_table
 from chirplet.data.table.stream import ChunkedFile
@@ -21,18 +20,18 @@ from chirplet.data.table.writer import DelimitedWriter, JsonLinesWriter, open_wr
 from chirplet.system.error import DataError
 
 PARQUET = Dialect("parquet")
-ADDED = pa.schema([("label", pa.string()), ("p", pa.float64())])
+ADDED = {"label": str, "p": float}
 
 
-def chunk_of(cells: list[str]) -> TableChunk:
-    return TableChunk(cells, pa.record_batch({"text": pa.array(cells, pa.string())}))
+def chunk_of(cells: list[str]) -> TextChunk:
+    return TextChunk(cells, ["text"], [[cell] for cell in cells])
 
 
-def source_of(*chunks: TableChunk, dialect: Dialect = PARQUET) -> ChunkedFile:
-    return ChunkedFile("in", dialect, ["text"], pa.schema([("text", pa.string())]), iter(chunks))
+def source_of(*chunks: TextChunk, dialect: Dialect = PARQUET) -> ChunkedFile:
+    return ChunkedFile("in", dialect, ["text"], ["text"], None, iter(chunks))
 
 
-def write(path: Path | str, kind: Any, *chunks: TableChunk) -> None:
+def write(path: Path | str, kind: Any, *chunks: TextChunk) -> None:
     with open_writer(str(path), kind, source_of(*chunks), ADDED) as writer:
         for chunk in chunks:
             writer.write(chunk, {"label": ["x"] * len(chunk.texts), "p": [0.5] * len(chunk.texts)})
@@ -125,18 +124,17 @@ def test_parquet_on_standard_output_comes_whole_or_not_at_all(capsysbinary):
 
 def test_a_reader_that_went_away_is_told_once():
     code = """
-import pyarrow as pa
-from chirplet.data.table.chunk import TableChunk
+from chirplet.data.table.chunk import TextChunk
 from chirplet.data.table.dialect import Dialect
 from chirplet.data.table.stream import ChunkedFile
 from chirplet.data.table.writer import open_writer
 from chirplet.system.error import DataError
-batch = pa.record_batch({"text": ["a" * 100] * 1000})
-source = ChunkedFile("in", Dialect("csv", delimiter=","), ["text"], batch.schema, iter([]))
+chunk = TextChunk([], ["text"], [["a" * 100]] * 1000)
+source = ChunkedFile("in", Dialect("csv", delimiter=","), ["text"], ["text"], None, iter([]))
 try:
-    with open_writer("-", "csv", source, pa.schema([("label", pa.string())])) as writer:
+    with open_writer("-", "csv", source, {"label": str}) as writer:
         for _ in range(1000):
-            writer.write(TableChunk([], batch), {"label": ["x"] * 1000})
+            writer.write(chunk, {"label": ["x"] * 1000})
 except DataError as error:
     raise SystemExit(str(error))
 """

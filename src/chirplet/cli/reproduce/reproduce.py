@@ -41,7 +41,7 @@ def reproduce(cfg: DictConfig, output_dir: Path, overrides: Sequence[str]) -> fl
     if "stage" in given_keys:
         raise ConfigError(f"stage: should be left out with reproduce=, whose record is of stage={record.stage}")
     if set(chosen) - set(overrides):
-        raise ConfigError("reproduce: is carried out by run.py alone, which composes what the record names")
+        raise ConfigError("reproduce: is carried out by the command line alone, which composes what the record names")
     again = restored(cfg, record.config, given_keys)
     check_given(again, record, given_keys)
     again = pinned(again, record, given_keys)

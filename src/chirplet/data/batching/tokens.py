@@ -1,34 +1,24 @@
-"""Token ids on disk: each tweet is cleaned and tokenized once, then memory-mapped."""
+"""Texts as token ids."""
 
-import hashlib
 import json
-import logging
 import os
 import re
-import tempfile
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from chirplet.data.base import Examples
-from chirplet.data.preparation.cleaning import cleaner, fingerprint
+from chirplet.data.preparation.cleaning import cleaner
 from chirplet.data.preparation.normalizers import Cleaning, cleans_inside
-from chirplet.system.cache_files import locked_folder, write_atomically
-from chirplet.system.error import first_line
-from chirplet.system.hashing import texts_hash
 from chirplet.system.progress import Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-logger = logging.getLogger(__name__)
-
-FORMAT_VERSION = 2
 CHUNK = 2048
 """Tweets per call of the tokenizer: enough to keep its threads busy with little memory."""
 UNCUT = 2**20
@@ -81,8 +71,34 @@ def tokenize(
     Tweets are cleaned by the tokenizer if it has the preset (`cleans_inside`), and before it otherwise.
     """
     with Progress("tokenizing", len(texts) if isinstance(texts, Sized) else None) as progress:
-        column, truncated = _joined(_encode(progress(texts), tokenizer, preset, max_length))
-    return _from_column(column, truncated)
+        parts = [*_encoded(progress(texts), tokenizer, preset, max_length)]
+    lengths = np.concatenate([np.zeros(1, np.int64), *(part.lengths for part in parts)])
+    values = np.concatenate([np.zeros(0, np.int32), *(part.values for part in parts)])
+    return Tokens(values, np.cumsum(lengths), sum(part.truncated for part in parts))
+
+
+def _encoded(
+    texts: Iterable[str], tokenizer: "PreTrainedTokenizerBase | Encoder", preset: Cleaning, max_length: int
+) -> Iterator[Tokens]:
+    """The tokens of each chunk of texts."""
+    clean = None if cleans_inside(tokenizer, preset) else cleaner(preset)
+    for chunk in _chunks(texts):
+        answer = tokenizer(
+            chunk if clean is None else [clean(text) for text in chunk],
+            truncation=True,
+            max_length=max_length + 1,  # shows which texts are longer, without the memory for all of them
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        rows = answer["input_ids"]
+        long = [position for position, row in enumerate(rows) if len(row) > max_length]
+        if long:
+            behind = len(special_tokens(tokenizer)[1])
+            for position in long:
+                del rows[position][max_length - behind : max_length + 1 - behind]
+        offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+        values = np.fromiter(chain.from_iterable(rows), np.int32, count=int(offsets[-1]))
+        yield Tokens(values, offsets, len(long))
 
 
 def special_tokens(tokenizer: "PreTrainedTokenizerBase | Encoder") -> tuple[list[int], list[int]]:
@@ -93,50 +109,6 @@ def special_tokens(tokenizer: "PreTrainedTokenizerBase | Encoder") -> tuple[list
     special, text = both["input_ids"]
     start = next((i for i, pair in enumerate(zip(special, text, strict=False)) if pair[0] != pair[1]), len(special))
     return special[:start], special[start:]
-
-
-def cached_tokens(
-    tweets: Examples,
-    tokenizer: "PreTrainedTokenizerBase",
-    preset: Cleaning,
-    max_length: int,
-    cache_dir: Path,
-) -> Tokens:
-    """The tokens of `tweets`, from an Arrow file that is written on first use.
-
-    The file's key covers the texts, the cleaning rules, the tokenizer's files and `max_length`. If two processes need
-    the file at the same time, one writes it and the other waits.
-    """
-    parts = (
-        str(FORMAT_VERSION),
-        texts_hash(tweets.text),
-        fingerprint(preset),
-        tokenizer_hash(tokenizer),
-        str(max_length),
-    )
-    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    with locked_folder(cache_dir / "tokens") as folder:
-        path = folder / f"{key}.arrow"
-        if path.exists():
-            try:
-                return open_tokens(path)
-            except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
-                logger.warning("the cache entry %s is damaged (%s) and is written again", path, first_line(error))
-        with Progress("tokenizing", len(tweets)) as progress:
-            _write(path, _encode(progress(tweets.text), tokenizer, preset, max_length))
-        return open_tokens(path)
-
-
-def open_tokens(path: Path) -> Tokens:
-    """Map a token file written by `cached_tokens`.
-
-    Raises:
-        pyarrow.ArrowException: the file is damaged.
-    """
-    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    column = table.column("input_ids")
-    column.validate(full=True)
-    return _from_column(column, int(table.schema.metadata[_TRUNCATED]))
 
 
 def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> tuple[str, ...]:
@@ -177,50 +149,6 @@ def read_as_written(folder: Path) -> None:
     path.write_text(json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def tokenizer_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
-    """SHA-256 of the files that the tokenizer saves."""
-    digest = hashlib.sha256()
-    with tempfile.TemporaryDirectory() as folder:
-        for name in sorted(save_tokenizer(tokenizer, Path(folder))):
-            digest.update(Path(name).name.encode())
-            digest.update(Path(name).read_bytes())
-    return digest.hexdigest()
-
-
-_TYPE = pa.large_list(pa.int32())
-_TRUNCATED = b"truncated"
-
-
-def _encode(
-    texts: Iterable[str], tokenizer: "PreTrainedTokenizerBase | Encoder", preset: Cleaning, max_length: int
-) -> Iterator[tuple[pa.Array, int]]:
-    """The token ids of each chunk of texts, and how many of its texts were truncated."""
-    clean = None if cleans_inside(tokenizer, preset) else cleaner(preset)
-    for chunk in _chunks(texts):
-        encoded = tokenizer(
-            chunk if clean is None else [clean(text) for text in chunk],
-            truncation=True,
-            max_length=max_length + 1,  # shows which texts are longer, without the memory for all of them
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )
-        rows = encoded["input_ids"]
-        long = [position for position, row in enumerate(rows) if len(row) > max_length]
-        if long:
-            behind = len(special_tokens(tokenizer)[1])
-            for position in long:
-                del rows[position][max_length - behind : max_length + 1 - behind]
-        yield pa.array(rows, type=_TYPE), len(long)
-
-
-def _joined(chunks: Iterable[tuple[pa.Array, int]]) -> tuple[pa.ChunkedArray, int]:
-    arrays, truncated = [], 0
-    for array, long in chunks:
-        arrays.append(array)
-        truncated += long
-    return pa.chunked_array(arrays, type=_TYPE), truncated
-
-
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
     chunk: list[str] = []
     for text in texts:
@@ -230,22 +158,3 @@ def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
             chunk = []
     if chunk:
         yield chunk
-
-
-def _write(path: Path, chunks: Iterable[tuple[pa.Array, int]]) -> None:
-    joined, truncated = _joined(chunks)
-    # Arrow can map a single batch without a copy; several would be copied into one array.
-    column = joined.combine_chunks()
-    schema = pa.schema([("input_ids", _TYPE)], {_TRUNCATED: str(truncated)})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, schema) as writer:
-        writer.write_batch(pa.record_batch([column], schema=schema))
-    write_atomically(sink.getvalue(), path)
-
-
-def _from_column(column: pa.ChunkedArray, truncated: int) -> Tokens:
-    array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], type=_TYPE)
-    offsets = array.offsets.to_numpy()
-    return Tokens(values=array.values.to_numpy(), offsets=offsets, truncated=truncated)

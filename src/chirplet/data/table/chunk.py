@@ -5,12 +5,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from chirplet.data.table.json_schema import json_column
 from chirplet.system.error import DataError, first_line
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Added = Mapping[str, Sequence[str] | Sequence[float]]
 """Columns to add to a chunk: name to one value per row."""
@@ -22,8 +22,8 @@ class Chunk(ABC):
     texts: list[str]
 
     @abstractmethod
-    def batch(self) -> pa.RecordBatch:
-        """The rows as Arrow columns."""
+    def batch(self) -> "pa.RecordBatch":
+        """The rows as Arrow columns, for which pyarrow must be installed."""
 
     def lines(self, added: Added) -> Iterator[str]:
         """Each row as a JSON object with the added keys last."""
@@ -33,20 +33,46 @@ class Chunk(ABC):
         for cells in zip(*columns.values(), strict=True):
             yield _dump(dict(zip(columns, cells, strict=True)))
 
-    def cells(self) -> Iterator[tuple[str, ...]]:
+    def cells(self) -> Iterator[Sequence[str]]:
         """Each row as text, with an empty string for a null."""
         return zip(*(_text_values(column) for column in self.batch().columns), strict=True)
 
 
 @dataclass(frozen=True)
-class TableChunk(Chunk):
-    """Rows of a CSV, TSV, Excel or Parquet file."""
+class TextChunk(Chunk):
+    """Rows of a CSV, TSV or Excel file, whose cells are text."""
 
     texts: list[str]
-    table: pa.RecordBatch
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
-    def batch(self) -> pa.RecordBatch:
-        """The rows with the file's types; text if it has none."""
+    def batch(self) -> "pa.RecordBatch":
+        """The rows as columns of text."""
+        import pyarrow as pa
+
+        cells = zip(*self.rows, strict=True) if self.rows else ([] for _ in self.columns)
+        return pa.record_batch([pa.array(column, pa.string()) for column in cells], names=list(self.columns))
+
+    def lines(self, added: Added) -> Iterator[str]:
+        """Each row as an object of texts with the added keys last."""
+        names = [*self.columns, *added]
+        for old, new in zip(self.rows, zip(*added.values(), strict=True), strict=True):
+            yield _dump(dict(zip(names, (*old, *new), strict=True)))
+
+    def cells(self) -> Iterator[Sequence[str]]:
+        """Each row as it is."""
+        return iter(self.rows)
+
+
+@dataclass(frozen=True)
+class TableChunk(Chunk):
+    """Rows of a Parquet file."""
+
+    texts: list[str]
+    table: "pa.RecordBatch"
+
+    def batch(self) -> "pa.RecordBatch":
+        """The rows with the file's types."""
         return self.table
 
 
@@ -56,16 +82,20 @@ class JsonChunk(Chunk):
 
     texts: list[str]
     name: str
-    schema: pa.Schema | None
+    schema: "pa.Schema | None"
     raw: list[str]
     objects: list[dict[str, Any]]
 
-    def batch(self) -> pa.RecordBatch:
+    def batch(self) -> "pa.RecordBatch":
         """The values by the schema's keys, with null for a missing key.
 
         Raises:
             DataError: a value cannot be converted.
         """
+        import pyarrow as pa
+
+        from chirplet.data.table.json_schema import json_column
+
         assert self.schema is not None
         try:
             columns = [json_column([row.get(field.name) for row in self.objects], field.type) for field in self.schema]
@@ -80,8 +110,10 @@ class JsonChunk(Chunk):
             yield f"{line[:-1].rstrip()}, {_dump(dict(zip(added, cells, strict=True)))[1:]}"
 
 
-def _json_values(column: pa.Array) -> list[Any]:
+def _json_values(column: "pa.Array") -> list[Any]:
     """Values as JSON types: NaN as null, other types (dates, times, ...) as text."""
+    import pyarrow as pa
+
     kind = column.type
     if pa.types.is_floating(kind):
         return [value if value is not None and math.isfinite(value) else None for value in column.to_pylist()]
@@ -90,13 +122,17 @@ def _json_values(column: pa.Array) -> list[Any]:
     return list(_as_text(column).to_pylist())
 
 
-def _text_values(column: pa.Array) -> list[str]:
+def _text_values(column: "pa.Array") -> list[str]:
+    import pyarrow as pa
+
     if pa.types.is_nested(column.type):
         return ["" if value is None else _dump(value) for value in column.to_pylist()]
     return ["" if value is None else value for value in _as_text(column).to_pylist()]
 
 
-def _as_text(column: pa.Array) -> pa.Array:
+def _as_text(column: "pa.Array") -> "pa.Array":
+    import pyarrow as pa
+
     plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
     try:
         return plain.cast(pa.string())

@@ -57,6 +57,21 @@ def check_columns(
             raise DataError(*parts)
 
 
+def check_unused(name: str, columns: Sequence[str], added: Sequence[str], prefix: Key) -> None:
+    """Check that no column has the name of one that is to be added; `prefix` is the key for other names.
+
+    Raises:
+        DataError: a column has.
+    """
+    taken = next((column for column in columns if column in added), None)
+    if taken is not None:
+        raise DataError(
+            f"{name}: the column {taken!r} exists already and would be overwritten; set ",
+            prefix,
+            "=predicted_ to give the new columns other names",
+        )
+
+
 def _looks_like_data(header: Sequence[str]) -> bool:
     return any(len(cell) > _LONGEST_NAME or cell.count(" ") >= _MANY_SPACES or _is_number(cell) for cell in header)
 

@@ -11,10 +11,9 @@ import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
 
-import pyarrow as pa
-
 from chirplet.config.schema import as_list, existing_file
 from chirplet.system.error import DataError, Key, first_line, near
+from chirplet.system.optional_dependency import INSTALL_PYARROW, PYARROW, needs
 
 STDIN = "-"
 
@@ -31,7 +30,7 @@ FORMAT_OF_SUFFIX: dict[str, Format] = {
 }
 COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst", ".zip")
 _BLOCK_BYTES = 1 << 16
-_DAMAGE = (OSError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException)
+_DAMAGE = (OSError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 """What the libraries raise for damaged, encrypted and unknown content."""
 
 
@@ -145,6 +144,8 @@ def _content(stream: BinaryIO, suffix: str) -> Any:
     if suffix == ".xz":
         return lzma.LZMAFile(stream)
     if suffix == ".zst":
+        with needs(PYARROW, INSTALL_PYARROW):
+            import pyarrow as pa
         return pa.CompressedInputStream(stream, "zstd")
     archive = zipfile.ZipFile(stream)
     return archive.open(_only_member(archive))

@@ -4,7 +4,10 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-import pyarrow as pa
+from chirplet.system.optional_dependency import INSTALL_PYARROW, PYARROW, needs
+
+with needs(PYARROW, INSTALL_PYARROW):
+    import pyarrow as pa
 
 
 def json_schema(chunks: Iterable[list[dict[str, Any]]]) -> pa.Schema:

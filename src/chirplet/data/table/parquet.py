@@ -1,13 +1,18 @@
-"""Parquet files, read batch by batch."""
+"""Parquet files, read and written batch by batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import BufferedReader
-from typing import Any
+from typing import Any, BinaryIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from chirplet.data.table.chunk import Added, Chunk
 from chirplet.system.error import DataError, first_line
+from chirplet.system.optional_dependency import INSTALL_PYARROW, PYARROW, needs
+
+with needs(PYARROW, INSTALL_PYARROW):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+_KINDS = {str: pa.string(), float: pa.float64()}
 
 
 def open_parquet(stream: BufferedReader, name: str) -> pq.ParquetFile:
@@ -59,3 +64,39 @@ def _values(batch: pa.RecordBatch, columns: Sequence[str]) -> list[dict[str, Any
             values = values.cast(pa.timestamp("us", values.type.tz), safe=False)
         lists.append(values.to_pylist())
     return [dict(zip(columns, cells, strict=True)) for cells in zip(*lists, strict=True)]
+
+
+class ParquetWriter:
+    """Writes chunks to a byte stream, one row group per chunk.
+
+    `columns` are those of the file, which are text if it has no `schema`; `added` are names and types of the others.
+    """
+
+    def __init__(
+        self, stream: BinaryIO, columns: Sequence[str], schema: pa.Schema | None, added: Mapping[str, type]
+    ) -> None:
+        if schema is None:
+            schema = pa.schema([(column, pa.string()) for column in columns])
+        self._added = {name: _KINDS[kind] for name, kind in added.items()}
+        for field in self._added.items():
+            schema = schema.append(pa.field(*field))
+        self._writer = pq.ParquetWriter(stream, schema, compression="zstd")
+
+    def write(self, chunk: Chunk, added: Added) -> None:
+        """Append the rows of a chunk with their added columns.
+
+        Raises:
+            DataError: a value does not have the type of its column.
+        """
+        batch = chunk.batch()
+        new = [pa.array(added[name], type=kind) for name, kind in self._added.items()]
+        try:
+            old = [column.cast(self._writer.schema.field(i).type) for i, column in enumerate(batch.columns)]
+        except pa.ArrowException as error:
+            reason = f"a value does not have the type of its column in the first file ({first_line(error)})"
+            raise DataError(f"output: {reason}; output_format=jsonl keeps it") from None
+        self._writer.write_batch(pa.record_batch([*old, *new], schema=self._writer.schema))
+
+    def close(self) -> None:
+        """Write the end of the file; the stream stays open."""
+        self._writer.close()

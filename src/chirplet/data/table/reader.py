@@ -19,7 +19,6 @@ from chirplet.data.table.dialect import Dialect
 from chirplet.data.table.excel import open_excel
 from chirplet.data.table.files import format_of, name_of, open_bytes
 from chirplet.data.table.json_lines import json_objects
-from chirplet.data.table.parquet import open_parquet, parquet_batches
 from chirplet.data.table.text_io import check_encoding
 from chirplet.system.error import DataError
 
@@ -79,6 +78,7 @@ def read_table(path: str | Path, columns: Sequence[str], dialect: Dialect | None
     Raises:
         DataError: the file does not exist, is empty or damaged, or lacks a column; damaged rows raise when they are
             read.
+        DependencyError: the file is Parquet, and pyarrow is not installed.
     """
     dialect = Dialect() if dialect is None else dialect
     dialect = replace(dialect, format=format_of(path, dialect.format))
@@ -137,6 +137,8 @@ def _json_rows(stream: BufferedReader, encoding: str, name: str, columns: Sequen
 
 
 def _parquet_rows(stream: BufferedReader, name: str, columns: Sequence[str]) -> Iterator[Row]:
+    from chirplet.data.table.parquet import open_parquet, parquet_batches
+
     file = open_parquet(stream, name)
     names = file.schema_arrow.names
     check_columns(name, columns, names, names)

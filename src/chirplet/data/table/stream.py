@@ -12,21 +12,20 @@ from dataclasses import dataclass, replace
 from io import BufferedReader
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeVar
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from chirplet.data.table.cell import cell_text
-from chirplet.data.table.chunk import Chunk, JsonChunk, TableChunk
-from chirplet.data.table.columns import check_columns
-from chirplet.data.table.delimited import TextRow, TextTable
+from chirplet.data.table.chunk import Chunk, JsonChunk, TableChunk, TextChunk
+from chirplet.data.table.columns import check_columns, check_unused
+from chirplet.data.table.delimited import TextTable
 from chirplet.data.table.dialect import Dialect
 from chirplet.data.table.files import format_of, name_of, open_bytes
 from chirplet.data.table.json_lines import json_objects
-from chirplet.data.table.json_schema import json_schema
-from chirplet.data.table.parquet import open_parquet, parquet_batches
 from chirplet.data.table.reader import checked_encoding, open_text
 from chirplet.system.error import DataError, Key
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 T = TypeVar("T")
 TEXT_COLUMN = Key("data.text_column")
@@ -40,14 +39,16 @@ class ChunkedFile:
         name: the first file, for messages.
         dialect: how it is written, with its format and delimiter.
         header: the first row of CSV, TSV and Excel, if it has the columns' names.
-        schema: the columns; None for JSONL that is written as JSONL.
+        columns: names of the columns; empty for JSONL that is written as JSONL.
+        schema: their types; None where all are text.
         chunks: their rows.
     """
 
     name: str
     dialect: Dialect
     header: list[str] | None
-    schema: pa.Schema | None
+    columns: list[str]
+    schema: "pa.Schema | None"
     chunks: Iterator[Chunk]
 
 
@@ -70,12 +71,7 @@ class _Wanted:
 
     def check(self, name: str, columns: Sequence[str], header: Sequence[str] = ()) -> None:
         check_columns(name, [self.text_column], columns, header, TEXT_COLUMN)
-        taken = next((column for column in columns if column in self.reserved), None)
-        if taken is not None:
-            raise DataError(
-                f"{name}: the column {taken!r} exists already and would be overwritten; "
-                "set stage.prefix=predicted_ to give the new columns other names"
-            )
+        check_unused(name, columns, self.reserved, Key("stage.prefix"))
 
 
 @contextmanager
@@ -95,6 +91,7 @@ def open_chunks(
     Raises:
         DataError: there is no such file or column, a column has a reserved name, the columns of tables differ, or a
             file is damaged; damaged rows raise when their chunk is read.
+        DependencyError: pyarrow is needed and not installed: for Parquet, and for the columns of JSONL.
     """
     dialect = replace(dialect, format=format_of(files[0], dialect.format))
     wanted = _Wanted(texts, reserved, rows)
@@ -128,14 +125,15 @@ def _rereadable(file: str, twice: bool) -> Iterator[str]:
 
 @contextmanager
 def _opened(
-    place: str, name: str, dialect: Dialect, wanted: _Wanted, schema: pa.Schema | None
+    place: str, name: str, dialect: Dialect, wanted: _Wanted, schema: "pa.Schema | None"
 ) -> Iterator[ChunkedFile]:
     with open_bytes(place) as stream:
         if dialect.format == "parquet":
             yield _parquet_chunks(stream, name, dialect, wanted)
         elif dialect.format == "jsonl":
             chunks = _json_chunks(stream, name, dialect, wanted, schema)
-            yield ChunkedFile(name, dialect, None, schema, chain([next(chunks)], chunks))
+            columns = [] if schema is None else schema.names
+            yield ChunkedFile(name, dialect, None, columns, schema, chain([next(chunks)], chunks))
         else:
             table = open_text(stream, name, dialect, [wanted.text_column])
             wanted = wanted.of(table.columns)
@@ -144,7 +142,7 @@ def _opened(
 
 
 def _rest(
-    files: Iterable[tuple[str, str]], dialect: Dialect, wanted: _Wanted, schema: pa.Schema | None
+    files: Iterable[tuple[str, str]], dialect: Dialect, wanted: _Wanted, schema: "pa.Schema | None"
 ) -> Iterator[Chunk]:
     for place, name in files:
         with _opened(place, name, dialect, wanted, schema) as file:
@@ -152,25 +150,21 @@ def _rest(
 
 
 def _check_same(first: ChunkedFile, other: ChunkedFile) -> None:
-    one, two = ([] if file.schema is None else file.schema.names for file in (first, other))
-    if first.header != other.header or one != two:
-        known = ", ".join(map(repr, one))
-        raise DataError(f"{other.name}: has the columns {', '.join(map(repr, two))}, {first.name} has {known}")
+    if first.header != other.header or first.columns != other.columns:
+        one, two = (", ".join(map(repr, file.columns)) for file in (first, other))
+        raise DataError(f"{other.name}: has the columns {two}, {first.name} has {one}")
 
 
 def _text_chunks(table: TextTable, wanted: _Wanted) -> ChunkedFile:
-    schema = pa.schema([(column, pa.string()) for column in table.columns])
     position = table.columns.index(wanted.text_column)
-
-    def chunk(rows: list[TextRow]) -> Chunk:
-        arrays = [pa.array(cells, pa.string()) for cells in zip(*(row.cells for row in rows), strict=True)]
-        return TableChunk([row.cells[position] for row in rows], pa.record_batch(arrays, schema=schema))
-
-    chunks = (chunk(rows) for rows in _batched(table.rows, wanted.rows))
-    return ChunkedFile(table.name, table.dialect, table.header, schema, chunks)
+    batches = _batched((row.cells for row in table.rows), wanted.rows)
+    chunks = (TextChunk([cells[position] for cells in rows], table.columns, rows) for rows in batches)
+    return ChunkedFile(table.name, table.dialect, table.header, table.columns, None, chunks)
 
 
 def _parquet_chunks(stream: BufferedReader, name: str, dialect: Dialect, wanted: _Wanted) -> ChunkedFile:
+    from chirplet.data.table.parquet import open_parquet, parquet_batches
+
     file = open_parquet(stream, name)
     schema = file.schema_arrow
     wanted = wanted.of(schema.names)
@@ -185,11 +179,11 @@ def _parquet_chunks(stream: BufferedReader, name: str, dialect: Dialect, wanted:
             yield TableChunk([_text(text, name, row, wanted) for row, text in rows], batch)
             number += len(values)
 
-    return ChunkedFile(name, dialect, None, schema, chunks())
+    return ChunkedFile(name, dialect, None, schema.names, schema, chunks())
 
 
 def _json_chunks(
-    stream: BufferedReader, name: str, dialect: Dialect, wanted: _Wanted, schema: pa.Schema | None
+    stream: BufferedReader, name: str, dialect: Dialect, wanted: _Wanted, schema: "pa.Schema | None"
 ) -> Iterator[Chunk]:
     parsed = enumerate(json_objects(stream, checked_encoding(dialect, name), name), start=1)
     for rows in _batched(parsed, wanted.rows):
@@ -202,7 +196,9 @@ def _json_chunks(
         yield JsonChunk(texts, name, schema, [line for _, (line, _) in rows], [row for _, (_, row) in rows])
 
 
-def _json_schema(places: Sequence[str], files: Sequence[str], dialect: Dialect, rows: int) -> pa.Schema:
+def _json_schema(places: Sequence[str], files: Sequence[str], dialect: Dialect, rows: int) -> "pa.Schema":
+    from chirplet.data.table.json_schema import json_schema
+
     def chunks() -> Iterator[list[dict[str, Any]]]:
         for place, file in zip(places, files, strict=True):
             with open_bytes(place) as stream:

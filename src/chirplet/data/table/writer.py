@@ -6,14 +6,10 @@ import re
 import shutil
 import sys
 import tempfile
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import BinaryIO, Protocol, cast
 
 from chirplet.data.table.chunk import Added, Chunk
 from chirplet.data.table.delimited import DEFAULT_DELIMITER
@@ -21,17 +17,16 @@ from chirplet.data.table.dialect import Dialect
 from chirplet.data.table.files import COMPRESSIONS, Format
 from chirplet.data.table.stream import ChunkedFile
 from chirplet.system.atomic_io import atomic_file
-from chirplet.system.error import DataError, first_line
+from chirplet.system.error import DataError, Key
 from chirplet.system.escaping import csv_cell
 
 STDOUT = "-"
 GZIP = ".gz"
 
 
-class Writer(ABC):
+class Writer(Protocol):
     """Writes chunks to a byte stream; text is UTF-8, and lines end with a newline."""
 
-    @abstractmethod
     def write(self, chunk: Chunk, added: Added) -> None:
         """Append the rows of a chunk with their added columns.
 
@@ -41,7 +36,6 @@ class Writer(ABC):
 
     def close(self) -> None:
         """Write the end of the file; the stream stays open."""
-        return
 
 
 class DelimitedWriter(Writer):
@@ -77,7 +71,9 @@ class DelimitedWriter(Writer):
     def _cell(self, cell: str) -> str:
         special = not self._special.isdisjoint(cell)
         if special and not self._quoted:
-            raise DataError(f"output: {cell[:40]!r} cannot be written without quotes; set stage.quoted=true")
+            raise DataError(
+                f"output: {cell[:40]!r} cannot be written without quotes; set ", Key("stage.quoted"), "=true"
+            )
         if self._escape is not None:
             cell = self._escaped.sub(lambda match: f"{self._escape}{match[0]}", cell)
         elif special:
@@ -96,29 +92,6 @@ class JsonLinesWriter(Writer):
             self._stream.write(f"{line}\n".encode())
 
 
-class ParquetWriter(Writer):
-    """Parquet, one row group per chunk."""
-
-    def __init__(self, stream: BinaryIO, schema: pa.Schema, added: pa.Schema) -> None:
-        self._added = added
-        for field in added:
-            schema = schema.append(field)
-        self._writer = pq.ParquetWriter(stream, schema, compression="zstd")
-
-    def write(self, chunk: Chunk, added: Added) -> None:
-        batch = chunk.batch()
-        new = [pa.array(added[field.name], type=field.type) for field in self._added]
-        try:
-            old = [column.cast(self._writer.schema.field(i).type) for i, column in enumerate(batch.columns)]
-        except pa.ArrowException as error:
-            reason = f"a value does not have the type of its column in the first file ({first_line(error)})"
-            raise DataError(f"output: {reason}; output_format=jsonl keeps it") from None
-        self._writer.write_batch(pa.record_batch([*old, *new], schema=self._writer.schema))
-
-    def close(self) -> None:
-        self._writer.close()
-
-
 def check_output(path: str, kind: Format) -> None:
     """Check that the format can be written.
 
@@ -134,7 +107,7 @@ def check_output(path: str, kind: Format) -> None:
 
 
 @contextmanager
-def open_writer(path: str, kind: Format, source: ChunkedFile, added: pa.Schema) -> Iterator[Writer]:
+def open_writer(path: str, kind: Format, source: ChunkedFile, added: Mapping[str, type]) -> Iterator[Writer]:
     """A writer for the chunks of `source`, which replaces `path` atomically when the block ends without an error.
 
     CSV and TSV are written like the source if that has the same format: with its delimiter, escape, header and quotes.
@@ -148,15 +121,18 @@ def open_writer(path: str, kind: Format, source: ChunkedFile, added: pa.Schema) 
 
     Raises:
         DataError: the disk is full, the folder is not writable, or standard output was closed.
+        DependencyError: Parquet is written, and pyarrow is not installed.
     """
     with _atomic_file(path, kind) as stream:
         writer: Writer
         if kind == "jsonl":
             writer = JsonLinesWriter(stream)
         elif kind == "parquet":
-            writer = ParquetWriter(stream, source.schema, added)
+            from chirplet.data.table.parquet import ParquetWriter
+
+            writer = ParquetWriter(stream, source.columns, source.schema, added)
         else:
-            writer = _delimited(stream, kind, source, added.names)
+            writer = _delimited(stream, kind, source, list(added))
         try:
             yield writer
         finally:
@@ -165,9 +141,8 @@ def open_writer(path: str, kind: Format, source: ChunkedFile, added: pa.Schema) 
 
 
 def _delimited(stream: BinaryIO, kind: Format, source: ChunkedFile, added: Sequence[str]) -> DelimitedWriter:
-    assert source.schema is not None
     if kind != source.dialect.format:
-        return DelimitedWriter(stream, [*source.schema.names, *added], Dialect(kind, delimiter=DEFAULT_DELIMITER[kind]))
+        return DelimitedWriter(stream, [*source.columns, *added], Dialect(kind, delimiter=DEFAULT_DELIMITER[kind]))
     return DelimitedWriter(stream, None if source.header is None else [*source.header, *added], source.dialect)
 
 

@@ -16,7 +16,7 @@ from chirplet.quantizer.graph.arithmetic import RENAMED, Arithmetic, is_operatio
 from chirplet.quantizer.graph.classifier import ClassifierGraph
 from chirplet.quantizer.graph.of_model import graph_of
 from chirplet.runtime.openvino import MODEL, REMEDY
-from chirplet.runtime.optional_dependency import needs
+from chirplet.system.optional_dependency import needs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -42,7 +42,8 @@ def teacher_logits(
 
     Raises:
         ConfigError: the requested accelerator is not available.
-        ModelError: the artifact's model or tokenizer is damaged, its runtime is not installed, or its probe fails.
+        ModelError: the artifact's model or tokenizer is damaged, or its probe fails.
+        DependencyError: its runtime is not installed.
     """
     record = artifact.record
     kind = runtime_of(artifact.folder)

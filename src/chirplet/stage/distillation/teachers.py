@@ -41,7 +41,8 @@ class Teachers:
         """Logits for the texts, shape (n, classes): the weighted mean, or those of the teacher that `folds` names.
 
         Raises:
-            ModelError: a model is damaged, or its runtime is not installed.
+            ModelError: a model is damaged.
+            DependencyError: its runtime is not installed.
         """
         if folds is None:
             folds = np.full(len(examples), EVERYONE)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from chirplet.data.base import Corpus, Examples
+from chirplet.data.batching.token_cache import cached_tokens
 from chirplet.data.batching.token_counts import TokenCounter, TokenCounts
-from chirplet.data.batching.tokens import Tokens, cached_tokens
+from chirplet.data.batching.tokens import Tokens
 from chirplet.data.preparation.normalizers import Cleaning
 from chirplet.evaluation.evaluator import Evaluator
 from chirplet.model.pretrained import Pretrained

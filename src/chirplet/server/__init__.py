@@ -1,0 +1,1 @@
+"""Serve artifacts over HTTP: batching, limits, metrics."""

@@ -1,0 +1,106 @@
+"""Listen on an address until a signal comes, and then answer what was asked before."""
+
+import errno
+import ipaddress
+import logging
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from chirplet.system.ending_signals import handlers_to_replace
+from chirplet.system.error import ConfigError, first_line
+
+DRAIN_S = 8
+"""Seconds at the end for requests that are not answered yet; `docker stop` kills after ten."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket with that address, which does not listen yet.
+
+    Raises:
+        ConfigError: this machine has no such address, or the port is used by another process or not allowed.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:  # the second for what cannot be a name of a host
+        raise _unusable(host, port, error) from None
+    family, kind, protocol, _, address = found[0]
+    bound = socket.socket(family, kind, protocol)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind(address)
+        bound.set_inheritable(False)
+    except OSError as error:
+        bound.close()
+        raise _unusable(host, port, error) from None
+    return bound
+
+
+def _unusable(host: str, port: int, error: OSError | UnicodeError) -> ConfigError:
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
+        return ConfigError(f"stage.port: got {port}, which another process uses; 0 chooses a free one")
+    if number == errno.EACCES:
+        return ConfigError(f"stage.port: got {port}, which this user may not use; should be 1024 or more")
+    return ConfigError(f"stage.host: got {host!r}, should be an address of this machine ({first_line(error)})")
+
+
+def is_loopback(bound: socket.socket) -> bool:
+    """Whether only this machine reaches the address of the socket."""
+    return ipaddress.ip_address(bound.getsockname()[0].partition("%")[0]).is_loopback
+
+
+def url_of(bound: socket.socket) -> str:
+    """The address of the socket for a browser on this machine."""
+    host, port = bound.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """Ends at all signals that end chirplet; uvicorn would end at two, and raise them again."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in handlers_to_replace()}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def serve(app: ASGIApp, bound: socket.socket) -> None:
+    """Serve until a signal comes; then refuse connections, and answer the requests that came before.
+
+    Raises:
+        ConfigError: another process came first to the port.
+    """
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+    _Server(config).run(sockets=[bound])
+
+
+def listen(bound: socket.socket) -> None:
+    """Let clients connect, who wait until `serve` answers.
+
+    Raises:
+        ConfigError: another process came first to the port.
+    """
+    host, port = bound.getsockname()[:2]
+    try:
+        bound.listen(2048)
+    except OSError as error:
+        raise _unusable(host, port, error) from None
