@@ -34,11 +34,16 @@ class Reader(HTMLParser):
         self.text += data
 
 
-def browser_dom(page: Path) -> tuple[str, str]:
-    """The page in a real browser after its script ran, and the browser's errors."""
+def chromium() -> str:
+    """The program of a browser; skips the test where there is none."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("there is no Chromium here: apt-get install chromium")
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
+    return browser
+
+
+def browser_dom(page: Path) -> tuple[str, str]:
+    """The page in a real browser after its script ran, and the browser's errors."""
+    command = [chromium(), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
     done = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, check=True)
     return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)

@@ -71,7 +71,7 @@ def test_everything_that_was_asked_for_is_there(html):
         "without URLs",
         "0 to 15",
         "Where the models disagree",
-        "python run.py seed=1",
+        "chirplet seed=1",
         "all-MiniLM-L6-v2 → teacher → int8 (quantize onnx_int8)",
         "another/base → distilled from teacher → student (distill logits)",
         "17.50 (7.50 to ",

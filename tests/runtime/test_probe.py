@@ -152,7 +152,7 @@ def test_what_is_wrong_in_every_way_is_refused_in_a_line(folder, monkeypatch):
     line = str(caught.value)
     assert line.startswith(f"artifact: '{folder}' does not reproduce its probe here: logits differ by ")
     assert line.count(cpu_kind()) == 2, "who made it, and where it is"
-    assert f"with python run.py reproduce={folder}, or use" in line and "\n" not in line
+    assert f"with chirplet reproduce={folder}, or use" in line and "\n" not in line
     assert np.isfinite(opened(folder, verify=False).logits(*next(read_probe(folder).asked([[0]])))).all()
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from checkpoints import TEXTS, tiny_bert, tiny_roberta
 from chirplet.artifact.artifact import RECORD, write_record
+from pages import chromium
 from records import LABELS, make_record
 from serving import decided_artifact, open_model, serving
 
@@ -54,9 +55,7 @@ def url(folders):
 
 @pytest.fixture(scope="module")
 def browser():
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("there is no Chromium here: apt-get install chromium")
+    program = chromium()
     with sync_api.sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield started

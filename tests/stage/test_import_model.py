@@ -148,7 +148,7 @@ def test_the_refusal_of_a_folder_without_a_record_names_the_command(foreign, com
         ValueError, match=r"it has no artifact.json; of a classifier that was trained elsewhere"
     ) as caught:
         TypeAdapter(ArtifactFolder).validate_python(str(foreign))
-    (command,) = re.findall(r"python run.py (.*) makes one", str(caught.value))
+    (command,) = re.findall(r"chirplet (.*) makes one", str(caught.value))
     assert f"stage=import_model model=local model.name_or_path={foreign} data=csv data.train=FILE" in command
     assert "'stage.labels={LABEL_0:NAME,LABEL_1:NAME" in command
 

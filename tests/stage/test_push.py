@@ -114,7 +114,7 @@ def test_a_failed_upload_names_the_command_that_tries_again(hub, client, artifac
     line = str(caught.value)
     assert caught.value.exit_code == 1 and "\n" not in line and TOKEN not in line
     assert line.startswith("push: the upload to me/texts failed (HfHubHTTPError: 403")
-    assert line.endswith(f"python run.py stage=push artifact={artifact} push=me/texts")
+    assert line.endswith(f"chirplet stage=push artifact={artifact} push=me/texts")
     assert files_of(artifact) == before and set(hub.files["me/texts"]) == {".gitattributes"}
 
 

@@ -57,7 +57,7 @@ def test_each_trial_is_a_line_and_the_best_are_in_a_table(first):
     assert lines[0].startswith("[1/6] trial 0: complete, value 1.019 (best so far), ")
     assert "best trials (of 6) by value (minimize)" in first.printed
     found = f"--config-dir {CONF} 'hydra.searchpath=[file://{first.folder}]'"
-    assert f"best      python run.py {found} experiment=tuned" in first.printed
+    assert f"best      chirplet {found} experiment=tuned" in first.printed
     assert first.printed[-1] == f"sweep     {first.folder}"
 
 

@@ -1,6 +1,7 @@
 """What is printed for a user to paste comes back from the shell and from Hydra as it was."""
 
 import shlex
+import sys
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -49,4 +50,11 @@ def test_quotes_are_there_only_where_they_must_be(text, word):
 
 def test_a_command_is_one_line_of_words():
     line = command("-m", override_of("artifact", "it's/a=b"), "input=FILE")
-    assert shlex.split(line) == ["python", "run.py", "-m", 'artifact="it\'s/a=b"', "input=FILE"]
+    assert shlex.split(line) == ["chirplet", "-m", 'artifact="it\'s/a=b"', "input=FILE"]
+
+
+def test_a_command_begins_as_this_process_did(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/clone/run.py", "stage=chain"])
+    assert command("seed=1") == "python run.py seed=1"
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/chirplet"])
+    assert command("seed=1") == "chirplet seed=1"

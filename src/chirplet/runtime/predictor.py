@@ -20,6 +20,7 @@ from chirplet.artifact.artifact import Artifact, Record
 from chirplet.data.batching.token_counts import TokenCounter
 from chirplet.data.batching.tokens import UNCUT, Encoder, Tokens, special_tokens, tokenize
 from chirplet.data.batching.windows import windows_of
+from chirplet.data.preparation.cleaning import clean
 from chirplet.runtime.base import Precision, Runtime, predict_logits
 from chirplet.runtime.open import open_runtime
 from chirplet.runtime.tokenizer import open_tokenizer
@@ -80,6 +81,7 @@ class Predictor:
             ConfigError: the runtime does not support the accelerator or precision.
         """
         record = artifact.record
+        clean("a", record.cleaning)  # a missing library is an error here, and not at the first text
         tokenizer, pad_id = open_tokenizer(artifact.folder, record.max_length)
         runtime = open_runtime(
             artifact.folder,

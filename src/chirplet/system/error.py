@@ -15,8 +15,8 @@ class Key(str):
 class UserError(Exception):
     """An error that the user can fix. The message is one line that names the fault and the remedy.
 
-    The message consists of parts; `renamed` replaces the parts of type `Key` only. `chirplet` prints the message without a
-    traceback and exits with `exit_code`.
+    The message consists of parts; `renamed` replaces the parts of type `Key` only. The command line prints the message
+    without a traceback and exits with `exit_code`.
     """
 
     exit_code = 2

@@ -250,14 +250,14 @@ class TestBestCommand:
     @pytest.mark.parametrize(
         ("sources", "command"),
         [
-            ([], "python run.py --config-dir multirun/a experiment=tuned"),
+            ([], "chirplet --config-dir multirun/a experiment=tuned"),
             (
                 [("file", "/own", "command-line")],
-                "python run.py --config-dir /own 'hydra.searchpath=[\"file://{here}/multirun/a\"]' experiment=tuned",
+                "chirplet --config-dir /own 'hydra.searchpath=[\"file://{here}/multirun/a\"]' experiment=tuned",
             ),
             (
                 [("pkg", "own", "hydra.searchpath in command-line")],
-                "python run.py 'hydra.searchpath=[\"file://{here}/multirun/a\",pkg://own]' experiment=tuned",
+                "chirplet 'hydra.searchpath=[\"file://{here}/multirun/a\",pkg://own]' experiment=tuned",
             ),
         ],
     )

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import Any
 
 from chirplet.data.preparation.normalizers import NORMALIZERS, Cleaning, normalizer
+from chirplet.system.optional_dependency import needs
 
 
 def clean(text: str, preset: Cleaning) -> str:
@@ -109,7 +110,8 @@ def _name(_: str, emoji: dict[str, str]) -> str:
 @cache
 def _tweet_tokenizer() -> Any:
     # NLTK's tokenizer as copied by transformers for BERTweet; the import needs neither torch nor a vocabulary.
-    from transformers.models.bertweet.tokenization_bertweet import TweetTokenizer
+    with needs("cleaning of BERTweet: transformers", "pip install transformers"):
+        from transformers.models.bertweet.tokenization_bertweet import TweetTokenizer
 
     return TweetTokenizer()
 

@@ -1,7 +1,7 @@
 /**
  * The card of an artifact: the Markdown that model cards use, made of elements, in a dialog.
- * Labels and names in a card may come from anywhere, so that nothing in it is parsed as HTML, and what is not known here
- * stays text.
+ * Labels and names in a card may come from anywhere, so nothing in it is parsed as HTML, and what is not known here stays
+ * text.
  */
 
 import { byId, element } from "./dom.js";
@@ -67,8 +67,9 @@ function list(first, lines) {
 
 function table(head, lines) {
   const numeric = cells(lines.shift()).map((rule) => rule.trim().endsWith(":"));
-  const row = (line, tag) =>
-    element("tr", {}, ...cells(line).map((cell, column) => element(column ? tag : tag.replace("td", "th"), { className: numeric[column] ? "number" : "" }, ...inline(cell.trim()))));
+  const cellOf = (text, column, tag) =>
+    element(column ? tag : "th", { className: numeric[column] ? "number" : "" }, ...inline(text.trim()));
+  const row = (line, tag) => element("tr", {}, ...cells(line).map((text, column) => cellOf(text, column, tag)));
   const body = element("tbody");
   while (lines.length && lines[0].startsWith("|")) body.append(row(lines.shift(), "td"));
   const named = cells(head).some((cell) => cell.trim());
@@ -81,7 +82,18 @@ function cells(line) {
   return line.replace(/^\|/, "").replace(/\|\s*$/, "").split(/(?<!\\)\|/);
 }
 
-const MARK = /(`+)(.+?)\1(?!`)|\*\*(.+?)\*\*|\[([^\]]*)\]\((https?:[^)\s]+)\)|\\([!-/:-@[-`{-~])|&(lt|gt|amp|quot|#\d{1,7});/gs;
+const MARK = new RegExp(
+  [
+    /(`+)(.+?)\1(?!`)/, // code
+    /\*\*(.+?)\*\*/, // bold
+    /\[([^\]]*)\]\((https?:[^)\s]+)\)/, // a link
+    /\\([!-/:-@[-`{-~])/, // an escaped sign
+    /&(lt|gt|amp|quot|#\d{1,7});/, // an entity
+  ]
+    .map((part) => part.source)
+    .join("|"),
+  "gs",
+);
 const NAMED = { lt: "<", gt: ">", amp: "&", quot: '"' };
 
 /** Text with `code`, **bold**, links to web addresses, escaped signs and entities. */
@@ -93,12 +105,16 @@ function inline(text) {
     parts.push(text.slice(end, match.index));
     if (code !== undefined) parts.push(element("code", {}, code.trim()));
     else if (bold !== undefined) parts.push(element("strong", {}, ...inline(bold)));
-    else if (address !== undefined) parts.push(element("a", { href: address, rel: "noopener noreferrer" }, ...inline(shown)));
+    else if (address !== undefined) parts.push(link(address, shown));
     else if (sign !== undefined) parts.push(sign);
     else parts.push(NAMED[entity] ?? character(Number(entity.slice(1)), whole));
     end = match.index + whole.length;
   }
   return [...parts, text.slice(end)];
+}
+
+function link(address, shown) {
+  return element("a", { href: address, rel: "noopener noreferrer" }, ...inline(shown));
 }
 
 function character(code, otherwise) {

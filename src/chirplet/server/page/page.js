@@ -51,22 +51,28 @@ async function update() {
     answers.set(name, new Map(texts.filter((text) => known.has(text)).map((text) => [text, known.get(text)])));
   }
   results.show(texts, answers);
-  const problems = (await Promise.all(models.map((model) => classify(model, texts, signal)))).filter(Boolean);
-  if (signal.aborted) return;
+  const problems = [];
+  for (const model of models) {
+    // The server computes models in turn: asked together, each would have the time of all.
+    const problem = await classify(model, texts, signal);
+    if (signal.aborted) return;
+    if (problem) problems.push(problem);
+  }
   showStatus(texts, problems);
   showProblems(problems, update);
 }
 
 /** @returns {Promise<Problem|null>} why the model did not answer */
-async function classify(model, texts, signal) {
+async function classify(model, all, signal) {
   const known = answers.get(model.name);
-  const unknown = [...new Set(texts)].filter((text) => !known.has(text));
+  const unknown = [...new Set(all)].filter((text) => !known.has(text));
   results.wait(model.name, unknown.length > 0);
   if (!unknown.length) return null;
   try {
-    const answer = await askJson("v1/classify", { texts: unknown.map((text) => text.toWellFormed()), model: model.name }, signal);
+    const texts = unknown.map((text) => text.toWellFormed());
+    const answer = await askJson("v1/classify", { texts, model: model.name }, signal);
     if (answer.id !== model.id) {
-      start(); // the model was replaced on the server: ask again who is there
+      timer = setTimeout(start, 1000); // another artifact has this name now; behind a proxy they may alternate
       return null;
     }
     unknown.forEach((text, index) => known.set(text, answer.predictions[index]));
@@ -85,7 +91,7 @@ async function classify(model, texts, signal) {
 
 function showViews() {
   byId("results").classList.toggle("short", !byId("all").checked);
-  byId("results").classList.toggle("only", byId("only").checked);
+  byId("results").classList.toggle("only", byId("only").checked && models.length > 1);
 }
 
 function showCount(typed) {
@@ -119,7 +125,8 @@ function showProblems(problems, again) {
   }
   const lines = [...models].map(([sentence, names]) => {
     const line = document.createElement("p");
-    line.textContent = names.length && names.length < results.models.length ? `${names.join(", ")}: ${sentence}` : sentence;
+    const some = names.length && names.length < results.models.length;
+    line.textContent = some ? `${names.join(", ")}: ${sentence}` : sentence;
     return line;
   });
   const wait = Math.max(...problems.map((problem) => problem.retryAfter ?? 0));

@@ -75,7 +75,8 @@ function head(model, openCard) {
   const kind = [model.runtime, model.precision, size].filter(Boolean).join(" · ");
   const name = element("bdi", { className: "name" }, ...breakable(model.name));
   const top = element("div", { className: "top" }, name, card);
-  const cell = element("th", { role: "columnheader", scope: "col", ariaLabel: model.name }, top, element("p", {}, kind), time);
+  const names = { role: "columnheader", scope: "col", ariaLabel: model.name };
+  const cell = element("th", names, top, element("p", {}, kind), time);
   return { cell, time };
 }
 
@@ -99,10 +100,12 @@ class Row {
     this.button = element("button", { type: "button", ariaExpanded: "false", hidden: true }, "Words");
     this.button.title = "Which words carried it";
     this.button.addEventListener("click", () => this.toggleWords());
-    this.mark = element("span", { className: "differ", hidden: true }, element("span", { ariaHidden: "true" }, "≠ "), "Models differ");
+    const sign = element("span", { ariaHidden: "true" }, "≠ ");
+    this.mark = element("span", { className: "differ", hidden: true }, sign, "Models differ");
     this.legend = element("p", { className: "legend", hidden: true }, ...legend());
     const foot = element("p", { className: "foot" }, this.button, this.mark);
-    const heading = element("th", { role: "rowheader", scope: "row", ariaLabel: text }, element("div", { className: "text", dir: "auto" }, text), foot, this.legend);
+    const shown = element("div", { className: "text", dir: "auto" }, text);
+    const heading = element("th", { role: "rowheader", scope: "row", ariaLabel: text }, shown, foot, this.legend);
     this.node = element("tr", { role: "row" }, heading, ...this.cells.values());
   }
 
@@ -152,6 +155,8 @@ function partsWays(models, predictions) {
   return [...given.values()].some((labels) => labels.size > 1);
 }
 
+const nameOf = (label) => element("span", {}, element("bdi", {}, label));
+
 function cellContent(model, { label, probabilities, truncated }) {
   const chosen = element("p", { className: "label" }, element("strong", {}, element("bdi", {}, label)));
   chosen.append(" ", element("span", { className: "share" }, percent(probabilities[label])));
@@ -159,15 +164,15 @@ function cellContent(model, { label, probabilities, truncated }) {
     const share = probabilities[name];
     const fill = element("span", { className: "fill" });
     fill.style.inlineSize = `${100 * share}%`;
-    const numbers = [element("span", {}, element("bdi", {}, name)), " ", element("span", { className: "share" }, percent(share))];
+    const shown = element("span", { className: "share" }, percent(share));
     const track = element("span", { className: "track", ariaHidden: "true" }, fill);
-    return element("li", { className: name === label ? "chosen" : "" }, ...numbers, track);
+    return element("li", { className: name === label ? "chosen" : "" }, nameOf(name), " ", shown, track);
   });
   const content = [
     element("p", { className: "of", ariaHidden: "true" }, element("bdi", {}, ...breakable(model.name))),
     chosen,
     element("ul", { className: "bars", ariaLabel: "Probabilities" }, ...items),
   ];
-  if (truncated) content.push(element("p", { className: "hint" }, `Too long: the model reads its first ${model.max_length} tokens.`));
-  return content;
+  const limit = `Too long: the model reads its first ${model.max_length} tokens.`;
+  return truncated ? [...content, element("p", { className: "hint" }, limit)] : content;
 }

@@ -37,14 +37,18 @@ export async function ask(path, { body, type, signal } = {}) {
 export async function askJson(path, content, signal) {
   const body = content === undefined ? undefined : JSON.stringify(content);
   const response = await ask(path, { body, type: body && "application/json", signal });
-  return response.json();
+  return response.json().catch((error) => {
+    if (error.name === "AbortError") throw error;
+    throw new Problem("The answer is not the server's. Is there a proxy in between?");
+  });
 }
 
 async function problemOf(response) {
   const detail = await detailOf(response);
   const wait = Math.max(1, Number(response.headers.get("Retry-After")) || 1);
   const { status } = response;
-  if (status === 401) return new Problem(token ? "The server does not accept this token." : "The server asks for a token.", status);
+  if (status === 401 && token) return new Problem("The server does not accept this token.", status);
+  if (status === 401) return new Problem("The server asks for a token.", status);
   if (status === 404) return new Problem(`The server does not have this (any more). ${detail}`, status);
   if (status === 413) return new Problem(`This is too large for the server. ${detail}`, status);
   if (status === 422) return new Problem(`The server cannot use this. ${detail}`, status);

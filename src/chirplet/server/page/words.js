@@ -32,8 +32,8 @@ function content(text, label, words) {
   for (const { text: word, effect } of ranked) {
     list.append(element("li", {}, element("bdi", {}, word), ` ${points(effect)}`));
   }
-  const summary = ranked.length ? list : element("p", { className: "hint" }, "No single word matters: without any of them, the probability stays the same.");
-  return [element("p", { className: "marked", dir: "auto" }, ...highlighted(text, marked, strongest)), summary];
+  const none = element("p", { className: "hint" }, "No single word matters: without any of them, the probability stays the same.");
+  return [element("p", { className: "marked", dir: "auto" }, ...highlighted(text, marked, strongest)), ranked.length ? list : none];
 }
 
 /** The text with its words in <mark>; positions count code points, as the server does. */
@@ -43,7 +43,8 @@ function highlighted(text, words, strongest) {
   let end = 0;
   for (const word of words) {
     parts.push(characters.slice(end, word.start).join(""));
-    const mark = element("mark", { className: word.effect > 0 ? "for" : "against" }, characters.slice(word.start, word.end).join(""));
+    const shown = characters.slice(word.start, word.end).join("");
+    const mark = element("mark", { className: word.effect > 0 ? "for" : "against" }, shown);
     mark.style.setProperty("--strength", `${Math.round(100 * Math.abs(word.effect) / strongest)}%`);
     mark.title = points(word.effect);
     parts.push(mark);
