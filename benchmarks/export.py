@@ -32,7 +32,7 @@ from chirplet.data.vader_tweets import VaderTweets
 from chirplet.system.hardware import cpu_name
 
 sys.path.append(str(ROOT / "tests"))
-from cleaning_in_python import IN_PYTHON
+from cleaning_in_python import IN_PYTHON  # type: ignore[import-not-found]
 
 TEXTS = 400
 PRESETS: tuple[Cleaning, ...] = ("twitter_roberta", "original_study")
@@ -44,7 +44,8 @@ def raw_texts(data: Path | None, cache: Path) -> list[str]:
     if data is not None:
         with (data / "Corona_NLP_train.csv").open(encoding="latin-1", newline="") as file:
             return [row["OriginalTweet"] for row in csv.DictReader(file)]
-    source = VaderTweets.model_construct(classes=5, cuts=None, sdist=None)
+    settings: dict[str, Any] = {"classes": 5, "cuts": None, "sdist": None}
+    source = VaderTweets.model_construct(**settings)
     return [row.text for row in source.read(source.files(cache)).splits["train"]]
 
 
@@ -53,9 +54,10 @@ def same_ids(file: Path, texts: list[str]) -> Figures:
     figures = []
     for preset in PRESETS:
         plain, cleaning = (Tokenizer.from_file(str(file)) for _ in range(2))
-        for tokenizer, inside in ((plain, "none"), (cleaning, preset)):
+        for tokenizer in (plain, cleaning):
             tokenizer.no_truncation()
-            clean_inside(SimpleNamespace(backend_tokenizer=tokenizer), inside)
+        clean_inside(SimpleNamespace(backend_tokenizer=plain), "none")
+        clean_inside(SimpleNamespace(backend_tokenizer=cleaning), preset)
         cleaned, seconds_cleaning = timed(partial(list, map(IN_PYTHON[preset], texts)))
         expected, seconds_plain = timed(partial(plain.encode_batch_fast, cleaned))
         found, seconds_inside = timed(partial(cleaning.encode_batch_fast, texts))

@@ -147,14 +147,15 @@ def _put(backend: "Tokenizer", preset: Cleaning) -> None:
 
     own = _parts(backend)[len(NORMALIZERS[_preset_of(backend)]) :]
     together = [*_parts_of(normalizer(preset)), *own]
-    backend.normalizer = Sequence(together) if len(together) > 1 else (together or [None])[0]
+    alone = together[0] if together else None
+    backend.normalizer = Sequence(together) if len(together) > 1 else alone
     # The tokens that are looked for in normalized texts are normalized first. One that the preset changes, as `<s>`
     # without its brackets, would be found in any word.
     for token in backend.get_added_tokens_decoder().values():
         if token.normalized and normalizer(preset).normalize_str(token.content) != token.content:
-            found_before = {"single_word": token.single_word, "lstrip": token.lstrip, "rstrip": token.rstrip}
-            changed = AddedToken(token.content, normalized=False, special=token.special, **found_before)
-            (backend.add_special_tokens if token.special else backend.add_tokens)([changed])
+            unchanged = {name: getattr(token, name) for name in ("single_word", "lstrip", "rstrip", "special")}
+            add = backend.add_special_tokens if token.special else backend.add_tokens
+            add([AddedToken(token.content, normalized=False, **unchanged)])
 
 
 def _preset_of(backend: "Tokenizer") -> Cleaning:
