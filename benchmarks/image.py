@@ -77,7 +77,7 @@ def check_source_distribution(workspace: Path, python: Path) -> None:
     """See that the wheel has the files of the one that is built from the source distribution."""
     (wheel,) = (workspace / "dist").glob("*.whl")
     build = "import setuptools.build_meta as build; build.build_sdist('dist')"
-    pip = [python / "python", "-m", "pip"]
+    pip: list[str | Path] = [python / "python", "-m", "pip"]
     subprocess.run([*pip, "install", "--quiet", "setuptools>=77"], check=True)
     subprocess.run([python / "python", "-c", build], cwd=workspace, stdout=sys.stderr, check=True)
     (source,) = (workspace / "dist").glob("*.tar.gz")

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from chirplet.server.answers import Answers
 
@@ -131,8 +132,11 @@ class Batcher:
 def _results(queue: Queue, batch: list[Waiting]) -> Iterator[Result]:
     """The answers to each request. If the batch fails, each is computed alone, so that only those fail that have to."""
     texts = [text for one in batch for text in one.texts]
+    ends = list(accumulate(len(one.texts) for one in batch))
     try:
         answers = queue.compute(texts)
+        parts = [answers.part(end - len(one.texts), end) for one, end in zip(batch, ends, strict=True)]
+        queue.observe(len(texts))
     except Exception as error:
         if len(batch) == 1:
             logger.error("%s: a request of %d texts failed: %s", queue.name, len(texts), without_texts(error))
@@ -140,12 +144,9 @@ def _results(queue: Queue, batch: list[Waiting]) -> Iterator[Result]:
         else:
             for one in batch:
                 yield from _results(queue, [one])
-        return
-    queue.observe(len(texts))
-    start = 0
-    for one in batch:
-        yield one.answers, answers.part(start, start + len(one.texts))
-        start += len(one.texts)
+    else:
+        for one, part in zip(batch, parts, strict=True):
+            yield one.answers, part
 
 
 def _deliver(results: list[Result]) -> None:

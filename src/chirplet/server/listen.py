@@ -16,6 +16,8 @@ from chirplet.system.error import ConfigError, first_line
 
 DRAIN_S = 8
 """Seconds at the end for requests that are not answered yet; `docker stop` kills after ten."""
+KEEP_ALIVE_S = 65
+"""Seconds for which an idle connection stays open: longer than most clients and proxies keep theirs for reuse."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -89,6 +91,7 @@ def serve(app: ASGIApp, bound: socket.socket) -> None:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=DRAIN_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
     _Server(config).run(sockets=[bound])
 

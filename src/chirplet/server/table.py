@@ -65,10 +65,10 @@ async def table(request: Request) -> Response:
     model = models_of(request).named(asked.model)
     record, repairs = model.artifact.record, model.artifact.repairs
     added = list(record.task.columns(record.labels, asked.prefix))
-    content = io.BufferedReader(io.BytesIO(await read_body(request)))  # type: ignore[arg-type]
+    body = await read_body(request)
     labeled = io.BytesIO()
     try:
-        source, rows, position = await asyncio.to_thread(_read, content, asked, model, added)
+        source, rows, position = await asyncio.to_thread(_read, body, asked, model, added)
         _check_lengths(rows, position, model.limits.max_characters)
         writer = DelimitedWriter(labeled, source.header and [*source.header, *added], source.dialect)
         for start in range(0, len(rows), model.limits.max_texts):
@@ -106,9 +106,7 @@ def _check_lengths(rows: list[TextRow], position: int, limit: int) -> None:
         )
 
 
-def _read(
-    content: io.BufferedReader, asked: Asked, model: ServedModel, added: list[str]
-) -> tuple[TextTable, list[TextRow], int]:
+def _read(body: bytes, asked: Asked, model: ServedModel, added: list[str]) -> tuple[TextTable, list[TextRow], int]:
     """The table, all its rows, and the position of the column of texts.
 
     Raises:
@@ -116,6 +114,7 @@ def _read(
     """
     trained = model.artifact.record.config.get("data", {}).get("text_column")
     texts = [str(trained or "text"), "text"] if asked.text_column is None else [str(asked.text_column)]
+    content: io.BufferedReader = io.BufferedReader(io.BytesIO(body))
     source = open_delimited(content, NAME, asked.dialect, texts[:1])
     column = next((column for column in texts if column in source.columns), texts[0])
     check_columns(NAME, [column], source.columns, source.header or (), Key("data.text_column"))

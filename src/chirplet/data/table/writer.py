@@ -36,6 +36,7 @@ class Writer(Protocol):
 
     def close(self) -> None:
         """Write the end of the file; the stream stays open."""
+        return
 
 
 class DelimitedWriter(Writer):
