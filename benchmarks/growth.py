@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 from measuring import ROOT, Figures, figure
 
 from chirplet.data.batching.tokens import tokenize
-from chirplet.data.preparation.cleaning import CLEANINGS
+from chirplet.data.preparation.cleaning import cleaner
+from chirplet.data.preparation.normalizers import Cleaning
 from chirplet.data.preparation.repair import repair
 from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.system.hardware import cpu_name
@@ -38,11 +40,17 @@ Work = Callable[[str], object]
 
 def works(folder: Path) -> dict[str, Work]:
     """All steps that a text passes before it reaches a model, by name."""
-    cleanings = {f"cleaning {name}": clean for name, clean in CLEANINGS.items() if name != "none"}
+    cleanings = {f"cleaning {name}": cleaning(name) for name in get_args(Cleaning) if name != "none"}
     return {"repair": repair, **cleanings} | {
         f"tokens of {make.__name__}": tokenization(make(folder / make.__name__))
         for make in (tiny_bert, tiny_roberta, tiny_bertweet)
     }
+
+
+def cleaning(preset: Cleaning) -> Work:
+    """Cleaning with a preset. Presets that are normalizers reject lone surrogates."""
+    clean = cleaner(preset)
+    return lambda text: clean(text.encode(errors="replace").decode())
 
 
 def tokenization(checkpoint: Path) -> Work:

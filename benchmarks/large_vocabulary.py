@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, RobertaConfig, RobertaForSequenceClass
 
 from chirplet.data.base import Corpus
 from chirplet.data.batching.tokens import UNCUT, tokenize
-from chirplet.data.preparation.cleaning import CLEANINGS
+from chirplet.data.preparation.cleaning import cleaner
 from chirplet.model.loading.bertweet_tokenizer import BertweetTokenizer, open_bertweet
 from chirplet.model.loading.bundled import CHECKPOINTS
 from chirplet.model.loading.quiet import quiet
@@ -81,7 +81,7 @@ def bertweet_tokenizer(folder: Path, examples: list[str]) -> tuple[BertweetToken
     """The tokenizer, and the number of its unused pieces."""
     content = json.loads((CHECKPOINTS["bundled"].folder() / "tokenizer.json").read_text(encoding="utf-8"))
     words = [word for word in content["model"]["vocab"] if word.isalpha()]
-    clean = CLEANINGS["bertweet"]
+    clean = cleaner("bertweet")
     trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     trained.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     trainer = trainers.BpeTrainer(vocab_size=VOCABULARY - SPECIAL - 1, end_of_word_suffix="</w>", show_progress=False)

@@ -7,6 +7,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from checkpoints import TEXTS
 from chirplet.artifact.artifact import Record, write_record
+from chirplet.data.batching.tokens import save_tokenizer
 from chirplet.model.loading.quiet import quiet
 from chirplet.model.loading.tokenizer import load_tokenizer
 from chirplet.model.pretrained import Pretrained
@@ -43,7 +44,7 @@ def tiny_artifact(base: Path, folder: Path, record: Record | None = None) -> Pat
         logits = model(**tokenizer(TEXTS, padding=True, truncation=True, return_tensors="pt")).logits
         head.bias.sub_(logits.mean(dim=0))
         model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        save_tokenizer(tokenizer, folder)
         prober = Prober(model, tokenizer, tokenizer.pad_token_id, record.max_length)
         write_probe(folder, prober.probe(PyTorchRuntime(model, bf16=False)))
     write_record(folder, record)

@@ -62,6 +62,13 @@ TEXTS = [
     "new phone arrived and it's broken already, not happy @user",
     "Good food, good friends, good music. Happy birthday to me 🎉",
 ]
+RAW = [
+    "@Someone salt &amp; pepper https://t.co/x",
+    "  (@A_b1) look:\r\nwww.example.org/a?b=1, http://x.y… 😀\n\n",
+    "RT @a: can't  stop\u00a0#sad\u2028@@b me@home.org @ #",
+    "<s> [SEP]@joe</s> 👩\u200d💻 ΟΔΥΣΣΕΥΣ İ",
+]
+"""Texts with mentions, addresses, line breaks, emoji, and what else programs may clean differently."""
 TOKENIZERS = SAMPLE.parent
 LAYERS, WIDTH = 2, 32
 ROBERTA_SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]

@@ -57,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_count_of_options():
-    assert len(option_files()) == 73
+    assert len(option_files()) == 74
     extra = {"config", "hydra/help/chirplet", "hydra/job_logging/chirplet"}
     everything = {path.relative_to(CONF).with_suffix("").as_posix() for path in CONF.rglob("*.yaml")}
     bases = {name for name in everything if name.rpartition("/")[2].startswith("_")}

@@ -1,6 +1,7 @@
 """Random files and overrides raise user errors only."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -8,7 +9,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from chirplet.cli.binding import parse
-from chirplet.data.preparation.cleaning import CLEANINGS
+from chirplet.data.preparation.cleaning import clean
+from chirplet.data.preparation.normalizers import Cleaning
 from chirplet.data.preparation.repair import repair
 from chirplet.system.error import DataError
 from chirplet.system.error_messages import explain
@@ -72,8 +74,8 @@ def test_a_file_is_read_or_refused_in_one_line(tmp_path, content, kind, encoding
 @given(st.text(st.characters(), max_size=60))
 def test_any_text_is_repaired_and_cleaned(text):
     mended = repair(text)[0]
-    for clean in CLEANINGS.values():
-        assert isinstance(clean(mended), str)
+    for preset in get_args(Cleaning):
+        assert isinstance(clean(mended, preset), str)
 
 
 KEYS = [

@@ -41,6 +41,8 @@ def test_it_says_how_to_use_it_and_what_was_done_to_the_text():
     card = model_card(make_record())
     assert "chirplet stage=predict artifact=DIR input=texts.csv output=labeled.csv" in card
     assert "max_length=32" in card and "preset `twitter_roberta`" in card and "entities were repaired" in card
+    assert "does not do this, only chirplet does" in card
+    assert "tokenizer cleans texts as in training" in model_card(make_record(tokenizer_cleans=True))
     assert "repaired:" not in model_card(make_record(config={"data": {"repair": False}}))
     assert "Findings: 3 duplicate." in card and "Dropped from train: 1 duplicate." in card
     assert "is wrong on 50 of 100 texts of the test split" in card

@@ -3,11 +3,16 @@
 import numpy as np
 import pandas as pd
 import pytest
+from transformers import pipeline
 
 import chirplet
 from artifacts import tiny_artifact
-from checkpoints import TEXTS, tiny_bert, tiny_bertweet
-from chirplet.artifact.artifact import write_record
+from checkpoints import RAW, TEXTS, settings_of, tiny_bert, tiny_bertweet, tiny_roberta
+from chirplet.artifact.artifact import Artifact, write_record
+from chirplet.data.batching.tokens import save_tokenizer
+from chirplet.data.preparation.normalizers import cleans_inside
+from chirplet.model.loading.tokenizer import load_tokenizer
+from chirplet.runtime.predictor import Predictor
 from chirplet.system.error import ArtifactError, ConfigError, DataError, ModelError
 from records import LABELS, make_record
 
@@ -29,10 +34,48 @@ def test_labels_are_those_of_the_largest_probability_in_the_order_given(folder):
         assert predictor([TEXTS[place]]).labels == [found.labels[place]]
 
 
-def test_texts_are_repaired_and_cleaned(folder):
+@pytest.mark.parametrize(
+    ("make", "cleaning"),
+    [(tiny_bert, "twitter_roberta"), (tiny_roberta, "twitter_roberta"),
+     (tiny_roberta, "original_study"), (tiny_bertweet, "bertweet")],
+)  # fmt: skip
+def test_a_pipeline_of_transformers_reads_and_labels_raw_texts_alike(make, cleaning, tmp_path):
+    made = tiny_artifact(make(tmp_path / "base"), tmp_path / "made", make_record(cleaning=cleaning))
+    predictor = Predictor.open(
+        Artifact.open(made), batch_size=1, accelerator="cpu", threads=1, precision="32-true", verify=False
+    )
+    alone = pipeline("text-classification", str(made), truncation=True, max_length=32, top_k=None)
+    found, texts = predictor(RAW + TEXTS), RAW + TEXTS
+    for text, label, row, scores in zip(texts, found.labels, found.probabilities, alone(texts), strict=True):
+        assert scores[0]["label"] == label
+        assert scores[0]["score"] == pytest.approx(row.max(), abs=1e-5)
+        assert (
+            alone.tokenizer(text, truncation=True, max_length=32)["input_ids"] == predictor.tokens([text])[0].tolist()
+        )
+    assert len({*found.labels}) > 1
+
+
+@pytest.mark.parametrize(("make", "cleaning"), [(tiny_bert, "twitter_roberta"), (tiny_bertweet, "bertweet")])
+def test_an_artifact_whose_tokenizer_does_not_clean_has_the_same_tokens(make, cleaning, tmp_path):
+    made = tiny_artifact(make(tmp_path / "base"), tmp_path / "made", make_record(cleaning=cleaning))
+    before = chirplet.load(made).tokens(RAW)
+    tokenizer = load_tokenizer(settings_of(made))  # with the preset `none`
+    save_tokenizer(tokenizer, made)
+    older = chirplet.load(made)
+    assert not cleans_inside(older.tokenizer, cleaning)
+    np.testing.assert_array_equal(older.tokens(RAW).values, before.values)
+
+
+def test_texts_are_cleaned_and_not_repaired(folder):
     predictor = chirplet.load(str(folder))
-    found = predictor(["@Someone salt &amp; pepper https://t.co/x", "@user salt & pepper http"]).probabilities
+    found = predictor.logits(["@Someone salt & pepper https://t.co/x", "@user salt & pepper http", "salt &amp; pepper"])
     np.testing.assert_allclose(found[0], found[1], rtol=1e-6)
+    assert len(predictor.tokens(["salt &amp; pepper"])[0]) > len(predictor.tokens(["salt & pepper"])[0])
+
+
+def test_half_a_character_is_read_as_unknown(folder):
+    predictor = chirplet.load(folder)
+    np.testing.assert_array_equal(predictor.logits("a \ud83d b"), predictor.logits("a \ufffd b"))
 
 
 def test_no_texts_and_an_empty_text(folder):

@@ -8,10 +8,11 @@ import pytest
 from huggingface_hub import InferenceClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import pipeline
 
 import chirplet
 from artifacts import tiny_artifact
-from checkpoints import TEXTS, tiny_bert
+from checkpoints import RAW, TEXTS, tiny_bert
 from chirplet.server.classify import Classification
 from records import LABELS, make_record
 from serving import LIMITS, open_model, serving
@@ -72,6 +73,13 @@ def test_everything_is_said_of_each_text(client, expected):
     assert [one["tokens"] for one in last] == [2, 2 + 2 * 60, lengths[-1]]  # "word" is two tokens here
     assert [one["tokens"] for one in answer["predictions"][:3]] == lengths[:3]
     Classification.model_validate(answer, strict=True)
+
+
+def test_raw_texts_have_the_labels_of_a_pipeline_of_transformers(client, folder):
+    alone = pipeline("text-classification", str(folder), truncation=True, max_length=32)
+    texts = [*RAW, *TEXTS]
+    found = client.post("/v1/classify", json={"texts": texts}).json()["predictions"]
+    assert [one["label"] for one in found] == [one["label"] for one in alone(texts)]
 
 
 def test_no_texts_are_no_predictions(client):

@@ -40,6 +40,13 @@ def send(folder, formulas):
         yield lambda body, **query: client.post("/v1/table", content=body, params=query)
 
 
+def test_texts_of_files_are_repaired_as_they_are_read(send, folder):
+    rows = [*csv.reader(io.StringIO(send("text\nsalt &amp; pepper\n").text))]
+    expected = open_model(folder).predictor(["salt & pepper"])
+    assert rows[1][:2] == ["salt &amp; pepper", expected.labels[0]]
+    np.testing.assert_allclose([float(cell) for cell in rows[1][2:]], expected.probabilities[0], atol=1e-5)
+
+
 def rows_of(answer, delimiter=","):
     assert answer.status_code == 200, answer.text
     return list(csv.reader(io.StringIO(answer.content.decode(), newline=""), delimiter=delimiter))

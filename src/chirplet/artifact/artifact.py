@@ -33,7 +33,7 @@ from chirplet.artifact.record import (
 )
 from chirplet.config.schema import Settings
 from chirplet.data.base import SPLITS
-from chirplet.data.preparation.cleaning import Cleaning
+from chirplet.data.preparation.normalizers import Cleaning
 from chirplet.metric.names import scalars
 from chirplet.system.atomic_io import temporary_folder, write_text_atomically
 from chirplet.system.error import ArtifactError, near
@@ -73,6 +73,8 @@ class Record(Settings):
     """The content of `artifact.json`. It contains no absolute paths, user names or keys.
 
     `overrides` are those of the command line, None in older records; older records without `task` are single-label.
+    `tokenizer_cleans` is whether the tokenizer's files have the cleaning, so that everything that opens them cleans as
+    in training; in older artifacts chirplet alone does.
     `metrics[split]` is the result of `Task.evaluate`, `cost` that of `chirplet.evaluation.cost.measure`. `lineage`
     starts with the base model and ends with the direct parent.
     """
@@ -89,6 +91,7 @@ class Record(Settings):
     labels: Labels
     task: RecordedTask = SingleLabel()
     cleaning: Cleaning
+    tokenizer_cleans: bool = False
     max_length: Annotated[int, Field(ge=1, le=8192)]
     config: Config
     overrides: list[str] | None = None
@@ -131,6 +134,21 @@ class Artifact:
         if record is None:
             raise ArtifactError(f"{path} is not a valid record: {fault}")
         return cls(folder, record)
+
+    @property
+    def repairs(self) -> bool:
+        """Whether texts are repaired as they are read from files, as those that the artifact was trained on were.
+
+        Raises:
+            ArtifactError: the record does not say so.
+        """
+        data = self.record.config.get("data")
+        repair = data.get("repair") if isinstance(data, dict) else None
+        if not isinstance(repair, bool):
+            raise ArtifactError(
+                f"{self.folder / RECORD} is not a valid record: config.data.repair: should be a boolean"
+            )
+        return repair
 
     def metric(self, name: str) -> float | None:
         """One metric by its name `SPLIT/METRIC`, or None if the split was not evaluated."""

@@ -57,6 +57,7 @@ class Experiment(RunKeys, Objective):
     unlabeled_files: str | list[str] | None
     input: str | list[str] | None
     output: str | None
+    target: str
     resume: str | None
     reproduce: str | None
     push: Repository | None

@@ -54,6 +54,7 @@ class RunKeys(Settings):
     unlabeled_files: Annotated[Any, Role.LOCAL, Role.BY_STAGE]
     input: Annotated[Any, Role.LOCAL, Role.THIS_RUN, Role.BY_STAGE]
     output: Annotated[Any, Role.LOCAL, Role.HIDDEN, Role.THIS_RUN, Role.BY_STAGE]
+    target: Annotated[Any, Role.THIS_RUN, Role.BY_STAGE]
     resume: Annotated[Any, Role.LOCAL, Role.HIDDEN, Role.THIS_RUN]
     reproduce: Annotated[Any, Role.LOCAL, Role.THIS_RUN]
     push: Annotated[Any, Role.LOCAL, Role.HIDDEN, Role.THIS_RUN]

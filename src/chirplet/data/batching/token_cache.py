@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from chirplet.data.base import Examples
 from chirplet.data.batching.tokens import Tokens, save_tokenizer, tokenize
-from chirplet.data.preparation import cleaning
+from chirplet.data.preparation.cleaning import fingerprint
+from chirplet.data.preparation.normalizers import Cleaning
 from chirplet.system.cache_files import locked_folder, write_atomically
 from chirplet.system.error import first_line
 from chirplet.system.hashing import texts_hash
@@ -28,7 +29,7 @@ _TRUNCATED = b"truncated"
 def cached_tokens(
     tweets: Examples,
     tokenizer: "PreTrainedTokenizerBase",
-    preset: cleaning.Cleaning,
+    preset: Cleaning,
     max_length: int,
     cache_dir: Path,
 ) -> Tokens:
@@ -40,7 +41,7 @@ def cached_tokens(
     parts = (
         str(FORMAT_VERSION),
         texts_hash(tweets.text),
-        cleaning.fingerprint(preset),
+        fingerprint(preset),
         tokenizer_hash(tokenizer),
         str(max_length),
     )

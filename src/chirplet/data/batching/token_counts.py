@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chirplet.data.batching.tokens import Encoder, Tokens, special_tokens
-from chirplet.data.preparation.cleaning import Cleaning
+from chirplet.data.preparation.normalizers import Cleaning
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -1,5 +1,6 @@
 """Texts as token ids."""
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sized
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from chirplet.data.preparation import cleaning
+from chirplet.data.preparation.cleaning import cleaner
+from chirplet.data.preparation.normalizers import Cleaning, cleans_inside
 from chirplet.system.progress import Progress
 
 if TYPE_CHECKING:
@@ -62,9 +64,12 @@ class Encoder(Protocol):
 
 
 def tokenize(
-    texts: Iterable[str], tokenizer: "PreTrainedTokenizerBase | Encoder", preset: cleaning.Cleaning, max_length: int
+    texts: Iterable[str], tokenizer: "PreTrainedTokenizerBase | Encoder", preset: Cleaning, max_length: int
 ) -> Tokens:
-    """Clean and tokenize tweets, with special tokens, truncated to `max_length` tokens."""
+    """Clean and tokenize tweets, with special tokens, truncated to `max_length` tokens.
+
+    Tweets are cleaned by the tokenizer if it has the preset (`cleans_inside`), and before it otherwise.
+    """
     with Progress("tokenizing", len(texts) if isinstance(texts, Sized) else None) as progress:
         parts = [*_encoded(progress(texts), tokenizer, preset, max_length)]
     lengths = np.concatenate([np.zeros(1, np.int64), *(part.lengths for part in parts)])
@@ -73,13 +78,13 @@ def tokenize(
 
 
 def _encoded(
-    texts: Iterable[str], tokenizer: "PreTrainedTokenizerBase | Encoder", preset: cleaning.Cleaning, max_length: int
+    texts: Iterable[str], tokenizer: "PreTrainedTokenizerBase | Encoder", preset: Cleaning, max_length: int
 ) -> Iterator[Tokens]:
     """The tokens of each chunk of texts."""
-    clean = cleaning.CLEANINGS[preset]
+    clean = None if cleans_inside(tokenizer, preset) else cleaner(preset)
     for chunk in _chunks(texts):
         answer = tokenizer(
-            [clean(text) for text in chunk],
+            chunk if clean is None else [clean(text) for text in chunk],
             truncation=True,
             max_length=max_length + 1,  # shows which texts are longer, without the memory for all of them
             return_attention_mask=False,
@@ -107,10 +112,11 @@ def special_tokens(tokenizer: "PreTrainedTokenizerBase | Encoder") -> tuple[list
 
 
 def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> tuple[str, ...]:
-    """Write the tokenizer as it was opened, and return the files.
+    """Write the tokenizer as it is, and return the files.
 
     A tokenizer of the `tokenizers` library would also save the truncation and padding of its last call, so that the
-    files would depend on whether the tokens were in the cache. They are reset first.
+    files would depend on whether the tokens were in the cache. They are reset first. Its files name the class that
+    reads `tokenizer.json` as it is, since most classes of `transformers` make normalizers of their own.
 
     Raises:
         OSError: the disk is full, or the folder is not writable.
@@ -120,13 +126,27 @@ def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> tuple[
         backend.no_truncation()
         backend.no_padding()
     try:
-        return tuple(tokenizer.save_pretrained(folder))
+        files = tuple(tokenizer.save_pretrained(folder))
+        if backend is not None:
+            read_as_written(folder)
+        return files
     except Exception as error:
         # The tokenizers library raises a plain Exception if the disk is full.
         number = re.search(r"\(os error (\d+)\)$", str(error))
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
+def read_as_written(folder: Path) -> None:
+    """Let a folder's `tokenizer_config.json` name the class that reads `tokenizer.json` as it is.
+
+    The name is known to `transformers` 4 and 5, and to transformers.js.
+    """
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings |= {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": ["input_ids", "attention_mask"]}
+    path.write_text(json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:

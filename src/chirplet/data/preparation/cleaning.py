@@ -1,89 +1,43 @@
 """Cleaning presets, applied to repaired tweets before tokenization.
 
 A model works best with the cleaning of its pretraining, so its YAML names a preset. All presets are pure functions of
-the text.
+the text. Those that are lists of normalizers are in `normalizers`, and a `tokenizer.json` can have them; the others are
+here.
 """
 
 import hashlib
+import json
 import re
-import string
-import unicodedata
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
+from chirplet.data.preparation.normalizers import NORMALIZERS, Cleaning, normalizer
 from chirplet.system.optional_dependency import needs
-
-Cleaning = Literal["none", "original_study", "twitter_roberta", "bertweet", "emoji"]
-
-# A full URL ends before the punctuation that follows it; one that Twitter cut (`https:/…`) is taken whole.
-URL = re.compile(r"(?:https?://|\bwww\.)\S*[\w/…]|\bhttps?:[/…]\S*", re.IGNORECASE)
-# Not in an e-mail address, and not a lone `@`.
-_MENTION = re.compile(r"(?<![A-Za-z0-9_@])@[A-Za-z0-9_]+")
-_HASHTAG = re.compile(r"#(?=\w)")
-_RETWEET = re.compile(r"(?<![\w#@])RT(?!\w)")
-_APOSTROPHE = re.compile("[’‘ʼ＇`´]")
-
-_PRONOUNS = "it|he|she|that|this|there|here|what|who|where|when|why|how"
-_CONTRACTIONS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), full)
-    for pattern, full in (
-        # The irregular ones first; `n't` would leave `ca not`.
-        (r"\bcan't\b", "can not"),
-        (r"\bwon't\b", "will not"),
-        (r"\bshan't\b", "shall not"),
-        (r"\bain't\b", "is not"),
-        (r"\blet's\b", "let us"),
-        (r"\by'all\b", "you all"),
-        (r"(?<=[a-z])n't\b", " not"),
-        (r"(?<=[a-z])'re\b", " are"),
-        (r"(?<=[a-z])'ll\b", " will"),
-        (r"(?<=[a-z])'ve\b", " have"),
-        (r"(?<=\bi)'m\b", " am"),
-        (r"(?<=[a-z])'d\b", " would"),
-        # After any other word `'s` may be a possessive.
-        (rf"\b({_PRONOUNS})'s\b", r"\1 is"),
-    )
-)
 
 
 def clean(text: str, preset: Cleaning) -> str:
     """Clean a text with a preset."""
-    return CLEANINGS[preset](text)
+    return cleaner(preset)(text)
+
+
+def cleaner(preset: Cleaning) -> Callable[[str], str]:
+    """The function that cleans a text with a preset."""
+    return _CODE[preset] if preset in _CODE else normalizer(preset).normalize_str
 
 
 def fingerprint(preset: Cleaning) -> str:
     """Identifies the rules of a preset in cache keys.
 
-    The version of the rules is maintained by hand, because a hash of the source would change with every comment; tests
-    compare each preset with recorded results. The versions of the libraries that a preset depends on are included.
+    The version of rules in code is maintained by hand, because a hash of the source would change with every comment.
+    The versions of the libraries that they depend on are included.
     """
-    libraries = [f"{name}={version(name)}" for name in _LIBRARIES.get(preset, ())]
-    return hashlib.sha256("/".join([preset, str(_VERSIONS[preset]), *libraries]).encode()).hexdigest()[:16]
-
-
-def _none(text: str) -> str:
-    return text
-
-
-def _original_study(text: str) -> str:
-    """The eight rules of the original study, in its order."""
-    text = _APOSTROPHE.sub("'", text)
-    if "'" in text:  # saves thirteen searches for most tweets
-        for pattern, full in _CONTRACTIONS:
-            text = pattern.sub(full, text)
-    text = URL.sub(" http ", text)
-    text = _RETWEET.sub(" ", text)
-    text = _MENTION.sub("@user", text)
-    text = _HASHTAG.sub("", text)
-    text = text.translate(_PUNCTUATION)
-    return " ".join(text.split()).lower()
-
-
-def _twitter_roberta(text: str) -> str:
-    """The model card's `@user` and `http`, also for mentions and URLs next to punctuation."""
-    return " ".join(_MENTION.sub("@user", URL.sub("http", text)).split())
+    if preset in NORMALIZERS:
+        rules = [json.dumps(NORMALIZERS[preset])]
+    else:
+        rules = [str(_VERSIONS[preset]), *(f"{name}={version(name)}" for name in _LIBRARIES[preset])]
+    return hashlib.sha256("/".join([preset, *rules]).encode()).hexdigest()[:16]
 
 
 def _bertweet(text: str) -> str:
@@ -162,28 +116,6 @@ def _tweet_tokenizer() -> Any:
     return TweetTokenizer()
 
 
-class _Punctuation(dict[int, int]):
-    """A translation table, filled on demand, of punctuation except `!?.,'@` to a space.
-
-    Punctuation is that of Unicode, and ASCII symbols. It does not include emoji, currency signs and the vowel signs of
-    Indic scripts, which the original's `[^\\w\\s]` removed.
-    """
-
-    def __missing__(self, code: int) -> int:
-        character = chr(code)
-        marks = unicodedata.category(character).startswith("P") or character in string.punctuation
-        self[code] = ord(" ") if marks and character not in "!?.,'@" else code
-        return self[code]
-
-
-_PUNCTUATION = _Punctuation()
-
-CLEANINGS: dict[Cleaning, Callable[[str], str]] = {
-    "none": _none,
-    "original_study": _original_study,
-    "twitter_roberta": _twitter_roberta,
-    "bertweet": _bertweet,
-    "emoji": _emoji,
-}
-_VERSIONS: dict[Cleaning, int] = {"none": 1, "original_study": 1, "twitter_roberta": 1, "bertweet": 2, "emoji": 1}
+_CODE: dict[Cleaning, Callable[[str], str]] = {"bertweet": _bertweet, "emoji": _emoji}
+_VERSIONS: dict[Cleaning, int] = {"bertweet": 2, "emoji": 1}
 _LIBRARIES: dict[Cleaning, tuple[str, ...]] = {"bertweet": ("transformers", "emoji"), "emoji": ("emoji",)}

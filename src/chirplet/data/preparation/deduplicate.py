@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chirplet.data.base import Examples
-from chirplet.data.preparation.cleaning import URL
+from chirplet.data.preparation.normalizers import URL
 from chirplet.system.progress import counted
 
 Mask = NDArray[np.bool_]

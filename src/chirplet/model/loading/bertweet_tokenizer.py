@@ -1,4 +1,4 @@
-"""BERTweet's tokenizer with a fix for saving.
+"""BERTweet's tokenizer with chirplet's preset `bertweet`, and with a fix for saving.
 
 transformers 5.23 writes `bpe.codes` without the count at the end of each line, and takes the second half of each merge
 for that count when it reads the file. A saved and reopened tokenizer then has no merges and splits every word into
@@ -8,8 +8,9 @@ characters.
 from pathlib import Path
 
 import transformers
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-from chirplet.data.preparation.cleaning import LONGEST_WORD
+from chirplet.data.preparation.cleaning import LONGEST_WORD, clean
 from chirplet.system.error import ModelError
 
 
@@ -25,6 +26,10 @@ class BertweetTokenizer(transformers.BertweetTokenizer):
             return str(super().bpe(token))  # type: ignore[no-untyped-call]
         return " ".join(self.bpe(token[start : start + LONGEST_WORD]) for start in range(0, len(token), LONGEST_WORD))
 
+    def normalizeTweet(self, tweet: str) -> str:  # noqa: N802
+        """Clean a text with the preset `bertweet`, which `transformers` calls if there is `normalization`."""
+        return clean(tweet, "bertweet")
+
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
         """Write the vocabulary and the merges in the original format, each merge with a count.
 
@@ -38,7 +43,7 @@ class BertweetTokenizer(transformers.BertweetTokenizer):
 
 
 def open_bertweet(folder: Path, max_length: int) -> BertweetTokenizer:
-    """The tokenizer of a BERTweet checkpoint, without its normalization, since texts are cleaned before.
+    """The tokenizer of a BERTweet checkpoint, which cleans texts itself if its files say so.
 
     Raises:
         ModelError: a file is missing or damaged, or the merges were saved by transformers without counts.
@@ -46,10 +51,14 @@ def open_bertweet(folder: Path, max_length: int) -> BertweetTokenizer:
     missing = [name for name in ("vocab.txt", "bpe.codes") if not (folder / name).is_file()]
     if missing:
         raise ModelError(f"{folder.name} lacks the BERTweet tokenizer's {' and '.join(missing)}")
+    normalization = get_tokenizer_config(folder).get("normalization") is True
     # from_pretrained would read special tokens from a tokenizer.json in the same folder
     try:
         tokenizer = BertweetTokenizer(  # type: ignore[no-untyped-call]
-            str(folder / "vocab.txt"), str(folder / "bpe.codes"), normalization=False, model_max_length=max_length
+            str(folder / "vocab.txt"),
+            str(folder / "bpe.codes"),
+            normalization=normalization,
+            model_max_length=max_length,
         )
     except Exception as error:  # transformers raises exceptions of every kind
         raise ModelError(f"{folder.name}: its vocab.txt or bpe.codes is damaged ({error})") from error

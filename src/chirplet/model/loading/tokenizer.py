@@ -6,6 +6,7 @@ from typing import Any, cast
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
+from chirplet.data.preparation.normalizers import clean_inside
 from chirplet.model.family import family_of
 from chirplet.model.loading.bertweet_tokenizer import open_bertweet
 from chirplet.model.loading.checkpoint import checkpoint_folder
@@ -18,6 +19,8 @@ VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.
 
 def load_tokenizer(settings: Pretrained) -> PreTrainedTokenizerBase:
     """The checkpoint's tokenizer, which truncates at `settings.max_length` tokens, special tokens included.
+
+    It cleans texts with `settings.cleaning` where it can.
 
     Raises:
         ModelError: it is missing or damaged, does not fit the model, or `max_length` is more than the model takes.
@@ -35,6 +38,7 @@ def load_tokenizer(settings: Pretrained) -> PreTrainedTokenizerBase:
         )
     with opening(settings):
         tokenizer = _open(folder, config, settings.max_length)
+    clean_inside(tokenizer, settings.cleaning)
     if len(tokenizer) > config.vocab_size:
         raise ModelError(
             NAME,

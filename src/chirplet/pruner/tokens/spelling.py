@@ -1,5 +1,7 @@
 """The change of predictions for tokens that a smaller tokenizer splits."""
 
+from copy import deepcopy
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -8,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from chirplet.data.batching.padding import by_length, padded
 from chirplet.data.batching.tokens import Tokens, tokenize
+from chirplet.data.preparation.normalizers import clean_inside
 from chirplet.task.base import Task
 
 BATCH_SIZE = 256
@@ -36,6 +39,7 @@ def shifts(
         shape (n,).
     """
     lost = np.setdiff1d(np.arange(len(before)), kept)
+    before, after = _uncleaned(before), _uncleaned(after)
     texts = [str(before.decode([token])) for token in lost.tolist()]
     unsplit = tokenize(texts, before, "none", LONGEST)
     length = 1 + before.num_special_tokens_to_add()
@@ -49,6 +53,13 @@ def shifts(
     old = _probabilities(task, model, unsplit, pad_id)
     new = _probabilities(task, model, Tokens(kept[split.values].astype(np.int32), split.offsets), pad_id)
     return lost[single], (old - new).abs().amax(dim=1).numpy()
+
+
+def _uncleaned(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """The tokenizer for texts that are pieces of cleaned texts, such as a space and a word."""
+    copied = deepcopy(tokenizer)
+    clean_inside(copied, "none")
+    return copied
 
 
 @torch.inference_mode()

@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from chirplet.data.batching.tokens import save_tokenizer
@@ -45,7 +44,7 @@ def check_kind(tokenizer: PreTrainedTokenizerBase) -> None:
     """Check that `keep_tokens` supports the tokenizer.
 
     Raises:
-        PruningError: it is neither WordPiece, BPE, Unigram nor BERTweet's, or transformers does not open a smaller one.
+        PruningError: it is neither WordPiece, BPE, Unigram nor BERTweet's.
     """
     if isinstance(tokenizer, BertweetTokenizer):
         return
@@ -97,12 +96,11 @@ def keep_tokens(
         if isinstance(tokenizer, BertweetTokenizer):
             kept = _keep_bertweet(folder, tokenizer, set(used))
             return open_bertweet(folder, tokenizer.model_max_length), kept
-        path = folder / "tokenizer.json"
-        kept = _keep_in_file(path, set(used))
-        smaller = type(tokenizer).from_pretrained(
+        kept = _keep_in_file(folder / "tokenizer.json", set(used))
+        # This class reads the file as it is; most others make parts of it anew.
+        smaller = PreTrainedTokenizerFast.from_pretrained(
             folder, local_files_only=True, model_max_length=tokenizer.model_max_length
         )
-        _check_reopened(smaller, path)
         return smaller, kept
 
 
@@ -162,32 +160,6 @@ def _indispensable(model: dict[str, Any], vocabulary: dict[str, int]) -> set[str
         lowest = min(model["vocab"], key=lambda entry: entry[1])
         return needed | {lowest[0]} | {token for token, old in vocabulary.items() if old == model["unk_id"]}
     return needed | ({model["unk_token"]} & vocabulary.keys())
-
-
-def _check_reopened(tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
-    """Check that the opened tokenizer is the one in the file, since some classes of transformers build it anew.
-
-    Raises:
-        PruningError: it is another one.
-    """
-    assert isinstance(tokenizer, PreTrainedTokenizerFast)
-    opened = json.loads(tokenizer.backend_tokenizer.to_str())
-    written = json.loads(Tokenizer.from_file(str(path)).to_str())
-    kinds = ("model", "normalizer", "pre_tokenizer", "post_processor")
-    models = [one["model"] for one in (opened, written)]
-    if all(model["type"] == "Unigram" for model in models):
-        scores = [[score for _, score in model["vocab"]] for model in models]
-        if len(scores[0]) == len(scores[1]) and np.allclose(
-            scores[0], scores[1]
-        ):  # tokenizers reads some last bits wrong
-            models[0]["vocab"] = [[*pair] for pair in zip(_vocabulary(models[0]), scores[1], strict=True)]
-    different = [kind for kind in kinds if opened[kind] != written[kind]]
-    tokens = [{token["content"]: token["id"] for token in one["added_tokens"]} for one in (opened, written)]
-    if different or tokens[0] != tokens[1]:
-        raise PruningError(
-            f"pruner: got vocabulary, but transformers opens a smaller {type(tokenizer).__name__} with another "
-            f"{different[0] if different else 'list of added tokens'} than its file has; choose another pruner"
-        )
 
 
 def _merge(merge: str | list[str]) -> Merge:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from chirplet.artifact.artifact import Artifact, content_id
 from chirplet.data.base import Examples
 from chirplet.data.batching.tokens import tokenize
-from chirplet.data.preparation import cleaning
+from chirplet.data.preparation.cleaning import fingerprint
 from chirplet.runtime.base import predict_logits
 from chirplet.runtime.open import accelerator_for, open_runtime, runtime_of
 from chirplet.runtime.tokenizer import open_tokenizer
@@ -52,7 +52,7 @@ def teacher_logits(
     computed = (kind, device.type, f"bf16={bf16_is_native(device)}", str(batch_size), f"verify={verify}")
     # Hash the files as they are now; the record's id is of the files as they were written.
     content = content_id(artifact.folder)
-    parts = (str(FORMAT_VERSION), content, cleaning.fingerprint(record.cleaning), str(record.max_length), *computed)
+    parts = (str(FORMAT_VERSION), content, fingerprint(record.cleaning), str(record.max_length), *computed)
     key = hashlib.sha256("\n".join((*parts, texts_hash(examples.text))).encode()).hexdigest()
     with locked_folder(cache_dir / "logits") as folder:
         path = folder / f"{key}.npy"

@@ -25,6 +25,7 @@ from chirplet.artifact.local_files import write_local_files
 from chirplet.artifact.predictions import PREDICTIONS, write_predictions
 from chirplet.data.base import Examples, Split
 from chirplet.data.batching.tokens import save_tokenizer
+from chirplet.data.preparation.normalizers import cleans_inside
 from chirplet.evaluation.cost import measure
 from chirplet.model.loading.load import LoadedModel
 from chirplet.model.loading.quiet import quiet
@@ -275,6 +276,7 @@ def _record(
         labels=list(data.corpus.labels),
         task=data.task,
         cleaning=data.cleaning,
+        tokenizer_cleans=cleans_inside(data.tokenizer, data.cleaning),
         max_length=data.max_length,
         config=run.config,
         overrides=run.overrides,

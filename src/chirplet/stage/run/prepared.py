@@ -9,7 +9,7 @@ from chirplet.data.base import Corpus, Examples
 from chirplet.data.batching.token_cache import cached_tokens
 from chirplet.data.batching.token_counts import TokenCounter, TokenCounts
 from chirplet.data.batching.tokens import Tokens
-from chirplet.data.preparation.cleaning import Cleaning
+from chirplet.data.preparation.normalizers import Cleaning
 from chirplet.evaluation.evaluator import Evaluator
 from chirplet.model.pretrained import Pretrained
 from chirplet.stage.run.context import Run
