@@ -35,6 +35,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 silence()  # so that what a command says does not depend on how fast it is
 
+# Files need not outlive a power cut here, and the disk takes milliseconds each time. Commands in processes of their own
+# flush to it.
+os.fsync = lambda descriptor: None
+
 # Shells ignore SIGINT in what a script puts in the background, and nohup ignores SIGHUP. Commands that tests send these
 # signals would inherit it.
 for number, handler in {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}.items():
@@ -86,6 +90,17 @@ def threads_as_before() -> Iterator[None]:
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(cpu_threads(None))
+
+
+@pytest.fixture(scope="module")
+def short_probes() -> Iterator[None]:
+    """Artifacts get a probe of the fewest texts, since its logits take longer than training: where no probe is tested."""
+    from chirplet.runtime.probe import OPENING
+    from chirplet.stage.output import make_probe
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(make_probe, "TEXTS", make_probe.TEXTS[: 1 + max(map(max, OPENING))])
+        yield
 
 
 @pytest.fixture
