@@ -94,7 +94,7 @@ def threads_as_before() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def short_probes() -> Iterator[None]:
-    """Artifacts get a probe of the fewest texts, since its logits take longer than training: where no probe is tested."""
+    """Artifacts get a probe of the fewest texts, where no probe is tested: its logits take longer than training."""
     from chirplet.runtime.probe import OPENING
     from chirplet.stage.output import make_probe
 

@@ -46,7 +46,7 @@ def model(kind):
 
 @pytest.fixture(scope="module", autouse=True)
 def exported_once():
-    """Quantizers export the same unchanged model here, and a trial of its kind before, which takes seconds each time."""
+    """Quantizers export the same unchanged model here, and try one of its kind before: each takes seconds."""
     check, tried = of_model.check_graph, set()
 
     def check_once(config):

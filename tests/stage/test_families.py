@@ -5,16 +5,11 @@ on their weights' names and on their tokenizers.
 """
 
 import copy
-import io
-import sys
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from subprocess import CompletedProcess
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pyarrow.csv
@@ -31,7 +26,6 @@ from checkpoints import settings_of, tiny
 from chirplet.artifact.artifact import Artifact
 from chirplet.cli.experiment import execute
 from chirplet.data.batching.tokens import tokenize
-from chirplet.evaluation import isolated_process
 from chirplet.model.family import FAMILIES, family_of
 from chirplet.model.loading.load import load_model, load_tokenizer
 from chirplet.model.structure.freezing import freeze
@@ -43,8 +37,8 @@ from chirplet.runtime.pytorch import load_model as open_model
 from chirplet.stage.output import verify
 from chirplet.task.single_label import SingleLabel
 from hub import Hub, serving
+from isolated import here
 from places import CONF, SAMPLE
-
 
 SAME_MODULES = ("tuned", "fewer")
 """Steps of a type whose modules are those of another family."""
@@ -114,17 +108,8 @@ def texts(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def in_this_process() -> Iterator[None]:
-    """Run saved models in this process, since a new one imports torch each time, and in no other batches."""
-
-    def run(line: list[str], **_: Any) -> CompletedProcess[str]:
-        printed = io.StringIO()
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
-            patch.setattr(sys, "argv", line[2:])
-            isolated_process.main()
-        return CompletedProcess(line, 0, printed.getvalue(), "")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(isolated_process, "subprocess", SimpleNamespace(run=run))
+    """Run saved models in this process, and in no other batches."""
+    with here(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(verify, "verify_grid", lambda *_: {})
         yield
 
