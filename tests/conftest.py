@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from chirplet.system.hardware import cpu_threads
 from chirplet.system.progress import silence
 from places import CONF
+from remembered_choices import remember
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
@@ -33,6 +34,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores, and threads that wait for a core do so by turning.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+remember()
 silence()  # so that what a command says does not depend on how fast it is
 
 # Files need not outlive a power cut here, and the disk takes milliseconds each time. Commands in processes of their own

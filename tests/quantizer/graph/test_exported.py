@@ -113,7 +113,7 @@ def test_a_graph_with_a_loop_is_refused(monkeypatch):
 
 
 def test_a_model_that_cannot_be_traced_is_refused(monkeypatch):
-    model = tiny_encoder("ernie", num_hidden_layers=1)
+    model = tiny_encoder("ernie")
     layer = model.base_model.encoder.layer[0]
     monkeypatch.setattr(layer, "forward", lambda states, *_, **__: states[: int(states.sum())])
     with pytest.raises(QuantizationError, match="a model of type 'ernie' cannot be exported as a graph") as error:
