@@ -7,9 +7,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from subprocess import CompletedProcess
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -64,7 +61,8 @@ with suppress(ImportError):
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest come first, so that no process has one left when the others are done."""
-    items.sort(key=lambda item: not item.nodeid.startswith(("tests/test_kill.py", "tests/stage/", "tests/test_bad")))
+    long = ("test_kill.py", "stage/", "test_bad", "quantizer/", "sweep/", "runtime/", "test_secrets.py")
+    items.sort(key=lambda item: not item.nodeid.removeprefix("tests/").startswith(long))
 
 
 def pytest_collection_finish() -> None:
@@ -106,18 +104,12 @@ def short_probes() -> Iterator[None]:
 
 
 @pytest.fixture
-def forked_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Saved models are run and timed in processes that are forked: where it is not these that are tested."""
-    from chirplet.evaluation import isolated_process as fresh
-    from forked import Command
+def costs_here() -> Iterator[None]:
+    """Saved models are run and timed in this process: where it is not a process of their own that is tested."""
+    from isolated import here
 
-    def run(line: list[str], **_: Any) -> CompletedProcess[str]:
-        python, flag, module, *arguments = line
-        assert (python, flag) == (sys.executable, "-m")
-        return Command(*arguments, module=module).end()
-
-    monkeypatch.setattr(fresh, "subprocess", SimpleNamespace(run=run))
-    monkeypatch.setattr(fresh, "THROUGHPUT_S", 0.0)
+    with here():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import io
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from subprocess import CompletedProcess
@@ -25,5 +26,8 @@ def here() -> Iterator[None]:
 def _run(line: list[str], **_: Any) -> CompletedProcess[str]:
     printed = io.StringIO()
     with patch.object(sys, "argv", line[2:]), redirect_stdout(printed):
-        isolated_process.main()
+        try:
+            isolated_process.main()
+        except Exception:
+            return CompletedProcess(line, 1, printed.getvalue(), traceback.format_exc())
     return CompletedProcess(line, 0, printed.getvalue(), "")

@@ -15,7 +15,7 @@ from chirplet.system.error import ArtifactError, ConfigError
 from forked import command
 from runs import small_run
 
-pytestmark = pytest.mark.usefixtures("forked_costs")
+pytestmark = pytest.mark.usefixtures("costs_here")
 
 
 @pytest.fixture(scope="module")

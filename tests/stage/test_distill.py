@@ -33,7 +33,7 @@ from runs import WHOLE, small_run
 
 Distill = Callable[..., Artifact]
 
-pytestmark = pytest.mark.usefixtures("forked_costs")
+pytestmark = pytest.mark.usefixtures("costs_here")
 
 
 @dataclass(frozen=True)

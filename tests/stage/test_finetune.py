@@ -21,7 +21,7 @@ from forked import command
 from places import ROOT, SAMPLE
 from runs import WHOLE, small_run
 
-pytestmark = pytest.mark.usefixtures("forked_costs")
+pytestmark = pytest.mark.usefixtures("costs_here")
 
 
 @pytest.fixture(scope="module")
