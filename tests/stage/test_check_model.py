@@ -95,6 +95,21 @@ REFUSED = {
         TUNED + "last: {stage: distill, overrides: ['distiller=attention']}",
         "step last: distiller: got attention, but .* of type 'modernbert', the teacher's; should be hidden or logits",
     ),
+    "pruning what was quantized": (
+        "bert",
+        TUNED + "int8: {stage: quantize}, last: {stage: prune}",
+        "step last: artifact: got a model for onnxruntime, should be for pytorch; start from the artifact ",
+    ),
+    "quantizing what was quantized": (
+        "bert",
+        TUNED + "int8: {stage: quantize, overrides: ['quantizer=torch_int8']}, last: {stage: quantize}",
+        "step last: artifact: got a model for pytorch_int8, should be for pytorch; ",
+    ),
+    "cutting a student from what was quantized": (
+        "bert",
+        TUNED + "int8: {stage: quantize}, last: {stage: distill}",
+        "step last: teacher: got a model for onnxruntime, should be for pytorch; ",
+    ),
     "layers of one set of weights": (
         "albert",
         "tuned: {stage: finetune, overrides: ['stage.method=last_layers','stage.layers=2']}",
@@ -120,6 +135,12 @@ def test_a_student_of_other_tokens_is_refused_before_the_first_step(chain, bases
 def test_what_every_step_supports_begins(chain):
     with pytest.raises(AssertionError, match="the first step began"):
         chain("bert", TUNED + "last: {stage: prune, overrides: ['pruner=vocabulary']}, half: {stage: distill}")
+
+
+def test_a_quantized_teacher_of_another_student_begins(chain, bases):
+    student = ["model@student=local", f"student.name_or_path={bases['roberta']}", "student.max_length=40"]
+    with pytest.raises(AssertionError, match="the first step began"):
+        chain("bert", TUNED + "int8: {stage: quantize}, last: {stage: distill}", *student)
 
 
 ALONE = {

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from chirplet.config.schema import Settings
 
@@ -55,6 +55,9 @@ class RoundedTraining:
 
 class Quantizer(Settings, ABC):
     """Settings of one quantization method."""
+
+    runtime: ClassVar[str]
+    """The runtime of the models that it writes."""
 
     @property
     def training(self) -> RoundedTraining | None:

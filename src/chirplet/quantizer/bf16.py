@@ -1,7 +1,7 @@
 """Weights and arithmetic in bf16: 16 fewer bits of fraction than fp32, with the same range."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from chirplet.quantizer.base import Calibration, Quantization, Quantizer
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 class BF16(Quantizer):
     """Casts weights to bf16: half the bytes, fast on devices with native bf16."""
+
+    runtime: ClassVar[str] = "pytorch"
 
     def check(self, config: "PretrainedConfig") -> None:
         import torch

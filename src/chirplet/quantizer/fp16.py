@@ -1,7 +1,7 @@
 """Weights and arithmetic in fp16: more bits of fraction than bf16, with a range up to 65,504."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from chirplet.quantizer.base import Calibration, Quantization, Quantizer
 from chirplet.system.error import QuantizationError
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 class FP16(Quantizer):
     """Casts weights to fp16: half the bytes, for GPUs. Most CPUs compute fp16 more slowly than fp32."""
+
+    runtime: ClassVar[str] = "pytorch"
 
     def check(self, config: "PretrainedConfig") -> None:
         import torch

@@ -4,7 +4,7 @@ A layer's input is rounded in blocks of a token's channels, so a text's logits d
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from chirplet.quantizer.base import Calibration, Quantization, Quantizer
 
@@ -17,6 +17,8 @@ class Int4Weights(Quantizer):
 
     `activations` is the type that products are computed in. Excluded layers have weights of 8 bits.
     """
+
+    runtime: ClassVar[str] = "onnxruntime"
 
     block_size: Literal[16, 32, 64, 128]
     activations: Literal["int8", "fp32"]

@@ -1,7 +1,7 @@
 """ONNX Runtime's dynamic int8: weights with a scale per output; a layer's input with a scale per batch."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from chirplet.quantizer.base import Calibration, Quantization, Quantizer
 from chirplet.system.hardware import cpu_has_vnni
@@ -16,6 +16,8 @@ class OnnxInt8(Quantizer):
     `reduce_range` uses 7 bits for weights. `auto` does so on x86 CPUs without VNNI, which sum int8 products in 16 bits
     that saturate (onnxruntime#28415).
     """
+
+    runtime: ClassVar[str] = "onnxruntime"
 
     reduce_range: Literal["auto"] | bool
 

@@ -4,7 +4,7 @@ SmoothQuant (Xiao et al. 2023, arXiv 2211.10438) moves outliers of channels from
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from chirplet.config.schema import Count, Probability
 from chirplet.quantizer.base import Calibration, Quantization, Quantizer
@@ -18,6 +18,8 @@ class OpenVinoInt8(Quantizer):
 
     `smooth_quant_alpha` is the share of an outlier that is moved into the weights.
     """
+
+    runtime: ClassVar[str] = "openvino"
 
     calibration_texts: Count
     smooth_quant_alpha: Probability

@@ -4,7 +4,7 @@ A text's logits then do not depend on the rest of its batch, and an outlier redu
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from chirplet.config.schema import Index
 from chirplet.quantizer.base import Calibration, Quantization, Quantizer
@@ -27,6 +27,8 @@ class OpenVinoInt8Weights(Quantizer):
     0 leaves activations in floating point. `auto` is 384, or the inputs of the narrowest layer if fewer, and 0 on CPUs
     without VNNI, which OpenVINO does not support.
     """
+
+    runtime: ClassVar[str] = "openvino"
 
     group_size: Literal["auto"] | Index
 

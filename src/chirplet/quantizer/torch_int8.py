@@ -5,7 +5,7 @@ The original study used one scale per matrix, where a row of large weights reduc
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from chirplet.quantizer.base import Calibration, Quantization, Quantizer
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 class TorchInt8(Quantizer):
     """Quantizes linear layers, with a scale per matrix (`per_tensor`) or per output (`per_channel`)."""
+
+    runtime: ClassVar[str] = "pytorch_int8"
 
     weights: Literal["per_channel", "per_tensor"]
 

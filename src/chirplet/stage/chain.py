@@ -4,7 +4,7 @@ import gc
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -147,12 +147,13 @@ class Walk:
             ConfigError: a step does not; names it.
         """
         from chirplet.model.loading.blueprint import Blueprint, blueprint_of
+        from chirplet.runtime.open import runtime_of
         from chirplet.stage.run.parent import settings_of
 
         made: dict[str, Blueprint] = {}
         for name, artifact in self._start().items():
             with _named(name):
-                made[name] = blueprint_of(settings_of(artifact))
+                made[name] = replace(blueprint_of(settings_of(artifact)), runtime=runtime_of(artifact.folder))
         for name, step in composed.items():
             with _named(f"step {name}"):
                 made[name] = step.check([made[parent] for parent in self._parents(name)])

@@ -30,11 +30,14 @@ class Distill(DistillSettings):
 
         teacher = parents[0]
         if self.student is None:
+            teacher.check_weights("teacher")
             student = replace(teacher, config=cut_config(teacher.config, self.cut))
         else:
             student = student_blueprint(self.student)
         for name, distiller in self.distiller.items():
             distiller.check(student.config, teacher.config)
+            if distiller.looks_inside:
+                teacher.check_weights("teacher")
             both = teacher.final and student.final
             if distiller.looks_inside and both and teacher.tokenizer.get_vocab() != student.tokenizer.get_vocab():
                 raise other_tokens(name, "their vocabularies differ")

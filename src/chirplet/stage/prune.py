@@ -59,6 +59,7 @@ class Prune(TrainingStage):
 
     def check_model(self, parents: Sequence[Blueprint]) -> Blueprint:
         (parent,) = parents
+        parent.check_weights("artifact")
         return self.pruner.check(parent)
 
     def run(self, run: Run) -> float | None:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -65,8 +66,9 @@ class Quantize(MeasuringStage):
 
     def check_model(self, parents: Sequence[Blueprint]) -> Blueprint:
         (parent,) = parents
+        parent.check_weights("artifact")
         self.quantizer.check(parent.config)
-        return parent
+        return replace(parent, runtime=self.quantizer.runtime)
 
     def run(self, run: Run) -> float | None:
         """Quantize all but the most sensitive layers, write, and verify the written files in a new process."""

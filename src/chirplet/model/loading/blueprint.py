@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from chirplet.model.pretrained import Pretrained
+from chirplet.system.error import ArtifactError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -13,12 +14,26 @@ if TYPE_CHECKING:
 class Blueprint:
     """A model's configuration and tokenizer.
 
-    `final` is false for a tokenizer that will have lost tokens when the model is made; its kind is the same.
+    `final` is false for a tokenizer that will have lost tokens when the model is made; its kind is the same. `runtime`
+    is what will compute the model.
     """
 
     config: "PretrainedConfig"
     tokenizer: "PreTrainedTokenizerBase"
     final: bool = True
+    runtime: str = "pytorch"
+
+    def check_weights(self, key: str) -> None:
+        """Check that the model will have weights that a stage can change; `key` names it in the message.
+
+        Raises:
+            ArtifactError: it is for another runtime than PyTorch.
+        """
+        if self.runtime != "pytorch":
+            raise ArtifactError(
+                f"{key}: got a model for {self.runtime}, should be for pytorch; "
+                "start from the artifact that it is made from"
+            )
 
 
 def blueprint_of(settings: Pretrained) -> Blueprint:
