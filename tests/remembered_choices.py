@@ -1,6 +1,7 @@
 """Hydra composes each choice of options once in a process: most tests change single keys of the same ones."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 from hydra._internal import config_loader_impl
@@ -13,6 +14,7 @@ from omegaconf import DictConfig
 
 from places import CONF
 
+FOLDERS = {str(CONF), str(Path(__file__).parent / "sweep" / "toy" / "conf")}
 create_defaults_list = config_loader_impl.create_defaults_list
 compose = ConfigLoaderImpl._compose_config_from_defaults_list
 _lists: dict[Any, DefaultsList] = {}
@@ -39,7 +41,7 @@ def _defaults_list(
     skip_missing: bool,
 ) -> DefaultsList:
     sources = tuple((source.scheme(), source.path) for source in repo.get_sources())
-    if not all(scheme in ("pkg", "structured") or path == str(CONF) for scheme, path in sources):
+    if not all(scheme in ("pkg", "structured") or path in FOLDERS for scheme, path in sources):
         return create_defaults_list(repo, config_name, overrides_list, prepend_hydra, skip_missing)
     keys = Overrides(repo=repo, overrides_list=overrides_list).config_overrides
     values = {id(override) for override in keys}
