@@ -7,9 +7,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from subprocess import CompletedProcess
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -19,6 +16,7 @@ from omegaconf import DictConfig
 from chirplet.system.hardware import cpu_threads
 from chirplet.system.progress import silence
 from places import CONF
+from remembered_choices import remember
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
@@ -33,7 +31,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores, and threads that wait for a core do so by turning.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+remember()
 silence()  # so that what a command says does not depend on how fast it is
+
+# Files need not outlive a power cut here, and the disk takes milliseconds each time. Commands in processes of their own
+# flush to it.
+os.fsync = lambda descriptor: None
 
 # Shells ignore SIGINT in what a script puts in the background, and nohup ignores SIGHUP. Commands that tests send these
 # signals would inherit it.
@@ -58,7 +61,8 @@ with suppress(ImportError):
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest come first, so that no process has one left when the others are done."""
-    items.sort(key=lambda item: not item.nodeid.startswith(("tests/test_kill.py", "tests/stage/", "tests/test_bad")))
+    long = ("test_kill.py", "stage/", "test_bad", "quantizer/", "sweep/", "runtime/", "test_secrets.py")
+    items.sort(key=lambda item: not item.nodeid.removeprefix("tests/").startswith(long))
 
 
 def pytest_collection_finish() -> None:
@@ -88,19 +92,24 @@ def threads_as_before() -> Iterator[None]:
         sys.modules["torch"].set_num_threads(cpu_threads(None))
 
 
+@pytest.fixture(scope="module")
+def short_probes() -> Iterator[None]:
+    """Artifacts get a probe of the fewest texts, where no probe is tested: its logits take longer than training."""
+    from chirplet.runtime.probe import OPENING
+    from chirplet.stage.output import make_probe
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(make_probe, "TEXTS", make_probe.TEXTS[: 1 + max(map(max, OPENING))])
+        yield
+
+
 @pytest.fixture
-def forked_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Saved models are run and timed in processes that are forked: where it is not these that are tested."""
-    from chirplet.evaluation import isolated_process as fresh
-    from forked import Command
+def costs_here() -> Iterator[None]:
+    """Saved models are run and timed in this process: where it is not a process of their own that is tested."""
+    from isolated import here
 
-    def run(line: list[str], **_: Any) -> CompletedProcess[str]:
-        python, flag, module, *arguments = line
-        assert (python, flag) == (sys.executable, "-m")
-        return Command(*arguments, module=module).end()
-
-    monkeypatch.setattr(fresh, "subprocess", SimpleNamespace(run=run))
-    monkeypatch.setattr(fresh, "THROUGHPUT_S", 0.0)
+    with here():
+        yield
 
 
 @pytest.fixture(scope="session")

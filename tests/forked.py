@@ -24,20 +24,15 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.envir
 
 
 class Command:
-    """`python run.py ARGUMENTS`, started, or `python -m MODULE ARGUMENTS`; in its process `before` is carried out."""
+    """`python run.py ARGUMENTS`, started; in its process `before` is carried out."""
 
     def __init__(
-        self,
-        *arguments: str,
-        cwd: Path = ROOT,
-        env: Mapping[str, str] | None = None,
-        before: str = "",
-        module: str | None = None,
+        self, *arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None, before: str = ""
     ) -> None:
         self.arguments = arguments
         with tempfile.NamedTemporaryFile(delete=False) as out, tempfile.NamedTemporaryFile(delete=False) as err:
             self._said = Path(out.name), Path(err.name)
-        given = (arguments, self._said, cwd, dict(os.environ if env is None else env), before, module)
+        given = (arguments, self._said, cwd, dict(os.environ if env is None else env), before)
         self.process: BaseProcess = FORKED.Process(target=_run, args=given, daemon=True)
         self.process.start()
         assert self.process.pid is not None
@@ -71,7 +66,6 @@ def _run(
     cwd: Path,
     env: dict[str, str],
     before: str,
-    module: str | None,
 ) -> None:
     for path, descriptor in zip(said, (1, 2), strict=True):
         with path.open("wb") as file:
@@ -86,10 +80,7 @@ def _run(
     sys.argv = [script, *arguments]
     try:
         exec(before, {})
-        if module is None:
-            runpy.run_path(script, run_name="__main__")
-        else:
-            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        runpy.run_path(script, run_name="__main__")
     finally:
         atexit._run_exitfuncs()
         sys.stdout.flush()

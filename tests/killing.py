@@ -17,6 +17,7 @@ import torch
 
 from chirplet.artifact.artifact import Artifact, content_id
 from forked import FORKED
+from isolated import here
 from places import CONF, ROOT
 
 
@@ -118,6 +119,7 @@ def _run(overrides: list[str], folder: Path, moment: Moment) -> None:
         sys.stdout = sys.stderr = file
         try:
             with (
+                here(),
                 initialize_config_dir(config_dir=str(CONF), version_base="1.3"),
                 interruptible(folder, f"hydra.run.dir={folder}"),
             ):

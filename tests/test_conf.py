@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hydra._internal import config_loader_impl
 
 from chirplet.cli.binding import parse
 from places import CONF
+from remembered_choices import create_defaults_list
 
 GROUPS = (
     "chain",
@@ -73,6 +75,22 @@ def test_every_option_composes_and_binds(option, compose_config, folder):
     needed = [override.format(folder=folder) for override in NEEDED.get(option, [])]
     experiment = parse(compose_config(f"{group}={name}", *needed))
     assert experiment.seed == 42
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["stage=prune", "pruner=movement", "~logger.csv", "artifact=x"],
+        ["stage=distill", "model@student=minilm", "+trainer.own=1", "teacher=x"],
+        ["experiment=corona_minilm", "data.dir=x", "logger=none"],
+    ],
+    ids=lambda overrides: overrides[0],
+)
+def test_a_choice_that_is_remembered_is_what_hydra_composes(overrides, compose_config, monkeypatch):
+    compose_config(*overrides).seed = 9
+    again = compose_config(*overrides)
+    monkeypatch.setattr(config_loader_impl, "create_defaults_list", create_defaults_list)
+    assert again == compose_config(*overrides)
 
 
 def test_the_module_of_a_target_agrees_with_its_file():

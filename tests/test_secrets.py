@@ -30,7 +30,7 @@ STEPS = (
     f"half: {{stage: quantize, of: sparse, overrides: ['quantizer=bf16',{OFF},{NONE}]}}}}"
 )
 
-pytestmark = pytest.mark.usefixtures("forked_costs")
+pytestmark = pytest.mark.usefixtures("costs_here")
 
 
 def found_in(content: bytes) -> list[str]:
@@ -99,7 +99,7 @@ def test_no_stage_writes_or_prints_a_secret(tmp_path, carried_out):
 
 TWO_STEPS = (
     f"stage.steps={{one: {{stage: finetune, overrides: [{NONE}]}},"
-    f"two: {{stage: quantize, overrides: ['quantizer=bf16',{OFF},{NONE}]}}}}"
+    f"two: {{stage: prune, overrides: ['pruner=vocabulary','stage.recovery=none',{NONE}]}}}}"
 )
 KINDS = {
     "a run": [],

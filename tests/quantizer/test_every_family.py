@@ -13,7 +13,7 @@ from chirplet.data.batching.tokens import Tokens
 from chirplet.model.family import FAMILIES, family_of
 from chirplet.model.family.base import PostNormFamily
 from chirplet.quantizer.base import Calibration
-from chirplet.quantizer.graph import exported
+from chirplet.quantizer.graph import exported, of_model
 from chirplet.quantizer.graph.arithmetic import Arithmetic
 from chirplet.quantizer.graph.exported import ExportedGraph
 from chirplet.quantizer.graph.of_model import fewest_inputs, graph_of
@@ -46,9 +46,17 @@ def model(kind):
 
 @pytest.fixture(scope="module", autouse=True)
 def exported_once():
-    """Quantizers export the same unchanged model here, which takes seconds each time."""
+    """Quantizers export the same unchanged model here, and try one of its kind before: each takes seconds."""
+    check, tried = of_model.check_graph, set()
+
+    def check_once(config):
+        if config.model_type not in tried:
+            check(config)
+            tried.add(config.model_type)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exported, "exported", cache(exported.exported))
+        patch.setattr(of_model, "check_graph", check_once)
         yield
 
 

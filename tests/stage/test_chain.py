@@ -16,14 +16,14 @@ from chirplet.cli.binding import parse
 from chirplet.cli.experiment import execute
 from chirplet.cli.overrides import inherited
 from chirplet.config.redaction import shown
+from chirplet.module.distillation import Student
 from chirplet.stage.compare import CSV, PAGE
-from chirplet.system.error import ArtifactError, ConfigError
-from forked import Command
+from chirplet.system.error import ArtifactError, ConfigError, Interrupted
 from places import CONF, SAMPLE
 from runs import small_run
-from sweeps import wait_until
 
 NONE = "'stage.recovery=none','stage.measure_cost=false'"
+NO_COMPARISON = "stage.compare=false"
 STEPS = (
     "stage.steps={teacher: {stage: finetune, overrides: ['stage.measure_cost=false']},"
     f"sparse: {{stage: prune, of: teacher, overrides: ['pruner.schedule=one_shot','stage.curve=[]',{NONE}]}},"
@@ -90,9 +90,9 @@ def test_a_chain_may_start_from_an_artifact(first, overrides, tmp_path):
     assert "teacher" in (folder / CSV).read_text()
 
 
-def test_steps_that_were_made_before_are_taken_from_there(first, base, overrides, tmp_path, capsys):
+def test_steps_that_were_made_before_are_taken_from_there(first, overrides, tmp_path, capsys):
     changed = [override.replace("'pruner=vocabulary'", "'pruner=vocabulary','seed=5'") for override in overrides]
-    again = opened(chained(changed, tmp_path / "again"))
+    again = opened(chained([*changed, NO_COMPARISON], tmp_path / "again"))
     told = capsys.readouterr().out
     assert told.count("as before, from") == 3
     before = opened(first)
@@ -102,33 +102,39 @@ def test_steps_that_were_made_before_are_taken_from_there(first, base, overrides
 
 
 def test_steps_that_were_taken_from_elsewhere_are_there_the_next_time(first, overrides, tmp_path, capsys):
-    once = opened(chained(overrides, tmp_path))
+    own = [*overrides, NO_COMPARISON]
+    once = opened(chained(own, tmp_path))
     capsys.readouterr()
-    again = opened(chained(overrides, tmp_path))
+    again = opened(chained(own, tmp_path))
     assert capsys.readouterr().out.count("as before, from") == 4
     assert {name: one.record for name, one in again.items()} == {name: one.record for name, one in once.items()}
     (tmp_path / "sparse" / "artifact" / "config.json").write_text("{}")
     with pytest.raises(ArtifactError, match=r"sparse/artifact' exists already; artifacts are not overwritten"):
-        chained(overrides, tmp_path)
+        chained(own, tmp_path)
 
 
-def test_what_was_changed_or_is_gone_is_made_again(base, overrides, tmp_path, capsys):
-    own = [*overrides, f"cache_dir={tmp_path}/cache"]
-    own.remove(
-        next(override for override in own if override.startswith("cache_dir=") and str(tmp_path) not in override)
+def test_what_was_changed_or_is_gone_is_made_again(first, overrides, tmp_path, capsys):
+    """The teacher is that of `first`."""
+    steps = (
+        "stage.steps={teacher: {stage: finetune, overrides: ['stage.measure_cost=false']},"
+        "student: {stage: distill, overrides: ['stage.cut.num_layers=1','stage.measure_cost=false',"
+        f"'stage.label_only_baseline=false']}}, last: {{stage: prune, overrides: ['pruner=vocabulary',{NONE}]}}}}"
     )
+    own = [*overrides[:-1], steps, NO_COMPARISON]
     once = chained(own, tmp_path / "once")
+    assert capsys.readouterr().out.count("as before, from") == 1
     (once / "student" / "artifact" / "config.json").write_text("{}")
-    capsys.readouterr()
     chained(own, tmp_path / "twice")
     told = capsys.readouterr().out
-    assert told.count("as before, from") == 3  # the student came out the same, so the last is still its child
-    assert "prune of student" in told
+    assert told.count("as before, from") == 2  # the student came out the same, so the last is still its child
+    assert "distill of teacher" in told and "prune of student" in told
 
 
 def test_other_data_make_every_step_again(first, overrides, tmp_path, capsys):
-    capsys.readouterr()
-    chained([*overrides, "data.split_seed=3", "stage.compare=false"], tmp_path / "other")
+    two = [*overrides[:-1], STEPS.partition(",student:")[0] + "}", NO_COMPARISON]
+    chained(two, tmp_path / "same")
+    assert capsys.readouterr().out.count("as before, from") == 2
+    chained([*two, "data.split_seed=3"], tmp_path / "other")
     assert "as before" not in capsys.readouterr().out
     assert not (tmp_path / "other" / CSV).exists()
 
@@ -139,12 +145,11 @@ def test_the_command_line_wins_over_the_steps(overrides, tmp_path, capsys):
     assert opened(folder)["one"].record.training["epochs"] == 1
 
 
-def test_another_model_by_the_same_name_is_another_model(base, overrides, tmp_path, capsys):
+def test_another_model_by_the_same_name_is_another_model(first, base, overrides, tmp_path, capsys):
     encoder = tmp_path / "other" / "encoder"
     shutil.copytree(base / "encoder", encoder)
     steps = "stage.steps={one: {stage: finetune, overrides: ['stage.measure_cost=false']}}"
-    own = [*overrides[:-1], steps, "seed=21"]
-    chained(own, tmp_path / "first")
+    own = [*overrides[:-1], steps]
     moved = [override.replace(str(base / "encoder"), str(encoder)) for override in own]
     capsys.readouterr()
     chained(moved, tmp_path / "moved")
@@ -185,25 +190,29 @@ def test_another_value_from_the_environment_is_another_step(overrides, tmp_path,
         chained(own, tmp_path / "0")
 
 
-def test_a_checkpoint_is_of_the_first_step_that_is_not_done(overrides, tmp_path, capsys):
-    """The student is interrupted in its first step; the same command with the checkpoint that it left goes on."""
+def test_a_checkpoint_is_of_the_first_step_that_is_not_done(overrides, tmp_path, monkeypatch, capsys):
+    """The student is interrupted in its third step; the same command with the checkpoint that it left goes on."""
     kept = [override for override in overrides if not override.startswith("cache_dir=")]
     two = (
         "stage.steps={teacher: {stage: finetune, overrides: ['stage.measure_cost=false']},"
         "student: {stage: distill, overrides: ['stage.cut.num_layers=1','stage.measure_cost=false',"
         "'stage.label_only_baseline=false']}}"
     )
-    few = ["callback=default", "trainer.log_every_n_steps=1", "stage.compare=false"]
-    own = [*kept[:-1], two, f"cache_dir={tmp_path}/cache", *few]
-    started = Command(*own, "trainer.max_epochs=6", f"hydra.run.dir={tmp_path}/cut")
-    wait_until(lambda: (tmp_path / "cut" / "student" / "checkpoints").is_dir())
-    os.kill(started.pid, signal.SIGINT)
-    ended = started.end()
-    assert ended.returncode == 130
-    (checkpoint,) = re.findall(r"resume=(\S+)", ended.stderr)
+    own = [*kept[:-1], two, f"cache_dir={tmp_path}/cache", "callback=default", NO_COMPARISON]
+    step = Student.training_step
+
+    def interrupted(self, batch, batch_index):
+        if self.global_step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batch, batch_index)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted) as caught:
+        patch.setattr(Student, "training_step", interrupted)
+        chained(own, tmp_path / "cut")
+    (checkpoint,) = re.findall(r"resume=(\S+)", str(caught.value))
     assert "/cut/student/" in checkpoint
     capsys.readouterr()
-    chained([*own, "trainer.max_epochs=6", f"resume={checkpoint}"], tmp_path / "next")
+    chained([*own, f"resume={checkpoint}"], tmp_path / "next")
     assert capsys.readouterr().out.count("as before, from") == 1
     assert opened(tmp_path / "next")["student"].record.training["resumed"]
 

@@ -15,7 +15,7 @@ from chirplet.system.error import ArtifactError, ConfigError
 from forked import command
 from runs import small_run
 
-pytestmark = pytest.mark.usefixtures("forked_costs")
+pytestmark = pytest.mark.usefixtures("costs_here")
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +135,8 @@ def test_a_multirun_over_parents_compares_with_each_of_them(overrides, made, tmp
     """Also if the sweep overrides the data."""
     kept = [override for override in overrides if not override.startswith("stage.")]
     kept[kept.index("data.label_column=sentiment")] = "data.label_column=choice(sentiment)"
-    casting = ["stage=quantize", f"artifact={made[0]},{made[1]}", "quantizer=bf16", "stage.measure_cost=false"]
-    plain = ["stage.tolerance=null", "stage.sensitivity_texts=0", f"hydra.sweep.dir={tmp_path}/sweep"]
-    done = command("-m", *kept, *casting, *plain)
+    pruning = ["stage=prune", f"artifact={made[0]},{made[1]}", "pruner=vocabulary", "stage.measure_cost=false"]
+    done = command("-m", *kept, *pruning, "stage.recovery=none", f"hydra.sweep.dir={tmp_path}/sweep")
     assert done.returncode == 0, done.stderr
     actual = rows(tmp_path / "sweep")
     assert [row["run"] for row in actual] == ["teacher1+teacher2", "artifact=teacher1", "artifact=teacher2"]

@@ -33,7 +33,7 @@ from runs import WHOLE, small_run
 
 Distill = Callable[..., Artifact]
 
-pytestmark = pytest.mark.usefixtures("forked_costs")
+pytestmark = pytest.mark.usefixtures("costs_here")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def school(tmp_path_factory) -> School:
     return School(folder, folder / "finetune" / "artifact", roberta, bert)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def overrides(school) -> list[str]:
     common = small_run(school.bert, school.folder)
     return [*common, "stage=distill", "stage.learning_rate=3e-3", "trainer.max_epochs=1", f"teacher={school.teacher}"]
@@ -84,6 +84,19 @@ def distill(compose_config, overrides, tmp_path) -> Distill:
         return Artifact.open(output / "artifact")
 
     return run
+
+
+@pytest.fixture(scope="module")
+def plain(compose_config, overrides, school) -> Artifact:
+    """The student without further overrides."""
+    execute(compose_config(*overrides), school.folder / "plain")
+    return Artifact.open(school.folder / "plain" / "artifact")
+
+
+@pytest.fixture(scope="module")
+def two_epochs(compose_config, overrides, school) -> Artifact:
+    execute(compose_config(*overrides, "trainer.max_epochs=2"), school.folder / "two_epochs")
+    return Artifact.open(school.folder / "two_epochs" / "artifact")
 
 
 def roberta_student(school: School) -> list[str]:
@@ -121,10 +134,9 @@ def teacher_size(school: School) -> int:
     return AutoModelForSequenceClassification.from_pretrained(school.teacher).num_parameters()
 
 
-def test_student_and_baseline_start_from_the_same_weights_and_end_with_others(distill):
+def test_student_and_baseline_start_from_the_same_weights_and_end_with_others(plain, distill):
     """With a learning rate near 0 both have the same logits, with the default they do not."""
-    still, moved = distill("stage.learning_rate=1e-12"), distill()
-    for artifact, same in ((still, True), (moved, False)):
+    for artifact, same in ((distill("stage.learning_rate=1e-12"), True), (plain, False)):
         student, baseline = artifact.predictions("test"), artifact.predictions("test", BASELINE_PREDICTIONS)
         assert np.allclose(student.logits, baseline.logits, atol=1e-4) is same
 
@@ -178,8 +190,8 @@ def test_a_baseline_takes_the_steps_of_a_student_that_was_stopped_early(distill)
     assert training["label_only_baseline"]["training"]["steps"] == training["steps"]
 
 
-def test_the_same_seed_gives_the_same_student(distill):
-    first, again, other = distill(), distill(), distill("seed=8")
+def test_the_same_seed_gives_the_same_student(plain, distill):
+    first, again, other = plain, distill(), distill("seed=8")
     assert first.record.id == again.record.id != other.record.id
     assert first.record.training["label_only_baseline"]["test"] == again.record.training["label_only_baseline"]["test"]
 
@@ -496,20 +508,18 @@ def test_a_named_student_cannot_be_cut(distill, school):
         distill(*roberta_student(school), "stage.cut.num_layers=1")
 
 
-def test_an_interrupted_student_resumes(distill, compose_config, overrides, tmp_path):
-    whole = distill("trainer.max_epochs=2")
+def test_an_interrupted_student_resumes(two_epochs, distill, compose_config, overrides, tmp_path):
     checkpoint = interrupt("Student", 7, compose_config(*overrides, "trainer.max_epochs=2"), tmp_path / "broken")
     assert checkpoint == tmp_path / "broken" / "checkpoints" / "interrupted.ckpt"
-    assert same(distill("trainer.max_epochs=2", f"resume={checkpoint}"), whole)
+    assert same(distill("trainer.max_epochs=2", f"resume={checkpoint}"), two_epochs)
 
 
 def test_an_interrupted_baseline_resumes_and_the_student_is_not_trained_again(
-    distill, compose_config, overrides, tmp_path
+    two_epochs, distill, compose_config, overrides, tmp_path
 ):
-    whole = distill("trainer.max_epochs=2")
     checkpoint = interrupt("Classifier", 7, compose_config(*overrides, "trainer.max_epochs=2"), tmp_path / "broken")
     assert checkpoint == tmp_path / "broken" / "label_only_baseline" / "checkpoints" / "interrupted.ckpt"
-    assert same(distill("trainer.max_epochs=2", f"resume={checkpoint}"), whole)
+    assert same(distill("trainer.max_epochs=2", f"resume={checkpoint}"), two_epochs)
     (tmp_path / "broken" / "checkpoints" / LAST).unlink()
     with pytest.raises(ConfigError, match=r"resume: .* of the label-only baseline, but the student's .* is missing"):
         distill("trainer.max_epochs=2", f"resume={checkpoint}")

@@ -5,8 +5,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +17,11 @@ from chirplet.artifact.artifact import Artifact
 from chirplet.cli.experiment import execute
 from chirplet.runtime.predictor import Predictor
 from chirplet.system.error import ArtifactError, ConfigError, Interrupted, ModelError
+from forked import command
 from places import ROOT, SAMPLE
 from runs import WHOLE, small_run
 
-pytestmark = pytest.mark.usefixtures("forked_costs")
+pytestmark = pytest.mark.usefixtures("costs_here")
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +29,8 @@ def encoder(tmp_path_factory) -> Path:
     return tiny_bert(tmp_path_factory.mktemp("encoder"))
 
 
-@pytest.fixture
-def overrides(encoder, tmp_path) -> list[str]:
+@pytest.fixture(scope="module")
+def overrides(encoder) -> list[str]:
     return [*small_run(encoder, encoder.parent), "stage.learning_rate=1e-3"]
 
 
@@ -48,6 +47,14 @@ def finetune(compose_config, overrides, tmp_path):
         return value, Artifact.open(output / "artifact")
 
     return run
+
+
+@pytest.fixture(scope="module")
+def plain(compose_config, overrides, tmp_path_factory) -> Artifact:
+    """What a run without further overrides gives."""
+    folder = tmp_path_factory.mktemp("plain")
+    execute(compose_config(*overrides), folder)
+    return Artifact.open(folder / "artifact")
 
 
 def test_a_run_writes_an_artifact_that_transformers_opens(finetune, tmp_path, capsys):
@@ -92,10 +99,9 @@ def test_training_takes_one_thread_for_each_core_at_most(finetune, monkeypatch):
     assert artifact.record.training["threads"] == 1
 
 
-def test_the_recorded_metrics_are_those_of_the_recorded_predictions(finetune):
-    _, artifact = finetune()
-    for split, metrics in artifact.record.metrics.items():
-        predictions = artifact.predictions(split)
+def test_the_recorded_metrics_are_those_of_the_recorded_predictions(plain):
+    for split, metrics in plain.record.metrics.items():
+        predictions = plain.predictions(split)
         assert len(predictions.label) == metrics["n"]
         right = (predictions.logits.argmax(axis=1) == predictions.label).mean()
         assert metrics["accuracy"] == pytest.approx(right)
@@ -109,8 +115,8 @@ def test_training_learns_and_the_best_epoch_is_kept(finetune):
     assert record.training["best_score"] == pytest.approx(record.metrics["val"]["f1_macro"], abs=1e-6)
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(finetune):
-    first, second, other = (finetune(f"seed={seed}")[1] for seed in (7, 7, 8))
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(plain, finetune):
+    first, second, other = plain, finetune()[1], finetune("seed=8")[1]
     assert first.record.id == second.record.id
     assert first.record.metrics == second.record.metrics
     assert first.record.id != other.record.id
@@ -274,10 +280,9 @@ def test_the_last_state_is_saved_after_every_epoch_though_it_is_not_the_best(fin
     assert state["epoch"] == 2
 
 
-def test_the_last_checkpoint_gives_the_artifact_without_new_training(finetune):
-    _, whole = finetune()
-    _, again = finetune(f"resume={whole.folder.parent / 'checkpoints' / 'last.ckpt'}")
-    assert again.record.metrics == whole.record.metrics
+def test_the_last_checkpoint_gives_the_artifact_without_new_training(plain, finetune):
+    _, again = finetune(f"resume={plain.folder.parent / 'checkpoints' / 'last.ckpt'}")
+    assert again.record.metrics == plain.record.metrics
     assert again.record.training["resumed"] is True
 
 
@@ -306,8 +311,10 @@ def test_secrets_are_in_no_record(finetune, monkeypatch):
     ],
     ids=str,
 )
-def test_an_interrupted_run_resumes_with_the_same_result(finetune, compose_config, overrides, tmp_path, steps, options):
-    _, whole = finetune(*options)
+def test_an_interrupted_run_resumes_with_the_same_result(
+    plain, finetune, compose_config, overrides, tmp_path, steps, options
+):
+    whole = finetune(*options)[1] if options else plain
     checkpoint = interrupt_after(steps, compose_config(*overrides, *options), tmp_path / "broken")
     _, resumed = finetune(*options, f"resume={checkpoint}")
     assert resumed.record.id == whole.record.id
@@ -359,15 +366,8 @@ def test_a_file_that_is_no_checkpoint_raises_in_one_line(finetune, tmp_path, con
 
 
 def test_the_command_line_prints_the_table_and_the_next_command(overrides, tmp_path):
-    command = [
-        sys.executable,
-        "run.py",
-        "stage=finetune",
-        *overrides,
-        "trainer.max_epochs=1",
-        f"hydra.run.dir={tmp_path}/out",
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = command("stage=finetune", *overrides, "trainer.max_epochs=1", f"hydra.run.dir={tmp_path}/out")
+    assert done.returncode == 0, done.stderr
     assert "accuracy" in done.stdout
     assert f"stage=predict artifact={tmp_path}/out/artifact" in done.stdout
     assert json.loads((tmp_path / "out" / "artifact" / "artifact.json").read_text())["seed"] == 42

@@ -17,7 +17,7 @@ from chirplet.stage.output import write_artifact as outcome
 from chirplet.system.error import ArtifactError, ConfigError, PruningError
 from runs import small_run
 
-pytestmark = pytest.mark.usefixtures("forked_costs")
+pytestmark = pytest.mark.usefixtures("costs_here")
 
 
 @pytest.fixture(scope="module")

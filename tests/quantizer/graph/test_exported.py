@@ -123,7 +123,7 @@ def test_a_model_that_cannot_be_traced_is_refused(monkeypatch):
 
 
 def test_the_attention_that_a_model_had_is_restored():
-    model = tiny_encoder("ernie")
+    model = tiny_encoder("ernie", num_hidden_layers=1)
     model.set_attn_implementation("eager")
     ExportedGraph(model).build(Arithmetic(), {})
     assert model.config._attn_implementation == "eager"
@@ -131,7 +131,8 @@ def test_the_attention_that_a_model_had_is_restored():
 
 def test_weights_that_are_no_layers_keep_their_values():
     """A convolution is not quantized. Positions without a norm are states, of products that may be computed already."""
-    model = tiny_encoder("deberta-v2", norm_rel_ebd="none", conv_kernel_size=3, conv_act="gelu")
+    changes = {"norm_rel_ebd": "none", "conv_kernel_size": 3, "conv_act": "gelu", "num_hidden_layers": 1}
+    model = tiny_encoder("deberta-v2", **changes)
     graph = ExportedGraph(model)
     assert graph.other_weights == ("deberta.encoder.conv.conv.weight",)
     assert graph.facts == {"weights_in_fp32": "deberta.encoder.conv.conv.weight"}
