@@ -30,7 +30,7 @@ def only_line(done: subprocess.CompletedProcess[str]) -> str:
             ["stage.learning_rate=1"],
             "error: stage.learning_rate: no such key of stage=chain; set it in the overrides of a step",
         ),
-        (["stage=finetun"], "error: stage: got 'finetun', should be one of chain, compare, distill, explore, finetune"),
+        (["stage=finetun"], "error: stage: got 'finetun', should be one of chain, compare, distill, explore, export, "),
         (["stge=finetune"], "error: stge: no such key; did you mean 'stage'?"),
         (["nonsense"], "error: nonsense: is not KEY=VALUE"),
         (

@@ -15,6 +15,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from checkpoints import tiny_bert
 from chirplet.artifact.artifact import Artifact
 from chirplet.cli.experiment import execute
+from chirplet.data.preparation.repair import repair
 from chirplet.runtime.predictor import Predictor
 from chirplet.system.error import ArtifactError, ConfigError, Interrupted, ModelError
 from forked import command
@@ -211,7 +212,7 @@ def test_the_saved_model_is_the_one_that_was_evaluated(finetune):
     predictor = Predictor.open(artifact, batch_size=16, accelerator="cpu", threads=None, precision="32-true")
     rows = {row["id"]: row["text"] for row in csv.DictReader(SAMPLE.open(newline="", encoding="utf-8"))}
     actual = artifact.predictions("test")
-    texts = [rows[str(int(row_id.rpartition(":")[2]))] for row_id in actual.row_id]
+    texts = [repair(rows[str(int(row_id.rpartition(":")[2]))])[0] for row_id in actual.row_id]
     expected = torch.from_numpy(actual.logits).double().softmax(dim=1).numpy()
     np.testing.assert_allclose(predictor.probabilities(texts), expected, atol=1e-5)
 
