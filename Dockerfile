@@ -3,7 +3,7 @@
 #   docker build -t chirplet .
 #   docker run --read-only -p 127.0.0.1:8000:8000 -v "$PWD/DIR:/models/NAME:ro" chirplet
 #
-# What follows the image's name replaces artifacts=/models/*: docker run ... chirplet artifact=/models/NAME stage.queue=128
+# What follows the image's name replaces artifacts=/models/*: docker run ... chirplet artifact=/models/NAME stage.queue=4
 ARG PYTHON=python:3.11-slim
 
 FROM ${PYTHON} AS build

@@ -74,7 +74,7 @@ async def _session() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def _ask(session: aiohttp.ClientSession, url: str, body: bytes, due: float, load: Load) -> None:
+async def _ask(session: aiohttp.ClientSession, url: str, body: bytes, due: float, load: Load) -> int:
     try:
         async with session.post(url, data=body) as answer:
             await answer.read()
@@ -84,6 +84,7 @@ async def _ask(session: aiohttp.ClientSession, url: str, body: bytes, due: float
     load.statuses[status] += 1
     if status == 200:
         load.latencies.append(time.perf_counter() - due)
+    return status
 
 
 async def _closed(url: str, asked: Sequence[bytes], clients: int, seconds: float, load: Load) -> None:
@@ -93,8 +94,10 @@ async def _closed(url: str, asked: Sequence[bytes], clients: int, seconds: float
         async def client(number: int) -> None:
             turn = number
             while time.perf_counter() - started < seconds:
-                await _ask(session, url, asked[turn % len(asked)], time.perf_counter(), load)
+                status = await _ask(session, url, asked[turn % len(asked)], time.perf_counter(), load)
                 turn += clients
+                if status == 429:  # as `Retry-After` says
+                    await asyncio.sleep(1)
 
         await asyncio.gather(*(client(number) for number in range(clients)))
         load.seconds = time.perf_counter() - started
@@ -117,7 +120,7 @@ async def _open(url: str, asked: Sequence[bytes], rate: float, seconds: float, l
 def with_clients(
     address: Address, texts: Sequence[str], clients: int, seconds: float, texts_per_request: int = 1
 ) -> Load:
-    """Each of `clients` sends its next request when the last one is answered."""
+    """Each of `clients` sends its next request when the last one is answered, after a second if it was refused."""
     load = Load(texts_per_request)
     asyncio.run(_closed(address.url, address.bodies(texts, texts_per_request), clients, seconds, load))
     return load

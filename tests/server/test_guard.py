@@ -70,13 +70,13 @@ def held(folder):
 
 
 def test_a_full_queue_refuses_and_a_client_that_leaves_frees_its_place(folder):
-    with serving({"held": folder}, limits=Limits(64, 400, 0.1, queue=2), opening=held) as url:
+    with serving({"held": folder}, limits=Limits(64, 400, 0.1, queue=1), opening=held) as url:
 
         async def scenario():
             async with httpx.AsyncClient(base_url=url, timeout=None) as client:
 
-                async def ask():
-                    return await client.post("/predict", json={"inputs": "a"})
+                async def ask():  # more than a batch
+                    return await client.post("/predict", json={"inputs": ["a"] * 64})
 
                 async def refused():
                     return (await ask()).status_code == 429

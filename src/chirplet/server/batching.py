@@ -60,6 +60,11 @@ class Queue:
             return 0.0
         return self.waiting[0].since + max_wait_s - time.monotonic()
 
+    @property
+    def batches(self) -> float:
+        """Batches that wait, without the texts of clients that have left."""
+        return sum(len(one.texts) for one in self.waiting if not one.answers.done()) / self.texts
+
     def batch(self) -> list[Waiting]:
         """Take the requests of the next batch, without those whose client has left."""
         taken, texts = list[Waiting](), 0
@@ -87,6 +92,11 @@ class Batcher:
         """Compute what waits in another queue, too."""
         with self._changed:
             self._queues.append(queue)
+
+    def waiting_batches(self, queue: Queue) -> float:
+        """Batches that wait in a queue."""
+        with self._changed:
+            return queue.batches
 
     def ask(self, queue: Queue, texts: list[str]) -> "asyncio.Future[Answers]":
         """The future answers to texts; cancelled if they are not to be computed any more."""

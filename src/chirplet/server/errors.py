@@ -14,7 +14,6 @@ class RequestError(Exception):
 
     @classmethod
     def overloaded(cls, limit: int) -> Self:
-        """The model has as many requests as it may have at a time."""
-        return cls(
-            429, f"the model has {limit:,} requests, the most at a time (stage.queue); try again", {"Retry-After": "1"}
-        )
+        """As many batches wait for the model as may."""
+        what = f"{limit:,} batch{'es' * (limit > 1)} of texts wait{'s' * (limit == 1)}"
+        return cls(429, f"{what} for the model (stage.queue); try again", {"Retry-After": "1"})

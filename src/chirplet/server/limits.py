@@ -14,7 +14,7 @@ class Limits:
         max_texts: texts of a request.
         max_characters: characters of a text.
         max_body_mb: million bytes of a request's body.
-        queue: requests that a model has at a time, those that are computed included.
+        queue: batches that wait for a model.
     """
 
     max_texts: int

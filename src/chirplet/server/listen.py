@@ -1,10 +1,12 @@
 """Listen on an address until a signal comes, and then answer what was asked before."""
 
 import errno
+import gc
 import ipaddress
 import logging
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +20,11 @@ DRAIN_S = 8
 """Seconds at the end for requests that are not answered yet; `docker stop` kills after ten."""
 KEEP_ALIVE_S = 65
 """Seconds for which an idle connection stays open: longer than most clients and proxies keep theirs for reuse."""
+
+
+SWITCH_S = 0.0005
+"""Seconds for which one thread may keep another from Python. By default it is ten times as long, for which requests
+would wait several times a batch."""
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -93,6 +100,10 @@ def serve(app: ASGIApp, bound: socket.socket) -> None:
         timeout_graceful_shutdown=DRAIN_S,
         timeout_keep_alive=KEEP_ALIVE_S,
     )
+    # What is there now stays, so the garbage collector need not look through it while requests wait.
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(SWITCH_S)
     _Server(config).run(sockets=[bound])
 
 
