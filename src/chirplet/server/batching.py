@@ -61,9 +61,9 @@ class Queue:
         return self.waiting[0].since + max_wait_s - time.monotonic()
 
     @property
-    def batches(self) -> float:
-        """Batches that wait, without the texts of clients that have left."""
-        return sum(len(one.texts) for one in self.waiting if not one.answers.done()) / self.texts
+    def texts_waiting(self) -> int:
+        """Texts that wait, without those of clients that have left."""
+        return sum(len(one.texts) for one in self.waiting if not one.answers.done())
 
     def batch(self) -> list[Waiting]:
         """Take the requests of the next batch, without those whose client has left."""
@@ -93,10 +93,10 @@ class Batcher:
         with self._changed:
             self._queues.append(queue)
 
-    def waiting_batches(self, queue: Queue) -> float:
-        """Batches that wait in a queue."""
+    def texts_waiting(self, queue: Queue) -> int:
+        """Texts that wait in a queue."""
         with self._changed:
-            return queue.batches
+            return queue.texts_waiting
 
     def ask(self, queue: Queue, texts: list[str]) -> "asyncio.Future[Answers]":
         """The future answers to texts; cancelled if they are not to be computed any more."""

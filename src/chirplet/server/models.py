@@ -14,6 +14,9 @@ from chirplet.server.limits import Limits
 from chirplet.server.metrics import Metrics, ModelMetrics
 from chirplet.system.error import UserError
 
+BATCHES = 2
+"""Batches of the runtime that are computed at a time: while the last parts of one are computed, the next one starts."""
+
 
 class ServedModel:
     """An open artifact with its queue. `reopen` opens the folder again."""
@@ -30,9 +33,8 @@ class ServedModel:
         self._metrics = ModelMetrics(metrics, name)
         self._requests = 0
         self._metrics.queue.set_function(lambda: self._requests)
-        self._queue = Queue(
-            name, self._compute, self._open.predictor.runtime.batch_texts, self._metrics.batch_texts.observe
-        )
+        texts = BATCHES * self._open.predictor.runtime.batch_texts
+        self._queue = Queue(name, self._compute, texts, self._metrics.batch_texts.observe)
         batcher.add(self._queue)
 
     @property
@@ -57,7 +59,7 @@ class ServedModel:
         started, outcome = time.perf_counter(), "refused"
         try:
             self.limits.check_texts(texts)
-            if self._batcher.waiting_batches(self._queue) >= self.limits.queue:
+            if self._batcher.texts_waiting(self._queue) >= self.limits.queue * self._queue.texts / BATCHES:
                 raise RequestError.overloaded(self.limits.queue)
             outcome = "failed"
             self._requests += 1
