@@ -10,91 +10,28 @@ where the full run measures for eight, and sends 5,000 requests instead of 200,0
 import argparse
 import http.client
 import json
-import os
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import psutil
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from measuring import ROOT, Figures, figure
 from serving_load import HANGING, Address, Load, at_rate, beside_slow_clients, with_clients
+from serving_process import HOST, Server, free_port, served
 
 import chirplet
 from chirplet.system.hardware import cpu_cores, cpu_name
 
-HOST = "127.0.0.1"
 CLIENTS = (1, 8, 64, 256)
 P95_MS = 50.0
 BATCH = 32
 """Texts per request where the server is compared with the predictor alone."""
-
-
-@dataclass(frozen=True)
-class Server:
-    """A running server."""
-
-    name: str
-    port: int
-    address: Address
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    @property
-    def memory_mb(self) -> float:
-        """Resident memory of the process and its children."""
-        process = psutil.Process(self.process.pid)
-        return sum(one.memory_info().rss for one in (process, *process.children(recursive=True))) / 1e6
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as listening:
-        listening.bind((HOST, 0))
-        port: int = listening.getsockname()[1]
-        return port
-
-
-@contextmanager
-def served(name: str, command: list[str], port: int, address: Address, scratch: Path) -> Iterator[Server]:
-    """Start a server, wait until it is ready, and end it."""
-    log = scratch / f"{name}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, env=os.environ)
-    try:
-        deadline = time.monotonic() + 180
-        while not _healthy(port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit(f"{name} does not answer: {log.read_text(encoding='utf-8')[-2000:]}")
-            time.sleep(0.1)
-        yield Server(name, port, address, process, log)
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _healthy(port: int) -> bool:
-    connection = http.client.HTTPConnection(HOST, port, timeout=5)
-    try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
 
 
 def closed_loops(servers: list[Server], texts: list[str], seconds: float) -> tuple[Figures, dict[str, Any]]:

@@ -113,7 +113,7 @@ def in_every_precision(probed: dict[str, Path], saturate: set[str]) -> list[tupl
 
 def test_any_precision_passes(probed):
     for folder, precision in in_every_precision(probed, set()):
-        open_runtime(folder, accelerator="cpu", threads=2, precision=precision)
+        assert open_runtime(folder, accelerator="cpu", threads=2, precision=precision).probe is not None
 
 
 @pytest.mark.parametrize("forced", FORCED)

@@ -11,19 +11,12 @@ from hypothesis import strategies as st
 from transformers import pipeline
 
 import chirplet
-from artifacts import tiny_artifact
-from checkpoints import RAW, TEXTS, tiny_bert
+from checkpoints import RAW, TEXTS
 from chirplet.server.classify import Classification
 from records import LABELS, make_record
 from serving import LIMITS, open_model, serving
 
 LONG = "word " * 60
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("classify")
-    return tiny_artifact(tiny_bert(place / "base"), place / "artifact")
 
 
 @pytest.fixture(scope="module")

@@ -20,12 +20,6 @@ TOKEN = "secret-token"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("guard")
-    return tiny_artifact(tiny_bert(place / "base"), place / "artifact")
-
-
-@pytest.fixture(scope="module")
 def guarded(folder):
     with serving({"tiny": folder}, TOKEN) as url, httpx.Client(base_url=url) as client:
         yield client

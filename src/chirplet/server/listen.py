@@ -23,8 +23,8 @@ KEEP_ALIVE_S = 65
 
 
 SWITCH_S = 0.0005
-"""Seconds for which one thread may keep another from Python. By default it is ten times as long, for which requests
-would wait several times a batch."""
+"""Seconds after which a thread that computes Python lets another one run. Python's default is ten times as long, and
+requests would wait that long whenever a batch is prepared."""
 
 
 def bind(host: str, port: int) -> socket.socket:
