@@ -1,4 +1,4 @@
-"""Token ids on disk: each tweet is cleaned and tokenized once, then memory-mapped."""
+"""Token ids on disk: each text is cleaned and tokenized once, then memory-mapped."""
 
 import hashlib
 import logging
@@ -27,20 +27,20 @@ _TRUNCATED = b"truncated"
 
 
 def cached_tokens(
-    tweets: Examples,
+    examples: Examples,
     tokenizer: "PreTrainedTokenizerBase",
     preset: Cleaning,
     max_length: int,
     cache_dir: Path,
 ) -> Tokens:
-    """The tokens of `tweets`, from an Arrow file that is written on first use.
+    """The tokens of `examples`, from an Arrow file that is written on first use.
 
     The file's key covers the texts, the cleaning rules, the tokenizer's files and `max_length`. If two processes need
     the file at the same time, one writes it and the other waits.
     """
     parts = (
         str(FORMAT_VERSION),
-        texts_hash(tweets.text),
+        texts_hash(examples.text),
         fingerprint(preset),
         tokenizer_hash(tokenizer),
         str(max_length),
@@ -53,7 +53,7 @@ def cached_tokens(
                 return open_tokens(path)
             except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
                 logger.warning("the cache entry %s is damaged (%s) and is written again", path, first_line(error))
-        _write(path, tokenize(tweets.text, tokenizer, preset, max_length))
+        _write(path, tokenize(examples.text, tokenizer, preset, max_length))
         return open_tokens(path)
 
 

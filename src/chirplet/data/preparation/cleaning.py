@@ -1,4 +1,4 @@
-"""Cleaning presets, applied to repaired tweets before tokenization.
+"""Cleaning presets, applied to repaired texts before tokenization.
 
 A model works best with the cleaning of its pretraining, so its YAML names a preset. All presets are pure functions of
 the text. Those that are lists of normalizers are in `normalizers`, and a `tokenizer.json` can have them; the others are

@@ -133,7 +133,7 @@ def cleans_inside(tokenizer: Any, preset: Cleaning) -> bool:
     """Whether a tokenizer cleans with a preset itself, so that texts must not be cleaned before.
 
     This alone decides where texts are cleaned. Those of BERTweet can have the preset `bertweet`, those with a
-    `tokenizer.json` all of `NORMALIZERS`. The files of artifacts from before December 2026 have no cleaning.
+    `tokenizer.json` all of `NORMALIZERS`. The files of older artifacts have no cleaning.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
