@@ -2,8 +2,9 @@
 
 import gc
 
-from chirplet.cli.run_folder import RunFolder
 from omegaconf import OmegaConf
+
+from chirplet.cli.run_folder import RunFolder
 
 
 def test_garbage_is_collected_as_soon_as_a_run_begins(tmp_path):
