@@ -3,9 +3,9 @@
 `python benchmarks/serve.py` fine-tunes MiniLM on the default texts and quantizes it (or takes `--model ARTIFACT`, an
 artifact of ONNX Runtime, and `--fp32 ARTIFACT`, the one it was made from), and starts three servers on the loopback
 interface: `stage=serve` with the model, `serving_tutorial.py` with the fp32 one, and infinity-emb with the fp32 one if
-`--infinity PYTHON` names the interpreter of an environment that has it (0.0.77 ran with torch 2.13,
-transformers 4.48, sentence-transformers 3.4, optimum 1.24 and numpy 1.26). Clients and server share the CPU. `--quick` measures for a second
-where the full run measures for eight, and sends 5,000 requests instead of 200,000.
+`--infinity PYTHON` names the interpreter of an environment that has it (0.0.77 ran with torch 2.13, transformers 4.48,
+sentence-transformers 3.4, optimum 1.24 and numpy 1.26). Clients and server share the CPU. `--quick` measures for a
+second where the full run measures for eight, and sends 5,000 requests instead of 200,000.
 """
 
 import argparse
