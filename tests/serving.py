@@ -16,7 +16,7 @@ from chirplet.server.answers import OpenModel
 from chirplet.server.app import make_app
 from chirplet.server.batching import Batcher
 from chirplet.server.limits import Limits
-from chirplet.server.listen import bind, listen, url_of
+from chirplet.server.listen import BoundedHead, bind, listen, url_of
 from chirplet.server.metrics import Metrics
 from chirplet.server.models import Models, ServedModel
 
@@ -59,7 +59,9 @@ def serving(
         app = make_app(Models(models), limits, metrics, token)
         listen(bound)
         server = uvicorn.Server(
-            uvicorn.Config(app, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=drain_s)
+            uvicorn.Config(
+                app, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=drain_s, http=BoundedHead
+            )
         )
         thread = Thread(target=server.run, args=([bound],))
         thread.start()

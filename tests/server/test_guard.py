@@ -64,12 +64,21 @@ def held(folder):
     return Held(opened.artifact, opened.predictor)
 
 
-def unread(url):
-    """The first line of the answer to a request whose body is never sent."""
+def first_line(url, *sent):
+    """The first line of the answer to the beginning of a request."""
     address = httpx.URL(url)
     with socket.create_connection((address.host, address.port), timeout=60) as connection:
-        connection.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        for part in sent:
+            connection.sendall(part)
         return connection.makefile("rb").readline()
+
+
+def test_headers_that_do_not_end_end_the_connection(guarded):
+    part = b"a" * 10_000
+    large = first_line(guarded.base_url, b"GET /health HTTP/1.1\r\nX: ", *[part] * 20, b"\r\n\r\n")
+    assert large == b"HTTP/1.1 200 OK\r\n"
+    endless = first_line(guarded.base_url, b"GET /health HTTP/1.1\r\nX: ", *[part] * 53)
+    assert endless == b"HTTP/1.1 400 Bad Request\r\n"
 
 
 def test_a_full_queue_refuses_and_a_client_that_leaves_frees_its_place(folder):
@@ -91,7 +100,8 @@ def test_a_full_queue_refuses_and_a_client_that_leaves_frees_its_place(folder):
                     await asyncio.sleep(0)
                 full = await ask()
                 assert full.status_code == 429 and full.headers["retry-after"] == "1" and "stage.queue" in full.text
-                assert b" 429 " in await asyncio.to_thread(unread, url)
+                head = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"  # the body never comes
+                assert b" 429 " in await asyncio.to_thread(first_line, url, head)
                 second.cancel()
                 while 'outcome="left"} 1.0' not in (await client.get("/metrics")).text:
                     await asyncio.sleep(0)

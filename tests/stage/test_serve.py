@@ -27,6 +27,7 @@ def folder(tmp_path_factory):
     ("overrides", "error"),
     [
         ([], "artifact: is missing; give artifact=DIR, or several: artifacts='outputs/**/artifact'"),
+        (["artifacts=[]"], "artifact: is missing"),
         (["artifact={folder}", "artifacts={folder}"], "artifact: should be left out with artifacts="),
     ],
 )

@@ -198,7 +198,7 @@ def check_folder(folder: Path) -> Path:
         ArtifactError: otherwise; the message suggests a folder of similar name, or the artifact inside.
     """
     if not folder.is_dir():
-        siblings = [path.name for path in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        siblings = [path.name for path in folder.parent.glob("*/")]
         raise ArtifactError(f"no artifact at {str(folder)!r}: no such folder{near(folder.name, siblings)}")
     if not (folder / RECORD).is_file():
         inside = folder / "artifact"

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from chirplet.system.ending_signals import handlers_to_replace
 from chirplet.system.error import ConfigError, first_line
@@ -20,8 +21,8 @@ DRAIN_S = 8
 """Seconds at the end for requests that are not answered yet; `docker stop` kills after ten."""
 KEEP_ALIVE_S = 65
 """Seconds for which an idle connection stays open: longer than most clients and proxies keep theirs for reuse."""
-
-
+MOST_HEAD = 2**19
+"""Bytes of a request's line and headers: more than one part of what is read, which may begin with another request."""
 SWITCH_S = 0.0005
 """Seconds after which a thread that computes Python lets another one run. Python's default is ten times as long, and
 requests would wait that long whenever a batch is prepared."""
@@ -82,15 +83,37 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
+class BoundedHead(HttpToolsProtocol):
+    """A connection that ends at a head of more than `MOST_HEAD`, which httptools would go on to keep in memory."""
+
+    _head: int | None = 0
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head = 0
+
+    def on_headers_complete(self) -> None:
+        self._head = None
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head is not None:
+            self._head += len(data)
+            if self._head > MOST_HEAD:
+                self.send_400_response("The headers are too large.")
+
+
 def serve(app: ASGIApp, bound: socket.socket) -> None:
     """Serve until a signal comes; then refuse connections, and answer the requests that came before.
 
     Raises:
         ConfigError: another process came first to the port.
     """
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
     config = uvicorn.Config(
         app,
+        http=BoundedHead,
         log_config=None,
         access_log=False,
         lifespan="off",

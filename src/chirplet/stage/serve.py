@@ -77,7 +77,7 @@ class Serve(Stage):
         """
         from chirplet.server.answers import OpenModel
 
-        if (self.artifact is None) == (self.artifacts is None):
+        if (self.artifact is None) == (not self.artifacts):
             what = "is missing" if self.artifact is None else "should be left out with artifacts="
             raise ConfigError(f"artifact: {what}; give artifact=DIR, or several: artifacts='outputs/**/artifact'")
         given = as_list(self.artifacts) if self.artifact is None else [self.artifact]

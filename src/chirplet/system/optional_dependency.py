@@ -24,7 +24,7 @@ EXTRAS = {
         "cmaes",
         "sentencepiece",
     ),
-    "serve": ("starlette", "uvicorn", "prometheus_client"),
+    "serve": ("starlette", "uvicorn", "httptools", "prometheus_client"),
 }
 """The modules of the extras that stages need."""
 
