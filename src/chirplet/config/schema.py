@@ -58,8 +58,7 @@ class Settings(BaseModel):
             UserError: something is missing; says what to do.
         """
         if self.extra is not None:
-            group = type(self).__module__.split(".")[1]
-            check_installed(self.extra, f"{group}={self.option}")
+            check_installed(self.extra, "=".join(type(self).__module__.split(".")[-2:]))
         for _, value in self:
             for part in value.values() if isinstance(value, dict) else [value]:
                 if isinstance(part, Settings):
