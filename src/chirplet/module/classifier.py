@@ -113,7 +113,7 @@ class Classifier(TrainingModule):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Collect the logits, since metrics are of the whole split, not means over batches."""
         if "texts_of" not in batch or batch["texts_of"][0] > 0:
-            self.evaluated.append((self(batch), batch["labels"]))
+            self.evaluated.append((self.inferred(batch), batch["labels"]))
 
     def on_validation_epoch_end(self) -> None:
         """Log every scalar metric as `val/NAME`, over the texts of all processes."""

@@ -159,4 +159,5 @@ def _relation(projections: Projections, relation: Relation, heads: int, real: Te
     left, right = (projections[name].unflatten(-1, (heads, -1)).transpose(1, 2) for name in relation)
     scores = left @ right.transpose(-1, -2) / left.shape[-1] ** 0.5  # (batch, heads, tokens, tokens)
     log_weights = scores.masked_fill(~real[:, None, None], MASKED).log_softmax(dim=-1)
-    return log_weights.transpose(1, 2)
+    by_token: Tensor = log_weights.transpose(1, 2)
+    return by_token

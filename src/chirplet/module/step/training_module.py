@@ -20,6 +20,7 @@ from chirplet.data.batching.batches import Batch, text_count
 from chirplet.data.batching.distributed import several
 from chirplet.module.step.captured import BATCH_LOSS, CapturedStep
 from chirplet.module.step.optimizer import RowwiseAdamW, clip_gradients
+from chirplet.system.cuda_graphs import Captured
 
 SCHEDULES: dict[str, Callable[[Optimizer, int, int], LambdaLR]] = {
     "linear": get_linear_schedule_with_warmup,
@@ -44,7 +45,8 @@ class TrainingModule(pl.LightningModule, ABC):
     """Trains on the losses of batches with AdamW.
 
     With `captures`, set before the training, a `CapturedStep` does the work of Lightning's hooks for backward pass,
-    clipping and optimizer. Lightning still counts steps, sets learning rates, calls the other hooks and saves.
+    clipping and optimizer. Lightning still counts steps, sets learning rates, calls the other hooks and saves. What
+    validation infers is captured too.
     """
 
     captures: bool = False
@@ -53,6 +55,11 @@ class TrainingModule(pl.LightningModule, ABC):
         super().__init__()
         self.optimization = optimization
         self.captured: CapturedStep | None = None
+        self._captured_forward: Captured | None = None
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits, shape (batch, classes), float32."""
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -77,6 +84,14 @@ class TrainingModule(pl.LightningModule, ABC):
                 self.trainer.accumulate_grad_batches,
                 self.device,
             )
+            self._captured_forward = Captured(lambda batch: {"logits": self(batch)}, self.device)
+
+    def inferred(self, batch: Batch) -> Tensor:
+        """What `forward` returns, without gradients; captured if the training is."""
+        if self._captured_forward is None:
+            return self(batch)  # type: ignore[no-any-return]
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        return self._captured_forward(inputs)["logits"].clone()
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Mean loss of one batch, or this process's share of it."""
@@ -87,7 +102,7 @@ class TrainingModule(pl.LightningModule, ABC):
             last = done % each == 0 or self.trainer.is_last_batch
             losses = self.captured(batch, batch_index % each == 0, last)
         # Logging costs several kernels, and CUDA graphs leave no other.
-        if self.captured is None or (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        if self.captured is None or (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             logged = {f"train/{name}": loss.detach() for name, loss in losses.items()}
             self.log_dict(logged, batch_size=text_count(batch), sync_dist=several())
         return losses[BATCH_LOSS]
