@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from chirplet.config.schema import Count, Index, Settings
 from chirplet.system.error import ConfigError
@@ -61,6 +61,23 @@ class TrainerSettings(Settings):
     pad_to_multiple_of: Count
     rowwise_embeddings: Literal["auto"] | bool
     keep_freed_memory: bool
+
+    @model_validator(mode="after")
+    def _graphs_are_possible(self) -> Self:
+        reason = self.against_graphs()
+        if self.cuda_graphs is True and reason is not None:
+            raise ValueError(f"cuda_graphs: got true, should be auto or false with {reason}")
+        return self
+
+    def against_graphs(self) -> str | None:
+        """The setting that keeps steps from being captured; None if there is none."""
+        if self.accelerator == "mps":
+            return "trainer.accelerator=mps"
+        if self.devices > 1:
+            return f"trainer.devices={self.devices}"
+        if self.encoder in ("packed", "transformers"):
+            return f"trainer.encoder={self.encoder}"
+        return "trainer.rowwise_embeddings=true" if self.rowwise_embeddings is True else None
 
     def device(self) -> "torch.device":
         """The device of `accelerator` on this machine.
