@@ -127,7 +127,7 @@ class Finetune(TrainingStage):
 
         model.train()  # Lightning does not switch the mode
         freeze(model, self.method, self.layers, self.embeddings)
-        family_of(model).word_embeddings(model).sparse = trainer.rowwise_embeddings
+        family_of(model).word_embeddings(model).sparse = trainer.resolved_rowwise_embeddings()
         weights = self.loss_weights(task, train, labels)
         optimization = self.optimization(model, steps)
-        return Classifier(model, task, labels, optimization, self.label_smoothing, weights, trainer.encoder)
+        return Classifier(model, task, labels, optimization, self.label_smoothing, weights, trainer.resolved_encoder())

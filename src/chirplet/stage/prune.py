@@ -194,7 +194,7 @@ class Prune(TrainingStage):
         from chirplet.module.pruning import Recovery
 
         model = pruned.model.train()  # Lightning does not switch the mode
-        family_of(model).word_embeddings(model).sparse = run.trainer.rowwise_embeddings
+        family_of(model).word_embeddings(model).sparse = run.trainer.resolved_rowwise_embeddings()
         optimization = self.optimization(model, steps)
         # After `optimization`, so that the model's parameter groups do not contain the pruner's scores.
         masking = self.pruner.masking(pruned, calibration, steps)
@@ -207,7 +207,7 @@ class Prune(TrainingStage):
             optimization,
             self.label_smoothing,
             self.loss_weights(data.task, data.corpus.train, labels),
-            run.trainer.encoder,
+            run.trainer.resolved_encoder(),
             alpha=self.alpha,
             temperature=self.temperature,
             masking=masking,

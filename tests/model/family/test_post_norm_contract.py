@@ -7,7 +7,8 @@ from torch.nn.functional import gelu
 from architectures import KINDS, POST_NORM, SIZES, VOCABULARY, built, logits, texts
 from chirplet.model.family import PostNormFamily, family_of
 from chirplet.model.fast_forward.encoder import first_token_states
-from chirplet.module.classifier import Classifier, Optimization
+from chirplet.module.classifier import Classifier
+from chirplet.module.step.training_module import Optimization
 from chirplet.system.error import ModelError
 from chirplet.task.single_label import SingleLabel
 from no_values import no_values

@@ -15,8 +15,9 @@ from chirplet.data.base import Examples
 from chirplet.data.batching.batches import ResumableLoader, evaluation_loader, training_loader
 from chirplet.model.family import family_of
 from chirplet.model.fast_forward.encoder import Encoder
-from chirplet.module.classifier import Classifier, Optimization
+from chirplet.module.classifier import Classifier
 from chirplet.module.distillation import TEACHER_LOGITS, Student
+from chirplet.module.step.training_module import Optimization
 from chirplet.stage.distillation.data import DistillationData, check_shared_tokens
 from chirplet.stage.distillation.label_only_baseline import FOLDER, as_many, baseline_run
 from chirplet.stage.distillation.student import Start, open_inside
@@ -122,10 +123,10 @@ def _classifier_arguments(
     """The arguments that the modules of the student and of its baseline share."""
     corpus = start.data.corpus
     model.train()  # Lightning does not switch the mode
-    family_of(model).word_embeddings(model).sparse = run.trainer.rowwise_embeddings
+    family_of(model).word_embeddings(model).sparse = run.trainer.resolved_rowwise_embeddings()
     task = start.data.task
     weights = stage.loss_weights(task, corpus.train, corpus.labels)
-    return model, task, corpus.labels, optimization, stage.label_smoothing, weights, run.trainer.encoder
+    return model, task, corpus.labels, optimization, stage.label_smoothing, weights, run.trainer.resolved_encoder()
 
 
 def _steps(stage: "DistillSettings", distillation_data: DistillationData, run: Run) -> int:

@@ -8,8 +8,9 @@ from pytorch_lightning.loggers import Logger
 
 from chirplet.data.batching.batches import evaluation_loader, training_loader
 from chirplet.model.structure.parameter_groups import parameter_groups
-from chirplet.module.classifier import Classifier, Optimization
+from chirplet.module.classifier import Classifier
 from chirplet.module.quantization_aware import QuantizationAware
+from chirplet.module.step.training_module import Optimization
 from chirplet.pruner.masking.masks import zeros_kept
 from chirplet.quantizer.base import RoundedTraining
 from chirplet.stage.fit.fit import fit
