@@ -1,0 +1,26 @@
+"""A device whose tensors have shapes without values.
+
+It stands for a GPU: a CUDA graph records only what reads no value from the device, and reading one waits for it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+from unittest.mock import patch
+
+import torch
+
+
+@contextmanager
+def no_values() -> Iterator[torch.device]:
+    """A device that computes shapes; whatever asks its tensors for a value, or copies them to the host, raises.
+
+    So do `item`, `bool`, `nonzero`, boolean indices, `unique`, `equal`, `cpu` and `numpy`. Tensors of the host can be
+    copied to it. PyTorch has no autocast for it, so that there is none, and no fused optimizer.
+    """
+    with patch.object(torch, "autocast", _no_autocast), patch.object(torch, "is_autocast_enabled", lambda *_: False):
+        yield torch.device("meta")
+
+
+def _no_autocast(*_: Any, **__: Any) -> nullcontext[None]:
+    return nullcontext()
