@@ -16,9 +16,14 @@ def no_values() -> Iterator[torch.device]:
     """A device that computes shapes; whatever asks its tensors for a value, or copies them to the host, raises.
 
     So do `item`, `bool`, `nonzero`, boolean indices, `unique`, `equal`, `cpu` and `numpy`. Tensors of the host can be
-    copied to it. PyTorch has no autocast for it, so that there is none, and no fused optimizer.
+    copied to it. PyTorch has no autocast for it, so that there is none, and no fused optimizer. What asks whether a
+    graph is being recorded, as transformers does, hears that one is.
     """
-    with patch.object(torch, "autocast", _no_autocast), patch.object(torch, "is_autocast_enabled", lambda *_: False):
+    with (
+        patch.object(torch, "autocast", _no_autocast),
+        patch.object(torch, "is_autocast_enabled", lambda *_: False),
+        patch.object(torch.cuda, "is_current_stream_capturing", lambda: True),
+    ):
         yield torch.device("meta")
 
 

@@ -1,12 +1,14 @@
 """Trainer settings. Keys that `pytorch_lightning.Trainer` also has are named as there."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from chirplet.config.schema import Count, Index, Settings
+from chirplet.data.batching.padding import few_lengths
 from chirplet.system.error import ConfigError
 from chirplet.system.hardware import bf16_is_native, device_of
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
     from chirplet.data.batching.batches import Shard
+    from chirplet.data.batching.padding import PadTo
     from chirplet.model.fast_forward.encoder import Encoder
 
 
@@ -156,6 +159,10 @@ class TrainerSettings(Settings):
     def wants_graphs(self) -> bool:
         """Whether training steps are to be captured, if that is possible."""
         return self.device().type == "cuda" if self.cuda_graphs == "auto" else self.cuda_graphs
+
+    def pad_to(self, max_length: int) -> "PadTo":
+        """How batches of texts of at most `max_length` tokens are padded: to few lengths where each has a graph."""
+        return partial(few_lengths, limit=max_length) if self.wants_graphs() else self.pad_to_multiple_of
 
     def resolved_encoder(self) -> "Encoder":
         """`encoder` with `auto` decided for this machine's device."""

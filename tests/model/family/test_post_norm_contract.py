@@ -68,8 +68,11 @@ def test_padded_it_reads_nothing_from_the_device(model, family, attention):
         computed = family.head_logits(model, first_token_states(model, ids, mask, packed=False))
         computed.sum().backward()
         assert computed.shape == (len(ids), model.config.num_labels)
-        assert all(p.grad is not None for matrix in family.matrices(family.layers(model)[0]).values()
-                   for p in matrix.parameters())
+        assert all(
+            p.grad is not None
+            for matrix in family.matrices(family.layers(model)[0]).values()
+            for p in matrix.parameters()
+        )
         with pytest.raises(NotImplementedError):
             first_token_states(model, ids, mask, packed=True)
         with pytest.raises((NotImplementedError, RuntimeError)):

@@ -19,6 +19,7 @@ from chirplet.model.structure.parameter_groups import parameter_groups
 from chirplet.module.classifier import Classifier
 from chirplet.module.distillation import TEACHER_LOGITS, Student
 from chirplet.module.pruning import Recovery
+from chirplet.module.step.captured import BATCH_LOSS
 from chirplet.module.step.training_module import Optimization
 from chirplet.pruner.masking.masks import Ramp, global_magnitude_mask, prunable
 from chirplet.pruner.masking.schedule import Moving, Rising
@@ -26,6 +27,7 @@ from chirplet.stage.fit.capturing import captures
 from chirplet.system.error import ConfigError
 from chirplet.task.single_label import SingleLabel
 from chirplet.trainer import TrainerSettings
+from no_values import no_values
 
 TASK, LABELS, TEXTS = SingleLabel(), ("a", "b", "c"), 22
 SIZES = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "hidden_dropout_prob": 0.1}
@@ -142,6 +144,17 @@ def test_it_trains_as_lightning_does(compose_config, tmp_path, build):
     assert set(trainer.callback_metrics) == set(reference.callback_metrics)
     for name, value in reference.callback_metrics.items():
         torch.testing.assert_close(trainer.callback_metrics[name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("build", MODULES.values(), ids=MODULES)
+def test_its_losses_read_nothing_from_the_device(build):
+    module, batch = build(), next(iter(loaders()[0]))
+    with no_values() as device:
+        module.to(device)
+        module.on_fit_start()
+        batch = {name: tensor.to(device) for name, tensor in batch.items()}
+        module.losses(batch)[BATCH_LOSS].backward()
+        module.hold()
 
 
 @pytest.mark.parametrize(
