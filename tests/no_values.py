@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 @contextmanager
@@ -29,3 +30,15 @@ def no_values() -> Iterator[torch.device]:
 
 def _no_autocast(*_: Any, **__: Any) -> nullcontext[None]:
     return nullcontext()
+
+
+class NothingFromHost(TorchDispatchMode):
+    """Within it, whatever copies a tensor of the host to another device raises: a CUDA graph cannot record that."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        source = args[1] if func is torch.ops.aten.copy_.default else args[0] if args else None
+        copies = func in (torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default)
+        if copies and source.device.type == "cpu" and result.device.type != "cpu":
+            raise RuntimeError("a tensor of the host was copied")
+        return result
