@@ -9,15 +9,12 @@ from typing import NamedTuple
 
 from chirplet.data.preparation.normalizers import URL
 from chirplet.data.preparation.repair import repair
-from chirplet.system.ending_signals import ignore_signals
-from chirplet.system.error import ProcessError
+from chirplet.system.process_map import process_map
 
 CHARACTERS = 2_000_000
 """Characters for which a process is worth its start: tweets of about 0.4 s, for about 0.15 s."""
 CHUNK = 500
 """Texts that a process gets at once: some milliseconds of work."""
-IDLE_S = 30
-"""Seconds after which a process without work exits, as one does whose parent was killed."""
 
 
 class RepairedText(NamedTuple):
@@ -32,7 +29,7 @@ def repaired_texts(texts: Sequence[str], enabled: bool, processes: int | None = 
     """Each text in order, repaired if that is `enabled`, by `processes` processes.
 
     None starts a process for every `CHARACTERS` characters, at most as many as there are cores (OMP_NUM_THREADS), and
-    none where that would be one. Processes end with the iteration, also by an error.
+    none where that would be one.
 
     Raises:
         ProcessError: a process exited.
@@ -43,18 +40,7 @@ def repaired_texts(texts: Sequence[str], enabled: bool, processes: int | None = 
     if processes < 2:
         yield from map(work, texts)
         return
-    # Its processes start by exec, which is safe besides threads, and do not run the program's main module again.
-    from loky import ProcessPoolExecutor
-    from loky.process_executor import BrokenProcessPool
-
-    executor = ProcessPoolExecutor(processes, timeout=IDLE_S, initializer=ignore_signals)
-    try:
-        yield from executor.map(work, texts, chunksize=CHUNK)
-    except BrokenProcessPool:
-        remedy = "out of memory? OMP_NUM_THREADS=1 repairs in one process"
-        raise ProcessError(f"a process that repairs texts exited before its work was done; {remedy}") from None
-    finally:
-        executor.shutdown(kill_workers=True)
+    yield from process_map(work, texts, processes, CHUNK)
 
 
 def repaired_text(text: str, enabled: bool) -> RepairedText:
