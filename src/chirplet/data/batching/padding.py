@@ -10,6 +10,16 @@ from chirplet.data.batching.tokens import Tokens
 Ids = NDArray[np.int64]
 
 
+def few_lengths(longest: int, limit: int) -> int:
+    """The padded length of a batch whose longest row has `longest` <= `limit` tokens: few values, and little padding.
+
+    The next multiple of a quarter of the largest power of two <= `longest`, of 8 at least, and at most `limit`: 8, 16,
+    ..., 64, 80, 96, 112, 128, 160, ...
+    """
+    step = max(8, (1 << longest.bit_length()) >> 3)
+    return min(longest + -longest % step, limit)
+
+
 def padded(tokens: Tokens, positions: Sequence[int], pad_id: int, multiple: int = 1) -> tuple[Ids, Ids]:
     """Token ids and attention mask of the tweets at `positions`, both of shape (batch, longest).
 
