@@ -21,6 +21,7 @@ from training_ways import composed, peak_mb, prepared, rows_of, training_texts
 TRAINERS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "bf16": {"bf16": True},
+    "bf16, without cuDNN's attention": {"bf16": True, "cudnn": False},
     "bf16, eager": {"bf16": True, "attention": "eager"},
     "bf16, compiled": {"bf16": True, "attention": "eager", "torch_compile": True},
 }
@@ -177,6 +178,7 @@ def trainer(order: dict[str, Any]) -> dict[str, Any]:
 
     settings = dict(TRAINERS[order["settings"]])
     attention = settings.pop("attention", "sdpa")
+    torch.backends.cuda.enable_cudnn_sdp(settings.pop("cudnn", True))
     tuned = {"optim": "adamw_torch_fused", "train_sampling_strategy": "group_by_length"} if settings else {}
     experiment = composed(order["overrides"])
     data, stage = prepared(experiment), experiment.stage

@@ -63,6 +63,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest come first, so that no process has one left when the others are done."""
     long = ("test_kill.py", "stage/", "test_bad", "quantizer/", "sweep/", "runtime/", "test_secrets.py")
     items.sort(key=lambda item: not item.nodeid.removeprefix("tests/").startswith(long))
+    on_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if on_gpu and not _finds_gpu():
+        for item in on_gpu:
+            item.add_marker(pytest.mark.skip(reason="torch finds no CUDA GPU"))
+
+
+def _finds_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def pytest_collection_finish() -> None:

@@ -1,6 +1,6 @@
 """A device whose tensors have shapes without values.
 
-It stands for a GPU: a CUDA graph records only what neither reads a value from the device nor copies one to it.
+It stands for a GPU: a CUDA graph records only what reads no value from the device, and reading one waits for it.
 """
 
 from collections.abc import Iterator
@@ -11,31 +11,34 @@ from unittest.mock import patch
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-NO_VALUES = torch.device("meta")
-"""The device; models and batches are moved to it before `no_values`."""
-
 
 @contextmanager
-def no_values() -> Iterator[None]:
-    """Compute shapes; whatever asks tensors of `NO_VALUES` for a value, or copies from or to the host, raises.
+def no_values() -> Iterator[torch.device]:
+    """A device that computes shapes; whatever asks its tensors for a value, or copies them to the host, raises.
 
-    So do `item`, `bool`, `nonzero`, boolean indices, `unique`, `equal`, `cpu` and `numpy`. PyTorch has no autocast for
-    this device, so that there is none, and no fused optimizer.
+    So do `item`, `bool`, `nonzero`, boolean indices, `unique`, `equal`, `cpu` and `numpy`. Tensors of the host can be
+    copied to it. PyTorch has no autocast for it, so that there is none, and no fused optimizer. What asks whether a
+    graph is being recorded, as transformers does, hears that one is.
     """
-    off = patch.object(torch, "autocast", _no_autocast), patch.object(torch, "is_autocast_enabled", lambda *_: False)
-    with off[0], off[1], _NoCopies():
-        yield
+    with (
+        patch.object(torch, "autocast", _no_autocast),
+        patch.object(torch, "is_autocast_enabled", lambda *_: False),
+        patch.object(torch.cuda, "is_current_stream_capturing", lambda: True),
+    ):
+        yield torch.device("meta")
 
 
 def _no_autocast(*_: Any, **__: Any) -> nullcontext[None]:
     return nullcontext()
 
 
-class _NoCopies(TorchDispatchMode):
+class NothingFromHost(TorchDispatchMode):
+    """Within it, whatever copies a tensor of the host to another device raises: a CUDA graph cannot record that."""
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_):
-            source = args[0] if func.overloadpacket is torch.ops.aten._to_copy else args[1]
-            if source.device != result.device:
-                raise RuntimeError(f"copies from {source.device} to {result.device}")
+        source = args[1] if func is torch.ops.aten.copy_.default else args[0] if args else None
+        copies = func in (torch.ops.aten.copy_.default, torch.ops.aten._to_copy.default)
+        if copies and source.device.type == "cpu" and result.device.type != "cpu":
+            raise RuntimeError("a tensor of the host was copied")
         return result

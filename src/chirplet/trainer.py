@@ -1,12 +1,14 @@
 """Trainer settings. Keys that `pytorch_lightning.Trainer` also has are named as there."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from chirplet.config.schema import Count, Index, Settings
+from chirplet.data.batching.padding import few_lengths
 from chirplet.system.error import ConfigError
 from chirplet.system.hardware import MixedPrecision, automatic_precision, device_of
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
     from chirplet.data.batching.batches import Shard
+    from chirplet.data.batching.padding import PadTo
     from chirplet.model.fast_forward.encoder import Encoder
 
 
@@ -61,6 +64,23 @@ class TrainerSettings(Settings):
     pad_to_multiple_of: Count
     rowwise_embeddings: Literal["auto"] | bool
     keep_freed_memory: bool
+
+    @model_validator(mode="after")
+    def _graphs_are_possible(self) -> Self:
+        reason = self.against_graphs()
+        if self.cuda_graphs is True and reason is not None:
+            raise ValueError(f"cuda_graphs: got true, should be auto or false with {reason}")
+        return self
+
+    def against_graphs(self) -> str | None:
+        """The setting that keeps steps from being captured; None if there is none."""
+        if self.accelerator == "mps":
+            return "trainer.accelerator=mps"
+        if self.devices > 1:
+            return f"trainer.devices={self.devices}"
+        if self.encoder in ("packed", "transformers"):
+            return f"trainer.encoder={self.encoder}"
+        return "trainer.rowwise_embeddings=true" if self.rowwise_embeddings is True else None
 
     def device(self) -> "torch.device":
         """The device of `accelerator` on this machine.
@@ -137,6 +157,10 @@ class TrainerSettings(Settings):
     def wants_graphs(self) -> bool:
         """Whether training steps are to be captured, if that is possible."""
         return self.device().type == "cuda" if self.cuda_graphs == "auto" else self.cuda_graphs
+
+    def pad_to(self, max_length: int) -> "PadTo":
+        """How batches of texts of at most `max_length` tokens are padded: to few lengths where each has a graph."""
+        return partial(few_lengths, limit=max_length) if self.wants_graphs() else self.pad_to_multiple_of
 
     def resolved_encoder(self) -> "Encoder":
         """`encoder` with `auto` decided for this machine's device."""

@@ -16,7 +16,7 @@ from chirplet.runtime.base import predict_logits
 from chirplet.runtime.device_queue import DeviceQueue, few_shapes
 from chirplet.runtime.pytorch import PyTorchRuntime, _by_chirplet, _in_half
 from chirplet.system.error import ConfigError
-from no_values import NO_VALUES, no_values
+from no_values import NothingFromHost, no_values
 from tiny_encoders import POSITIONS, rectangle, tiny_encoder
 
 LENGTHS = (9, 2, 17, 5, 1, 30, 30, 3, 12, 11, 10)
@@ -87,11 +87,14 @@ def test_each_shape_is_captured_once(tmp_path):
 
 @pytest.mark.parametrize("kind", POST_NORM)
 def test_what_is_captured_reads_nothing_from_the_device(kind):
-    model, family = tiny_encoder(kind), family_of(tiny_encoder(kind))
-    half = _in_half(model, family, torch.bfloat16).to(NO_VALUES)
-    ids, mask = (tensor.to(NO_VALUES) for tensor in rectangle(4, POSITIONS // 2))
-    with no_values(), torch.inference_mode():
-        logits = _by_chirplet(half.float(), None, family, {"input_ids": ids, "attention_mask": mask})["logits"]
+    model = tiny_encoder(kind)
+    family = family_of(model)
+    halved = _in_half(model, family, torch.bfloat16).float()
+    with no_values() as device, torch.inference_mode():
+        halved.to(device)
+        ids, mask = (tensor.to(device) for tensor in rectangle(4, POSITIONS // 2))
+        with NothingFromHost():
+            logits = _by_chirplet(halved, None, family, {"input_ids": ids, "attention_mask": mask})["logits"]
     assert logits.shape == (4, 3)
 
 

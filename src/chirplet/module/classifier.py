@@ -78,12 +78,10 @@ class Classifier(TrainingModule):
 
     @property
     def uncapturable(self) -> str | None:
-        """Why the step cannot be captured: only chirplet's encoder on padded batches is known to read nothing."""
+        """Why the step cannot be captured: only chirplet's encoder is known to read nothing from the device."""
         if not self.has_fast_forward:
             return f"models of type {self.model.config.model_type!r} have no fast forward pass"
-        if self.fast_family is None:
-            return "transformers computes the encoder"
-        return "trainer.encoder=packed" if self.packed else None
+        return "transformers computes the encoder" if self.fast_family is None else None
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits, shape (batch, classes), float32."""

@@ -11,7 +11,7 @@ from chirplet.module.classifier import Classifier
 from chirplet.module.step.training_module import Optimization
 from chirplet.system.error import ModelError
 from chirplet.task.single_label import SingleLabel
-from no_values import NO_VALUES, no_values
+from no_values import no_values
 
 HEAD_ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "gelu": gelu}
 
@@ -62,26 +62,21 @@ def test_a_layer_computes_what_its_parts_do(model, family):
 def test_padded_it_reads_nothing_from_the_device(model, family, attention):
     """So that a CUDA graph can record it, forward and backward; packing has to count tokens."""
     model.config._attn_implementation = attention
-    model.to(NO_VALUES)
-    ids, mask = (tensor.to(NO_VALUES) for tensor in texts())
-    with no_values():
+    with no_values() as device:
+        model.to(device)
+        ids, mask = (tensor.to(device) for tensor in texts())
         computed = family.head_logits(model, first_token_states(model, ids, mask, packed=False))
         computed.sum().backward()
         assert computed.shape == (len(ids), model.config.num_labels)
-        assert all(one.weight.grad is not None for one in family.matrices(family.layers(model)[0]).values())
+        assert all(
+            p.grad is not None
+            for matrix in family.matrices(family.layers(model)[0]).values()
+            for p in matrix.parameters()
+        )
         with pytest.raises(NotImplementedError):
             first_token_states(model, ids, mask, packed=True)
-
-
-def test_a_device_without_values_finds_what_reads_or_copies():
-    tensor = torch.zeros(3, device=NO_VALUES)
-    with no_values():
-        for reads in (bool, torch.Tensor.nonzero, torch.Tensor.cpu, torch.Tensor.tolist, lambda one: one[one > 0]):
-            with pytest.raises((RuntimeError, NotImplementedError)):
-                reads(tensor[:1])
-        for copies in (lambda: tensor.copy_(torch.ones(3)), lambda: torch.ones(3).to(NO_VALUES)):
-            with pytest.raises(RuntimeError, match="copies from cpu to meta"):
-                copies()
+        with pytest.raises((NotImplementedError, RuntimeError)):
+            bool(computed.sum() > 0)
 
 
 def test_only_mpnet_has_a_bias_of_positions(model, family, kind):

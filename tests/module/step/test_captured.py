@@ -19,6 +19,8 @@ from chirplet.model.structure.parameter_groups import parameter_groups
 from chirplet.module.classifier import Classifier
 from chirplet.module.distillation import TEACHER_LOGITS, Student
 from chirplet.module.pruning import Recovery
+from chirplet.module.step.captured import BATCH_LOSS, CapturedStep
+from chirplet.module.step.optimizer import RowwiseAdamW
 from chirplet.module.step.training_module import Optimization
 from chirplet.pruner.masking.masks import Ramp, global_magnitude_mask, prunable
 from chirplet.pruner.masking.schedule import Moving, Rising
@@ -26,6 +28,7 @@ from chirplet.stage.fit.capturing import captures
 from chirplet.system.error import ConfigError
 from chirplet.task.single_label import SingleLabel
 from chirplet.trainer import TrainerSettings
+from no_values import NothingFromHost, no_values
 
 TASK, LABELS, TEXTS = SingleLabel(), ("a", "b", "c"), 22
 SIZES = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "hidden_dropout_prob": 0.1}
@@ -144,6 +147,20 @@ def test_it_trains_as_lightning_does(compose_config, tmp_path, build):
         torch.testing.assert_close(trainer.callback_metrics[name], value, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("build", MODULES.values(), ids=MODULES)
+def test_its_losses_read_nothing_from_the_device(build):
+    module, batch = build(), next(iter(loaders()[0]))
+    with no_values() as device:
+        module.to(device)
+        module.on_fit_start()
+        batch = {name: tensor.to(device) for name, tensor in batch.items()}
+        with NothingFromHost():
+            module.losses(batch)[BATCH_LOSS].backward()
+            module.hold()
+        with pytest.raises(RuntimeError, match="a tensor of the host was copied"), NothingFromHost():
+            torch.ones(()).to(device)
+
+
 @pytest.mark.parametrize(
     "overrides", [["accumulate_grad_batches=4"], ["gradient_clip_val=null"], ["precision=bf16-mixed"]], ids=str
 )
@@ -195,17 +212,41 @@ class Watching(pl.Callback):
 
 def test_what_cannot_be_captured_is_said(compose_config, capsys):
     build = partial(trainer_settings, compose_config)
-    packed, slow = classifier(), classifier()
-    packed.packed, slow.fast_family = True, None
-    for settings, module, callbacks, reason in (
-        (build("devices=2"), classifier(), [], "trainer.devices=2"),
-        (build("rowwise_embeddings=true"), classifier(), [], "trainer.rowwise_embeddings=true"),
-        (build(), packed, [], "trainer.encoder=packed"),
-        (build(), slow, [], "transformers computes the encoder"),
-        (build(), classifier(), [Watching()], "Watching needs the gradients"),
+    slow = classifier()
+    slow.fast_family = None
+    for module, callbacks, reason in (
+        (slow, [], "transformers computes the encoder"),
+        (classifier(), [Watching()], "Watching needs the gradients"),
     ):
         with pytest.raises(ConfigError, match=f"trainer.cuda_graphs: got true, should be auto or false: {reason}"):
-            captures(settings, module, callbacks)
+            captures(build(), module, callbacks)
     assert not captures(build("cuda_graphs=false"), classifier(), [])
     assert not captures(build("cuda_graphs=auto"), classifier(), [])
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("override", ["devices=2", "rowwise_embeddings=true", "encoder=packed", "encoder=transformers"])
+def test_settings_that_exclude_each_other_are_refused(compose_config, override):
+    with pytest.raises(ConfigError, match=f"cuda_graphs: got true, should be auto or false with trainer.{override}"):
+        trainer_settings(compose_config, override)
+
+
+def stepped(scaler, factor=1.0):
+    """A classifier after one captured step whose loss is multiplied by `factor`, and the step."""
+    module = classifier()
+    compute = module.losses
+    module.losses = lambda batch: {name: factor * loss for name, loss in compute(batch).items()}
+    optimizer = RowwiseAdamW(module.optimization.groups, fused=True)
+    torch.manual_seed(0)
+    step = CapturedStep(module, optimizer, scaler, 1.0, 1, torch.device("cpu"))
+    step(next(iter(loaders()[0])), first=True, last=True)
+    return module
+
+
+def test_a_scaled_step_is_the_same_and_one_that_overflows_is_skipped():
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    assert_same(stepped(None), stepped(scaler))
+    assert scaler.get_scale() == 1024.0
+    skipped = stepped(scaler, factor=float("inf"))
+    assert all(torch.equal(a, b) for a, b in zip(classifier().parameters(), skipped.parameters(), strict=True))
+    assert scaler.get_scale() == 512.0

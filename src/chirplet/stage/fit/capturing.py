@@ -35,13 +35,7 @@ def captures(settings: "TrainerSettings", module: "TrainingModule", callbacks: S
 
 
 def _obstacle(settings: "TrainerSettings", module: "TrainingModule", callbacks: Sequence[pl.Callback]) -> str | None:
-    if settings.device().type == "mps":
-        return "trainer.accelerator=mps"
-    if settings.devices > 1:
-        return f"trainer.devices={settings.devices}"
-    if settings.resolved_rowwise_embeddings():
-        return "trainer.rowwise_embeddings=true"
     for callback in callbacks:
         if any(is_overridden(hook, callback, parent=pl.Callback) for hook in NOT_CALLED):
             return f"{type(callback).__name__} needs the gradients"
-    return module.uncapturable
+    return settings.against_graphs() or module.uncapturable
