@@ -53,6 +53,11 @@ class DeviceQueue:
         self._captured = None if longest is None else Captured(function, device)
         self._is_cuda = device.type == "cuda"
 
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The shapes (texts, tokens) that were captured."""
+        return [] if self._captured is None else [shape["input_ids"] for shape in self._captured.shapes]
+
     def logits_of_each(self, batches: Iterable[tuple[Ids, Ids]]) -> Iterator[NDArray[np.float32]]:
         """Logits of each batch of ids and mask, at most `PENDING` batches late."""
         pending: deque[_Sent] = deque()
