@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from family_checkpoint import write_checkpoint
+from gpu_inference import inference_figures
 from gpu_ways import TRAINERS, on_gpu
 from measuring import ROOT, Figures, figure
 
@@ -202,6 +203,7 @@ def main() -> None:
         ):
             more, rows = training(bench, model, label, trainers)
             figures, context = figures + more, context | rows
+            figures += inference_figures(label, bench.measured("inference", model, 0, 128))
         figures += waiting(bench) + resumed(bench)
         more, rows = compressed(bench)
         figures, context = figures + more, context | rows

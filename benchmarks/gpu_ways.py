@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import gpu_loop
+from gpu_inference import inference
 from training_ways import composed, peak_mb, prepared, rows_of, training_texts
 
 TRAINERS: dict[str, dict[str, Any]] = {
@@ -220,6 +221,7 @@ WAYS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "waits": waits,
     "loop": loop,
     "trainer": trainer,
+    "inference": inference,
 }
 
 

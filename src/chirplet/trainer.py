@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from chirplet.config.schema import Count, Index, Settings
 from chirplet.data.batching.padding import few_lengths
 from chirplet.system.error import ConfigError
-from chirplet.system.hardware import bf16_is_native, device_of
+from chirplet.system.hardware import MixedPrecision, automatic_precision, device_of
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -142,7 +142,7 @@ class TrainerSettings(Settings):
                 "validation; or lower trainer.val_check_interval, or set callback=none"
             )
 
-    def resolved_precision(self) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+    def resolved_precision(self) -> MixedPrecision:
         """`precision` with `auto` decided for this machine's device.
 
         Raises:
@@ -152,9 +152,7 @@ class TrainerSettings(Settings):
             raise ConfigError("trainer.precision: got '16-mixed', should be auto or bf16-mixed without a GPU")
         if self.precision != "auto":
             return self.precision
-        if bf16_is_native(self.device()):
-            return "bf16-mixed"
-        return "16-mixed" if self.device().type == "cuda" else "32-true"
+        return automatic_precision(self.device())
 
     def wants_graphs(self) -> bool:
         """Whether training steps are to be captured, if that is possible."""

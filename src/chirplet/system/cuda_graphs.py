@@ -70,7 +70,8 @@ class Captured:
             outputs: dict[str, Tensor] = {}
             return _Recording(inputs, outputs, lambda: outputs.update(self.function(inputs, *flags)))
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # Other threads, for example one that pins batches, may use CUDA meanwhile.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             outputs = self.function(inputs, *flags)
         return _Recording(inputs, outputs, graph.replay)
 
