@@ -19,7 +19,6 @@ from killing import leftovers
 from runs import small_run
 from sweeps import here
 
-
 ROOM = 70_000
 """Bytes that what is looked for before a run fits into, but not what the run writes."""
 

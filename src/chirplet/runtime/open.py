@@ -78,7 +78,7 @@ def open_runtime(
 
     Args:
         folder: folder of the model.
-        accelerator: auto, cpu, gpu or mps; only PyTorch supports the last two.
+        accelerator: auto, cpu, gpu or mps. ONNX Runtime takes a GPU only if it is asked to, OpenVINO and int8 none.
         threads: number of CPU threads. None is OMP_NUM_THREADS or the number of CPU cores of this process; with PyTorch
             it is the current number of threads, if that is smaller.
         precision: precision of the computation.
@@ -190,7 +190,7 @@ def runtime_ways(
 
 
 def accelerator_for(folder: Path, wanted: str) -> str:
-    """`wanted` if the model in `folder` runs in PyTorch, else `cpu`.
+    """`wanted` if the model in `folder` runs in PyTorch, else `cpu`: a run on a GPU also makes models for the CPU.
 
     Raises:
         ModelError: see `runtime_of`.

@@ -68,7 +68,7 @@ class Stage(Settings, ABC):
 
 
 CostAccelerator = Literal["trainer", "cpu"]
-"""Where speed is measured: where the run computes, or on the CPU."""
+"""Where speed is measured: on the CPU, and with `trainer` also on the GPU where the run computes."""
 
 
 class MeasuringStage(Stage, ABC):
@@ -133,7 +133,7 @@ class MeasuringStage(Stage, ABC):
         return FP32_BYTES * model.parameters()
 
     def cost_on(self, run: Run) -> str | None:
-        """The accelerator on which speed is measured; None if it is not."""
+        """The accelerator on which speed is measured beside the CPU; None if it is not."""
         if not self.measure_cost:
             return None
         return run.trainer.accelerator if self.cost_accelerator == "trainer" else "cpu"

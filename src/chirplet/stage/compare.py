@@ -215,9 +215,8 @@ def _measured(
 
     What was measured is added to records of this machine that have no speed: a chain measures its steps here alone.
     """
-    from chirplet.evaluation.cost import Timed, count_bytes, time_interleaved
+    from chirplet.evaluation.cost import Timed, count_bytes, time_interleaved, timed_on
     from chirplet.evaluation.parameter_count import count_parameters
-    from chirplet.runtime.open import accelerator_for
     from chirplet.stage.output.write_artifact import add_cost
     from chirplet.stage.run.parent import prepared
 
@@ -225,8 +224,8 @@ def _measured(
     for candidate in candidates:
         data = prepared(candidate.artifact, corpus, run.cache_dir)
         folder = candidate.artifact.folder
-        accelerator = "cpu" if where == "cpu" else accelerator_for(folder, run.trainer.accelerator)
-        models.append(Timed(folder, data.sample(), data.pad_id, accelerator))
+        accelerators = timed_on(folder, "cpu" if where == "cpu" else run.trainer.accelerator)
+        models.append(Timed(folder, data.sample(), data.pad_id, accelerators))
     timings = time_interleaved(models, run.trainer.threads, rounds, run.verify)
     measured, cpu = [], {"name": cpu_name(), "flags": sorted(cpu_flags())}
     for candidate, timing in zip(candidates, timings, strict=True):

@@ -78,7 +78,7 @@ class Predict(TableSettings, Stage):
     output_format: Format | None
     batch_size: Count
     chunk_rows: Count
-    precision: Literal["auto", "32-true", "bf16-mixed"]
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
     windows: Combination | None
     window_overlap: Fraction
 

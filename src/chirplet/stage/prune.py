@@ -163,10 +163,10 @@ class Prune(TrainingStage):
         loggers: "Sequence[Logger]",
     ) -> dict[str, Any]:
         """Train the remaining weights. Returns what the record says about the training."""
-        from chirplet.data.batching.batches import training_loader
         from chirplet.module.distillation import TEACHER_LOGITS
         from chirplet.stage.distillation.teacher_logits import teacher_logits
         from chirplet.stage.fit.fit import fit
+        from chirplet.stage.fit.loaders import training_batches
 
         train, trainer = data.corpus.train, run.trainer
         steps = trainer.optimizer_steps(-(-len(train) // self.batch_size))
@@ -183,16 +183,7 @@ class Prune(TrainingStage):
                 threads=trainer.threads,
                 verify=run.verify,
             )
-        loader = training_loader(
-            data.tokens(train),
-            data.task.targets(train),
-            data.pad_id,
-            self.batch_size,
-            run.seed,
-            trainer.pool_batches,
-            trainer.pad_to_multiple_of,
-            extra,
-        )
+        loader = training_batches(run, data, train, self.batch_size, extra)
         # No validation loader: while sparsity rises, the best epoch would be the least pruned one.
         training = fit(run, recovery, loader, None, loggers, self.resume)
         recovery.masking.finish()
@@ -205,7 +196,7 @@ class Prune(TrainingStage):
         from chirplet.module.pruning import Recovery
 
         model = pruned.model.train()  # Lightning does not switch the mode
-        family_of(model).word_embeddings(model).sparse = run.trainer.rowwise_embeddings
+        family_of(model).word_embeddings(model).sparse = run.trainer.resolved_rowwise_embeddings()
         optimization = self.optimization(model, steps)
         # After `optimization`, so that the model's parameter groups do not contain the pruner's scores.
         masking = self.pruner.masking(pruned, calibration, steps)
@@ -218,7 +209,7 @@ class Prune(TrainingStage):
             optimization,
             self.label_smoothing,
             self.loss_weights(data.task, data.corpus.train, labels),
-            run.trainer.encoder,
+            run.trainer.resolved_encoder(),
             alpha=self.alpha,
             temperature=self.temperature,
             masking=masking,

@@ -211,4 +211,4 @@ def _in_fp32(run: Run, parent: "Parent") -> "Runtime":
 
     device = run.trainer.device()
     model = parent.model if device.type == "cpu" else deepcopy(parent.model).to(device)  # type: ignore[arg-type]
-    return PyTorchRuntime(model, bf16=False)
+    return PyTorchRuntime(model)

@@ -17,7 +17,9 @@ from torch.utils.data import DataLoader
 from chirplet.callback.checkpoint import CheckpointSettings
 from chirplet.callback.lightning.interruption import PROCESSES, Belonging, Interruption
 from chirplet.module.classifier import Classifier
+from chirplet.module.step.training_module import TrainingModule
 from chirplet.stage.fit.callbacks import training_callbacks, watches_validation
+from chirplet.stage.fit.capturing import captures
 from chirplet.stage.fit.ddp_processes import processes
 from chirplet.stage.fit.resume import newest
 from chirplet.stage.fit.trial_report import TrialReport
@@ -91,6 +93,8 @@ def fit(
     ]
     if trial is not None and val_loader is not None:
         callbacks.append(TrialReport(trial, run.objective))
+    if isinstance(module, TrainingModule):
+        module.captures = captures(run.trainer, module, callbacks)
     # Takes effect only if `resume` is in another run's folder; this run's folder is locked already.
     with lock_output(folder.parent), interruption:  # noqa: SIM117 - workers end before signal handlers are restored
         with processes(run, module, train_loader, val_loader, start) as shard:
@@ -104,10 +108,13 @@ def fit(
         "seconds": time.perf_counter() - started,
         "resumed": start is not None,
         "precision": run.trainer.resolved_precision(),
+        "matmul_precision": run.trainer.matmul_precision,
         "device": run.trainer.device().type,
         "processes": run.trainer.devices,
         "threads": threads,
     }
+    if isinstance(module, TrainingModule) and module.captured is not None:
+        results["cuda_graphs"] = {"lengths": module.captured.lengths}
     if interruption.asked:
         interruption.save_and_leave(trainer)
     return results | _load_best(trainer, module)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from chirplet.module.classifier import Optimization
+    from chirplet.module.step.training_module import Optimization
 
 
 class TrainingStage(MeasuringStage, ABC):
@@ -61,7 +61,7 @@ class TrainingStage(MeasuringStage, ABC):
     def optimization(self, model: "PreTrainedModel", steps: int) -> "Optimization":
         """Parameter groups of the weights of `model` that are not frozen, and the schedule over `steps` steps."""
         from chirplet.model.structure.parameter_groups import parameter_groups
-        from chirplet.module.classifier import Optimization
+        from chirplet.module.step.training_module import Optimization
 
         groups = parameter_groups(
             model, self.learning_rate, self.weight_decay, self.layer_decay, self.head_learning_rate

@@ -65,7 +65,7 @@ def open_parent(run: Run, folder: str | None) -> Parent:
         console().print("note      the parent was trained on the val texts (stage.final=true): val metrics are biased")
     model = trainable(artifact.folder)
     if run.verify:
-        check_probe(PyTorchRuntime(model, bf16=False), artifact.folder)
+        check_probe(PyTorchRuntime(model), artifact.folder)
     return Parent(artifact, model, prepared(artifact, corpus, run.cache_dir), lineage_from(artifact))
 
 
