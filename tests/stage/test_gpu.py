@@ -10,6 +10,7 @@ import chirplet
 from checkpoints import TEXTS, tiny_bert
 from chirplet.artifact.artifact import Artifact
 from chirplet.cli.experiment import execute
+from isolated import here
 from places import CONF
 from runs import small_run
 
@@ -27,7 +28,7 @@ def made(tmp_path_factory) -> dict[str, Artifact]:
     """The artifacts of a chain, compared at its end."""
     folder = tmp_path_factory.mktemp("gpu")
     overrides = [*small_run(tiny_bert(folder / "encoder"), folder)[:-1], "trainer.precision=auto", "stage=chain", STEPS]
-    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+    with here(), initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
         execute(compose("config", overrides=overrides), folder / "run", overrides)
     return {path.parent.name: Artifact.open(path) for path in (folder / "run").glob("*/artifact")}
 
