@@ -46,7 +46,7 @@ def reproduce(cfg: DictConfig, output_dir: Path, overrides: Sequence[str]) -> fl
     check_given(again, record, given_keys)
     again = pinned(again, record, given_keys)
     experiment = parse(again)
-    experiment.stage.check(run_of(experiment, output_dir, {}))  # before the data is prepared
+    experiment.stage.check_parts(run_of(experiment, output_dir, {}))  # before the data is prepared
     check_inputs(experiment, record, given_keys)
     _print_changes(for_record(again), record.config)
     objective = execute(again, output_dir, [override_of("reproduce", folder), *given])
