@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from chirplet.system.child_process import DONE, environment
 from chirplet.system.error import ProcessError
@@ -82,6 +82,7 @@ def _serve() -> None:
     with suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):
         while True:
             function, part = pickle.load(sys.stdin.buffer)
+            answer: tuple[list[Any] | None, Exception | None]
             try:
                 answer = [function(item) for item in part], None
             except Exception as error:
