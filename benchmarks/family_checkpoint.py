@@ -34,8 +34,8 @@ def write_checkpoint(
     from transformers import AutoConfig, AutoModel
 
     from chirplet.model.family import family_of
-    from chirplet.model.loading.bundled import CHECKPOINTS
     from chirplet.model.loading.quiet import quiet
+    from chirplet.model.wheel.bundled import CHECKPOINTS
 
     bundled = CHECKPOINTS["bundled"].folder()
     shutil.copytree(bundled, folder, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))

@@ -118,7 +118,7 @@ def batches(tokens: Any, labels: np.ndarray, batch_size: int, padded_length: Any
 def train(model: nn.Module, source: Any, batch_size: int, skipped: int, steps: int, device: torch.device) -> float:
     """Texts/s of `steps` steps after the `skipped` ones, in which graphs are captured."""
     loop = Loop(model, batch_size, device)
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    wait: Any = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     started = 0.0
     for number, batch in enumerate(source):
         if number == skipped:

@@ -180,7 +180,9 @@ def trainer(order: dict[str, Any]) -> dict[str, Any]:
     settings = dict(TRAINERS[order["settings"]])
     attention = settings.pop("attention", "sdpa")
     torch.backends.cuda.enable_cudnn_sdp(settings.pop("cudnn", True))
-    tuned = {"optim": "adamw_torch_fused", "train_sampling_strategy": "group_by_length"} if settings else {}
+    tuned: dict[str, Any] = (
+        {"optim": "adamw_torch_fused", "train_sampling_strategy": "group_by_length"} if settings else {}
+    )
     experiment = composed(order["overrides"])
     data, stage = prepared(experiment), experiment.stage
     timer = Timer(stage.batch_size, order["skipped"], order["steps"])

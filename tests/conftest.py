@@ -59,6 +59,15 @@ with suppress(ImportError):
     absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs, in this process and in those that tests start, unless `-m` names `gpu`.
+
+    What tests compare to the last digit, or know as numbers, is of the CPU: they mean the same on every machine.
+    """
+    if "gpu" not in config.option.markexpr:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest come first, so that no process has one left when the others are done."""
     long = ("test_kill.py", "stage/", "test_bad", "quantizer/", "sweep/", "runtime/", "test_secrets.py")

@@ -90,17 +90,20 @@ class TrainerSettings(Settings):
         """
         return device_of(self.accelerator)
 
-    def check_devices(self) -> None:
-        """Check that `devices` processes can train together.
+    def check_needs(self) -> None:
+        """Check that the device is here, computes `precision`, and that `devices` processes can train together.
 
         Raises:
-            ConfigError: there are fewer GPUs, or `rowwise_embeddings` is set for several GPUs.
+            ConfigError: it is not; there are fewer GPUs, or `rowwise_embeddings` is set for several GPUs.
         """
+        if self.accelerator in ("auto", "cpu") and self.precision != "16-mixed" and self.devices == 1:
+            return  # without torch: every machine has that
         import torch
 
-        if self.devices == 1 or self.device().type == "cpu":
-            return
+        self.resolved_precision()
         kind = self.device().type
+        if self.devices == 1 or kind == "cpu":
+            return
         available = torch.cuda.device_count() if kind == "cuda" else 1
         if self.devices > available:
             raise ConfigError(

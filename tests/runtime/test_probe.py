@@ -16,7 +16,7 @@ from artifacts import lively, tiny_artifact
 from checkpoints import TEXTS, tiny_bert
 from chirplet.artifact.artifact import PROBE
 from chirplet.data.batching.tokens import tokenize
-from chirplet.model.loading.bundled import CHECKPOINTS
+from chirplet.model.wheel.bundled import CHECKPOINTS
 from chirplet.quantizer.base import Calibration
 from chirplet.quantizer.onnx_int8 import OnnxInt8
 from chirplet.quantizer.openvino_int8 import OpenVinoInt8

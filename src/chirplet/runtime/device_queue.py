@@ -70,7 +70,8 @@ class DeviceQueue:
 
     @torch.inference_mode()
     def _send(self, input_ids: Ids, attention_mask: Ids) -> _Sent:
-        shape = input_ids.shape if self.longest is None else few_shapes(*input_ids.shape, self.longest)
+        texts, tokens = input_ids.shape
+        shape = (texts, tokens) if self.longest is None else few_shapes(texts, tokens, self.longest)
         batch = {"input_ids": self._on_host(input_ids, shape), "attention_mask": self._on_host(attention_mask, shape)}
         batch["attention_mask"][len(input_ids) :, 0] = 1  # the softmax of a text without tokens would be NaN
         with SENDING:

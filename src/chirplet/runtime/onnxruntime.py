@@ -13,7 +13,7 @@ from chirplet.system.optional_dependency import needs
 
 MODEL = "model.onnx"
 SLOWER = ["SkipLayerNormFusion"]
-"""Fusions disabled on the CPU: the fused kernel of residual and layer norm takes six times as long as two others."""
+"""Fusions disabled on the CPU: the fused kernel of residual and layer norm takes six times as long as two kernels."""
 
 
 CUDA = "CUDAExecutionProvider"

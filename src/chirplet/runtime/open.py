@@ -10,7 +10,7 @@ from chirplet.artifact.artifact import CARD, RECORD
 from chirplet.runtime.base import Precision, Runtime, RuntimeName
 from chirplet.runtime.probe import OPENING, Probe, not_reproduced, read_probe, warn_unverified
 from chirplet.system.error import ModelError
-from chirplet.system.optional_dependency import install, needs
+from chirplet.system.optional_dependency import check_package, install, needs
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +21,14 @@ MODEL_FILES: dict[str, RuntimeName] = {
     "openvino_model.xml": "openvino",
 }
 """The file of a model to its runtime."""
+
+PACKAGES: dict[RuntimeName, tuple[str, str]] = {
+    "pytorch": ("torch", install("train")),
+    "pytorch_int8": ("torch", install("train")),
+    "onnxruntime": ("onnxruntime", "pip install onnxruntime"),
+    "openvino": ("openvino", install("openvino")),
+}
+"""What each runtime needs, and the command that installs it."""
 
 Openers = Sequence[Callable[[], Runtime]]
 """Functions that open one model with different settings."""
@@ -37,6 +45,22 @@ def runtime_of(folder: Path) -> RuntimeName:
         got = " and ".join(present) or "none"
         raise ModelError(f"{str(folder)!r} should contain one of {', '.join(MODEL_FILES)}, got {got}")
     return MODEL_FILES[present[0]]
+
+
+def check_runtime(folder: Path, key: str) -> RuntimeName:
+    """Check that the runtime of the model in `folder`, which `key` names, is installed, without importing it.
+
+    Returns:
+        The runtime.
+
+    Raises:
+        ModelError: see `runtime_of`.
+        DependencyError: it is not installed.
+    """
+    name = runtime_of(folder)
+    package, remedy = PACKAGES[name]
+    check_package(package, f"{key}: {str(folder)!r}", remedy)
+    return name
 
 
 def open_runtime(

@@ -44,6 +44,14 @@ class Finetune(TrainingStage):
             raise ValueError(f"layers: got {self.layers}, should be null unless method=last_layers")
         return self
 
+    @property
+    def checkpoints(self) -> int:
+        return 1 if self.final else 2
+
+    @property
+    def moments(self) -> int:
+        return 2 if self.method == "full" else 0
+
     def check_model(self, parents: Sequence[Blueprint]) -> Blueprint:
         from chirplet.model.structure.freezing import trained_layers
 
@@ -77,7 +85,6 @@ class Finetune(TrainingStage):
         tokenizer = load_tokenizer(run.model)
         data = Prepared.for_model(run.model, tokenizer, corpus, run)
         loaded = load_model(run.model, corpus.labels, run.seed, task.problem_type)
-        self.check_model([Blueprint(loaded.model.config, tokenizer)])
         lineage = lineage_of(run, loaded)
 
         train = train_and_val(corpus, run.data) if self.final else corpus.train

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from pydantic import SerializeAsAny
+from pydantic import SerializeAsAny, model_validator
 
 from chirplet.artifact.artifact import RECORD, Artifact, Record
 from chirplet.config.schema import Count, Fraction, Positive, Probability
@@ -19,7 +19,7 @@ from chirplet.stage.fit.settings import TrainingStage
 from chirplet.stage.run.context import ArtifactFolder, Run, given_artifact
 from chirplet.system.atomic_io import write_text_atomically
 from chirplet.system.console import console
-from chirplet.system.error import ArtifactError, ConfigError
+from chirplet.system.error import ArtifactError
 from chirplet.system.progress import Progress
 
 if TYPE_CHECKING:
@@ -52,10 +52,29 @@ class Prune(TrainingStage):
     curve: list[Fraction]
     curve_texts: Count
 
+    @model_validator(mode="after")
+    def _recovers(self) -> Self:
+        if self.pruner.trained and self.recovery == "none":
+            other = f", or {self.pruner.at_once}" if self.pruner.at_once else ""
+            raise ValueError(
+                f"recovery: got 'none', but this pruner prunes while it recovers; should be labels or distill{other}"
+            )
+        return self
+
     @property
     def method(self) -> str:
         """The pruner's name."""
         return self.pruner.option
+
+    @property
+    def checkpoints(self) -> int:
+        return 0 if self.recovery == "none" else 1
+
+    def parents(self, run: Run) -> list[Blueprint]:
+        given_artifact(self.artifact)  # before torch is imported
+        from chirplet.stage.run.parent import artifact_blueprint
+
+        return [artifact_blueprint(self.artifact)]
 
     def check_model(self, parents: Sequence[Blueprint]) -> Blueprint:
         (parent,) = parents
@@ -64,13 +83,6 @@ class Prune(TrainingStage):
 
     def run(self, run: Run) -> float | None:
         """Prune, recover, evaluate once on test, and write the artifact and a page about the pruning."""
-        given_artifact(self.artifact)  # before torch is imported
-        if self.pruner.trained and self.recovery == "none":
-            other = f", or {self.pruner.at_once}" if self.pruner.at_once else ""
-            raise ConfigError(
-                "stage.recovery: got 'none', but this pruner prunes while it recovers; "
-                f"should be labels or distill{other}"
-            )
         from chirplet.pruner.masking.sparsity_curve import module_sparsity
         from chirplet.stage.fit.seeding import seed_everything
         from chirplet.stage.output.write_artifact import Outcome, print_result, save_trained, write_outcome
@@ -80,7 +92,6 @@ class Prune(TrainingStage):
         seed_everything(run)
         parent = open_parent(run, self.artifact)
         self.check_splits(parent.data.corpus)
-        self.check_model([parent.blueprint])
         self.pruner.check_weights(parent.model)
         self._print_start(parent)
         calibration = self._calibration_data(parent, run.seed)

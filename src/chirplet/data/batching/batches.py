@@ -162,7 +162,7 @@ class ResumableLoader(DataLoader[Any]):
     def __init__(self, sampler: LengthGrouped, collate: Collate, pin_memory: bool) -> None:
         super().__init__(
             _Positions(len(sampler.lengths)),
-            batch_sampler=sampler,
+            batch_sampler=sampler,  # type: ignore[arg-type]
             collate_fn=collate,
             # A loader draws a seed for its workers when it starts. With the global generator, a resumed run would draw
             # once more than an uninterrupted one.

@@ -20,12 +20,13 @@ from chirplet.module.distillation import TEACHER_LOGITS, Student
 from chirplet.module.step.training_module import Optimization
 from chirplet.stage.distillation.data import DistillationData, check_shared_tokens
 from chirplet.stage.distillation.label_only_baseline import FOLDER, as_many, baseline_run
-from chirplet.stage.distillation.student import Start, open_inside
+from chirplet.stage.distillation.student import Start
 from chirplet.stage.fit.fit import fit
 from chirplet.stage.fit.loaders import training_batches, validation_batches
 from chirplet.stage.fit.seeding import seed_everything
 from chirplet.stage.run.context import Run
 from chirplet.stage.run.loggers import open_loggers
+from chirplet.stage.run.parent import trainable
 from chirplet.stage.run.prepared import Prepared
 from chirplet.system.console import console
 from chirplet.task.base import Task
@@ -99,7 +100,7 @@ def student_of(stage: "DistillSettings", start: Start, distillation_data: Distil
     inside = [name for name, distiller in stage.distiller.items() if distiller.looks_inside]
     if inside:
         check_shared_tokens(inside[0], distillation_data, start.data, teachers[0])
-        teacher = open_inside(teachers[0], f"distiller={inside[0]} needs its layers")
+        teacher = trainable(teachers[0].folder)
     teacher_config = None if teacher is None else teacher.config
     task = start.data.task
     imitations = {

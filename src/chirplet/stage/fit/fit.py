@@ -2,6 +2,7 @@
 
 import logging
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,16 @@ from chirplet.system.run_lock import lock_output
 # After the imports, since Lightning sets the level when it is imported.
 for name in ("pytorch_lightning", "lightning_fabric"):
     logging.getLogger(name).setLevel(logging.WARNING)
+
+
+EXPECTED = (
+    ".*does not have many workers",  # batches are put together from tokens, faster than another process sends them
+    ".*`?(isinstance.treespec, )?LeafSpec.*is deprecated",
+    ".*Checkpoint directory .* exists and is not empty",
+    ".*You defined a `validation_step` but have no `val_dataloader`",
+    ".*is smaller than the logging interval",
+)
+"""Warnings of Lightning and torch about what is meant to be so."""
 
 
 def checkpoint_folder(run: Run, resume: str | None) -> Path:
@@ -89,7 +100,8 @@ def fit(
         with processes(run, module, train_loader, val_loader, start) as shard:
             trainer = run.trainer.build(callbacks, loggers, run.deterministic, run.output_dir, len(train_loader), shard)
             started, threads = time.perf_counter(), torch.get_num_threads()
-            trainer.fit(module, train_loader, val_loader, ckpt_path=start, weights_only=True)
+            with _expected_ignored():
+                trainer.fit(module, train_loader, val_loader, ckpt_path=start, weights_only=True)
     results: dict[str, Any] = {
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
@@ -106,6 +118,15 @@ def fit(
     if interruption.asked:
         interruption.save_and_leave(trainer)
     return results | _load_best(trainer, module)
+
+
+@contextmanager
+def _expected_ignored() -> Iterator[None]:
+    """Here, not at the start of the command: what is imported and started in between may change the filters."""
+    with warnings.catch_warnings():
+        for message in EXPECTED:
+            warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 def _print_note(module: pl.LightningModule) -> None:

@@ -17,7 +17,6 @@ from chirplet.artifact.artifact import (
     DataRecord,
     Record,
     atomic_folder,
-    check_free,
     content_id,
     write_record,
 )
@@ -71,9 +70,8 @@ def lineage_of(run: Run, loaded: LoadedModel) -> list[Ancestor]:
     """The model's lineage, base model first. Stages call it before they train, since it may raise.
 
     Raises:
-        ArtifactError: the model's folder has a record that is not valid, or the run has an artifact already.
+        ArtifactError: the model's folder has a record that is not valid.
     """
-    check_free(run.artifact_folder)
     origin = loaded.origin
     parent = Ancestor(
         name=origin.name,
