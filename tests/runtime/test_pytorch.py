@@ -115,6 +115,23 @@ def test_results_wait_only_for_what_is_before_them():
     assert len(sent) == device_queue.PENDING + 3
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("half", [None, torch.float16])
+@pytest.mark.parametrize("kind", KINDS)
+def test_cuda_graphs_compute_what_a_cpu_does(kind, half):
+    tokens, model = tokens_of(LENGTHS), tiny_encoder(kind)
+    expected = predict_logits(PyTorchRuntime(model), tokens, 1, 2)
+    runtime = PyTorchRuntime(model.to("cuda"), half)
+    predict_logits(runtime, tokens, 1, 2)
+    torch.cuda.set_sync_debug_mode("error" if kind in POST_NORM else "default")  # nothing waits once it is captured
+    try:
+        found = predict_logits(runtime, tokens, 1, 2)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert bool(runtime.queue.shapes) == (kind in POST_NORM)
+    np.testing.assert_allclose(found, expected, atol=1e-3 if half is None else 0.05 * np.abs(expected).max())
+
+
 def test_fp16_needs_a_gpu(tmp_path):
     with pytest.raises(ConfigError, match=r"stage\.precision: got '16-mixed', should be auto or bf16-mixed"):
         PyTorchRuntime.open(tmp_path, "cpu", None, "16-mixed")

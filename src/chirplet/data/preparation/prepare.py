@@ -163,9 +163,9 @@ def _examples(
     index = {label: i for i, label in enumerate(labels)}
     for row, (_, kinds, _) in zip(rows, repaired, strict=True):
         if row.redecoded:
-            kinds |= {"bytes"}
-        ledger.repaired.update(sorted(kinds))  # the order of a set differs from process to process
-        ledger.repaired["encoding"] += bool(kinds & ENCODING_KINDS)
+            kinds += ("bytes",)
+        ledger.repaired.update(kinds)
+        ledger.repaired["encoding"] += not ENCODING_KINDS.isdisjoint(kinds)
         ledger.repaired_cells += bool(kinds)
     return Examples(
         row_id=[row.row_id for row in rows],
