@@ -1,6 +1,6 @@
 """The command `chirplet`, from a clone: `python run.py [GROUP=NAME ...] [KEY=VALUE ...]`."""
 
-from chirplet.cli.main import main
+from chirplet.cli.start import main
 
 if __name__ == "__main__":
     main()

@@ -3,13 +3,15 @@
 `python benchmarks/serve.py` fine-tunes MiniLM on the default texts and quantizes it (or takes `--model ARTIFACT`, an
 artifact of ONNX Runtime, and `--fp32 ARTIFACT`, the one it was made from), and starts three servers on the loopback
 interface: `stage=serve` with the model, `serving_tutorial.py` with the fp32 one, and infinity-emb with the fp32 one if
-`--infinity PYTHON` names an interpreter that has it. Clients and server share the CPU. `--quick` measures for a second
-where the full run measures for eight, and sends 5,000 requests instead of 200,000.
+`--infinity PYTHON` names the interpreter of an environment that has it (0.0.77 ran with torch 2.13, transformers 4.48,
+sentence-transformers 3.4, optimum 1.24 and numpy 1.26). Clients and server share the CPU. `--quick` measures for a
+second where the full run measures for eight, and sends 5,000 requests instead of 200,000.
 """
 
 import argparse
 import http.client
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -48,8 +50,8 @@ def closed_loops(servers: list[Server], texts: list[str], seconds: float) -> tup
 
 
 def accepts(load: Load) -> bool:
-    """Whether all requests were answered, 95% of them within `P95_MS`."""
-    return set(load.statuses) == {200} and load.p95 <= P95_MS
+    """Whether 95% of all requests were answered within `P95_MS`; those that were refused were not."""
+    return load.share_within(P95_MS) >= 0.95
 
 
 def capacity(server: Server, texts: list[str], seconds: float, steps: int) -> tuple[float, Load]:
@@ -240,8 +242,9 @@ def main() -> None:
 
 def infinity(python: Path, fp32: Path, texts: list[str], seconds: float, start: Any) -> Figures:
     """The rate of infinity-emb's classifier."""
-    command = [str(python), "-m", "infinity_emb", "v2", "--model-id", str(fp32), "--port", "PORT", "--engine", "torch",
-               "--device", "cpu", "--no-bettertransformer"]  # fmt: skip
+    os.environ["DO_NOT_TRACK"] = "1"  # it would report to its makers
+    command = [str(python.with_name("infinity_emb")), "v2", "--model-id", str(fp32), "--host", HOST, "--port", "PORT",
+               "--engine", "torch", "--device", "cpu", "--no-bettertransformer"]  # fmt: skip
     server = start("infinity", command, "/classify", key="input", model=fp32.name)
     figures: Figures = []
     for clients in CLIENTS:

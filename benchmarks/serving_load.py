@@ -44,6 +44,10 @@ class Load:
         ordered = sorted(self.latencies)
         return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
+    def share_within(self, ms: float) -> float:
+        """The share of all requests that were accepted and answered within so many ms."""
+        return sum(1000 * one <= ms for one in self.latencies) / max(1, sum(self.statuses.values()))
+
     @property
     def p95(self) -> float:
         """95th percentile in ms."""

@@ -45,8 +45,12 @@ def serving(
     token: str | None = None,
     limits: Limits = LIMITS,
     opening: Callable[[Path], OpenModel] = open_model,
+    drain_s: int | None = None,
 ) -> Iterator[str]:
-    """The address of a server of these artifacts, by name; `opening` opens each."""
+    """The address of a server of these artifacts, by name; `opening` opens each.
+
+    At its end it answers what was asked before, for at most `drain_s`.
+    """
     metrics = Metrics()
     with bind("127.0.0.1", 0) as bound, closing(Batcher(2)) as batcher:
         models = [
@@ -54,7 +58,9 @@ def serving(
         ]
         app = make_app(Models(models), limits, metrics, token)
         listen(bound)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none"))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=drain_s)
+        )
         thread = Thread(target=server.run, args=([bound],))
         thread.start()
         try:

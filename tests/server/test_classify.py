@@ -1,10 +1,12 @@
 """Texts are labeled over HTTP as by `chirplet.load`, for our clients and for Hugging Face's."""
 
 import json
+import re
 
 import httpx
 import numpy as np
 import pytest
+from fastapi.openapi.models import OpenAPI
 from huggingface_hub import InferenceClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -144,11 +146,17 @@ def test_the_server_describes_itself(client):
     ]
     assert client.get("/info").json() == {"version": chirplet.__version__, "limits": vars(LIMITS)}
     assert client.get("/health").json() == {"status": "ready", "models": 2}
-    paths = client.get("/openapi.json").json()["paths"]
+    described = client.get("/openapi.json").json()
+    OpenAPI.model_validate(described)
+    paths, schemas = described["paths"], described["components"]["schemas"]
     assert {"/v1/classify", "/predict", "/models/{name}/predict", "/models", "/health", "/metrics"} <= set(paths)
-    body = paths["/v1/classify"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert set(body["properties"]) == {"texts", "model"}
-    assert client.get("/docs").status_code == client.get("/redoc").status_code == 404
+    assert set(schemas["Classify"]["properties"]) == {"texts", "model"}
+    assert paths["/v1/classify"]["post"]["requestBody"]["content"]["application/json"]["schema"] == {
+        "$ref": "#/components/schemas/Classify"
+    }
+    assert {ref.rpartition("/")[2] for ref in re.findall('"\\$ref": "([^"]+)"', json.dumps(described))} <= set(schemas)
+    assert [one["name"] for one in paths["/models/{name}/predict"]["post"]["parameters"]] == ["name"]
+    assert "text_column" in [one["name"] for one in paths["/v1/table"]["post"]["parameters"]]
 
 
 def test_metrics_count_by_model(folder):

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import shutil
+import socket
 from threading import Event
 
 import httpx
@@ -63,6 +64,14 @@ def held(folder):
     return Held(opened.artifact, opened.predictor)
 
 
+def unread(url):
+    """The first line of the answer to a request whose body is never sent."""
+    address = httpx.URL(url)
+    with socket.create_connection((address.host, address.port), timeout=60) as connection:
+        connection.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+        return connection.makefile("rb").readline()
+
+
 def test_a_full_queue_refuses_and_a_client_that_leaves_frees_its_place(folder):
     with serving({"held": folder}, limits=Limits(64, 400, 0.1, queue=1), opening=held) as url:
 
@@ -82,16 +91,20 @@ def test_a_full_queue_refuses_and_a_client_that_leaves_frees_its_place(folder):
                     await asyncio.sleep(0)
                 full = await ask()
                 assert full.status_code == 429 and full.headers["retry-after"] == "1" and "stage.queue" in full.text
+                assert b" 429 " in await asyncio.to_thread(unread, url)
                 second.cancel()
                 while 'outcome="left"} 1.0' not in (await client.get("/metrics")).text:
                     await asyncio.sleep(0)
                 third = asyncio.create_task(ask())
                 while 'chirplet_queue_requests{model="held"} 2.0' not in (await client.get("/metrics")).text:
                     await asyncio.sleep(0)
+                table = asyncio.create_task(client.post("/v1/table", content="text\na\n" * 40))  # waits its turn
+                while 'chirplet_queue_requests{model="held"} 3.0' not in (await client.get("/metrics")).text:
+                    await asyncio.sleep(0)
                 Held.go.set()
-                return [(await one).status_code for one in (first, third)]
+                return [(await one).status_code for one in (first, third, table)]
 
-        assert asyncio.run(scenario()) == [200, 200]
+        assert asyncio.run(scenario()) == [200, 200, 200]
 
 
 class Failing(OpenModel):

@@ -3,12 +3,15 @@
 import json
 import re
 import shutil
+from contextlib import ExitStack
+from threading import Event, Thread
 
 import httpx
 import pytest
 
 from checkpoints import TEXTS, tiny_bert, tiny_roberta
 from chirplet.artifact.artifact import RECORD, write_record
+from chirplet.server.answers import OpenModel
 from pages import chromium
 from records import LABELS, make_record
 from serving import decided_artifact, open_model, serving
@@ -258,6 +261,48 @@ def test_a_text_that_is_too_long_is_refused_in_plain_words(page):
     expect(page.get_by_role("alert")).to_contain_text("got 600 characters, should be at most 400")
     type_texts(page, ["short"])
     expect(page.get_by_role("alert")).to_be_empty()
+
+
+class Failing(OpenModel):
+    """A model that fails for one text, and for another computes until `go`."""
+
+    begun, go = Event(), Event()
+
+    def answers(self, texts):
+        if "bad" in texts:
+            raise RuntimeError("the model is broken")
+        if "slow" in texts:
+            self.begun.set()
+            self.go.wait()
+        return super().answers(texts)
+
+
+def failing(folder):
+    opened = open_model(folder)
+    return Failing(opened.artifact, opened.predictor)
+
+
+def test_a_failing_model_and_a_server_that_ends_are_said_in_plain_words(open_page, folders):
+    with ExitStack() as stack:
+        address = stack.enter_context(serving({"one": folders["bert"]}, opening=failing, drain_s=0))
+        page = open_page(address)
+        page.get_by_label("Type or paste texts").fill("bad")
+        problem = page.get_by_role("alert")
+        expect(problem).to_contain_text("The server failed (500). It says: the model failed with these texts")
+        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+        type_texts(page, ["good"], models=1)
+        expect(problem).to_be_empty()
+
+        page.get_by_label("Type or paste texts").fill("slow")
+        Failing.begun.wait()
+        ending = Thread(target=stack.pop_all().close)
+        ending.start()
+        try:
+            problem.filter(has_text="The server is not ready. The page tries again in 1 second.").wait_for()
+            expect(problem).to_contain_text("The server does not answer.")
+        finally:
+            Failing.go.set()
+            ending.join()
 
 
 def test_a_busy_server_is_asked_again(page):

@@ -10,6 +10,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from chirplet.cli.failure import fail
+from chirplet.cli.start import begun
 
 
 def new_folder(path: str) -> str:
@@ -38,6 +39,7 @@ class RunFolder(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Lock the folder of the run until its end, or exit with an error."""
+        begun()
         with _exiting():
             from chirplet.system.atomic_io import check_writable
             from chirplet.system.run_lock import lock_output
@@ -52,6 +54,7 @@ class RunFolder(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check that the folder of the multirun, or the cache of a search, can be written, or exit with an error."""
+        begun()
         with _exiting():
             from chirplet.system.atomic_io import check_writable
             from chirplet.system.cache_files import check_cache

@@ -1,14 +1,18 @@
 """The application: routes and answers to errors.
 
-Other modules add routes as an `APIRouter` (`ROUTERS`). Their handlers take a `Request`, read it with
+Other modules add routes to a `Router` (`ROUTERS`). Their handlers take a `Request`, read it with
 `chirplet.server.exchange.read_json` or `read_body`, find models with `models_of`, label texts with
 `ServedModel.classify`, and raise a `RequestError` to refuse. `chirplet.server.guard` does the rest.
 """
 
-from fastapi import FastAPI, Request, Response
-from starlette.exceptions import HTTPException
+from functools import cache, partial
 
-import chirplet
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+
 from chirplet.server import classify, info, page, table, words
 from chirplet.server.errors import RequestError
 from chirplet.server.exchange import error_answer
@@ -16,11 +20,12 @@ from chirplet.server.guard import Guard
 from chirplet.server.limits import Limits
 from chirplet.server.metrics import Metrics
 from chirplet.server.models import Models
+from chirplet.server.routes import description
 
 ROUTERS = (classify.router, words.router, table.router, info.router, page.router)
 
 
-def make_app(models: Models, limits: Limits, metrics: Metrics, token: str | None = None) -> FastAPI:
+def make_app(models: Models, limits: Limits, metrics: Metrics, token: str | None = None) -> Starlette:
     """The application that serves these models.
 
     Args:
@@ -29,15 +34,15 @@ def make_app(models: Models, limits: Limits, metrics: Metrics, token: str | None
         metrics: figures, which the models count in, too.
         token: the bearer token of requests; None serves everybody.
     """
-    # FastAPI's pages at /docs and /redoc load scripts from elsewhere.
-    app = FastAPI(title="chirplet", version=chirplet.__version__, docs_url=None, redoc_url=None)
+    routes = [route for router in ROUTERS for route in router.routes]
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard, token=token, models=models, metrics=metrics)],
+        exception_handlers={RequestError: _refused, HTTPException: _not_found},
+    )
     app.state.models, app.state.limits, app.state.metrics = models, limits, metrics
     app.state.has_token = token is not None
-    for router in ROUTERS:
-        app.router.routes.extend(router.routes)
-    app.add_exception_handler(RequestError, _refused)
-    app.add_exception_handler(HTTPException, _not_found)
-    app.add_middleware(Guard, token=token, metrics=metrics)
+    app.state.description = cache(partial(description, routes))
     return app
 
 

@@ -5,6 +5,7 @@ One thread computes the batches of all models, in turn, since they share the mac
 
 import asyncio
 import logging
+import math
 import threading
 import time
 import traceback
@@ -39,7 +40,9 @@ class Queue:
         compute: labels texts.
         texts: texts of a batch, unless a request has more.
         observe: gets the number of texts of each batch.
+        most: texts that may wait or be computed; with as many, further requests should be refused.
         waiting: requests, the oldest first.
+        computing: texts of the batch that is computed.
         shared: whether the last batch had several requests.
     """
 
@@ -47,7 +50,9 @@ class Queue:
     compute: Callable[[list[str]], Answers]
     texts: int
     observe: Callable[[float], None]
+    most: float = math.inf
     waiting: deque[Waiting] = field(default_factory=deque)
+    computing: int = 0
     shared: bool = False
 
     def seconds_left(self, max_wait_s: float) -> float:
@@ -61,9 +66,10 @@ class Queue:
         return self.waiting[0].since + max_wait_s - time.monotonic()
 
     @property
-    def texts_waiting(self) -> int:
-        """Texts that wait, without those of clients that have left."""
-        return sum(len(one.texts) for one in self.waiting if not one.answers.done())
+    def has_room(self) -> bool:
+        """Whether another request may wait; if no other does, it always may."""
+        waiting = [len(one.texts) for one in self.waiting if not one.answers.done()]
+        return not waiting or sum(waiting) + self.computing < self.most
 
     def batch(self) -> list[Waiting]:
         """Take the requests of the next batch, without those whose client has left."""
@@ -73,7 +79,7 @@ class Queue:
             if not one.answers.done():
                 taken.append(one)
                 texts += len(one.texts)
-        self.shared = len(taken) > 1
+        self.shared, self.computing = len(taken) > 1, texts
         return taken
 
 
@@ -93,10 +99,10 @@ class Batcher:
         with self._changed:
             self._queues.append(queue)
 
-    def texts_waiting(self, queue: Queue) -> int:
-        """Texts that wait in a queue."""
+    def has_room(self, queue: Queue) -> bool:
+        """Whether another request may wait in a queue."""
         with self._changed:
-            return queue.texts_waiting
+            return queue.has_room
 
     def ask(self, queue: Queue, texts: list[str]) -> "asyncio.Future[Answers]":
         """The future answers to texts; cancelled if they are not to be computed any more."""
@@ -118,6 +124,8 @@ class Batcher:
             queue, batch = taken
             if batch:
                 results = list(_results(queue, batch))
+                with self._changed:
+                    queue.computing = 0
                 with suppress(RuntimeError):  # the loop was closed, and nobody waits any more
                     batch[0].answers.get_loop().call_soon_threadsafe(_deliver, results)
 

@@ -2,14 +2,18 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
 
 from chirplet.server.errors import RequestError
-from chirplet.server.exchange import REFUSALS, Body, PlainRoute, documented, json_answer, models_of, read_json
+from chirplet.server.exchange import Body, json_answer, models_of, read_json
 from chirplet.server.models import ServedModel
+from chirplet.server.routes import Documentation, Router
 
-router = APIRouter(route_class=PlainRoute)
+ERRORS = (401, 404, 413, 422, 429, 500)
+
+router = Router()
 
 
 class Classify(Body):
@@ -58,7 +62,7 @@ class Score(BaseModel):
     score: float
 
 
-@router.post("/v1/classify", openapi_extra=documented(Classify), responses={200: {"model": Classification}, **REFUSALS})
+@router.post("/v1/classify", Documentation(Classification, Classify, errors=ERRORS))
 async def classify(request: Request) -> Response:
     """Label texts: labels, probabilities, tokens, truncation."""
     sent = await read_json(request, Classify)
@@ -72,17 +76,13 @@ async def classify(request: Request) -> Response:
     return json_answer({"model": model.name, "id": answers.id, "ms": round(answers.ms, 3), "predictions": predictions})
 
 
-@router.post("/predict", openapi_extra=documented(Predict), responses={200: {"model": list[list[Score]]}, **REFUSALS})
+@router.post("/predict", Documentation(list[list[Score]], Predict, errors=ERRORS))
 async def predict(request: Request) -> Response:
     """Label texts with the first model: a list of labels for each, the best first, as Hugging Face's clients read."""
     return await _predicted(request, models_of(request).named(None))
 
 
-@router.post(
-    "/models/{name:path}/predict",
-    openapi_extra=documented(Predict),
-    responses={200: {"model": list[list[Score]]}, **REFUSALS},
-)
+@router.post("/models/{name:path}/predict", Documentation(list[list[Score]], Predict, errors=ERRORS))
 async def predict_with(request: Request, name: str) -> Response:
     """As `/predict`, with the model of that name."""
     return await _predicted(request, models_of(request).named(name))

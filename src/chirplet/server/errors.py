@@ -13,7 +13,6 @@ class RequestError(Exception):
         self.headers = headers
 
     @classmethod
-    def overloaded(cls, limit: int) -> Self:
-        """As many batches wait for the model as may."""
-        what = f"{limit:,} batch{'es' * (limit > 1)} of texts wait{'s' * (limit == 1)}"
-        return cls(429, f"{what} for the model (stage.queue); try again", {"Retry-After": "1"})
+    def overloaded(cls) -> Self:
+        """As many texts wait as may."""
+        return cls(429, "the model's queue is full (stage.queue); try again", {"Retry-After": "1"})

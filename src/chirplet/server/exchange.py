@@ -1,32 +1,15 @@
 """Read requests and write answers: JSON with limits, and errors as `{"error": "one line"}`."""
 
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pydantic_core
-from fastapi import Request, Response
-from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
 
 from chirplet.server.errors import RequestError
 from chirplet.server.limits import Limits
 from chirplet.server.models import Models
-
-
-class PlainRoute(APIRoute):
-    """A route that FastAPI documents, but whose requests and answers it does not check: this takes less time.
-
-    Its handler gets the request, and the parameters of its path by name as text, and returns a response.
-    """
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handler = self.endpoint
-
-        async def handle(request: Request) -> Response:
-            response: Response = await handler(request, **request.path_params)
-            return response
-
-        return handle
 
 
 class Body(BaseModel):
@@ -35,28 +18,7 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Fault(BaseModel):
-    """Why a request is refused."""
-
-    error: str
-
-
 Sent = TypeVar("Sent", bound=Body)
-
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    401: {"model": Fault, "description": "The bearer token is missing or wrong"},
-    404: {"model": Fault, "description": "There is no such model"},
-    413: {"model": Fault, "description": "The request is larger than a limit"},
-    422: {"model": Fault, "description": "The body is not as described"},
-    429: {"model": Fault, "description": "The queue is full"},
-    500: {"model": Fault, "description": "The model failed with these texts"},
-}
-
-
-def documented(kind: type[Body]) -> dict[str, Any]:
-    """The part of the OpenAPI description for a body that the handler reads itself."""
-    content = {"application/json": {"schema": kind.model_json_schema()}}
-    return {"requestBody": {"required": True, "content": content}}
 
 
 def models_of(request: Request) -> Models:

@@ -1,4 +1,4 @@
-"""What surrounds every request: the token, clients that leave, errors of the code, and counts of responses."""
+"""What surrounds every request: the token, full queues, clients that leave, errors of the code, counts of responses."""
 
 import asyncio
 import hmac
@@ -10,19 +10,23 @@ from chirplet.server.batching import without_texts
 from chirplet.server.errors import RequestError
 from chirplet.server.exchange import error_answer
 from chirplet.server.metrics import Metrics
+from chirplet.server.models import Models
 
 logger = logging.getLogger(__name__)
 
 WITHOUT_TOKEN = ("/", "/health")
 """Paths that need no token, besides those below `/page/`: the page, which asks for it, and the check of a container."""
+QUEUED = ("/predict", "/v1/classify", "/v1/words")
+"""Ends of the paths whose requests wait in the queue of a model."""
 
 
 class Guard:
     """An ASGI application around another one."""
 
-    def __init__(self, app: ASGIApp, token: str | None, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, token: str | None, models: Models, metrics: Metrics) -> None:
         self._app = app
         self._token = None if token is None else token.encode()
+        self._models = models
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -30,18 +34,30 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            self._metrics.responses.labels(refusal.status).inc()
+            await error_answer(refusal)(scope, receive, send)
+            return
         exchange = _Exchange(receive, send)
         try:
-            if not self._may_enter(scope):
-                fault = "the Authorization header should be 'Bearer TOKEN', with the server's CHIRPLET_SERVE_TOKEN"
-                refused = error_answer(RequestError(401, fault, {"WWW-Authenticate": "Bearer"}))
-                await refused(scope, exchange.receive, exchange.send)
-            else:
-                await self._answer(scope, exchange)
+            await self._answer(scope, exchange)
         finally:
             exchange.end()
             if exchange.status is not None:
                 self._metrics.responses.labels(exchange.status).inc()
+
+    def _refusal(self, scope: Scope) -> RequestError | None:
+        """Why a request is refused before it is read, if it is.
+
+        It should take as little time as possible to refuse what is more than a server can compute.
+        """
+        if not self._may_enter(scope):
+            fault = "the Authorization header should be 'Bearer TOKEN', with the server's CHIRPLET_SERVE_TOKEN"
+            return RequestError(401, fault, {"WWW-Authenticate": "Bearer"})
+        if scope["method"] == "POST" and scope["path"].endswith(QUEUED) and not self._models.have_room:
+            return RequestError.overloaded()
+        return None
 
     def _may_enter(self, scope: Scope) -> bool:
         path = scope["path"]

@@ -14,7 +14,7 @@ class Limits:
         max_texts: texts of a request.
         max_characters: characters of a text.
         max_body_mb: million bytes of a request's body.
-        queue: batches that wait for a model.
+        queue: batches that may wait for a model beside the one that is computed.
     """
 
     max_texts: int

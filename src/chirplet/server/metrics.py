@@ -7,7 +7,7 @@ SECONDS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 """Upper bounds of the buckets of texts in a batch."""
 OUTCOMES = ("answered", "refused", "failed", "left")
-"""What became of a request: `refused` because of a limit, `failed` in the model, `left` by the client."""
+"""What became of a request: `refused` after it was read, `failed` in the model, `left` by the client."""
 
 
 class Metrics:

@@ -33,9 +33,11 @@ class ServedModel:
         self._metrics = ModelMetrics(metrics, name)
         self._requests = 0
         self._metrics.queue.set_function(lambda: self._requests)
-        texts = BATCHES * self._open.predictor.runtime.batch_texts
-        self._queue = Queue(name, self._compute, texts, self._metrics.batch_texts.observe)
+        batch, observe = self._open.predictor.runtime.batch_texts, self._metrics.batch_texts.observe
+        self._queue = Queue(name, self._compute, BATCHES * batch, observe, most=(1 + limits.queue) * batch)
+        self._long_jobs = Queue(name, self._compute, batch, observe)
         batcher.add(self._queue)
+        batcher.add(self._long_jobs)
 
     @property
     def artifact(self) -> Artifact:
@@ -47,24 +49,32 @@ class ServedModel:
         """The open model."""
         return self._open.predictor
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a request may wait for the model."""
+        return self._batcher.has_room(self._queue)
+
     def _compute(self, texts: list[str]) -> Answers:
         return self._open.answers(texts)
 
-    async def classify(self, texts: Sequence[str]) -> Answers:
+    async def classify(self, texts: Sequence[str], *, long: bool = False) -> Answers:
         """Label texts together with those of other requests. Cancelled, it frees its place in the queue.
+
+        A part of a `long` job waits in a queue of its own, which is never full. Batches of both are computed in turn.
 
         Raises:
             RequestError: there are too many or too long texts (413), the queue is full (429), or the model fails (500).
         """
         started, outcome = time.perf_counter(), "refused"
+        queue = self._long_jobs if long else self._queue
         try:
             self.limits.check_texts(texts)
-            if self._batcher.texts_waiting(self._queue) >= self.limits.queue * self._queue.texts / BATCHES:
-                raise RequestError.overloaded(self.limits.queue)
+            if not self._batcher.has_room(queue):
+                raise RequestError.overloaded()
             outcome = "failed"
             self._requests += 1
             try:
-                answers = await self._answers(list(texts))
+                answers = await self._answers(list(texts), queue)
             finally:
                 self._requests -= 1
             outcome = "answered"
@@ -78,16 +88,16 @@ class ServedModel:
         self._metrics.seconds.observe(seconds)
         return replace(answers, ms=seconds * 1e3)
 
-    async def _answers(self, texts: list[str]) -> Answers:
+    async def _answers(self, texts: list[str], queue: Queue) -> Answers:
         """The answers of one artifact. A request of more than one batch lets others in between."""
-        size, parts = self._queue.texts, list[Answers]()
+        size, parts = queue.texts, list[Answers]()
         for start in range(0, max(len(texts), 1), size):
             try:
-                parts.append(await self._batcher.ask(self._queue, texts[start : start + size]))
+                parts.append(await self._batcher.ask(queue, texts[start : start + size]))
             except Exception as error:
                 raise RequestError(500, "the model failed with these texts; the server goes on") from error
         if any(part.id != parts[0].id for part in parts):  # reopened in between
-            return await self._answers(texts)
+            return await self._answers(texts, queue)
         return joined(parts)
 
     async def reload(self) -> None:
@@ -117,6 +127,11 @@ class Models(Mapping[str, ServedModel]):
 
     def __len__(self) -> int:
         return len(self._models)
+
+    @property
+    def have_room(self) -> bool:
+        """Whether a request may wait for one of them."""
+        return any(model.has_room for model in self._models.values())
 
     def named(self, name: str | None) -> ServedModel:
         """The model of that name; None is the default.

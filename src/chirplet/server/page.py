@@ -5,11 +5,13 @@ The page is static. Its Content-Security-Policy allows files of this server alon
 
 from importlib.resources import files
 
-from fastapi import APIRouter, Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from chirplet.artifact.artifact import CARD
 from chirplet.server.errors import RequestError
-from chirplet.server.exchange import REFUSALS, PlainRoute, models_of
+from chirplet.server.exchange import models_of
+from chirplet.server.routes import Documentation, Router
 
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 HEADERS = {
@@ -26,16 +28,16 @@ FILES = {
 }
 """Name of each file of the page: its content and media type."""
 
-router = APIRouter(route_class=PlainRoute)
+router = Router()
 
 
-@router.get("/", include_in_schema=False)
+@router.get("/", None)
 async def page(request: Request) -> Response:
     """The page."""
     return await page_file(request, "index.html")
 
 
-@router.get("/page/{name}", include_in_schema=False)
+@router.get("/page/{name}", None)
 async def page_file(request: Request, name: str) -> Response:
     """A file of the page."""
     if name not in FILES:
@@ -44,10 +46,7 @@ async def page_file(request: Request, name: str) -> Response:
     return Response(content, headers=HEADERS, media_type=kind)
 
 
-@router.get(
-    "/models/{name:path}/card",
-    responses={200: {"content": {"text/markdown": {}}}, 401: REFUSALS[401], 404: REFUSALS[404]},
-)
+@router.get("/models/{name:path}/card", Documentation("text/markdown", errors=(401, 404)))
 async def card(request: Request, name: str) -> Response:
     """The model card of an artifact, as Markdown."""
     model = models_of(request).named(name)

@@ -5,11 +5,12 @@ The query has the name of the model and the keys of `stage=predict` for reading 
 
 import asyncio
 import io
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
 
 from chirplet.data.preparation.repair import repair
 from chirplet.data.table.chunk import TextChunk
@@ -19,17 +20,19 @@ from chirplet.data.table.dialect import Column, Delimiter, Escape, TableSettings
 from chirplet.data.table.text_io import MIXED, Encoding
 from chirplet.data.table.writer import DelimitedWriter
 from chirplet.server.errors import RequestError
-from chirplet.server.exchange import REFUSALS, PlainRoute, models_of, read_body
+from chirplet.server.exchange import models_of, read_body
 from chirplet.server.models import ServedModel
+from chirplet.server.routes import Documentation, Router
 from chirplet.system.error import DataError, Key
 from chirplet.task.base import DECIMALS
 
+CSV = "text/csv"
 NAME = "the file"
 """What messages call the file, which has no name here."""
 KEYS = {"data.": "", "stage.": ""}
 """The readers name keys of a run; here they are parameters of the query."""
 
-router = APIRouter(route_class=PlainRoute)
+router = Router()
 
 
 class Asked(TableSettings):
@@ -46,20 +49,11 @@ class Asked(TableSettings):
     header: bool = True
 
 
-def _documented() -> dict[str, Any]:
-    """The OpenAPI description of the query and the body."""
-    schemas = Asked.model_json_schema()["properties"]
-    return {
-        "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in schemas.items()],
-        "requestBody": {"required": True, "content": {"text/csv": {}}},
-    }
-
-
-@router.post("/v1/table", openapi_extra=_documented(), responses={200: {"content": {"text/csv": {}}}, **REFUSALS})
+@router.post("/v1/table", Documentation(CSV, CSV, Asked, (401, 404, 413, 422, 500)))
 async def table(request: Request) -> Response:
     """Label each row of a CSV file; the answer has the same rows with the columns that the model's task adds.
 
-    Texts of files are repaired as `stage=predict` does.
+    Texts of files are repaired as `stage=predict` does. A file waits its turn where the model's queue is full.
     """
     asked = _asked(request)
     model = models_of(request).named(asked.model)
@@ -74,13 +68,13 @@ async def table(request: Request) -> Response:
         for start in range(0, len(rows), model.limits.max_texts):
             cells = [row.cells for row in rows[start : start + model.limits.max_texts]]
             texts = [row[position] for row in cells]
-            answers = await model.classify([repair(text)[0] for text in texts] if repairs else texts)
+            answers = await model.classify([repair(text)[0] for text in texts] if repairs else texts, long=True)
             columns = [answers.label, *np.round(answers.probabilities, DECIMALS).T.tolist()]
             writer.write(TextChunk(texts, source.columns, cells), dict(zip(added, columns, strict=True)))
     except DataError as error:
         raise RequestError(422, str(error.renamed(KEYS))) from None
     headers = {"Content-Disposition": 'attachment; filename="labeled.csv"', "X-Rows": str(len(rows))}
-    return Response(labeled.getvalue(), headers=headers, media_type="text/csv")
+    return Response(labeled.getvalue(), headers=headers, media_type=CSV)
 
 
 def _asked(request: Request) -> Asked:

@@ -8,11 +8,13 @@ import re
 import unicodedata
 from typing import NamedTuple
 
-from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
 
 from chirplet.server.errors import RequestError
-from chirplet.server.exchange import REFUSALS, Body, PlainRoute, documented, json_answer, models_of, read_json
+from chirplet.server.exchange import Body, json_answer, models_of, read_json
+from chirplet.server.routes import Documentation, Router
 
 MOST_WORDS = 200
 """Words of a text: each is another text for the model to read."""
@@ -20,7 +22,7 @@ MOST_WORDS = 200
 _WORD = re.compile("@?w(?:[w@sm]*[wm])?|cm*|o[om]*|[@sm]+")
 """A word as kinds of characters. Signs are inside of words, as in `don't` and in addresses, but not around them."""
 
-router = APIRouter(route_class=PlainRoute)
+router = Router()
 
 
 class Words(Body):
@@ -57,7 +59,7 @@ class Effects(BaseModel):
     words: list[Effect]
 
 
-@router.post("/v1/words", openapi_extra=documented(Words), responses={200: {"model": Effects}, **REFUSALS})
+@router.post("/v1/words", Documentation(Effects, Words, errors=(401, 404, 413, 422, 429, 500)))
 async def words(request: Request) -> Response:
     """The effect of each word of a text on the probability of a label."""
     sent = await read_json(request, Words)

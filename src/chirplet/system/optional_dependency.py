@@ -24,7 +24,7 @@ EXTRAS = {
         "cmaes",
         "sentencepiece",
     ),
-    "serve": ("fastapi", "uvicorn", "prometheus_client"),
+    "serve": ("starlette", "uvicorn", "prometheus_client"),
     "openvino": ("openvino", "nncf"),
     "mlflow": ("mlflow",),
     "tensorboard": ("tensorboard",),

@@ -9,8 +9,9 @@ import pytest
 from checkpoints import TEXTS, settings_of, tiny_bert, tiny_roberta
 from chirplet.data.base import Examples
 from chirplet.data.batching.token_cache import cached_tokens
-from chirplet.data.batching.tokens import CHUNK, tokenize
+from chirplet.data.batching.tokens import CHUNK, MOST_CHARACTERS, tokenize
 from chirplet.model.loading.load import load_tokenizer
+from chirplet.system.error import DataError
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,14 @@ def test_whatever_the_ids_depend_on_makes_a_new_entry(tokenizer, tweets, tmp_pat
         before = entries(tmp_path)
         changed()
         assert len(entries(tmp_path)) == len(before) + 1
+
+
+def test_a_text_that_no_expression_can_read_is_an_error(tokenizer):
+    texts = ["fine", "www." + "." * MOST_CHARACTERS]
+    with pytest.raises(
+        DataError, match=r"got one of 5,000,004 characters \('www\..+'\.\.\.\), should be at most 5,000,000"
+    ):
+        tokenize(texts, tokenizer, "twitter_roberta", 16)
 
 
 def test_no_tweets_are_no_tokens(tokenizer):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from chirplet.data.preparation.cleaning import cleaner
 from chirplet.data.preparation.normalizers import Cleaning, cleans_inside
+from chirplet.system.error import DataError
 from chirplet.system.progress import Progress
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 CHUNK = 2048
 """Tweets per call of the tokenizer: enough to keep its threads busy with little memory."""
+MOST_CHARACTERS = 5_000_000
+"""Characters of a text. The expressions of cleaning panic where one fails 10 million times at the same place."""
 UNCUT = 2**20
 """A maximum length in tokens that no text reaches."""
 
@@ -69,6 +72,9 @@ def tokenize(
     """Clean and tokenize tweets, with special tokens, truncated to `max_length` tokens.
 
     Tweets are cleaned by the tokenizer if it has the preset (`cleans_inside`), and before it otherwise.
+
+    Raises:
+        DataError: one has more than `MOST_CHARACTERS`.
     """
     with Progress("tokenizing", len(texts) if isinstance(texts, Sized) else None) as progress:
         parts = [*_encoded(progress(texts), tokenizer, preset, max_length)]
@@ -83,6 +89,7 @@ def _encoded(
     """The tokens of each chunk of texts."""
     clean = None if cleans_inside(tokenizer, preset) else cleaner(preset)
     for chunk in _chunks(texts):
+        _check_length(max(chunk, key=len))
         answer = tokenizer(
             chunk if clean is None else [clean(text) for text in chunk],
             truncation=True,
@@ -99,6 +106,14 @@ def _encoded(
         offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
         values = np.fromiter(chain.from_iterable(rows), np.int32, count=int(offsets[-1]))
         yield Tokens(values, offsets, len(long))
+
+
+def _check_length(longest: str) -> None:
+    if len(longest) > MOST_CHARACTERS:
+        raise DataError(
+            f"texts: got one of {len(longest):,} characters ({longest[:20]!r}...), "
+            f"should be at most {MOST_CHARACTERS:,}; shorten it, or leave it out"
+        )
 
 
 def special_tokens(tokenizer: "PreTrainedTokenizerBase | Encoder") -> tuple[list[int], list[int]]:
