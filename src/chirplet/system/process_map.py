@@ -5,16 +5,17 @@ They are started by exec, which is safe besides threads, and import only what th
 """
 
 import os
-import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from chirplet.system.child_process import DONE, environment
+import cloudpickle
+
+from chirplet.system.child_process import DONE, environment, framed, next_payload, standard_input
 from chirplet.system.error import ProcessError
 
 Item = TypeVar("Item")
@@ -43,9 +44,13 @@ def process_map(
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            pickle.dump((function, part), process.stdin)
+            process.stdin.write(b"".join(framed(cloudpickle.dumps((function, part)))))
             process.stdin.flush()
-            done, error = pickle.load(process.stdout)
+            size = int.from_bytes(process.stdout.read(8), "big")
+            answer = process.stdout.read(size)
+            if not size or len(answer) < size:
+                raise EOFError
+            done, error = cloudpickle.loads(answer)
         finally:
             idle.put(process)
         if error is not None:
@@ -62,7 +67,7 @@ def process_map(
             stack.callback(threads.shutdown, cancel_futures=True)
             for part in threads.map(results, chunks):
                 yield from part
-    except (EOFError, BrokenPipeError, pickle.UnpicklingError):
+    except (EOFError, BrokenPipeError):
         remedy = "out of memory? OMP_NUM_THREADS=1 starts none"
         raise ProcessError(f"a process exited before its work was done; {remedy}") from None
 
@@ -78,18 +83,19 @@ def _started() -> subprocess.Popen[bytes]:
 
 
 def _serve() -> None:
-    # The parent exits between two chunks, within one, or while it is written to.
-    with suppress(EOFError, BrokenPipeError, pickle.UnpicklingError):
-        while True:
-            function, part = pickle.load(sys.stdin.buffer)
-            answer: tuple[list[Any] | None, Exception | None]
-            try:
-                answer = [function(item) for item in part], None
-            except Exception as error:
-                answer = None, error
-            pickle.dump(answer, sys.stdout.buffer)
+    stream = standard_input()
+    while True:
+        function, part = cloudpickle.loads(next_payload(stream))
+        answer: tuple[list[Any] | None, Exception | None]
+        try:
+            answer = [function(item) for item in part], None
+        except Exception as error:
+            answer = None, error
+        try:
+            sys.stdout.buffer.write(b"".join(framed(cloudpickle.dumps(answer))))
             sys.stdout.buffer.flush()
-    os._exit(DONE)  # without writing what the parent no longer reads
+        except BrokenPipeError:  # the parent has exited
+            os._exit(DONE)
 
 
 if __name__ == "__main__":
