@@ -102,7 +102,7 @@ def graph_distance(parent: Path, graph: Path, tokens: Tokens, pad_id: int) -> fl
     random = np.random.default_rng(0)
     rows = [random.integers(1000, 2000, count).astype(np.int32) for count in (longest, longest - longest // 3)]
     long = Tokens(np.concatenate(rows), np.array([0, longest, sum(map(len, rows))]))
-    exact, exported = PyTorchRuntime(model, bf16=False), OnnxRuntime(graph, cpu_cores())
+    exact, exported = PyTorchRuntime(model), OnnxRuntime(graph, cpu_cores())
     differences = [
         np.abs(predict_logits(exported, one, pad_id, BATCH_SIZE) - predict_logits(exact, one, pad_id, BATCH_SIZE)).max()
         for one in (tokens, long)

@@ -18,8 +18,8 @@ from chirplet.data.base import Corpus
 from chirplet.data.batching.tokens import UNCUT, tokenize
 from chirplet.data.preparation.cleaning import cleaner
 from chirplet.model.loading.bertweet_tokenizer import BertweetTokenizer, open_bertweet
-from chirplet.model.loading.bundled import CHECKPOINTS
 from chirplet.model.loading.quiet import quiet
+from chirplet.model.wheel.bundled import CHECKPOINTS
 from chirplet.pruner.masking.calibration import CalibrationData
 from chirplet.pruner.vocabulary import Vocabulary
 from chirplet.task.single_label import SingleLabel

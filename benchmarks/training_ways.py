@@ -115,6 +115,7 @@ def chirplet(overrides: list[str], steps: int, seed: int, evaluated: bool) -> di
 
 def trainer(overrides: list[str], steps: int, seed: int, evaluated: bool, tuned: bool) -> dict[str, Any]:
     """Train with `transformers.Trainer` for `steps` steps, with its defaults or tuned."""
+    import torch
     from transformers import AutoModelForSequenceClassification, DataCollatorWithPadding, Trainer, TrainerCallback
     from transformers import set_seed as seed_transformers
 
@@ -144,7 +145,7 @@ def trainer(overrides: list[str], steps: int, seed: int, evaluated: bool, tuned:
     results = clock.results()
     if evaluated:
         val = data.corpus.val
-        runtime = PyTorchRuntime(model.eval(), bf16=tuned)
+        runtime = PyTorchRuntime(model.eval(), torch.bfloat16 if tuned else None)
         logits = predict_logits(runtime, data.tokens(val), data.pad_id, 64)
         results["val_accuracy"] = float((logits.argmax(1) == val.label).mean())
     return results

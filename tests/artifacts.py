@@ -46,7 +46,7 @@ def tiny_artifact(base: Path, folder: Path, record: Record | None = None) -> Pat
         model.save_pretrained(folder)
         save_tokenizer(tokenizer, folder)
         prober = Prober(model, tokenizer, tokenizer.pad_token_id, record.max_length)
-        write_probe(folder, prober.probe(PyTorchRuntime(model, bf16=False)))
+        write_probe(folder, prober.probe(PyTorchRuntime(model)))
     write_record(folder, record)
     return folder
 

@@ -59,10 +59,29 @@ with suppress(ImportError):
     absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs, in this process and in those that tests start, unless `-m` names `gpu`.
+
+    What tests compare to the last digit, or know as numbers, is of the CPU: they mean the same on every machine.
+    """
+    if "gpu" not in config.option.markexpr:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest come first, so that no process has one left when the others are done."""
     long = ("test_kill.py", "stage/", "test_bad", "quantizer/", "sweep/", "runtime/", "test_secrets.py")
     items.sort(key=lambda item: not item.nodeid.removeprefix("tests/").startswith(long))
+    on_gpu = [item for item in items if item.get_closest_marker("gpu")]
+    if on_gpu and not _finds_gpu():
+        for item in on_gpu:
+            item.add_marker(pytest.mark.skip(reason="torch finds no CUDA GPU"))
+
+
+def _finds_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def pytest_collection_finish() -> None:

@@ -38,7 +38,7 @@ class Small:
         tokenizer, self.pad_id = open_tokenizer(folder, 32)
         self.tokens: Tokens = tokenize(TEXTS, tokenizer, "twitter_roberta", 32)
         self.model: PreTrainedModel = lively(load_model(folder)).eval()
-        self.logits = predict_logits(PyTorchRuntime(self.model, bf16=False), self.tokens, self.pad_id, 4)
+        self.logits = predict_logits(PyTorchRuntime(self.model), self.tokens, self.pad_id, 4)
 
     def answers(self, folder: Path, batch_size: int = 4) -> np.ndarray:
         runtime = open_runtime(folder, accelerator="cpu", threads=1, precision="stored")

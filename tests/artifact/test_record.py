@@ -75,6 +75,7 @@ def record(base) -> dict[str, Any]:
     written: dict[str, Any] = json.loads((base / "student" / "artifact" / RECORD).read_text(encoding="utf-8"))
     compared_with = {"times_texts_per_s": 2.0, "times_latency": 2.0, "times_bytes": 0.5}
     written["cost"] = cost(1.0, 2.0, 3.0) | {"compared_with": compared_with, "device": "cpu", "mb": 1.0}
+    written["cost"]["gpu"] = {"latency_ms": {"p50": 1.0, "p95": 2.0}, "texts_per_s": 4.0}
     written["settings"] = {"pruner": {"sparsity": 0.5}}
     written["parent"] = "a" * 64
     written["metrics"] = {"test": written["metrics"]["test"] | {"confusion_matrix": []}}

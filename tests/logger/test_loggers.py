@@ -80,12 +80,6 @@ def test_a_rank_in_the_environment_does_not_switch_loggers_off(configured, tmp_p
         assert len([row for row in csv.DictReader(file) if row["train/batch_loss"]]) == 4
 
 
-def test_a_logger_that_is_not_installed_names_its_extra(configured, tmp_path, monkeypatch):
-    monkeypatch.setattr("chirplet.logger.tensorboard.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"tensorboard is not installed; pip install 'chirplet\[tensorboard\]'"):
-        execute(configured("logger=tensorboard"), tmp_path / "run")
-
-
 @pytest.mark.parametrize(
     ("error", "end"),
     [

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from chirplet.module.classifier import SCHEDULES
+from chirplet.module.step.training_module import SCHEDULES
 
 
 def rates(name: str, warmup: int, steps: int) -> list[float]:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chirplet.distiller.loss.losses import Imitation, LogitImitation
-from chirplet.module.classifier import Optimization
 from chirplet.module.distillation import TEACHER_LOGITS, Student, blend
+from chirplet.module.step.training_module import Optimization
 from chirplet.task.single_label import SingleLabel
 
 LN2, TASK = math.log(2), SingleLabel()

@@ -6,9 +6,9 @@ import torch
 from artifacts import tiny_artifact
 from checkpoints import tiny_bert
 from chirplet.model.structure.parameter_groups import parameter_groups
-from chirplet.module.classifier import Optimization
 from chirplet.module.distillation import TEACHER_LOGITS
 from chirplet.module.pruning import Recovery
+from chirplet.module.step.training_module import Optimization
 from chirplet.pruner.masking.masks import Ramp, global_magnitude_mask, prunable, sparsity_of
 from chirplet.pruner.masking.schedule import Masking, Moving, Rising, ScoredWeight
 from chirplet.runtime.pytorch import load_model

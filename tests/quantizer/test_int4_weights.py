@@ -59,7 +59,7 @@ def test_excluded_words_have_eight_bits(tmp_path):
         opened = open_runtime(tmp_path / name, accelerator="cpu", threads=1, precision="stored")
         actual[name] = predict_logits(opened, tokens, pad_id, 4)
         sizes[name] = (tmp_path / name / "model.onnx").stat().st_size
-    right = predict_logits(PyTorchRuntime(model, bf16=False), tokens, pad_id, 4)
+    right = predict_logits(PyTorchRuntime(model), tokens, pad_id, 4)
     error = {name: np.abs(logits - right).max() for name, logits in actual.items()}
     assert error["all"] < 0.25 * error["but words"]
     rows, width = model.get_submodule(words).weight.shape
@@ -92,7 +92,7 @@ def test_the_file_computes_with_the_weights_that_its_codes_stand_for(size, tmp_p
     made.write(tmp_path / "written", [excluded, positions])
     opened = open_runtime(tmp_path / "written", accelerator="cpu", threads=1, precision="stored")
     actual = predict_logits(opened, tokens, pad_id, 4)
-    expected = predict_logits(PyTorchRuntime(rounded_model(model, size, excluded), bf16=False), tokens, pad_id, 4)
+    expected = predict_logits(PyTorchRuntime(rounded_model(model, size, excluded)), tokens, pad_id, 4)
     # Positions are in fp16.
     np.testing.assert_allclose(actual, expected, atol=0.003 * np.abs(expected).max())
     counts, before = count_parameters(tmp_path / "written"), count_parameters(parent)

@@ -78,7 +78,7 @@ class Part:
         ids, labels = examples(1200, seed)
         self.labels = labels.numpy()
         self.tokens = Tokens(ids.int().numpy().ravel(), np.arange(len(ids) + 1) * LENGTH)
-        self.fp32 = self.logits(PyTorchRuntime(model, bf16=False))
+        self.fp32 = self.logits(PyTorchRuntime(model))
 
     def logits(self, runtime: Runtime) -> np.ndarray:
         return predict_logits(runtime, self.tokens, 0, 64)

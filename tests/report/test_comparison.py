@@ -246,6 +246,18 @@ def test_speeds_of_another_machine_than_the_baseline_s_are_marked(tmp_path):
     assert line.endswith(": a CPU (avx2), 2 threads; another, 2 threads; cuda of a CPU (avx2), 2 threads")
 
 
+def test_speeds_of_a_gpu_stand_beside_those_of_the_cpu(tmp_path):
+    gpu = {"latency_ms": {"p50": 0.5, "p95": 0.6}, "texts_per_s": 20_000.0, "device": "cuda"}
+    folders = [
+        write_artifact(tmp_path / "both", "a", {"test": 36}, cost=cost(10, 1, 1000) | {"gpu": gpu}),
+        write_artifact(tmp_path / "int8", "b", {"test": 36}, cost=cost(10, 1, 3000)),
+    ]
+    comparison = compared(folders, baseline="both")
+    shown = {column.heading: [column.shown(row) for row in comparison.rows] for column in columns(comparison)}
+    assert shown["ms, GPU"] == ["0.50", ""] and shown["texts/s, GPU"] == ["20,000", ""]
+    assert shown["texts/s"] == ["1,000", "3,000"] and shown["faster"][1].startswith("3.0")
+
+
 def test_a_run_s_name_is_no_formula_and_no_markdown(tmp_path):
     write_artifact(tmp_path / "=1+1" / "artifact", "a", {"test": 30})
     write_artifact(tmp_path / "![x](http:h)" / "artifact", "b", {"test": 31}, settings={"other": 1})

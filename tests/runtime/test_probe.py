@@ -16,7 +16,7 @@ from artifacts import lively, tiny_artifact
 from checkpoints import TEXTS, tiny_bert
 from chirplet.artifact.artifact import PROBE
 from chirplet.data.batching.tokens import tokenize
-from chirplet.model.loading.bundled import CHECKPOINTS
+from chirplet.model.wheel.bundled import CHECKPOINTS
 from chirplet.quantizer.base import Calibration
 from chirplet.quantizer.onnx_int8 import OnnxInt8
 from chirplet.quantizer.openvino_int8 import OpenVinoInt8
@@ -217,7 +217,7 @@ def prober(minilm):
 def fp32(minilm):
     """Logits of one text of each length by PyTorch; by length, with its ids."""
     model, tokenizer, _ = minilm
-    runtime = PyTorchRuntime(model, bf16=False)
+    runtime = PyTorchRuntime(model)
     whole = np.array(tokenizer([" ".join(TEXTS)], truncation=True, max_length=64)["input_ids"], np.int64)
     cut = {length: whole[:, :length] for length in range(1, 65)}
     return {length: (ids, runtime.logits(ids, np.ones_like(ids))) for length, ids in cut.items()}
@@ -269,7 +269,7 @@ from chirplet.runtime.tokenizer import open_tokenizer
 from chirplet.stage.output.make_probe import Prober
 folder = Path(sys.argv[1])
 model = load_model(folder).eval()
-write_probe(folder, Prober(model, *open_tokenizer(folder, 64), 64).probe(PyTorchRuntime(model, bf16=False)))
+write_probe(folder, Prober(model, *open_tokenizer(folder, 64), 64).probe(PyTorchRuntime(model)))
 """
 
 
@@ -280,7 +280,7 @@ def test_the_real_model_made_in_fp32_is_opened_in_bf16(isa, minilm, prober, tmp_
     model.save_pretrained(tmp_path)
     tokenizer.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
     if isa is None:
-        write_probe(tmp_path, prober.probe(PyTorchRuntime(model, bf16=False)))
+        write_probe(tmp_path, prober.probe(PyTorchRuntime(model)))
     else:
         forced = environment(ONEDNN_MAX_CPU_ISA=isa)
         subprocess.run([sys.executable, "-c", MAKE, str(tmp_path)], env=forced, check=True)

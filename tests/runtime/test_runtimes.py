@@ -10,10 +10,12 @@ from artifacts import tiny_artifact
 from checkpoints import TEXTS, tiny_bert
 from chirplet.data.batching.tokens import tokenize
 from chirplet.quantizer.base import Calibration
+from chirplet.quantizer.int4_weights import Int4Weights
 from chirplet.quantizer.onnx_int8 import OnnxInt8
 from chirplet.quantizer.openvino_int8_weights import OpenVinoInt8Weights
 from chirplet.quantizer.torch_int8 import TorchInt8
 from chirplet.runtime.base import predict_logits
+from chirplet.runtime.onnxruntime import CUDA
 from chirplet.runtime.open import MODEL_FILES, open_runtime, runtime_of
 from chirplet.runtime.probe import write_probe
 from chirplet.runtime.pytorch import load_model
@@ -98,6 +100,9 @@ def test_the_same_batch_has_the_same_logits(folder, tokens):
 def test_what_cannot_be_is_refused(folder):
     with pytest.raises(ConfigError, match=r"trainer.accelerator: got 'gpu'"):
         opened(folder, accelerator="gpu")
+    if runtime_of(folder) == "onnxruntime":
+        with pytest.raises(ConfigError, match=r"pip install onnxruntime-gpu; or use trainer=cpu"):
+            opened(folder, accelerator="gpu")
     if runtime_of(folder) != "openvino":
         with pytest.raises(ConfigError, match=r"precision: got 'bf16-mixed', should be auto"):
             opened(folder, precision="bf16-mixed")
@@ -108,6 +113,17 @@ def test_autocast_around_it_changes_nothing(folder, tokens):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         within = predict_logits(opened(folder), *tokens, batch_size=8)
     np.testing.assert_array_equal(alone, within)
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_onnx_runtime_never_takes_the_cpu_for_a_gpu(parent, tokens, tmp_path, monkeypatch):
+    """A wheel with CUDA also opens a session without it where it finds no GPU."""
+    quantizer = Int4Weights(block_size=32, activations="fp32")
+    quantizer.prepare(load_model(parent).eval(), Calibration(*tokens), tmp_path).write(tmp_path, ())
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [CUDA, "CPUExecutionProvider"])
+    with pytest.raises(ConfigError, match=r"onnxruntime could not open CUDA here; use trainer=cpu"):
+        opened(tmp_path, accelerator="gpu")
+    assert opened(tmp_path, accelerator="auto").device == "cpu"
 
 
 @pytest.mark.parametrize("reduced", [True, False])

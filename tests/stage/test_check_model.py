@@ -11,6 +11,7 @@ from chirplet.cli.binding import parse
 from chirplet.cli.experiment import execute
 from chirplet.model.loading.blueprint import blueprint_of
 from chirplet.stage import finetune
+from chirplet.system import optional_dependency
 from chirplet.system.error import ConfigError, UserError
 from places import CONF, SAMPLE
 
@@ -130,6 +131,13 @@ def test_a_student_of_other_tokens_is_refused_before_the_first_step(chain, bases
     student = ["model@student=local", f"student.name_or_path={bases['roberta']}", "student.max_length=40"]
     with pytest.raises(ConfigError, match=r"step last: distiller: got hidden, .*their vocabularies differ"):
         chain("bert", steps, *student)
+
+
+def test_what_is_not_installed_is_said_before_the_first_step(chain, monkeypatch):
+    found = optional_dependency.find_spec
+    monkeypatch.setattr(optional_dependency, "find_spec", lambda name: None if name == "nncf" else found(name))
+    with pytest.raises(ConfigError, match=r"^step last: quantizer=openvino_int8 needs nncf, which is not"):
+        chain("bert", TUNED + "last: {stage: quantize, overrides: ['quantizer=openvino_int8']}")
 
 
 def test_what_every_step_supports_begins(chain):

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.trainer.connectors import data_connector
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from checkpoints import tiny_bert
 from chirplet.artifact.artifact import Artifact
-from chirplet.cli.experiment import execute
+from chirplet.cli.binding import parse
+from chirplet.cli.experiment import execute, run_of
 from chirplet.data.preparation.repair import repair
 from chirplet.runtime.predictor import Predictor
 from chirplet.system.error import ArtifactError, ConfigError, Interrupted, ModelError
@@ -141,8 +143,20 @@ def test_the_last_layer_alone_moves_where_one_layer_is_asked_for(finetune, encod
     assert not last
 
 
-def test_final_trains_on_validation_too_and_evaluates_on_test_alone(finetune):
+def test_a_run_writes_no_less_than_is_looked_for_on_the_disk(plain, compose_config, overrides):
+    experiment, folder = parse(compose_config(*overrides)), plain.folder.parent
+    run = run_of(experiment, folder, {})
+    expected = experiment.stage.writes(run, experiment.stage.parents(run)[0])
+    weights = (plain.folder / "model.safetensors").stat().st_size
+    assert 6 * weights < expected <= sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_final_trains_on_validation_too_and_evaluates_on_test_alone(finetune, monkeypatch, recwarn):
+    # Lightning's advice on a machine of 16 cores.
+    monkeypatch.setattr(data_connector, "suggested_max_num_workers", lambda processes: 15)
     value, artifact = finetune("stage.final=true")
+    said = [str(warning.message) for warning in recwarn]
+    assert not [one for one in said if any(word in one for word in ("workers", "LeafSpec", "val_dataloader"))]
     assert value is None
     assert set(artifact.record.metrics) == {"train", "test"}
     assert artifact.record.training["final"] is True

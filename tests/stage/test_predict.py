@@ -456,7 +456,7 @@ def test_missing_keys_are_named(stage):
     experiment = stage()
     assert isinstance(experiment.stage, Predict)
     with pytest.raises(ConfigError) as caught:
-        experiment.stage.run(experiment)
+        experiment.stage.check(experiment)
     assert str(caught.value).splitlines() == [
         "artifact: is missing; give artifact=DIR",
         "input: is missing; give input=FILE",

@@ -228,7 +228,7 @@ def test_the_saved_model_passes_its_probe_in_all_batch_sizes_and_threads(quantiz
 
 def test_a_quantized_artifact_is_no_parent(quantize, overrides, compose_config, tmp_path):
     artifact = quantize(*PLAIN, "stage.evaluate_test=false")
-    with pytest.raises(ArtifactError, match="is for onnxruntime, should be for pytorch"):
+    with pytest.raises(ArtifactError, match="artifact: got a model for onnxruntime, should be for pytorch"):
         execute(compose_config(*overrides, "stage=quantize", f"artifact={artifact.folder}"), tmp_path / "again")
 
 

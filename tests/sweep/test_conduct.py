@@ -229,7 +229,7 @@ def searches(tmp_path_factory) -> Searches:
     alone = "hydra.sweeper.isolate=false"
     once = "from chirplet.evaluation import cost; cost.ROUNDS = 1; from isolated import here; here().__enter__()"
     infeasible = command(*search(encoder, folder, "bounded", alone, *bounded), before=once)
-    done, refused = command(*arguments, alone), command(*arguments, "seed=43")
+    done, refused = command(*arguments, alone), command(*arguments, alone, "seed=43")
     return Searches(folder, (interrupted.returncode, interrupted.stderr), done, refused, infeasible)
 
 

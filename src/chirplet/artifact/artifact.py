@@ -172,6 +172,8 @@ class Artifact:
                 flat[name] = cost[size] / 1e6
         if "latency_ms" in cost:
             flat |= {"latency_ms": cost["latency_ms"]["p50"], "latency_ms_p95": cost["latency_ms"]["p95"]}
+        if (gpu := cost.get("gpu")) is not None:
+            flat |= {"gpu_latency_ms": gpu["latency_ms"]["p50"], "gpu_texts_per_s": gpu["texts_per_s"]}
         return {f"cost/{name}": float(value) for name, value in flat.items()}
 
     def predictions(self, split: str, file: str = PREDICTIONS) -> Predictions:

@@ -28,11 +28,14 @@ COSTS = (
     "latency_ms",
     "latency_ms_p95",
     "texts_per_s",
+    "gpu_latency_ms",
+    "gpu_texts_per_s",
     "params_total",
     "params_nonzero",
     "params_packed",
 )
-"""Costs that are single numbers: million bytes, milliseconds at batch 1 (median unless p95)."""
+"""Costs that are single numbers: million bytes, milliseconds at batch 1 (median unless p95). Without `gpu_`, speeds are
+of the CPU, or in older records of their `device`."""
 
 _HALF = re.compile("[\ud800-\udfff]")
 
@@ -83,11 +86,17 @@ class _ComparedWith(_Shape):
     times_texts_per_s: Positive
 
 
+class _OnGpu(_Shape):
+    latency_ms: _Percentiles
+    texts_per_s: Positive
+
+
 class _Cost(_Shape):
     bytes_on_disk: Positive = 1.0
     bytes_compressed: Positive = 1.0
     threads: Count = 1
     runtime: str = ""
+    gpu: _OnGpu | None = None
     compared_with: _ComparedWith = _ComparedWith(times_texts_per_s=1.0)
 
 

@@ -4,6 +4,7 @@ import copy
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from chirplet.artifact.artifact import Artifact, content_id
+from chirplet.artifact.artifact import Artifact, check_free, content_id
 from chirplet.artifact.hub import push_existing
 from chirplet.cli.binding import Experiment, parse
 from chirplet.cli.known_data import data_overrides
@@ -25,12 +26,12 @@ from chirplet.config.roles import Role, keys_with
 from chirplet.config.schema import as_list, bind
 from chirplet.data.base import Source
 from chirplet.data.table.files import table_files
-from chirplet.model.loading.blueprint import Blueprint, blueprint_of
+from chirplet.model.loading.blueprint import Blueprint
+from chirplet.stage.base import MeasuringStage
 from chirplet.stage.run.context import AUTO, Composed, Run
 from chirplet.stage.run.identity import Inputs, differences, identity_in, identity_of
 from chirplet.system.console import console, quiet_libraries, shown_path
 from chirplet.system.error import ConfigError, UserError
-from chirplet.system.optional_dependency import check_installed
 from chirplet.system.run_lock import lock_output
 
 logger = logging.getLogger(__name__)
@@ -52,10 +53,8 @@ def carry_out(experiment: Experiment, cfg: DictConfig, output_dir: Path, overrid
     """Carry out a configuration that was parsed, unless the same run was carried out before in `output_dir`.
 
     Raises:
-        DependencyError: the stage needs an extra of chirplet that is not installed.
+        UserError: something that the run needs is missing, which is said before any work; or whatever the stage raises.
     """
-    if experiment.stage.extra is not None:
-        check_installed(experiment.stage.extra, f"stage={experiment.stage.option}")
     quiet_libraries()
     if experiment.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -63,6 +62,9 @@ def carry_out(experiment: Experiment, cfg: DictConfig, output_dir: Path, overrid
     with lock_output(output_dir):
         done = _done_before(this_run, experiment.resume)
         if done is None:
+            if experiment.stage.makes_artifact:
+                check_free(this_run.artifact_folder)
+            experiment.stage.check(this_run)
             if experiment.push is None:
                 return experiment.stage.run(this_run)
             return run_and_push(experiment.stage, this_run, experiment.push, experiment.push_private)
@@ -151,14 +153,24 @@ def _composed(command: Sequence[str], added: Sequence[str], start: Sequence[str]
     cfg = _compose(overrides)
     for override in OverridesParser.create().parse_overrides(list(start)):
         OmegaConf.update(cfg, override.key_or_group, override.value())
+    return _as_composed(cfg, [*overrides, *start])
+
+
+def _as_composed(cfg: DictConfig, overrides: Sequence[str]) -> Composed:
     experiment = parse(cfg)
-    carry_out = partial(execute, cfg, overrides=[*overrides, *start])
-    return Composed(inputs_of(experiment, _with_environment(cfg)), partial(_check_model, experiment), carry_out)
+    this_run = run_of(experiment, Path(), for_record(cfg), overrides, _with_environment(cfg))
 
+    def check_start(folder: Path, parents: Sequence[Blueprint]) -> Blueprint:
+        stage, in_folder = experiment.stage, replace(this_run, output_dir=folder)
+        assert isinstance(stage, MeasuringStage)
+        return stage.check_start(in_folder, parents or stage.parents(in_folder))
 
-def _check_model(experiment: Experiment, parents: Sequence[Blueprint]) -> Blueprint:
-    """As `Stage.check_model`, of the base model if there are no parents."""
-    return experiment.stage.check_model(parents or [blueprint_of(experiment.model)])
+    return Composed(
+        inputs=this_run.inputs,
+        check_parts=partial(experiment.stage.check_parts, this_run),
+        check_start=check_start,
+        run=partial(execute, cfg, overrides=overrides),
+    )
 
 
 def comparison_of(command: Sequence[str], folders: Sequence[Path], added: Sequence[str]) -> Composed:
@@ -170,9 +182,7 @@ def comparison_of(command: Sequence[str], folders: Sequence[Path], added: Sequen
         # An experiment may have settings of another stage, which are none of this one's.
         cfg.stage = stage
         cfg.artifacts = [str(folder) for folder in folders]
-    carry_out = partial(execute, cfg, overrides=comparing)
-    experiment = parse(cfg)
-    return Composed(inputs_of(experiment, _with_environment(cfg)), partial(_check_model, experiment), carry_out)
+    return _as_composed(cfg, comparing)
 
 
 def _data_of(artifact: Artifact) -> Source | None:

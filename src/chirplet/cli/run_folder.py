@@ -10,7 +10,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from chirplet.cli.failure import fail
-from chirplet.cli.start import begun
+from chirplet.system import garbage
 
 
 def new_folder(path: str) -> str:
@@ -39,7 +39,7 @@ class RunFolder(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Lock the folder of the run until its end, or exit with an error."""
-        begun()
+        garbage.resume()
         with _exiting():
             from chirplet.system.atomic_io import check_writable
             from chirplet.system.run_lock import lock_output
@@ -54,7 +54,7 @@ class RunFolder(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check that the folder of the multirun, or the cache of a search, can be written, or exit with an error."""
-        begun()
+        garbage.resume()
         with _exiting():
             from chirplet.system.atomic_io import check_writable
             from chirplet.system.cache_files import check_cache

@@ -11,11 +11,12 @@ import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from chirplet.system.error import ConfigError, near
+from chirplet.system.optional_dependency import check_installed
 
 ALLOWED_PACKAGES = ("chirplet", "torch", "pytorch_lightning", "torchmetrics", "transformers", "optuna")
 
@@ -40,10 +41,28 @@ class Settings(BaseModel):
         extra="forbid", strict=True, frozen=True, protected_namespaces=(), arbitrary_types_allowed=True
     )
 
+    extra: ClassVar[str | None] = None
+    """The extra of chirplet that its work needs; None if it needs none."""
+
     @property
     def option(self) -> str:
         """The name of its option in its group, which is that of its module."""
         return type(self).__module__.rpartition(".")[2]
+
+    def check_needs(self) -> None:
+        """Check that what it needs besides the configuration is here: packages, files, hardware. So for parts in it.
+
+        A run calls it before any work. It is cheap, and imports torch only where torch alone knows.
+
+        Raises:
+            UserError: something is missing; says what to do.
+        """
+        if self.extra is not None:
+            check_installed(self.extra, "=".join(type(self).__module__.split(".")[-2:]))
+        for _, value in self:
+            for part in value.values() if isinstance(value, dict) else [value]:
+                if isinstance(part, Settings):
+                    part.check_needs()
 
 
 class Foreign(Settings):
@@ -72,15 +91,23 @@ class Foreign(Settings):
         Raises:
             ConfigError: as `kind`, or the class refuses the arguments.
         """
-        built = self.kind(base)
+        self.check_needs()
+        return self.kind(base)(**self.arguments)
+
+    def check_needs(self) -> None:
+        """Check that the class is installed and takes the arguments; imports it.
+
+        Raises:
+            ConfigError: it does not exist, or refuses them.
+        """
+        signature = inspect.signature(self.kind())
         try:
-            inspect.signature(built).bind(**self.arguments)
+            signature.bind(**self.arguments)
         except TypeError as error:
-            known = inspect.signature(built).parameters
+            known = signature.parameters
             unknown = [name for name in self.arguments if name not in known]
             hint = near(unknown[0], known) if unknown else ""
             raise ConfigError(f"{self.key}: {self.target} {error}{hint}") from None
-        return built(**self.arguments)
 
 
 def as_list(value: str | list[str] | None) -> list[str]:

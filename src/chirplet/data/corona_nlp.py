@@ -1,6 +1,7 @@
 """The data set "Coronavirus tweets NLP" of Kaggle."""
 
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -61,11 +62,16 @@ def _read(path: Path) -> list[RawExample]:
                     f"{path} row {row.number}: Sentiment is {label!r}, should be one of {', '.join(LABELS)}"
                 )
             try:
-                day = datetime.strptime(date, "%d-%m-%Y").date().isoformat()
+                day = _day(date)
             except ValueError:
                 raise DataError(f"{path} row {row.number}: TweetAt is {date!r}, should be a date, DD-MM-YYYY") from None
             tweets.append(RawExample(f"{path.name}:{row.number}", row.cells["OriginalTweet"], label, day))
     return tweets
+
+
+@cache  # of some dozens of days
+def _day(date: str) -> str:
+    return datetime.strptime(date, "%d-%m-%Y").date().isoformat()
 
 
 def _download() -> Path:

@@ -12,7 +12,7 @@ from chirplet.data.base import RawCorpus, RawExample, Source, Split, row_names
 from chirplet.data.preparation.label_names import alike, check_spelling, check_trained, mapping_hint
 from chirplet.data.table.cell import cell_text
 from chirplet.data.table.dialect import Column, TableSettings
-from chirplet.data.table.files import format_of, table_files
+from chirplet.data.table.files import check_readers, format_of, table_files
 from chirplet.data.table.reader import read_table
 from chirplet.system.error import DataError, near
 from chirplet.system.progress import counted
@@ -74,6 +74,10 @@ class Csv(TableSettings, Source):
             twice = next(file for file, path in zip(files, resolved, strict=True) if resolved.count(path) > 1)
             raise ValueError(f"train, val, test: got the file {str(twice)!r} twice, should be different files")
         return self
+
+    def check_needs(self) -> None:
+        super().check_needs()
+        check_readers(self.files(Path()), self.format)
 
     def files(self, cache_dir: Path) -> list[Path]:
         """The files of train, val and test, in this order."""

@@ -20,6 +20,7 @@ from chirplet.data.batching.tokens import Tokens
 from chirplet.evaluation import isolated_process as fresh
 from chirplet.evaluation.parameter_count import count_parameters
 from chirplet.runtime.open import accelerator_for
+from chirplet.system.hardware import device_of
 from chirplet.system.progress import Progress
 
 UNUSED = (RECORD, PREDICTIONS, BASELINE_PREDICTIONS, CARD, PROBE)
@@ -44,23 +45,25 @@ def measure(
 ) -> dict[str, Any]:
     """All costs of the artifact in `folder`, and of `compared_with` if given, timed interleaved.
 
-    Both are timed on `accelerator` if the runtime of the artifact in `folder` supports it, else on the CPU.
+    Both are timed on the CPU, and on a GPU if that is `accelerator` and the artifact in `folder` can run there.
 
     Returns:
         `params_total`, `params_nonzero`, `params_packed` (one per stored number, also of 8 bits), `bytes_on_disk` and
         `bytes_compressed` (zstd) of the files that the model needs, `latency_ms` (`p50`, `p95`; batch 1),
-        `texts_per_s` (batch 32, length order), `threads`, `runtime`, `precision`, `device`, `texts_timed`. With
-        `compared_with`, this key holds the other's values and the ratios of speed and size.
+        `texts_per_s` (batch 32, length order), `threads`, `runtime`, `precision`, `device`, `texts_timed`. `gpu` holds
+        the last six on the GPU. With `compared_with`, this key holds the other's values and the ratios of speed, on the
+        CPU, and size.
 
     Raises:
         ArtifactError: the new process could not open or run a model.
     """
-    accelerator = accelerator_for(folder, accelerator)
-    model = Timed(folder, tokens, pad_id, accelerator)
+    accelerators = timed_on(folder, accelerator)
+    model = Timed(folder, tokens, pad_id, accelerators)
     if compared_with is None:
         (timing,) = time_interleaved([model], threads, rounds=1)
         return count_parameters(folder) | count_bytes(folder) | timing
-    timing, other = time_interleaved([model, Timed(compared_with, tokens, pad_id, accelerator)], threads, rounds=ROUNDS)
+    models = [model, Timed(compared_with, tokens, pad_id, accelerators)]
+    timing, other = time_interleaved(models, threads, rounds=ROUNDS)
     cost: dict[str, Any] = count_parameters(folder) | count_bytes(folder) | timing
     other |= count_bytes(compared_with)
     ratios = {
@@ -69,6 +72,16 @@ def measure(
         "times_bytes": cost["bytes_on_disk"] / other["bytes_on_disk"],
     }
     return cost | {"compared_with": other | ratios}
+
+
+def timed_on(folder: Path, accelerator: str) -> tuple[str, ...]:
+    """The CPU, then `accelerator` if it is a GPU here and the model in `folder` can run there.
+
+    Raises:
+        ConfigError: the accelerator is not available.
+    """
+    wanted = accelerator_for(folder, accelerator)
+    return ("cpu",) if wanted == "cpu" or device_of(wanted).type == "cpu" else ("cpu", wanted)
 
 
 def count_bytes(folder: Path) -> dict[str, int]:
@@ -81,16 +94,16 @@ def count_bytes(folder: Path) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Timed:
-    """A saved model to time, the texts in its tokens, and the accelerator."""
+    """A saved model to time, the texts in its tokens, and the accelerators: the CPU, and a GPU if it is timed too."""
 
     folder: Path
     tokens: Tokens
     pad_id: int
-    accelerator: str = "cpu"
+    accelerators: tuple[str, ...] = ("cpu",)
 
 
 def time_interleaved(models: Sequence[Timed], threads: int | None, rounds: int, verify: bool = True) -> list[Timing]:
-    """Latency and throughput of each saved model on a sample of its texts, as medians of the rounds.
+    """Latency and throughput of each saved model on a sample of its texts, as medians of the rounds; `gpu` on a GPU.
 
     In each round every model is timed in a new process, one after the other, so that a slow moment of the machine does
     not affect one model only.
@@ -103,9 +116,10 @@ def time_interleaved(models: Sequence[Timed], threads: int | None, rounds: int, 
     each = list(zip(models, samples, measured, strict=True)) * rounds
     with Progress("measuring speed", len(each), "measurements") as progress:
         for model, sample, timings in progress(each):
-            settings = fresh.settings(model.pad_id, model.accelerator, threads, verify)
+            settings = fresh.settings(model.pad_id, model.accelerators, threads, verify)
             line = fresh.run(model.folder, {"sample": sample}, *settings, "--time")
-            timings.append(json.loads(line)["sample"])
+            cpu, *gpu = (each["sample"] for each in json.loads(line))
+            timings.append(cpu | {"gpu": gpu[0]} if gpu else cpu)
     return [_median(timings) for timings in measured]
 
 
@@ -113,7 +127,7 @@ def _median(timings: list[Timing]) -> Timing:
     result = dict(timings[0])
     result["texts_per_s"] = median(timing["texts_per_s"] for timing in timings)
     result["latency_ms"] = {name: median(timing["latency_ms"][name] for timing in timings) for name in ("p50", "p95")}
-    return result
+    return result | ({"gpu": _median([timing["gpu"] for timing in timings])} if "gpu" in result else {})
 
 
 def _sample(tokens: Tokens) -> Tokens:

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,7 +28,7 @@ from chirplet.system.progress import silence
 LATENCY_TEXTS = 200
 WARMUP_BATCHES = 5
 """Warm-up batches of one text, and of `BATCH_SIZE` texts, because runtimes may initialise when the first large batch
-comes."""
+comes. On a GPU there is a warm-up of all batches, since a CUDA graph is recorded for each shape."""
 BATCH_SIZE = 32
 THROUGHPUT_S = 1.5
 """Minimum duration of a throughput measurement, in seconds. The texts are repeated, because a fast model would be timed
@@ -50,7 +50,7 @@ def logits_of(
         ArtifactError: the process could not open or run the model.
     """
     with scratch_folder() as scratch:
-        common = settings(pad_id, accelerator, threads)
+        common = settings(pad_id, [accelerator], threads)
         options = ("--precision", precision, "--batch-size", str(batch_size), "--logits", str(scratch))
         run(folder, splits, *common, *options)
         return {split: np.load(scratch / f"{split}.npy", allow_pickle=False) for split in splits}
@@ -72,10 +72,10 @@ def run(folder: Path, splits: Mapping[str, Tokens], *arguments: str) -> str:
     return done.stdout.splitlines()[-1] if done.stdout else ""
 
 
-def settings(pad_id: int, accelerator: str, threads: int | None, verify: bool = True) -> tuple[str, ...]:
-    """Arguments of the process: padding id, device, number of threads, and whether to verify the model."""
+def settings(pad_id: int, accelerators: Sequence[str], threads: int | None, verify: bool = True) -> tuple[str, ...]:
+    """Arguments of the process: padding id, devices, number of threads, and whether to verify the model."""
     optional = () if threads is None else ("--threads", str(threads))
-    return ("--pad-id", str(pad_id), "--accelerator", accelerator, *optional, *(() if verify else ("--unverified",)))
+    return ("--pad-id", str(pad_id), "--accelerator", *accelerators, *optional, *(() if verify else ("--unverified",)))
 
 
 def timed(runtime: Runtime, tokens: Tokens, pad_id: int) -> dict[str, Any]:
@@ -85,14 +85,16 @@ def timed(runtime: Runtime, tokens: Tokens, pad_id: int) -> dict[str, Any]:
     """
     singles = np.linspace(0, len(tokens) - 1, min(LATENCY_TEXTS, len(tokens))).round().astype(int)
     milliseconds = []
-    for i, position in enumerate(np.concatenate([singles[:WARMUP_BATCHES], singles])):
+    first = singles if runtime.device == "cuda" else singles[:WARMUP_BATCHES]
+    for i, position in enumerate(np.concatenate([first, singles])):
         single = padded(tokens, [int(position)], pad_id)
         start = time.perf_counter()
         runtime.logits(*single)
-        if i >= WARMUP_BATCHES:
+        if i >= len(first):
             milliseconds.append(1000 * (time.perf_counter() - start))
     batches = list(by_length(tokens.lengths, BATCH_SIZE))
-    for index in np.linspace(0, len(batches) - 1, WARMUP_BATCHES).round().astype(int):
+    count = len(batches) if runtime.device == "cuda" else WARMUP_BATCHES
+    for index in np.linspace(0, len(batches) - 1, count).round().astype(int):
         runtime.logits(*padded(tokens, batches[index], pad_id))
     start, passes, seconds = time.perf_counter(), 0, 0.0
     while seconds < THROUGHPUT_S or passes == 0:
@@ -117,7 +119,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("splits", type=Path, help="a folder of .npz files of values and offsets")
     parser.add_argument("--pad-id", type=int, required=True)
-    parser.add_argument("--accelerator", default="cpu")
+    parser.add_argument("--accelerator", nargs="+", default=["cpu"], help="with --time several, one after the other")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--unverified", action="store_true")
     parser.add_argument("--precision", choices=get_args(Precision), default="stored")
@@ -129,21 +131,29 @@ def main() -> None:
     silence()  # the last line on standard error is to be the reason of a failure
     # All runtimes are timed with the same number of threads. Logits use the runtime's default, as in evaluation.
     threads = cpu_threads(arguments.threads) if arguments.time else arguments.threads
-    runtime = open_runtime(
-        arguments.folder,
-        accelerator=arguments.accelerator,
-        threads=threads,
-        precision=arguments.precision,
-        verify=not arguments.unverified,
+    runtimes = (
+        open_runtime(
+            arguments.folder,
+            accelerator=accelerator,
+            threads=threads,
+            # On a GPU speed is that of prediction, which is in bf16 or fp16.
+            precision="auto" if arguments.time and accelerator != "cpu" else arguments.precision,
+            verify=not arguments.unverified,
+        )
+        for accelerator in arguments.accelerator
     )
     splits = {}
     for path in sorted(arguments.splits.glob("*.npz")):
         with np.load(path, allow_pickle=False) as read:
             splits[path.stem] = Tokens(read["values"], read["offsets"])
     if arguments.time:
-        results = {split: timed(runtime, tokens, arguments.pad_id) for split, tokens in splits.items()}
+        results = [
+            {split: timed(runtime, tokens, arguments.pad_id) for split, tokens in splits.items()}
+            for runtime in runtimes
+        ]
         sys.stdout.write(json.dumps(results) + "\n")
     else:
+        runtime = next(runtimes)
         for split, tokens in splits.items():
             logits = predict_logits(runtime, tokens, arguments.pad_id, arguments.batch_size)
             np.save(arguments.logits / split, logits)

@@ -106,11 +106,7 @@ class LoggerSettings(Settings, ABC):
 
     @abstractmethod
     def build(self, identity: Identity) -> "Logger":
-        """Build the Lightning logger, which writes below the identity's folder; imports Lightning.
-
-        Raises:
-            ConfigError: the logger's library is not installed; the message names the extra that installs it.
-        """
+        """Build the Lightning logger, which writes below the identity's folder; imports Lightning."""
 
     def show(self, logger: "Logger", results: Results) -> None:
         """Log the results except their scalars, which every logger gets."""

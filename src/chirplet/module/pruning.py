@@ -1,17 +1,16 @@
 """The Lightning module of the recovery after or during pruning."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor
-from torch.optim import Optimizer
 
 from chirplet.data.batching.batches import Batch
 from chirplet.distiller.loss.losses import LogitImitation
 from chirplet.model.fast_forward.encoder import Encoder
-from chirplet.module.classifier import Classifier, Optimization
+from chirplet.module.classifier import Classifier
 from chirplet.module.distillation import TEACHER_LOGITS, Student
+from chirplet.module.step.training_module import Optimization
 from chirplet.pruner.masking.schedule import Masking
 from chirplet.task.base import Task
 
@@ -55,22 +54,14 @@ class Recovery(Student):
         )
         self.masking = masking
 
-    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Mean loss of one batch, in nats."""
-        step = super().training_step if TEACHER_LOGITS in batch else partial(Classifier.training_step, self)
-        return step(batch, batch_index)
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The mean loss of one batch, in nats."""
+        return super().losses(batch) if TEACHER_LOGITS in batch else Classifier.losses(self, batch)
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Update the masks if due."""
         self.masking.before_step(self.global_step)
 
-    def optimizer_step(
-        self,
-        epoch: int,
-        batch_idx: int,
-        optimizer: Optimizer | Any,
-        optimizer_closure: Callable[[], Any] | None = None,
-    ) -> None:
-        """Step, then apply the masks before a callback can save a checkpoint."""
-        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+    def hold(self) -> None:
+        """Apply the masks."""
         self.masking.hold()

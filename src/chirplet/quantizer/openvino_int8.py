@@ -19,6 +19,7 @@ class OpenVinoInt8(Quantizer):
     `smooth_quant_alpha` is the share of an outlier that is moved into the weights.
     """
 
+    extra = "openvino"
     runtime: ClassVar[str] = "openvino"
 
     calibration_texts: Count

@@ -28,6 +28,7 @@ class OpenVinoInt8Weights(Quantizer):
     without VNNI, which OpenVINO does not support.
     """
 
+    extra = "openvino"
     runtime: ClassVar[str] = "openvino"
 
     group_size: Literal["auto"] | Index

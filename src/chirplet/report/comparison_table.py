@@ -46,6 +46,8 @@ def columns(comparison: Comparison) -> list[Column]:
         _figure("MB", "cost/mb", "{:.1f}", "million bytes on disk"),
         _times("smaller", "cost/mb", comparison, f"bytes of {baseline} divided by its bytes"),
         *_speeds(comparison),
+        _figure("ms, GPU", "cost/gpu_latency_ms", "{:.2f}", "one text on a GPU, median"),
+        _figure("texts/s, GPU", "cost/gpu_texts_per_s", "{:,.0f}", "batches of 32 on a GPU, in length order"),
         _figure("F1", f"{split}/f1_macro", "{:.4f}", f"macro, on {split}"),
         Column(
             "gain over label-only", lambda row: row.label_only_baseline.get("gain"), _gain, f"of a student, {interval}"

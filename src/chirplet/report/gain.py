@@ -13,4 +13,6 @@ def gain(record: Record) -> str:
             f"{record.cost['texts_per_s']:,.0f} texts/s ({parent['times_texts_per_s']:.1f} times the parent's)",
             f"{record.cost['latency_ms']['p50']:.1f} ms for one text ({parent['times_latency']:.2f} times)",
         ]
+        if (gpu := record.cost.get("gpu")) is not None:
+            parts.append(f"{gpu['texts_per_s']:,.0f} texts/s and {gpu['latency_ms']['p50']:.1f} ms on the GPU")
     return "; ".join(parts)

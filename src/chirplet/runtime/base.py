@@ -15,9 +15,9 @@ from chirplet.system.progress import Progress
 
 logger = logging.getLogger(__name__)
 
-Precision = Literal["auto", "stored", "32-true", "bf16-mixed"]
-"""Precision of the computation: `stored` is the dtype of the weights, `auto` is bf16 if the weights are fp32 and the
-device has native bf16. A quantized model determines its precision itself."""
+Precision = Literal["auto", "stored", "32-true", "bf16-mixed", "16-mixed"]
+"""Precision of the computation: `stored` is the dtype of the weights, `auto` is that of `automatic_precision` if the
+weights are fp32. A quantized model determines its precision itself."""
 
 RuntimeName = Literal["pytorch", "pytorch_int8", "onnxruntime", "openvino"]
 

@@ -10,7 +10,7 @@ from chirplet.artifact.artifact import CARD, RECORD
 from chirplet.runtime.base import Precision, Runtime, RuntimeName
 from chirplet.runtime.probe import OPENING, Probe, not_reproduced, read_probe, warn_unverified
 from chirplet.system.error import ModelError
-from chirplet.system.optional_dependency import install, needs
+from chirplet.system.optional_dependency import check_package, install, needs
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +21,14 @@ MODEL_FILES: dict[str, RuntimeName] = {
     "openvino_model.xml": "openvino",
 }
 """The file of a model to its runtime."""
+
+PACKAGES: dict[RuntimeName, tuple[str, str]] = {
+    "pytorch": ("torch", install("train")),
+    "pytorch_int8": ("torch", install("train")),
+    "onnxruntime": ("onnxruntime", "pip install onnxruntime"),
+    "openvino": ("openvino", install("openvino")),
+}
+"""What each runtime needs, and the command that installs it."""
 
 Openers = Sequence[Callable[[], Runtime]]
 """Functions that open one model with different settings."""
@@ -39,6 +47,22 @@ def runtime_of(folder: Path) -> RuntimeName:
     return MODEL_FILES[present[0]]
 
 
+def check_runtime(folder: Path, key: str) -> RuntimeName:
+    """Check that the runtime of the model in `folder`, which `key` names, is installed, without importing it.
+
+    Returns:
+        The runtime.
+
+    Raises:
+        ModelError: see `runtime_of`.
+        DependencyError: it is not installed.
+    """
+    name = runtime_of(folder)
+    package, remedy = PACKAGES[name]
+    check_package(package, f"{key}: {str(folder)!r}", remedy)
+    return name
+
+
 def open_runtime(
     folder: Path,
     *,
@@ -54,7 +78,7 @@ def open_runtime(
 
     Args:
         folder: folder of the model.
-        accelerator: auto, cpu, gpu or mps; only PyTorch supports the last two.
+        accelerator: auto, cpu, gpu or mps. ONNX Runtime takes a GPU only if it is asked to, OpenVINO and int8 none.
         threads: number of CPU threads. None is OMP_NUM_THREADS or the number of CPU cores of this process; with PyTorch
             it is the current number of threads, if that is smaller.
         precision: precision of the computation.
@@ -166,7 +190,7 @@ def runtime_ways(
 
 
 def accelerator_for(folder: Path, wanted: str) -> str:
-    """`wanted` if the model in `folder` runs in PyTorch, else `cpu`.
+    """`wanted` if the model in `folder` runs in PyTorch, else `cpu`: a run on a GPU also makes models for the CPU.
 
     Raises:
         ModelError: see `runtime_of`.

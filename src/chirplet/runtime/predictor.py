@@ -200,7 +200,7 @@ def load(
     Args:
         folder: the folder of an artifact, as a stage prints it.
         batch_size: number of texts in a batch.
-        accelerator: auto, cpu, gpu or mps; only PyTorch supports the last two.
+        accelerator: auto, cpu, gpu or mps. ONNX Runtime takes a GPU only if it is asked to, OpenVINO and int8 none.
         threads: number of CPU threads; None is OMP_NUM_THREADS or one per core.
         verify: whether to verify the model; False also opens a model that does not reproduce its probe here.
         windows: how the logits of a long text's windows are combined, "mean" or "max"; None truncates long texts.

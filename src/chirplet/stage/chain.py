@@ -4,7 +4,7 @@ import gc
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -117,19 +117,21 @@ class Chain(Stage):
             steps[stage if again == 0 else f"{stage}{again + 1}"] = Step(stage=stage)
         return steps
 
-    def run(self, run: Run) -> float | None:
-        """Carry out the steps that were not carried out before, then compare; the last step's objective."""
+    def check(self, run: Run) -> None:
+        """Check every step, and the comparison's configuration, before the first step starts."""
+        super().check(run)
         steps = self.named
         if not steps:
             raise ConfigError("chain: is missing; give chain=NAME, or stage.steps=[finetune,distill,prune,quantize]")
-        # Every step is validated before the first one starts.
         composed = {name: _compose(run, name, step, []) for name, step in steps.items()}
         if self.compare:
             with _named("comparison"):
                 run.compose_comparison([], self.compare_overrides)
-        walk = Walk(self, run, steps)
-        walk.check_models(composed)
-        return walk.walk()
+        Walk(self, run, steps).check(composed)
+
+    def run(self, run: Run) -> float | None:
+        """Carry out the steps that were not carried out before, then compare; the last step's objective."""
+        return Walk(self, run, self.named).walk()
 
 
 @dataclass
@@ -140,23 +142,24 @@ class Walk:
     run: Run
     steps: Mapping[str, Step]
 
-    def check_models(self, composed: Mapping[str, Composed]) -> None:
-        """Check that every step supports the models that it starts from, by their configurations and tokenizers.
+    def check(self, composed: Mapping[str, Composed]) -> None:
+        """Check that what every step needs is here, and that it supports the models that it starts from.
 
         Raises:
-            ConfigError: a step does not; names it.
+            ConfigError: it is not, or does not; names the step.
         """
-        from chirplet.model.loading.blueprint import Blueprint, blueprint_of
-        from chirplet.runtime.open import runtime_of
-        from chirplet.stage.run.parent import settings_of
+        from chirplet.model.loading.blueprint import Blueprint
+        from chirplet.stage.run.parent import artifact_blueprint
 
-        made: dict[str, Blueprint] = {}
-        for name, artifact in self._start().items():
-            with _named(name):
-                made[name] = replace(blueprint_of(settings_of(artifact)), runtime=runtime_of(artifact.folder))
         for name, step in composed.items():
             with _named(f"step {name}"):
-                made[name] = step.check([made[parent] for parent in self._parents(name)])
+                step.check_parts()
+        made: dict[str, Blueprint] = {}
+        if self.chain.artifact is not None:
+            made[START] = artifact_blueprint(self.chain.artifact)
+        for name, step in composed.items():
+            with _named(f"step {name}"):
+                made[name] = step.check_start(self.run.output_dir / name, [made[one] for one in self._parents(name)])
 
     def walk(self) -> float | None:
         """Every step in its turn, and the comparison."""

@@ -1,14 +1,14 @@
 """Compare artifacts: a table for each data set, all figures as CSV, and one HTML page."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from chirplet.artifact.artifact import RECORD, Artifact
 from chirplet.artifact.find import find_artifacts
-from chirplet.config.schema import Count, Fraction, as_list
+from chirplet.config.schema import Count, Fraction, Settings, as_list
 from chirplet.data.base import Corpus, Source
 from chirplet.data.batching.tokens import tokenize
 from chirplet.logger.base import Results, Sheet, shows_pages
@@ -46,16 +46,30 @@ class Compare(Stage):
     cost_accelerator: CostAccelerator
     rounds: Count
 
+    def parts(self, run: Run) -> Iterator[Settings]:
+        yield from (self, *filter(shows_pages, run.loggers.values()))
+        if self.measure and self.cost_accelerator == "trainer":
+            yield run.trainer
+
+    def check(self, run: Run) -> None:
+        """Check the parts of the run and, to measure speed, the runtime of each artifact."""
+        if self.artifacts is None:
+            raise ConfigError(
+                "artifacts: is missing; give artifacts=[DIR,DIR], or a pattern: artifacts='outputs/**/artifact'"
+            )
+        super().check(run)
+        if self.measure:
+            from chirplet.runtime.open import check_runtime
+
+            for folder in find_artifacts(as_list(self.artifacts)):
+                check_runtime(folder, "artifacts")
+
     def run(self, run: Run) -> float | None:
         """Read, compare, write `comparison.csv`, `comparison.md` and `report.html`, and print a table per data set."""
         from chirplet.report.candidates import open_candidates
         from chirplet.report.comparison import advise, compare
         from chirplet.report.comparison_page import Section
 
-        if self.artifacts is None:
-            raise ConfigError(
-                "artifacts: is missing; give artifacts=[DIR,DIR], or a pattern: artifacts='outputs/**/artifact'"
-            )
         groups = open_candidates(find_artifacts(as_list(self.artifacts)), self.split)
         baselines = self._baselines(groups)
         corpora = self._corpora(groups, run) if self.texts or self.measure else [None] * len(groups)
@@ -201,9 +215,8 @@ def _measured(
 
     What was measured is added to records of this machine that have no speed: a chain measures its steps here alone.
     """
-    from chirplet.evaluation.cost import Timed, count_bytes, time_interleaved
+    from chirplet.evaluation.cost import Timed, count_bytes, time_interleaved, timed_on
     from chirplet.evaluation.parameter_count import count_parameters
-    from chirplet.runtime.open import accelerator_for
     from chirplet.stage.output.write_artifact import add_cost
     from chirplet.stage.run.parent import prepared
 
@@ -211,8 +224,8 @@ def _measured(
     for candidate in candidates:
         data = prepared(candidate.artifact, corpus, run.cache_dir)
         folder = candidate.artifact.folder
-        accelerator = "cpu" if where == "cpu" else accelerator_for(folder, run.trainer.accelerator)
-        models.append(Timed(folder, data.sample(), data.pad_id, accelerator))
+        accelerators = timed_on(folder, "cpu" if where == "cpu" else run.trainer.accelerator)
+        models.append(Timed(folder, data.sample(), data.pad_id, accelerators))
     timings = time_interleaved(models, run.trainer.threads, rounds, run.verify)
     measured, cpu = [], {"name": cpu_name(), "flags": sorted(cpu_flags())}
     for candidate, timing in zip(candidates, timings, strict=True):

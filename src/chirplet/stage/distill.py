@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from chirplet.artifact.artifact import Artifact
 from chirplet.callback.base import LAST
 from chirplet.config.schema import as_list
-from chirplet.model.loading.blueprint import Blueprint, blueprint_of
+from chirplet.data.table.files import check_readers
+from chirplet.model.loading.blueprint import Blueprint
 from chirplet.stage.distillation.settings import DistillSettings
 from chirplet.stage.run.context import Run
 from chirplet.system.error import ConfigError
@@ -22,6 +23,21 @@ if TYPE_CHECKING:
 
 class Distill(DistillSettings):
     """Distillation. `DistillSettings` declares the keys."""
+
+    def check_needs(self) -> None:
+        super().check_needs()
+        check_readers(as_list(self.unlabeled_files), self.unlabeled.format)
+
+    @property
+    def checkpoints(self) -> int:
+        return 4 if self.label_only_baseline else 2
+
+    def parents(self, run: Run) -> list[Blueprint]:
+        if self.teacher is None:
+            raise ConfigError("teacher: is missing; give the folder of an artifact, teacher=DIR, or teacher=[DIR,DIR]")
+        from chirplet.stage.run.parent import artifact_blueprint
+
+        return [artifact_blueprint(folder, "teacher") for folder in as_list(self.teacher)]
 
     def check_model(self, parents: Sequence[Blueprint]) -> Blueprint:
         from chirplet.model.structure.cutting import cut_config
@@ -45,8 +61,6 @@ class Distill(DistillSettings):
 
     def run(self, run: Run) -> float | None:
         """Train the student, then its label-only baseline, evaluate both and write the student's artifact."""
-        if self.teacher is None:
-            raise ConfigError("teacher: is missing; give the folder of an artifact, teacher=DIR, or teacher=[DIR,DIR]")
         from chirplet.stage.distillation.data import make_distillation_data
         from chirplet.stage.distillation.label_only_baseline import resumed_phases
         from chirplet.stage.distillation.student import cut_start, own_start
@@ -55,14 +69,12 @@ class Distill(DistillSettings):
         from chirplet.stage.fit.seeding import seed_everything
         from chirplet.stage.output.write_artifact import print_result, print_start
         from chirplet.stage.run.loggers import log_artifact, open_loggers
-        from chirplet.stage.run.parent import settings_of
 
         seed_everything(run)
         resume, baseline_resume = resumed_phases(self.resume)
         corpus = run.corpus()
         self.check_splits(corpus)
         teachers = open_teachers(as_list(self.teacher), corpus, run, self.combine, self.out_of_fold, self.other_data)
-        self.check_model([blueprint_of(settings_of(teachers.artifacts[0]))])
         if self.student is None:
             if self.out_of_fold:
                 check_val_unseen(teachers.artifacts[0], corpus, run)

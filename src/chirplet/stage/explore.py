@@ -1,8 +1,9 @@
 """Explore the texts of a data set; trains nothing."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-from chirplet.config.schema import Count, Index
+from chirplet.config.schema import Count, Index, Settings
 from chirplet.data.base import SPLITS, Corpus, Split
 from chirplet.data.batching.token_counts import TokenCounter, TokenCounts
 from chirplet.data.batching.tokens import UNCUT
@@ -26,6 +27,16 @@ class Explore(Stage):
 
     top: Count
     samples_per_class: Index
+
+    def parts(self, run: Run) -> Iterator[Settings]:
+        yield from (self, run.data, run.model, *filter(shows_pages, run.loggers.values()))
+
+    def check(self, run: Run) -> None:
+        """Check the parts of the run, and the model's configuration and tokenizer."""
+        super().check(run)
+        from chirplet.model.loading.blueprint import blueprint_of
+
+        blueprint_of(run.model, weights=False)
 
     def run(self, run: Run) -> None:
         """Print tables, write one page with figures, and print its path."""

@@ -44,6 +44,14 @@ class Finetune(TrainingStage):
             raise ValueError(f"layers: got {self.layers}, should be null unless method=last_layers")
         return self
 
+    @property
+    def checkpoints(self) -> int:
+        return 1 if self.final else 2
+
+    @property
+    def moments(self) -> int:
+        return 2 if self.method == "full" else 0
+
     def check_model(self, parents: Sequence[Blueprint]) -> Blueprint:
         from chirplet.model.structure.freezing import trained_layers
 
@@ -54,10 +62,10 @@ class Finetune(TrainingStage):
 
     def run(self, run: Run) -> float | None:
         """Train, choose the best epoch on validation, evaluate once on test, and write the artifact."""
-        from chirplet.data.batching.batches import evaluation_loader, training_loader
         from chirplet.data.preparation.prepare import train_and_val
         from chirplet.model.loading.load import load_model, load_tokenizer
         from chirplet.stage.fit.fit import checkpoint_folder, fit, resumable_from
+        from chirplet.stage.fit.loaders import training_batches, validation_batches
         from chirplet.stage.fit.seeding import seed_everything
         from chirplet.stage.output.write_artifact import (
             Outcome,
@@ -77,24 +85,11 @@ class Finetune(TrainingStage):
         tokenizer = load_tokenizer(run.model)
         data = Prepared.for_model(run.model, tokenizer, corpus, run)
         loaded = load_model(run.model, corpus.labels, run.seed, task.problem_type)
-        self.check_model([Blueprint(loaded.model.config, tokenizer)])
         lineage = lineage_of(run, loaded)
 
         train = train_and_val(corpus, run.data) if self.final else corpus.train
-        multiple = run.trainer.pad_to_multiple_of
-        train_loader = training_loader(
-            data.tokens(train),
-            task.targets(train),
-            data.pad_id,
-            self.batch_size,
-            run.seed,
-            run.trainer.pool_batches,
-            multiple,
-        )
-        val_loader = None
-        if not self.final:
-            val, targets = corpus.val, task.targets(corpus.val)
-            val_loader = evaluation_loader(data.tokens(val), targets, data.pad_id, self.eval_batch_size, multiple)
+        train_loader = training_batches(run, data, train, self.batch_size)
+        val_loader = None if self.final else validation_batches(run, data, self.eval_batch_size)
         classifier = self._classifier(
             loaded.model, task, train, corpus.labels, run.trainer, run.trainer.optimizer_steps(len(train_loader))
         )
@@ -127,7 +122,7 @@ class Finetune(TrainingStage):
 
         model.train()  # Lightning does not switch the mode
         freeze(model, self.method, self.layers, self.embeddings)
-        family_of(model).word_embeddings(model).sparse = trainer.rowwise_embeddings
+        family_of(model).word_embeddings(model).sparse = trainer.resolved_rowwise_embeddings()
         weights = self.loss_weights(task, train, labels)
         optimization = self.optimization(model, steps)
-        return Classifier(model, task, labels, optimization, self.label_smoothing, weights, trainer.encoder)
+        return Classifier(model, task, labels, optimization, self.label_smoothing, weights, trainer.resolved_encoder())

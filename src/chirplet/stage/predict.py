@@ -20,11 +20,12 @@ from chirplet.config.schema import Count, Fraction, as_list
 from chirplet.data.batching.token_counts import TokenCounts
 from chirplet.data.preparation.repair import repair
 from chirplet.data.table.dialect import Column, TableSettings
-from chirplet.data.table.files import STDIN, Format, format_of, table_files
+from chirplet.data.table.files import STDIN, Format, check_readers, format_of, table_files
 from chirplet.data.table.stream import open_chunks
 from chirplet.data.table.writer import check_output, open_writer
 from chirplet.stage.base import Stage
 from chirplet.stage.run.context import ArtifactFolder, Run, check_given
+from chirplet.system.atomic_io import check_writable
 from chirplet.system.console import console
 from chirplet.system.error import DataError
 from chirplet.system.hashing import file_hash, json_hash
@@ -77,7 +78,7 @@ class Predict(TableSettings, Stage):
     output_format: Format | None
     batch_size: Count
     chunk_rows: Count
-    precision: Literal["auto", "32-true", "bf16-mixed"]
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
     windows: Combination | None
     window_overlap: Fraction
 
@@ -127,10 +128,20 @@ class Predict(TableSettings, Stage):
             return read, "csv" if read == "excel" else read
         return read, _format(self.output, self.output_format, "stage.output_format")
 
-    def run(self, run: Run) -> None:
-        """Label the file and print a summary, to standard error if the output is standard output."""
+    def check_needs(self) -> None:
+        super().check_needs()
         wanted = {"artifact": (self.artifact, "DIR"), "input": (self.input, "FILE"), "output": (self.output, "FILE")}
         check_given(wanted)
+        assert self.artifact is not None and self.output is not None
+        from chirplet.runtime.open import check_runtime
+
+        check_runtime(Path(self.artifact).expanduser(), "artifact")
+        check_readers(as_list(self.input), self.formats()[0])
+        if self.output != STDOUT:
+            check_writable(Path(self.output).parent, "output")
+
+    def run(self, run: Run) -> None:
+        """Label the file and print a summary, to standard error if the output is standard output."""
         from chirplet.report.table import count_table
 
         done = self.label(run.trainer.accelerator, run.trainer.threads, run.verify)

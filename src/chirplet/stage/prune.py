@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from pydantic import SerializeAsAny
+from pydantic import SerializeAsAny, model_validator
 
 from chirplet.artifact.artifact import RECORD, Artifact, Record
 from chirplet.config.schema import Count, Fraction, Positive, Probability
@@ -19,7 +19,7 @@ from chirplet.stage.fit.settings import TrainingStage
 from chirplet.stage.run.context import ArtifactFolder, Run, given_artifact
 from chirplet.system.atomic_io import write_text_atomically
 from chirplet.system.console import console
-from chirplet.system.error import ArtifactError, ConfigError
+from chirplet.system.error import ArtifactError
 from chirplet.system.progress import Progress
 
 if TYPE_CHECKING:
@@ -52,10 +52,29 @@ class Prune(TrainingStage):
     curve: list[Fraction]
     curve_texts: Count
 
+    @model_validator(mode="after")
+    def _recovers(self) -> Self:
+        if self.pruner.trained and self.recovery == "none":
+            other = f", or {self.pruner.at_once}" if self.pruner.at_once else ""
+            raise ValueError(
+                f"recovery: got 'none', but this pruner prunes while it recovers; should be labels or distill{other}"
+            )
+        return self
+
     @property
     def method(self) -> str:
         """The pruner's name."""
         return self.pruner.option
+
+    @property
+    def checkpoints(self) -> int:
+        return 0 if self.recovery == "none" else 1
+
+    def parents(self, run: Run) -> list[Blueprint]:
+        given_artifact(self.artifact)  # before torch is imported
+        from chirplet.stage.run.parent import artifact_blueprint
+
+        return [artifact_blueprint(self.artifact)]
 
     def check_model(self, parents: Sequence[Blueprint]) -> Blueprint:
         (parent,) = parents
@@ -64,13 +83,6 @@ class Prune(TrainingStage):
 
     def run(self, run: Run) -> float | None:
         """Prune, recover, evaluate once on test, and write the artifact and a page about the pruning."""
-        given_artifact(self.artifact)  # before torch is imported
-        if self.pruner.trained and self.recovery == "none":
-            other = f", or {self.pruner.at_once}" if self.pruner.at_once else ""
-            raise ConfigError(
-                "stage.recovery: got 'none', but this pruner prunes while it recovers; "
-                f"should be labels or distill{other}"
-            )
         from chirplet.pruner.masking.sparsity_curve import module_sparsity
         from chirplet.stage.fit.seeding import seed_everything
         from chirplet.stage.output.write_artifact import Outcome, print_result, save_trained, write_outcome
@@ -80,7 +92,6 @@ class Prune(TrainingStage):
         seed_everything(run)
         parent = open_parent(run, self.artifact)
         self.check_splits(parent.data.corpus)
-        self.check_model([parent.blueprint])
         self.pruner.check_weights(parent.model)
         self._print_start(parent)
         calibration = self._calibration_data(parent, run.seed)
@@ -152,10 +163,10 @@ class Prune(TrainingStage):
         loggers: "Sequence[Logger]",
     ) -> dict[str, Any]:
         """Train the remaining weights. Returns what the record says about the training."""
-        from chirplet.data.batching.batches import training_loader
         from chirplet.module.distillation import TEACHER_LOGITS
         from chirplet.stage.distillation.teacher_logits import teacher_logits
         from chirplet.stage.fit.fit import fit
+        from chirplet.stage.fit.loaders import training_batches
 
         train, trainer = data.corpus.train, run.trainer
         steps = trainer.optimizer_steps(-(-len(train) // self.batch_size))
@@ -172,16 +183,7 @@ class Prune(TrainingStage):
                 threads=trainer.threads,
                 verify=run.verify,
             )
-        loader = training_loader(
-            data.tokens(train),
-            data.task.targets(train),
-            data.pad_id,
-            self.batch_size,
-            run.seed,
-            trainer.pool_batches,
-            trainer.pad_to_multiple_of,
-            extra,
-        )
+        loader = training_batches(run, data, train, self.batch_size, extra)
         # No validation loader: while sparsity rises, the best epoch would be the least pruned one.
         training = fit(run, recovery, loader, None, loggers, self.resume)
         recovery.masking.finish()
@@ -194,7 +196,7 @@ class Prune(TrainingStage):
         from chirplet.module.pruning import Recovery
 
         model = pruned.model.train()  # Lightning does not switch the mode
-        family_of(model).word_embeddings(model).sparse = run.trainer.rowwise_embeddings
+        family_of(model).word_embeddings(model).sparse = run.trainer.resolved_rowwise_embeddings()
         optimization = self.optimization(model, steps)
         # After `optimization`, so that the model's parameter groups do not contain the pruner's scores.
         masking = self.pruner.masking(pruned, calibration, steps)
@@ -207,7 +209,7 @@ class Prune(TrainingStage):
             optimization,
             self.label_smoothing,
             self.loss_weights(data.task, data.corpus.train, labels),
-            run.trainer.encoder,
+            run.trainer.resolved_encoder(),
             alpha=self.alpha,
             temperature=self.temperature,
             masking=masking,

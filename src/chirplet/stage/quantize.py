@@ -64,6 +64,17 @@ class Quantize(MeasuringStage):
         """The keys of `Stage.ignores`, and `trainer.max_epochs`: quantizers that train have an `epochs` key."""
         return super().ignores() | {"trainer.max_epochs"}
 
+    def parents(self, run: Run) -> list[Blueprint]:
+        self._check_processes(run)
+        given_artifact(self.artifact)  # before torch is imported
+        from chirplet.stage.run.parent import artifact_blueprint
+
+        return [artifact_blueprint(self.artifact)]
+
+    def writes(self, run: Run, model: Blueprint) -> int:
+        """Nothing that is known before the model is quantized."""
+        return 0
+
     def check_model(self, parents: Sequence[Blueprint]) -> Blueprint:
         (parent,) = parents
         parent.check_weights("artifact")
@@ -72,8 +83,6 @@ class Quantize(MeasuringStage):
 
     def run(self, run: Run) -> float | None:
         """Quantize all but the most sensitive layers, write, and verify the written files in a new process."""
-        self._check_processes(run)
-        given_artifact(self.artifact)  # before torch is imported
         from chirplet.report.gain import gain
         from chirplet.report.sensitivity import sensitivity_table
         from chirplet.stage.fit.seeding import seed_everything
@@ -85,7 +94,6 @@ class Quantize(MeasuringStage):
 
         seed_everything(run)
         parent = open_parent(run, self.artifact)
-        self.check_model([parent.blueprint])
         splits = self._splits(parent)
         with ExitStack() as stack:
             loggers = stack.enter_context(open_loggers(run, "quantize", parent.lineage))
@@ -203,4 +211,4 @@ def _in_fp32(run: Run, parent: "Parent") -> "Runtime":
 
     device = run.trainer.device()
     model = parent.model if device.type == "cpu" else deepcopy(parent.model).to(device)  # type: ignore[arg-type]
-    return PyTorchRuntime(model, bf16=False)
+    return PyTorchRuntime(model)

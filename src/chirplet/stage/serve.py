@@ -45,6 +45,13 @@ class Serve(Stage):
     max_body_mb: Positive
     queue: Count
 
+    def check_needs(self) -> None:
+        super().check_needs()
+        from chirplet.runtime.open import check_runtime
+
+        for artifact in self._artifacts():
+            check_runtime(artifact.folder, "artifact")
+
     def run(self, run: Run) -> None:
         """Open each artifact, which answers its probe, and serve until a signal comes."""
         openers = self._openers(run)
@@ -68,20 +75,24 @@ class Serve(Stage):
             _print(models, url_of(bound))
             serve(app, bound)
 
-    def _openers(self, run: Run) -> "dict[str, Callable[[], OpenModel]]":
-        """What opens each artifact, by its name.
+    def _artifacts(self) -> list[Artifact]:
+        """The artifacts to serve.
 
         Raises:
             ConfigError: no artifact is given, or both keys are.
             ArtifactError: a folder is no artifact, or a pattern matches none.
         """
-        from chirplet.server.answers import OpenModel
-
         if (self.artifact is None) == (not self.artifacts):
             what = "is missing" if self.artifact is None else "should be left out with artifacts="
             raise ConfigError(f"artifact: {what}; give artifact=DIR, or several: artifacts='outputs/**/artifact'")
         given = as_list(self.artifacts) if self.artifact is None else [self.artifact]
-        artifacts = [Artifact.open(folder) for folder in find_artifacts(given)]
+        return [Artifact.open(folder) for folder in find_artifacts(given)]
+
+    def _openers(self, run: Run) -> "dict[str, Callable[[], OpenModel]]":
+        """What opens each artifact, by its name."""
+        from chirplet.server.answers import OpenModel
+
+        artifacts = self._artifacts()
 
         def opened(folder: Path) -> "OpenModel":
             return OpenModel.open(Artifact.open(folder), run.trainer.accelerator, run.trainer.threads, run.verify)

@@ -12,7 +12,7 @@ from chirplet.sweep.result.best import best_trial
 from chirplet.sweep.trial.claim import Claims
 from chirplet.sweep.trial.worker import run
 from chirplet.system.console import console
-from chirplet.system.error import ConfigError, SweepError
+from chirplet.system.error import ConfigError, SweepError, UserError
 
 BEST_EPOCH = "{best_epoch}"
 """Placeholder in an override for the best epoch of the best trial."""
@@ -76,7 +76,7 @@ def _errors(plan: Plan, job: Job, overrides: Sequence[str]) -> list[str]:
         config = compose(job, overrides, plan.folder, FOLDER)
         hydra.set_config(config)  # `${hydra:...}` reads it, as in a run
         job.check(without_hydra(config))
-    except ConfigError as error:
+    except UserError as error:
         return str(error).splitlines()
     finally:
         hydra.cfg = before

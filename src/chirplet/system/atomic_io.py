@@ -129,6 +129,27 @@ def check_writable(folder: Path, key: str) -> None:
         raise ArtifactError(f"could not write to {str(folder)!r}: {error.strerror}; give another {key}") from error
 
 
+def check_space(folder: Path, size: int, key: str) -> None:
+    """Check that `size` bytes fit into `folder`, which `key` names; what is in it counts as written already.
+
+    Raises:
+        ArtifactError: they certainly do not.
+    """
+    free = shutil.disk_usage(next(one for one in (folder, *folder.absolute().parents) if one.is_dir())).free
+    if size <= free:
+        return
+    size -= sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if size > free:
+        raise ArtifactError(
+            f"could not write to {str(folder)!r}: the run writes {_mb(size)} at least, and {_mb(free)} are free; "
+            f"make room, or give another {key}"
+        )
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"
+
+
 def remove_leftovers(folder: Path, name: str | None = None) -> None:
     """Remove temporary files of killed processes from `folder`, or only those of `name`; locked ones stay."""
     if not folder.is_dir():

@@ -31,15 +31,24 @@ def received() -> Any:
     """The object that the parent sent. It is unpickled, which is safe because the parent is the same program."""
     import cloudpickle
 
-    # Unbuffered: Python aborts at exit if a thread waits in a buffered reader.
-    stream = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115
-    payload = _read(stream, int.from_bytes(_read(stream, 8), "big"))
+    stream = standard_input()
+    payload = next_payload(stream)
     threading.Thread(target=_leave_with_parent, args=(stream,), daemon=True).start()
     return cloudpickle.loads(payload)
 
 
+def standard_input() -> RawIOBase:
+    """Unbuffered, since Python aborts at exit if a thread waits in a buffered reader."""
+    return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
+
+
+def next_payload(stream: RawIOBase) -> bytes:
+    """What the parent sent next as `framed`. This process exits if it sent nothing more, or exited."""
+    return _read(stream, int.from_bytes(_read(stream, 8), "big"))
+
+
 def framed(payload: bytes) -> tuple[bytes, bytes]:
-    """What the parent writes for `received`: the length of `payload` in 8 bytes, and `payload`."""
+    """What is written for `received` and `next_payload`: the length of `payload` in 8 bytes, and `payload`."""
     return len(payload).to_bytes(8, "big"), payload
 
 

@@ -61,12 +61,4 @@ def quiet_libraries() -> None:
     for name in ("httpx", "httpx2", "fontTools"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns that a read-only home is no place for its cache
-    for message in (
-        ".*does not have many workers.*",
-        ".*`isinstance.treespec, LeafSpec.` is deprecated.*",
-        ".*Checkpoint directory .* exists and is not empty.*",
-        "Experiment logs directory .* exists and is not empty.*",
-        ".*You defined a `validation_step` but have no `val_dataloader`.*",
-        ".*is smaller than the logging interval.*",
-    ):
-        warnings.filterwarnings("ignore", message=message)
+    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty.*")

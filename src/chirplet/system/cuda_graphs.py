@@ -22,20 +22,20 @@ class _Recording:
 
 
 class Captured:
-    """A function of a batch whose kernels one CUDA graph launches, one graph for each set of shapes.
+    """A function of a batch whose kernels one CUDA graph launches, one graph for each set of shapes and flags.
 
     On a CPU each replay calls the function: the same code runs without a GPU.
 
     Args:
-        function: computes tensors from a batch. It reads no value from the device, and does the same work in each call
-            with the same shapes.
+        function: computes tensors from a batch and flags. It reads no value from the device, and does the same work in
+            each call with the same shapes and flags.
         device: where it computes.
         unchanged: a context that undoes the function's changes. The calls before a recording are made in it.
     """
 
     def __init__(
         self,
-        function: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+        function: Callable[..., dict[str, Tensor]],
         device: torch.device,
         unchanged: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
@@ -45,12 +45,12 @@ class Captured:
         self._recordings: dict[tuple[Any, ...], _Recording] = {}
         self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
-    def __call__(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The function's results for `batch`. The next call with these shapes overwrites them."""
-        key = tuple((name, tensor.shape, tensor.dtype) for name, tensor in batch.items())
+    def __call__(self, batch: dict[str, Tensor], *flags: bool) -> dict[str, Tensor]:
+        """The function's results for `batch` and `flags`. The next call overwrites them."""
+        key = (flags, *((name, tensor.shape, tensor.dtype) for name, tensor in batch.items()))
         recording = self._recordings.get(key)
         if recording is None:
-            recording = self._recordings[key] = self._record(batch)
+            recording = self._recordings[key] = self._record(batch, flags)
         for name, tensor in batch.items():
             recording.inputs[name].copy_(tensor, non_blocking=True)
         recording.replay()
@@ -61,17 +61,18 @@ class Captured:
         """The shapes of each recorded batch, by name."""
         return [{name: tuple(tensor.shape) for name, tensor in r.inputs.items()} for r in self._recordings.values()]
 
-    def _record(self, batch: dict[str, Tensor]) -> _Recording:
+    def _record(self, batch: dict[str, Tensor], flags: tuple[bool, ...]) -> _Recording:
         inputs = {name: tensor.to(self.device, copy=True) for name, tensor in batch.items()}
         with self.unchanged(), _side_stream(self.device):
             for _ in range(WARM_UP):
-                self.function(inputs)
+                self.function(inputs, *flags)
         if self._pool is None:
             outputs: dict[str, Tensor] = {}
-            return _Recording(inputs, outputs, lambda: outputs.update(self.function(inputs)))
+            return _Recording(inputs, outputs, lambda: outputs.update(self.function(inputs, *flags)))
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            outputs = self.function(inputs)
+        # Other threads, for example one that pins batches, may use CUDA meanwhile.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            outputs = self.function(inputs, *flags)
         return _Recording(inputs, outputs, graph.replay)
 
 

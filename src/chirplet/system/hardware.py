@@ -5,7 +5,7 @@ import os
 import platform
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from chirplet.system.error import ConfigError
 
@@ -120,6 +120,16 @@ def bf16_is_native(device: "torch.device") -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and cpu_has_bf16()
+
+
+MixedPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+def automatic_precision(device: "torch.device") -> MixedPrecision:
+    """What `precision: auto` means on `device`: bf16 if it is native, else fp16 on a GPU, else fp32."""
+    if bf16_is_native(device):
+        return "bf16-mixed"
+    return "16-mixed" if device.type == "cuda" else "32-true"
 
 
 def keep_freed_memory() -> bool:

@@ -25,8 +25,13 @@ EXTRAS = {
         "sentencepiece",
     ),
     "serve": ("starlette", "uvicorn", "httptools", "prometheus_client"),
+    "openvino": ("openvino", "nncf"),
+    "mlflow": ("mlflow",),
+    "tensorboard": ("tensorboard",),
+    "wandb": ("wandb",),
+    "excel": ("python_calamine",),
 }
-"""The modules of the extras that stages need."""
+"""The modules of the extras that parts of a run need."""
 
 PYARROW = "pyarrow"
 INSTALL_PYARROW = "pip install pyarrow"
@@ -43,9 +48,18 @@ def check_installed(extra: str, what: str) -> None:
     Raises:
         DependencyError: one cannot be found; `what` needs it.
     """
-    missing = next((module for module in EXTRAS[extra] if find_spec(module) is None), None)
-    if missing is not None:
-        raise DependencyError(f"{what} needs {missing}, which is not installed; run: {install(extra)}")
+    for module in EXTRAS[extra]:
+        check_package(module, what, install(extra))
+
+
+def check_package(package: str, what: str, remedy: str) -> None:
+    """Check that a package can be found, without importing it; `remedy` is the command that installs it.
+
+    Raises:
+        DependencyError: it cannot be found; `what` needs it.
+    """
+    if find_spec(package) is None:
+        raise DependencyError(f"{what} needs {package}, which is not installed; run: {remedy}")
 
 
 @contextmanager

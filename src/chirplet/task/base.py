@@ -34,6 +34,8 @@ Targets = NDArray[Any]
 """Targets or decoded logits, in the task's dtype."""
 Logits = NDArray[np.float32] | NDArray[np.float64]
 Mask = NDArray[np.bool_]
+SMALLEST = 1e-12
+"""The least divisor of a mean, so that the mean of nothing is 0."""
 Combination = Literal["mean", "max"]
 """How the logits of a text's windows are combined."""
 
@@ -107,12 +109,14 @@ class Task(Settings, ABC):
     def batch_loss(
         self, logits: "Tensor", batch: "dict[str, Tensor]", class_weights: "Tensor | None", label_smoothing: float
     ) -> "Tensor":
-        """The mean loss of a batch, or this process's contribution to it.
+        """The mean loss of a batch, or this process's contribution to it; 0 if no text has a label.
 
         DDP averages gradients over processes. Each process multiplies the mean over its part by (processes · weight of
         the part / weight of the batch), so that the average is the gradient of the mean over the whole batch.
         """
-        mean = self.loss(logits, batch["labels"], class_weights, label_smoothing)
+        labels = batch["labels"]
+        total = self.loss(logits, labels, class_weights, label_smoothing, reduction="sum")
+        mean = total / self.loss_weight(labels, class_weights).clamp(min=SMALLEST)
         return mean * self._batch_factor(batch, class_weights)
 
     def _batch_factor(self, batch: "dict[str, Tensor]", class_weights: "Tensor | None") -> "Tensor | float":
@@ -120,7 +124,7 @@ class Task(Settings, ABC):
             return 1.0
         part = batch["labels"][: int(batch["texts_of"][0])]
         weight, whole = (self.loss_weight(targets, class_weights) for targets in (part, batch["whole_labels"]))
-        return batch["processes"] * weight / whole
+        return batch["processes"] * weight / whole.clamp(min=SMALLEST)
 
     # Decoding.
 

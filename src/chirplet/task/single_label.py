@@ -47,10 +47,9 @@ class SingleLabel(Task):
         )
 
     def loss_weight(self, targets: "Tensor", class_weights: "Tensor | None") -> "Tensor":
-        import torch
-
-        known = targets[targets >= 0]
-        return torch.tensor(float(len(known))) if class_weights is None else class_weights[known].sum()
+        labeled = self.labeled(targets)
+        weights = labeled.float() if class_weights is None else class_weights[targets.clamp(min=0)] * labeled
+        return weights.sum()
 
     def balanced_weights(self, targets: Targets, labels: int) -> "Tensor":
         """n / (labels * n of the label); 0 for a label without texts."""

@@ -1,6 +1,7 @@
 """The Hydra plugin. `chirplet.sweep` implements it and is imported only when a sweep starts."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.plugins.sweeper import Sweeper
@@ -61,12 +62,15 @@ class OptunaSweeper(Sweeper):
 
 
 def check(config: DictConfig) -> None:
-    """Check a configuration of chirplet. Configurations of other applications are not checked.
+    """Check a configuration of chirplet, and that what its parts need is here. Those of other applications are not
+    checked.
 
     Raises:
-        ConfigError: it is not valid.
+        UserError: it is not valid, or something is missing.
     """
     if str(OmegaConf.select(config, "stage._target_")).startswith("chirplet."):
         from chirplet.cli.binding import parse
+        from chirplet.cli.experiment import run_of
 
-        parse(config)
+        experiment = parse(config)
+        experiment.stage.check_parts(run_of(experiment, Path(), {}))

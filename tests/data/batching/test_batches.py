@@ -1,9 +1,12 @@
 """Batches hold every tweet once, in an order that seed and epoch decide."""
 
+from functools import partial
+
 import numpy as np
 import torch
 
 from chirplet.data.batching.batches import Collate, LengthGrouped, evaluation_loader, training_loader
+from chirplet.data.batching.padding import few_lengths
 from chirplet.data.batching.tokens import Tokens
 
 
@@ -40,14 +43,16 @@ def test_grouping_by_length_leaves_little_padding():
 
 
 def test_the_order_depends_on_seed_and_epoch_alone():
-    lengths = random_tokens(200).lengths
-    first = list(LengthGrouped(lengths, 8, seed=3, pool_batches=50))
+    def order(seed: int, epoch: int = 0) -> list[list[int]]:
+        sampler = LengthGrouped(random_tokens(200).lengths, 8, seed, pool_batches=50)
+        sampler.epoch = epoch
+        return [batch.tolist() for batch in sampler]
+
+    first = order(seed=3)
     np.random.default_rng().random()
-    assert list(LengthGrouped(lengths, 8, seed=3, pool_batches=50)) == first
-    assert list(LengthGrouped(lengths, 8, seed=4, pool_batches=50)) != first
-    later = LengthGrouped(lengths, 8, seed=3, pool_batches=50)
-    later.epoch = 1
-    assert list(later) != first
+    assert order(seed=3) == first
+    assert order(seed=4) != first
+    assert order(seed=3, epoch=1) != first
 
 
 def test_a_loader_taken_up_in_mid_epoch_serves_just_the_rest():
@@ -70,6 +75,20 @@ def test_evaluation_batches_are_of_like_lengths_and_say_where_each_tweet_belongs
     assert sorted(batch["position"].tolist() for batch in batches) == [[0], [1, 2]]
     assert "labels" not in batches[0]
     assert batches[0]["input_ids"].dtype == torch.int64
+
+
+def test_loaders_pad_to_the_lengths_that_a_function_gives():
+    tokens, limit = random_tokens(300), 50  # of up to 59 tokens, cut
+    tokens = tokens_of(*[tokens[i][:limit].tolist() for i in range(len(tokens))])
+    pad_to = partial(few_lengths, limit=limit)
+    labels = np.zeros(300, dtype=np.int64)
+    for loader in (
+        training_loader(tokens, labels, 0, 8, seed=5, pool_batches=2, pad_to=pad_to),
+        evaluation_loader(tokens, None, 0, 8, pad_to=pad_to),
+    ):
+        widths = {batch["input_ids"].shape[1] for batch in loader}
+        assert widths <= {8, 16, 24, 32, 40, 48, 50}
+        assert len(widths) > 3
 
 
 def test_the_first_evaluation_batches_are_a_fair_sample_of_lengths():

@@ -9,8 +9,9 @@ from chirplet.data.batching.batches import Collate, Shard
 from chirplet.data.batching.tokens import Tokens
 from chirplet.distiller.loss.losses import LogitImitation, RelationImitation, StateImitation
 from chirplet.model.family import family_of
-from chirplet.module.classifier import Classifier, Optimization
+from chirplet.module.classifier import Classifier
 from chirplet.module.distillation import TEACHER_LOGITS, Student
+from chirplet.module.step.training_module import Optimization
 from chirplet.task.single_label import SingleLabel
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from chirplet.data.base import Source
-from chirplet.data.preparation.prepare import prepare
+from chirplet.data.preparation import corpus_cache
+from chirplet.data.preparation.prepare import build, prepare
 from chirplet.system.error import DataError
 
 Make = Callable[..., Source]
@@ -44,6 +45,13 @@ def test_leaks_leave_train_and_stay_in_test(make_any: Make, tmp_path: Path) -> N
 def test_fractions_are_of_the_whole(make_source: Make, csv_file: Path, tmp_path: Path) -> None:
     corpus = prepare(make_source("csv", train=str(csv_file), val_fraction=0.1, test_fraction=0.2), tmp_path)
     assert (len(corpus.val), len(corpus.test)) == (12, 24)
+
+
+def test_two_processes_write_the_same_bytes(make_source: Make, csv_file: Path, tmp_path: Path) -> None:
+    source = make_source("csv", train=str(csv_file))
+    for processes in (1, 2):
+        corpus_cache.write(build(source, [csv_file], processes), tmp_path / f"{processes}.arrow")
+    assert (tmp_path / "1.arrow").read_bytes() == (tmp_path / "2.arrow").read_bytes()
 
 
 def test_a_change_of_input_or_settings_is_seen_a_move_is_not(make_source: Make, csv_file: Path, tmp_path: Path) -> None:

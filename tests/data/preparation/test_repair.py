@@ -1,12 +1,14 @@
 import csv
 import os
 from pathlib import Path
+from unicodedata import is_normalized
 
 import pytest
+from ftfy import fix_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chirplet.data.preparation.repair import ENCODING_KINDS, repair
+from chirplet.data.preparation.repair import _CONTROL, ENCODING_KINDS, _config, repair
 
 
 @pytest.mark.parametrize(
@@ -70,6 +72,15 @@ PIECES = st.sampled_from(
 def test_repair_of_its_result_changes_nothing(text: str) -> None:
     mended, _ = repair(text)
     assert repair(mended) == (mended, frozenset())
+
+
+def test_ftfy_changes_no_text_that_is_not_given_to_it() -> None:
+    chars = [char for char in map(chr, range(0x11000)) if not _CONTROL.search(char) and is_normalized("NFC", char)]
+    assert len(chars) > 60_000
+    config = _config()._replace(fix_encoding=False)
+    for start in range(0, len(chars), 500):
+        text = "|".join(chars[start : start + 500])  # apart, because some compose with others
+        assert fix_text(text, config) == text
 
 
 @settings(max_examples=100, deadline=None)

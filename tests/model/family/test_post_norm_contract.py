@@ -7,9 +7,11 @@ from torch.nn.functional import gelu
 from architectures import KINDS, POST_NORM, SIZES, VOCABULARY, built, logits, texts
 from chirplet.model.family import PostNormFamily, family_of
 from chirplet.model.fast_forward.encoder import first_token_states
-from chirplet.module.classifier import Classifier, Optimization
+from chirplet.module.classifier import Classifier
+from chirplet.module.step.training_module import Optimization
 from chirplet.system.error import ModelError
 from chirplet.task.single_label import SingleLabel
+from no_values import no_values
 
 HEAD_ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu, "gelu": gelu}
 
@@ -54,6 +56,27 @@ def test_a_layer_computes_what_its_parts_do(model, family):
         neurons = parts.activation(matrices["intermediate"](attended))
         by_hand = parts.output_norm(matrices["output"](neurons) + attended)
     torch.testing.assert_close(actual, by_hand, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_padded_it_reads_nothing_from_the_device(model, family, attention):
+    """So that a CUDA graph can record it, forward and backward; packing has to count tokens."""
+    model.config._attn_implementation = attention
+    with no_values() as device:
+        model.to(device)
+        ids, mask = (tensor.to(device) for tensor in texts())
+        computed = family.head_logits(model, first_token_states(model, ids, mask, packed=False))
+        computed.sum().backward()
+        assert computed.shape == (len(ids), model.config.num_labels)
+        assert all(
+            p.grad is not None
+            for matrix in family.matrices(family.layers(model)[0]).values()
+            for p in matrix.parameters()
+        )
+        with pytest.raises(NotImplementedError):
+            first_token_states(model, ids, mask, packed=True)
+        with pytest.raises((NotImplementedError, RuntimeError)):
+            bool(computed.sum() > 0)
 
 
 def test_only_mpnet_has_a_bias_of_positions(model, family, kind):

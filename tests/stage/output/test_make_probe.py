@@ -55,7 +55,7 @@ def test_the_accepted_distance_is_twice_the_errors_of_model_and_bf16(folder):
     model = lively(load_model(folder)).eval()
     tokenizer, pad_id = open_tokenizer(folder, 32)
     prober = Prober(model, tokenizer, pad_id, 32)
-    fp32 = PyTorchRuntime(model, bf16=False)
+    fp32 = PyTorchRuntime(model)
     assert 0 < prober.rounding < 0.1 * np.abs(prober.fp32).max()
     for by, among in ((0.5, 0.25), (0.25, 0.5)):
         probe = prober.probe(Shifted(fp32, by, among))
@@ -81,7 +81,7 @@ class Wrong(Runtime):
 def test_a_wrong_kernel_on_the_maker_s_machine_raises(folder):
     model = lively(load_model(folder)).eval()
     tokenizer, pad_id = open_tokenizer(folder, 32)
-    prober, fp32 = Prober(model, tokenizer, pad_id, 32), PyTorchRuntime(model, bf16=False)
+    prober, fp32 = Prober(model, tokenizer, pad_id, 32), PyTorchRuntime(model)
     spread = float(np.ptp(prober.fp32))
     with pytest.raises(
         ModelError, match=r"^pytorch \(fp32\) computes 16 tokens wrongly on this CPU, .*: logits are off"

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from chirplet.artifact.artifact import Artifact, Record
 from chirplet.cli.binding import Experiment, parse
-from chirplet.cli.experiment import execute, for_record, inputs_of
+from chirplet.cli.experiment import execute, for_record, inputs_of, run_of
 from chirplet.cli.reproduce.choices import choices, keys_of
 from chirplet.cli.reproduce.inputs import check_given, pinned
 from chirplet.cli.reproduce.settings import ABSENT, differences, restored
@@ -46,6 +46,7 @@ def reproduce(cfg: DictConfig, output_dir: Path, overrides: Sequence[str]) -> fl
     check_given(again, record, given_keys)
     again = pinned(again, record, given_keys)
     experiment = parse(again)
+    experiment.stage.check_parts(run_of(experiment, output_dir, {}))  # before the data is prepared
     check_inputs(experiment, record, given_keys)
     _print_changes(for_record(again), record.config)
     objective = execute(again, output_dir, [override_of("reproduce", folder), *given])

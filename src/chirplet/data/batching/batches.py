@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from chirplet.data.batching.padding import padded
+from chirplet.data.batching.padding import PadTo, Positions, padded
 from chirplet.data.batching.tokens import Tokens
 
 Batch = dict[str, torch.Tensor]
@@ -25,7 +25,7 @@ class Shard:
     rank: int
     processes: int
 
-    def of(self, positions: list[int]) -> list[int]:
+    def of(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """The positions of this process; empty if there are fewer tweets than processes."""
         return positions[self.rank :: self.processes]
 
@@ -35,7 +35,7 @@ def text_count(batch: Batch) -> int:
     return len(batch.get("whole_labels", batch["labels"]))
 
 
-class LengthGrouped(Sampler[list[int]]):
+class LengthGrouped(Sampler[NDArray[np.int64]]):
     """Shuffled batches whose tweets have about the same length.
 
     Tweets are shuffled, pools of `pool_batches` batches are sorted by length and cut into batches, and the batches are
@@ -53,7 +53,7 @@ class LengthGrouped(Sampler[list[int]]):
     def __len__(self) -> int:
         return -(-len(self.lengths) // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
         random = np.random.default_rng((self.seed, self.epoch))
         order = random.permutation(len(self.lengths))
         batches: list[NDArray[np.int64]] = []
@@ -63,11 +63,10 @@ class LengthGrouped(Sampler[list[int]]):
             batches += [members[i : i + self.batch_size] for i in range(0, len(members), self.batch_size)]
         random.shuffle(batches)
         start, self.start = self.start, 0
-        for batch in batches[start:]:
-            yield batch.tolist()
+        yield from batches[start:]
 
 
-class LengthOrdered(Sampler[list[int]]):
+class LengthOrdered(Sampler[NDArray[np.int64]]):
     """All tweets in batches of similar length, with the least padding, for evaluation.
 
     The order of the batches is shuffled with a fixed seed, so that the first few are a fair sample.
@@ -80,17 +79,17 @@ class LengthOrdered(Sampler[list[int]]):
     def __len__(self) -> int:
         return -(-len(self.order) // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
         for index in np.random.default_rng(0).permutation(len(self)):
-            yield self.order[index * self.batch_size : (index + 1) * self.batch_size].tolist()
+            yield self.order[index * self.batch_size : (index + 1) * self.batch_size]
 
 
 class Collate:
-    """Makes a batch from positions, padded to its longest tweet or the next multiple of `pad_to_multiple_of`.
+    """Makes a batch from positions, padded to the length that `pad_to` gives for its longest tweet.
 
-    The batch has `input_ids` and `attention_mask`, shape (batch, longest), int64; `position`, shape (batch,); `labels`,
-    shape (batch,), if labels are known; and the rows of each array in `extra`, for example a teacher's logits, under
-    its name.
+    The batch has `input_ids` and `attention_mask`, shape (batch, padded length), int64; `position`, shape (batch,);
+    `labels`, shape (batch,), if labels are known; and the rows of each array in `extra`, for example a teacher's
+    logits, under its name.
 
     With a `shard`, the batch is this process's part of the whole batch, and also has `whole_labels`; `texts_of` and
     `tokens_of`, the numbers of tweets and tokens in this part and in the whole batch, shape (2,); and `processes`, the
@@ -102,39 +101,40 @@ class Collate:
         tokens: Tokens,
         labels: NDArray[np.int64] | None,
         pad_id: int,
-        pad_to_multiple_of: int = 1,
+        pad_to: PadTo = 1,
         extra: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
         self.tokens = tokens
         self.labels = labels
         self.pad_id = pad_id
-        self.pad_to_multiple_of = pad_to_multiple_of
+        self.pad_to = pad_to
         self.extra = extra or {}
         self.shard: Shard | None = None
 
-    def __call__(self, positions: list[int]) -> Batch:
+    def __call__(self, positions: Positions) -> Batch:
+        whole = np.asarray(positions, np.int64)
         if self.shard is None:
-            return self._batch(positions)
-        local = self.shard.of(positions)
-        batch = self._batch(local or positions[:1])
+            return self._batch(whole)
+        local = self.shard.of(whole)
+        batch = self._batch(local if len(local) else whole[:1])
         batch["processes"] = torch.tensor(self.shard.processes)
-        batch["texts_of"] = torch.tensor([len(local), len(positions)])
-        batch["tokens_of"] = torch.tensor([self._count(local), self._count(positions)])
+        batch["texts_of"] = torch.tensor([len(local), len(whole)])
+        batch["tokens_of"] = torch.tensor([self._count(local), self._count(whole)])
         if self.labels is not None:
-            batch["whole_labels"] = torch.from_numpy(self.labels[positions])
+            batch["whole_labels"] = torch.from_numpy(self.labels[whole])
         return batch
 
-    def _count(self, positions: list[int]) -> int:
+    def _count(self, positions: NDArray[np.int64]) -> int:
         """Number of tokens of these tweets."""
-        offsets, indices = self.tokens.offsets, np.asarray(positions, dtype=np.int64)
-        return int((offsets[indices + 1] - offsets[indices]).sum())
+        offsets = self.tokens.offsets
+        return int((offsets[positions + 1] - offsets[positions]).sum())
 
-    def _batch(self, positions: list[int]) -> Batch:
-        input_ids, attention_mask = padded(self.tokens, positions, self.pad_id, self.pad_to_multiple_of)
+    def _batch(self, positions: NDArray[np.int64]) -> Batch:
+        input_ids, attention_mask = padded(self.tokens, positions, self.pad_id, self.pad_to)
         batch = {
             "input_ids": torch.from_numpy(input_ids),
             "attention_mask": torch.from_numpy(attention_mask),
-            "position": torch.tensor(positions),
+            "position": torch.from_numpy(positions.copy()),
         }
         if self.labels is not None:
             batch["labels"] = torch.from_numpy(self.labels[positions])
@@ -143,17 +143,31 @@ class Collate:
         return batch
 
 
+class _Positions(Dataset[NDArray[np.int64]]):
+    """The positions of n tweets, from which `Collate` makes batches: a loader gets those of a batch in one step."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitems__(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        return positions
+
+
 class ResumableLoader(DataLoader[Any]):
     """A loader that Lightning can save and resume in the middle of an epoch."""
 
-    def __init__(self, sampler: LengthGrouped, collate: Collate) -> None:
+    def __init__(self, sampler: LengthGrouped, collate: Collate, pin_memory: bool) -> None:
         super().__init__(
-            range(len(sampler.lengths)),  # type: ignore[arg-type]
-            batch_sampler=sampler,
+            _Positions(len(sampler.lengths)),
+            batch_sampler=sampler,  # type: ignore[arg-type]
             collate_fn=collate,
             # A loader draws a seed for its workers when it starts. With the global generator, a resumed run would draw
             # once more than an uninterrupted one.
             generator=torch.Generator(),
+            pin_memory=pin_memory,
         )
         self.grouped = sampler
         self.served = 0
@@ -185,21 +199,31 @@ def training_loader(
     batch_size: int,
     seed: int,
     pool_batches: int,
-    pad_to_multiple_of: int = 1,
+    pad_to: PadTo = 1,
     extra: Mapping[str, NDArray[Any]] | None = None,
+    pin_memory: bool = False,
 ) -> ResumableLoader:
-    """Seeded, shuffled, length-grouped batches; for the arguments see `LengthGrouped` and `Collate`."""
-    collate = Collate(tokens, labels, pad_id, pad_to_multiple_of, extra)
-    return ResumableLoader(LengthGrouped(tokens.lengths, batch_size, seed, pool_batches), collate)
+    """Seeded, shuffled, length-grouped batches; for the arguments see `LengthGrouped` and `Collate`.
+
+    With `pin_memory`, batches are in page-locked memory, from which a GPU copies while the program runs on.
+    """
+    collate = Collate(tokens, labels, pad_id, pad_to, extra)
+    return ResumableLoader(LengthGrouped(tokens.lengths, batch_size, seed, pool_batches), collate, pin_memory)
 
 
 def evaluation_loader(
-    tokens: Tokens, labels: NDArray[np.int64] | None, pad_id: int, batch_size: int, pad_to_multiple_of: int = 1
+    tokens: Tokens,
+    labels: NDArray[np.int64] | None,
+    pad_id: int,
+    batch_size: int,
+    pad_to: PadTo = 1,
+    pin_memory: bool = False,
 ) -> DataLoader[Any]:
     """Every tweet once, in batches of similar length; `position` is each tweet's index in `tokens`."""
     return DataLoader(
-        range(len(tokens)),  # type: ignore[arg-type]
-        batch_sampler=LengthOrdered(tokens.lengths, batch_size),
-        collate_fn=Collate(tokens, labels, pad_id, pad_to_multiple_of),
+        _Positions(len(tokens)),
+        batch_sampler=LengthOrdered(tokens.lengths, batch_size),  # type: ignore[arg-type]
+        collate_fn=Collate(tokens, labels, pad_id, pad_to),
         generator=torch.Generator(),
+        pin_memory=pin_memory,
     )

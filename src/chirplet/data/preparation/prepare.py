@@ -2,9 +2,10 @@
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from chirplet.data.base import SPLITS, Corpus, DataReport, Examples, RawExample,
 from chirplet.data.preparation import corpus_cache as cache
 from chirplet.data.preparation import deduplicate as audit
 from chirplet.data.preparation.rare import without_rare
-from chirplet.data.preparation.repair import ENCODING_KINDS, REPAIR_VERSION, repair
+from chirplet.data.preparation.repair import ENCODING_KINDS, REPAIR_VERSION
+from chirplet.data.preparation.repaired_texts import RepairedText, repaired_texts, text_key
 from chirplet.data.preparation.split import carve, fold
 from chirplet.system.cache_files import locked_folder
 from chirplet.system.error import DataError
@@ -46,10 +48,11 @@ def prepare(source: Source, cache_dir: Path) -> Corpus:
         return corpus
 
 
-def build(source: Source, files: list[Path]) -> Corpus:
-    """The corpus of a source, prepared from these files without the cache.
+def build(source: Source, files: list[Path], processes: int | None = None) -> Corpus:
+    """The corpus of a source, prepared from these files without the cache, by `processes` (see `repaired_texts`).
 
     Raises:
+        ProcessError: one of the processes exited.
         DataError: see `prepare`.
     """
     where = ", ".join(map(str, files))
@@ -64,15 +67,21 @@ def build(source: Source, files: list[Path]) -> Corpus:
         ledger.examples["rare"] = [row.row_id for row in rare[:_EXAMPLES]]
         if source.rare == "drop":
             ledger.dropped["rare"] = len(rare)
-    sets = {name: _repaired(rows, raw.labels, source.repair, ledger) for name, rows in raw.splits.items()}
+    texts = [row.text for rows in raw.splits.values() for row in rows]
+    repaired = list(counted(repaired_texts(texts, source.repair, processes), "repairing", len(texts)))
+    keys = {text: key for text, _, key in repaired}
+    of_rows = iter(repaired)
+    sets = {
+        name: _examples(rows, [*islice(of_rows, len(rows))], raw.labels, ledger) for name, rows in raw.splits.items()
+    }
     for tweets in sets.values():
-        masks = audit.flaws(tweets)
+        masks = audit.flaws(tweets, keys)
         for reason, mask in masks.items():
             ledger.note(ledger.found, reason, tweets, mask)
-        ledger.found["conflict_texts"] += audit.texts(tweets, masks["conflict"])
+        ledger.found["conflict_texts"] += audit.texts(tweets, masks["conflict"], keys)
     _check_classes(sets["train"], f"{where}: train has")
     splits = _split(source, sets)
-    splits["train"] = _without_flaws(source, splits, ledger)
+    splits["train"] = _without_flaws(source, splits, ledger, keys)
     report = ledger.report({name: len(rows) for name, rows in read.splits.items()})
     _check_classes(splits["train"], f"{where}: {report.left_out() or 'nothing left out'}; train has")
     absent = sorted(set(range(len(raw.labels))) - set(splits["train"].label.tolist()))
@@ -94,8 +103,9 @@ def train_and_val(corpus: Corpus, source: Source) -> Examples:
 
     The source's policies for train are applied to both, so that no tweet is also in test.
     """
-    joined = {"train": corpus.train.joined(corpus.val), "test": corpus.test}
-    return _without_flaws(source, joined, _Ledger())  # type: ignore[arg-type]
+    joined: dict[Split, Examples] = {"train": corpus.train.joined(corpus.val), "test": corpus.test}
+    keys = {text: text_key(text) for tweets in joined.values() for text in tweets.text}
+    return _without_flaws(source, joined, _Ledger(), keys)
 
 
 @dataclass
@@ -146,20 +156,20 @@ def _digest(file: Path) -> str:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from None
 
 
-def _repaired(rows: list[RawExample], labels: tuple[str, ...], enabled: bool, ledger: _Ledger) -> Examples:
+def _examples(
+    rows: list[RawExample], repaired: Sequence[RepairedText], labels: tuple[str, ...], ledger: _Ledger
+) -> Examples:
+    """The examples of a set, whose rows were repaired to these texts."""
     index = {label: i for i, label in enumerate(labels)}
-    texts = []
-    for row in counted(rows, "repairing", len(rows)):
-        text, kinds = repair(row.text) if enabled else (row.text, frozenset[str]())
+    for row, (_, kinds, _) in zip(rows, repaired, strict=True):
         if row.redecoded:
-            kinds |= {"bytes"}
-        texts.append(text)
+            kinds += ("bytes",)
         ledger.repaired.update(kinds)
-        ledger.repaired["encoding"] += bool(kinds & ENCODING_KINDS)
+        ledger.repaired["encoding"] += not ENCODING_KINDS.isdisjoint(kinds)
         ledger.repaired_cells += bool(kinds)
     return Examples(
         row_id=[row.row_id for row in rows],
-        text=texts,
+        text=[text for text, _, _ in repaired],
         label=np.array([index[row.label] for row in rows], np.int64),
         date=[row.date for row in rows],
     )
@@ -194,13 +204,13 @@ def _split(source: Source, sets: Mapping[Split, Examples]) -> dict[Split, Exampl
     return {"train": train, "val": val, "test": test}
 
 
-def _without_flaws(source: Source, splits: Mapping[Split, Examples], ledger: _Ledger) -> Examples:
+def _without_flaws(source: Source, splits: Mapping[Split, Examples], ledger: _Ledger, keys: audit.Keys) -> Examples:
     """Train without the tweets that the policies drop; each is counted for its first reason."""
     train = splits["train"]
-    masks = audit.flaws(train)
+    masks = audit.flaws(train, keys)
     held_out = [name for name in SPLITS[1:] if name in splits]
     for name in held_out:
-        masks[f"leak_{name}"] = audit.leaks(train, splits[name])
+        masks[f"leak_{name}"] = audit.leaks(train, splits[name], keys)
         ledger.note(ledger.found, f"leak_{name}", train, masks[f"leak_{name}"])
     # Keeping one tweet of a conflict would choose its label by chance.
     masks["duplicate"] &= ~masks["conflict"]

@@ -3,9 +3,11 @@
 import html
 import io
 import re
+from collections.abc import Callable
 from functools import cache, partial
 from html.entities import html5
 from typing import TYPE_CHECKING
+from unicodedata import is_normalized
 
 if TYPE_CHECKING:
     from ftfy import TextFixerConfig
@@ -15,6 +17,9 @@ ENCODING_KINDS = frozenset({"bytes", "utf8", "mojibake"})
 
 # ASCII text without these needs no repair: carriage returns, entities, control characters except \t, \n and \f.
 _SUSPECT = re.compile("[&\r\x00-\x08\x0b\x0e-\x1f\x7f]")
+# What `ftfy.fix_text` changes with `_config`, if the encoding is right and the text is in NFC: control characters of
+# ASCII and of C1, those of formatting that it removes, and surrogates.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\u206a-\u206f\ufeff\ufff9-\ufffc\ud800-\udfff]")
 _LINE_BREAK = re.compile("\r+\n?")
 
 # A name without `;` may be the start of a word (`&notthat`) or a parameter of a URL (`&copy=2`), even where HTML
@@ -45,17 +50,19 @@ def repair(text: str) -> tuple[str, frozenset[str]]:
       follows; `&amp;amp;`, the result of escaping twice, becomes `&`.
     """
     kinds: set[str] = set()
+    unchanged = 0
     for layer in range(_LAYERS):
-        if text.isascii() and not _SUSPECT.search(text):
-            break
-        before = text
-        fix = partial(_fix, encodings=1 if layer else _ENCODINGS)
-        for kind, step in (("line_break", _break_lines), ("utf8", _to_utf8), ("mojibake", fix), ("html", _unescape)):
-            after = step(text)
-            if after != text:
+        start = text
+        for kind, step in _LATER if layer else _FIRST:
+            # No step changes what all have left as it is.
+            if unchanged == len(_FIRST) or (text.isascii() and not _SUSPECT.search(text)):
+                return text, frozenset(kinds)
+            before, text = text, step(text)
+            unchanged += 1
+            if text != before:
                 kinds.add(kind)
-                text = after
-        if text == before:
+                unchanged = 0
+        if text == start:
             break
     return text, frozenset(kinds)
 
@@ -72,19 +79,22 @@ def _to_utf8(text: str) -> str:
 
 
 def _fix(text: str, encodings: int) -> str:
-    from ftfy import fix_text
-
     # Line by line, as in ftfy.
-    decoded = "".join(_decode(line, encodings) for line in io.StringIO(text, newline="\n"))
-    return fix_text(decoded, _config()._replace(fix_encoding=False))
+    if not text.isascii():
+        text = "".join(_decode(line, encodings) for line in io.StringIO(text, newline="\n"))
+    if not _CONTROL.search(text) and is_normalized("NFC", text):
+        return text
+    import ftfy
+
+    return ftfy.fix_text(text, _config()._replace(fix_encoding=False))
 
 
 def _decode(line: str, encodings: int) -> str:
     """`ftfy.fix_encoding` with a limit, because a crafted line could need as many steps as it has characters."""
-    from ftfy import _fix_encoding_one_step_and_explain as step
+    import ftfy
 
-    for _ in range(encodings):
-        before, line = line, step(line, _config()).text
+    for _ in range(0 if line.isascii() else encodings):
+        before, line = line, ftfy._fix_encoding_one_step_and_explain(line, _config()).text
         if line == before:
             break
     return line
@@ -98,6 +108,18 @@ def _decoded(entity: re.Match[str]) -> str:
     name = entity[0][1:]
     # `html.unescape` would decode the `not` of the unknown `&notthat;`.
     return html.unescape(entity[0]) if name.startswith("#") or name in html5 else entity[0]
+
+
+Steps = tuple[tuple[str, Callable[[str], str]], ...]
+
+
+def _steps(encodings: int) -> Steps:
+    fix = partial(_fix, encodings=encodings)
+    return (("line_break", _break_lines), ("utf8", _to_utf8), ("mojibake", fix), ("html", _unescape))
+
+
+_FIRST, _LATER = _steps(_ENCODINGS), _steps(1)
+"""The kinds and steps of the first pass, and of the later ones."""
 
 
 @cache

@@ -8,12 +8,13 @@ import lzma
 import sys
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
 
 from chirplet.config.schema import as_list, existing_file
 from chirplet.system.error import DataError, Key, first_line, near
-from chirplet.system.optional_dependency import INSTALL_PYARROW, PYARROW, needs
+from chirplet.system.optional_dependency import INSTALL_PYARROW, PYARROW, check_installed, check_package, needs
 
 STDIN = "-"
 
@@ -78,6 +79,20 @@ def format_of(path: str | Path, format: Format | None = None) -> Format:  # noqa
             f" to one of {', '.join(get_args(Format))}",
         )
     return FORMAT_OF_SUFFIX[suffix]
+
+
+def check_readers(paths: Iterable[str | Path], format: Format | None) -> None:  # noqa: A002
+    """Check that what reads these files is installed.
+
+    Raises:
+        DependencyError: it is not.
+    """
+    for path in paths:
+        kind = format_of(path, format)
+        if kind == "excel":
+            check_installed("excel", str(path))
+        if kind == "parquet" or Path(path).suffix.lower() == ".zst":
+            check_package(PYARROW, str(path), INSTALL_PYARROW)
 
 
 def name_of(path: str | Path) -> str:

@@ -113,8 +113,7 @@ class StateImitation(Imitation):
         self.project: nn.Module = nn.Identity() if same else nn.Linear(student_width, teacher_width, bias=False)
 
     def forward(self, student: Signals, teacher: Signals, mask: Tensor) -> Tensor:
-        real = mask.bool()
-        losses = [mse_loss(self.project(student.states[s][real]), teacher.states[t][real]) for s, t in self.pairs]
+        losses = [_mean(_squares(self.project(student.states[s]), teacher.states[t]), mask) for s, t in self.pairs]
         return sum(losses[1:], losses[0]) / len(losses)
 
 
@@ -139,14 +138,26 @@ class RelationImitation(Imitation):
         for relation in self.relations:
             student_relation = _relation(student.projections[self.student_layer], relation, self.heads, real)
             teacher_relation = _relation(teacher.projections[self.teacher_layer], relation, self.heads, real)
-            total = total + kl_div(student_relation, teacher_relation, reduction="batchmean", log_target=True)
+            divergence = kl_div(student_relation, teacher_relation, reduction="none", log_target=True)
+            total = total + _mean(divergence.sum(dim=-1).mean(dim=-1), mask)
         return total
 
 
+def _mean(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean over real tokens of values of shape (batch, tokens)."""
+    # Not by selecting them: their number would have to be read from the device.
+    return (values * mask).sum() / mask.sum()
+
+
+def _squares(states: Tensor, others: Tensor) -> Tensor:
+    """The mean squared difference of each token's states, shape (batch, tokens)."""
+    return mse_loss(states, others, reduction="none").mean(dim=-1)
+
+
 def _relation(projections: Projections, relation: Relation, heads: int, real: Tensor) -> Tensor:
-    """Log-softmax of the scores between each real token and the tokens of its text, per head; shape (n, tokens)."""
+    """Log-softmax of the scores between each token and the real ones of its text, (batch, tokens, heads, tokens)."""
     left, right = (projections[name].unflatten(-1, (heads, -1)).transpose(1, 2) for name in relation)
     scores = left @ right.transpose(-1, -2) / left.shape[-1] ** 0.5  # (batch, heads, tokens, tokens)
     log_weights = scores.masked_fill(~real[:, None, None], MASKED).log_softmax(dim=-1)
-    rows: Tensor = log_weights.transpose(1, 2)[real].flatten(0, 1)
-    return rows
+    by_token: Tensor = log_weights.transpose(1, 2)
+    return by_token

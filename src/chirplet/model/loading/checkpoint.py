@@ -7,9 +7,9 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from chirplet.model.loading.bundled import CHECKPOINTS
 from chirplet.model.loading.hub import download
 from chirplet.model.pretrained import NAME, Pretrained
+from chirplet.model.wheel.bundled import CHECKPOINTS
 from chirplet.system.error import Key, ModelError
 from chirplet.system.hashing import file_hash
 

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-from chirplet.artifact.artifact import RECORD, Ancestor, Artifact, check_free
+from chirplet.artifact.artifact import RECORD, Ancestor, Artifact
 from chirplet.data.base import Corpus
 from chirplet.model.family import family_of
 from chirplet.model.loading.blueprint import Blueprint, blueprint_of
@@ -13,17 +12,12 @@ from chirplet.model.loading.checkpoint import Origin
 from chirplet.model.loading.load import LoadedModel, load_model, load_tokenizer
 from chirplet.model.pretrained import Pretrained
 from chirplet.model.structure.cutting import Cut, cut_down
-from chirplet.runtime.open import runtime_of
 from chirplet.stage.output.write_artifact import lineage_of
 from chirplet.stage.run.compatibility import check_data, check_val_untrained
 from chirplet.stage.run.context import Run
 from chirplet.stage.run.parent import lineage_from, prepared, trainable
 from chirplet.stage.run.prepared import Prepared
-from chirplet.system.error import ArtifactError, ModelError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
+from chirplet.system.error import ModelError
 
 KEYS = {"model.": "student.", "model": "model@student"}
 """The model's keys in errors, and the student's keys that replace them."""
@@ -79,12 +73,11 @@ def cut_start(teacher: Artifact, cut: Cut, corpus: Corpus, run: Run) -> Start:
     """The teacher cut down, with its cleaning, tokenizer and lineage.
 
     Raises:
-        ArtifactError: the teacher is quantized, or the run has an artifact already.
+        ArtifactError: the teacher was trained on its validation texts.
         ConfigError: the teacher has fewer layers, heads or neurons than `cut` keeps.
     """
-    check_free(run.artifact_folder)
     check_val_untrained(teacher, "teacher")
-    uncut = open_inside(teacher, "a student is cut from it; name another with model@student=NAME")
+    uncut = trainable(teacher.folder)
     model = cut_down(uncut, cut, run.seed)
     lineage = lineage_from(teacher)
     if not cut.pretrained:
@@ -95,15 +88,3 @@ def cut_start(teacher: Artifact, cut: Cut, corpus: Corpus, run: Run) -> Start:
     title = f"{layers} of {uncut_layers} layers of {teacher.record.lineage[0].name}"
     origin = Origin(title, None, parent.weights_sha256, parent.pretrained, parent.artifact)
     return Start(LoadedModel(model, origin), prepared(teacher, corpus, run.cache_dir), lineage)
-
-
-def open_inside(teacher: Artifact, why: str) -> "PreTrainedModel":
-    """The teacher's model in fp32, for uses that need its layers.
-
-    Raises:
-        ArtifactError: it is for another runtime than PyTorch, or quantized to integers. `why` ends the message.
-    """
-    kind = runtime_of(teacher.folder)
-    if kind != "pytorch":
-        raise ArtifactError(f"teacher: {str(teacher.folder)!r} is for {kind}, should be for pytorch when {why}")
-    return trainable(teacher.folder)

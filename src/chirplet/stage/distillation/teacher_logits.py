@@ -16,7 +16,7 @@ from chirplet.runtime.base import predict_logits
 from chirplet.runtime.open import accelerator_for, open_runtime, runtime_of
 from chirplet.runtime.tokenizer import open_tokenizer
 from chirplet.system.cache_files import locked_folder, write_atomically
-from chirplet.system.hardware import bf16_is_native, device_of
+from chirplet.system.hardware import automatic_precision, device_of
 from chirplet.system.hashing import texts_hash
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def teacher_logits(
     kind = runtime_of(artifact.folder)
     accelerator = accelerator_for(artifact.folder, accelerator)
     device = device_of(accelerator)
-    computed = (kind, device.type, f"bf16={bf16_is_native(device)}", str(batch_size), f"verify={verify}")
+    computed = (kind, device.type, automatic_precision(device), str(batch_size), f"verify={verify}")
     # Hash the files as they are now; the record's id is of the files as they were written.
     content = content_id(artifact.folder)
     parts = (str(FORMAT_VERSION), content, fingerprint(record.cleaning), str(record.max_length), *computed)

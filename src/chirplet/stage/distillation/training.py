@@ -12,18 +12,21 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from chirplet.data.base import Examples
-from chirplet.data.batching.batches import ResumableLoader, evaluation_loader, training_loader
+from chirplet.data.batching.batches import ResumableLoader
 from chirplet.model.family import family_of
 from chirplet.model.fast_forward.encoder import Encoder
-from chirplet.module.classifier import Classifier, Optimization
+from chirplet.module.classifier import Classifier
 from chirplet.module.distillation import TEACHER_LOGITS, Student
+from chirplet.module.step.training_module import Optimization
 from chirplet.stage.distillation.data import DistillationData, check_shared_tokens
 from chirplet.stage.distillation.label_only_baseline import FOLDER, as_many, baseline_run
-from chirplet.stage.distillation.student import Start, open_inside
+from chirplet.stage.distillation.student import Start
 from chirplet.stage.fit.fit import fit
+from chirplet.stage.fit.loaders import training_batches, validation_batches
 from chirplet.stage.fit.seeding import seed_everything
 from chirplet.stage.run.context import Run
 from chirplet.stage.run.loggers import open_loggers
+from chirplet.stage.run.parent import trainable
 from chirplet.stage.run.prepared import Prepared
 from chirplet.system.console import console
 from chirplet.task.base import Task
@@ -97,7 +100,7 @@ def student_of(stage: "DistillSettings", start: Start, distillation_data: Distil
     inside = [name for name, distiller in stage.distiller.items() if distiller.looks_inside]
     if inside:
         check_shared_tokens(inside[0], distillation_data, start.data, teachers[0])
-        teacher = open_inside(teachers[0], f"distiller={inside[0]} needs its layers")
+        teacher = trainable(teachers[0].folder)
     teacher_config = None if teacher is None else teacher.config
     task = start.data.task
     imitations = {
@@ -122,10 +125,10 @@ def _classifier_arguments(
     """The arguments that the modules of the student and of its baseline share."""
     corpus = start.data.corpus
     model.train()  # Lightning does not switch the mode
-    family_of(model).word_embeddings(model).sparse = run.trainer.rowwise_embeddings
+    family_of(model).word_embeddings(model).sparse = run.trainer.resolved_rowwise_embeddings()
     task = start.data.task
     weights = stage.loss_weights(task, corpus.train, corpus.labels)
-    return model, task, corpus.labels, optimization, stage.label_smoothing, weights, run.trainer.encoder
+    return model, task, corpus.labels, optimization, stage.label_smoothing, weights, run.trainer.resolved_encoder()
 
 
 def _steps(stage: "DistillSettings", distillation_data: DistillationData, run: Run) -> int:
@@ -135,11 +138,7 @@ def _steps(stage: "DistillSettings", distillation_data: DistillationData, run: R
 def _loaders(
     stage: "DistillSettings", data: Prepared, train: Examples, run: Run, extra: Mapping[str, NDArray[np.float32]]
 ) -> tuple[ResumableLoader, DataLoader[Any]]:
-    val, multiple = data.corpus.val, run.trainer.pad_to_multiple_of
-    tokens, pool = data.tokens(train), run.trainer.pool_batches
     return (
-        training_loader(
-            tokens, data.task.targets(train), data.pad_id, stage.batch_size, run.seed, pool, multiple, extra
-        ),
-        evaluation_loader(data.tokens(val), data.task.targets(val), data.pad_id, stage.eval_batch_size, multiple),
+        training_batches(run, data, train, stage.batch_size, extra),
+        validation_batches(run, data, stage.eval_batch_size),
     )

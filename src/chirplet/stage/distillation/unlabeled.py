@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from chirplet.data.base import Corpus, Examples, row_names
-from chirplet.data.preparation.deduplicate import text_key
 from chirplet.data.preparation.repair import repair
+from chirplet.data.preparation.repaired_texts import text_key
 from chirplet.data.table.dialect import TableSettings
 from chirplet.data.table.reader import read_table
 from chirplet.system.error import DataError

@@ -52,14 +52,12 @@ def processes(
     """Run the workers of `trainer.devices` within this block. Yields this process's shard, None for a single process.
 
     Raises:
-        ConfigError: there are fewer devices than configured.
         ProcessError: a worker exited.
     """
     count = run.trainer.devices
     if count == 1:
         yield None
         return
-    run.trainer.check_devices()
     threads = run.trainer.threads or max(1, torch.get_num_threads() // count)
     loaders = [loader for loader in (train_loader, val_loader) if loader is not None]
     with ExitStack() as stack:

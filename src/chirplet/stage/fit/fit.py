@@ -2,6 +2,7 @@
 
 import logging
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,9 @@ from torch.utils.data import DataLoader
 from chirplet.callback.checkpoint import CheckpointSettings
 from chirplet.callback.lightning.interruption import PROCESSES, Belonging, Interruption
 from chirplet.module.classifier import Classifier
+from chirplet.module.step.training_module import TrainingModule
 from chirplet.stage.fit.callbacks import training_callbacks, watches_validation
+from chirplet.stage.fit.capturing import captures
 from chirplet.stage.fit.ddp_processes import processes
 from chirplet.stage.fit.resume import newest
 from chirplet.stage.fit.trial_report import TrialReport
@@ -32,6 +35,16 @@ from chirplet.system.run_lock import lock_output
 # After the imports, since Lightning sets the level when it is imported.
 for name in ("pytorch_lightning", "lightning_fabric"):
     logging.getLogger(name).setLevel(logging.WARNING)
+
+
+EXPECTED = (
+    ".*does not have many workers",  # batches are put together from tokens, faster than another process sends them
+    ".*`?(isinstance.treespec, )?LeafSpec.*is deprecated",
+    ".*Checkpoint directory .* exists and is not empty",
+    ".*You defined a `validation_step` but have no `val_dataloader`",
+    ".*is smaller than the logging interval",
+)
+"""Warnings of Lightning and torch about what is meant to be so."""
 
 
 def checkpoint_folder(run: Run, resume: str | None) -> Path:
@@ -80,25 +93,40 @@ def fit(
     ]
     if trial is not None and val_loader is not None:
         callbacks.append(TrialReport(trial, run.objective))
+    if isinstance(module, TrainingModule):
+        module.captures = captures(run.trainer, module, callbacks)
     # Takes effect only if `resume` is in another run's folder; this run's folder is locked already.
     with lock_output(folder.parent), interruption:  # noqa: SIM117 - workers end before signal handlers are restored
         with processes(run, module, train_loader, val_loader, start) as shard:
             trainer = run.trainer.build(callbacks, loggers, run.deterministic, run.output_dir, len(train_loader), shard)
             started, threads = time.perf_counter(), torch.get_num_threads()
-            trainer.fit(module, train_loader, val_loader, ckpt_path=start, weights_only=True)
+            with _expected_ignored():
+                trainer.fit(module, train_loader, val_loader, ckpt_path=start, weights_only=True)
     results: dict[str, Any] = {
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
         "seconds": time.perf_counter() - started,
         "resumed": start is not None,
         "precision": run.trainer.resolved_precision(),
+        "matmul_precision": run.trainer.matmul_precision,
         "device": run.trainer.device().type,
         "processes": run.trainer.devices,
         "threads": threads,
     }
+    if isinstance(module, TrainingModule) and module.captured is not None:
+        results["cuda_graphs"] = {"lengths": module.captured.lengths}
     if interruption.asked:
         interruption.save_and_leave(trainer)
     return results | _load_best(trainer, module)
+
+
+@contextmanager
+def _expected_ignored() -> Iterator[None]:
+    """Here, not at the start of the command: what is imported and started in between may change the filters."""
+    with warnings.catch_warnings():
+        for message in EXPECTED:
+            warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 def _print_note(module: pl.LightningModule) -> None:

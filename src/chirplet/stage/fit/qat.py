@@ -6,13 +6,14 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
-from chirplet.data.batching.batches import evaluation_loader, training_loader
 from chirplet.model.structure.parameter_groups import parameter_groups
-from chirplet.module.classifier import Classifier, Optimization
+from chirplet.module.classifier import Classifier
 from chirplet.module.quantization_aware import QuantizationAware
+from chirplet.module.step.training_module import Optimization
 from chirplet.pruner.masking.masks import zeros_kept
 from chirplet.quantizer.base import RoundedTraining
 from chirplet.stage.fit.fit import fit
+from chirplet.stage.fit.loaders import training_batches, validation_batches
 from chirplet.stage.run.context import Run
 from chirplet.stage.run.parent import Parent
 
@@ -27,20 +28,8 @@ def train_rounded(
     """
     run = replace(run, trainer=run.trainer.model_copy(update={"max_epochs": settings.epochs}))
     model, data, corpus = parent.model, parent.data, parent.data.corpus
-    multiple = run.trainer.pad_to_multiple_of
-    train_loader = training_loader(
-        data.tokens(corpus.train),
-        data.task.targets(corpus.train),
-        data.pad_id,
-        settings.batch_size,
-        run.seed,
-        run.trainer.pool_batches,
-        multiple,
-    )
-    val_loader = None
-    if len(corpus.val):
-        val_tokens, val_targets = data.tokens(corpus.val), data.task.targets(corpus.val)
-        val_loader = evaluation_loader(val_tokens, val_targets, data.pad_id, settings.batch_size, multiple)
+    train_loader = training_batches(run, data, corpus.train, settings.batch_size)
+    val_loader = validation_batches(run, data, settings.batch_size) if len(corpus.val) else None
     groups = parameter_groups(model, settings.learning_rate, settings.weight_decay, 1.0, None)
     steps = run.trainer.optimizer_steps(len(train_loader))
     optimization = Optimization(groups, "linear", settings.warmup_fraction, steps)

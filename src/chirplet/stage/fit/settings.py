@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from chirplet.callback.checkpoint import CheckpointSettings
 from chirplet.config.schema import Count, Fraction, NonNegative, Positive
 from chirplet.data.base import Corpus, Examples, Split
+from chirplet.model.loading.blueprint import Blueprint
 from chirplet.stage.base import MeasuringStage
-from chirplet.stage.run.context import Checkpoint
+from chirplet.stage.run.context import AUTO, Checkpoint, Run
 from chirplet.system.error import ConfigError
 from chirplet.task.base import Task
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from chirplet.module.classifier import Optimization
+    from chirplet.module.step.training_module import Optimization
 
 
 class TrainingStage(MeasuringStage, ABC):
@@ -40,10 +42,26 @@ class TrainingStage(MeasuringStage, ABC):
     evaluate_test: bool
     resume: Checkpoint | None
 
+    @property
+    def checkpoints(self) -> int:
+        """Checkpoints that it leaves at least: the last one and, chosen by validation, the best one."""
+        return 2
+
+    @property
+    def moments(self) -> int:
+        """Moments of the optimizer for each weight, at least."""
+        return 2
+
+    def writes(self, run: Run, model: Blueprint) -> int:
+        """The bytes of the artifact and, unless the run resumes from another folder, of the checkpoints."""
+        weights = super().writes(run, model)
+        saves = any(isinstance(entry, CheckpointSettings) for entry in run.callbacks.values())
+        return weights * (1 + self.checkpoints * (1 + self.moments) * (saves and self.resume in (None, AUTO)))
+
     def optimization(self, model: "PreTrainedModel", steps: int) -> "Optimization":
         """Parameter groups of the weights of `model` that are not frozen, and the schedule over `steps` steps."""
         from chirplet.model.structure.parameter_groups import parameter_groups
-        from chirplet.module.classifier import Optimization
+        from chirplet.module.step.training_module import Optimization
 
         groups = parameter_groups(
             model, self.learning_rate, self.weight_decay, self.layer_decay, self.head_learning_rate

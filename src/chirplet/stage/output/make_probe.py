@@ -104,8 +104,8 @@ class Prober:
         tokens = probe_tokens(tokenizer, head_size, max_length)
         no_logits = np.empty((len(tokens), 0), np.float32)
         self.blank = Probe(tokens, pad_id, no_logits, no_logits, 0.0, cpu_kind())
-        self.fp32 = self._logits_alone(PyTorchRuntime(model, bf16=False))
-        half = PyTorchRuntime(model, bf16=True)
+        self.fp32 = self._logits_alone(PyTorchRuntime(model))
+        half = PyTorchRuntime(model, torch.bfloat16)
         self.rounding = max(float(np.abs(self._logits_alone(half) - self.fp32).max()), self._error_in_batches(half))
 
     def probe(self, runtime: Runtime) -> Probe:

@@ -17,7 +17,6 @@ from chirplet.artifact.artifact import (
     DataRecord,
     Record,
     atomic_folder,
-    check_free,
     content_id,
     write_record,
 )
@@ -34,7 +33,7 @@ from chirplet.report.card import model_card
 from chirplet.report.table import baseline_table, metrics_table, per_class_table
 from chirplet.runtime.base import Runtime, predict_logits
 from chirplet.runtime.probe import write_probe
-from chirplet.runtime.pytorch import PyTorchRuntime
+from chirplet.runtime.pytorch import HALF, PyTorchRuntime
 from chirplet.stage.output.make_probe import NOT_FINITE, Prober
 from chirplet.stage.output.versions import versions
 from chirplet.stage.run.context import Run
@@ -71,9 +70,8 @@ def lineage_of(run: Run, loaded: LoadedModel) -> list[Ancestor]:
     """The model's lineage, base model first. Stages call it before they train, since it may raise.
 
     Raises:
-        ArtifactError: the model's folder has a record that is not valid, or the run has an artifact already.
+        ArtifactError: the model's folder has a record that is not valid.
     """
-    check_free(run.artifact_folder)
     origin = loaded.origin
     parent = Ancestor(
         name=origin.name,
@@ -205,7 +203,7 @@ def save_trained(run: Run, model: "PreTrainedModel", data: Prepared) -> Callable
 def trained_runtime(run: Run, model: "PreTrainedModel") -> Runtime:
     """The runtime that evaluates a trained model, on the device and in the precision of its training."""
     model.to(run.trainer.device()).eval()  # type: ignore[arg-type]
-    return PyTorchRuntime(model, bf16=run.trainer.resolved_precision() == "bf16-mixed")
+    return PyTorchRuntime(model, HALF.get(run.trainer.resolved_precision()))
 
 
 def print_start(data: Prepared, loaded: LoadedModel, run: Run) -> None:

@@ -123,9 +123,11 @@ class Run:
 class Composed:
     """A configuration that is valid, and may be carried out in a folder; `inputs` is what its identity is made of.
 
-    `check` is the stage's `check_model`; without parents it checks the base model.
+    `check_parts` and `check_start` are those of the stage. `check_start` takes the folder, and the models that the run
+    starts from; without them it opens the base model.
     """
 
     inputs: Inputs
-    check: Callable[[Sequence[Blueprint]], Blueprint]
+    check_parts: Callable[[], None]
+    check_start: Callable[[Path, Sequence[Blueprint]], Blueprint]
     run: Callable[[Path], float | None]

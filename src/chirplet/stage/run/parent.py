@@ -1,21 +1,21 @@
 """The artifact that a stage starts from, opened with the data that it was made from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from chirplet.artifact.artifact import Ancestor, Artifact, Record, check_free
+from chirplet.artifact.artifact import Ancestor, Artifact, Record
 from chirplet.data.base import Corpus
-from chirplet.model.loading.blueprint import Blueprint
+from chirplet.model.loading.blueprint import Blueprint, blueprint_of
 from chirplet.model.loading.tokenizer import load_tokenizer
-from chirplet.model.pretrained import Pretrained
-from chirplet.runtime.open import check_probe, runtime_of
+from chirplet.model.pretrained import NAME, Pretrained
+from chirplet.runtime.open import check_probe, check_runtime
 from chirplet.runtime.pytorch import PyTorchRuntime, load_model
 from chirplet.stage.run.compatibility import check_data, check_task, trained_on_val
 from chirplet.stage.run.context import Run, given_artifact
 from chirplet.stage.run.prepared import Prepared
 from chirplet.system.console import console
-from chirplet.system.error import ArtifactError
+from chirplet.system.error import ModelError
 from chirplet.system.hashing import file_hash
 
 if TYPE_CHECKING:
@@ -44,11 +44,6 @@ class Parent:
         return self.artifact.record
 
     @property
-    def blueprint(self) -> Blueprint:
-        """The artifact's model without its weights."""
-        return Blueprint(self.model.config, self.data.tokenizer)
-
-    @property
     def inherited(self) -> dict[str, Any]:
         """Facts about the training that the records of children repeat."""
         return {"final": True} if trained_on_val(self.record) else {}
@@ -58,18 +53,11 @@ def open_parent(run: Run, folder: str | None) -> Parent:
     """Open the artifact that `artifact=` names.
 
     Raises:
-        ArtifactError: no folder is given, it is no artifact, it is not for PyTorch, or it was made from other texts
-            than `data=` gives or for another task than `task=` names.
+        ArtifactError: no folder is given, it is no artifact, or it was made from other texts than `data=` gives or for
+            another task than `task=` names.
         ModelError: its weights or tokenizer are damaged, or its probe fails.
     """
-    check_free(run.artifact_folder)
     artifact = open_artifact(folder)
-    kind = runtime_of(artifact.folder)
-    if kind != "pytorch":
-        raise ArtifactError(
-            f"artifact: {str(artifact.folder)!r} is for {kind}, should be for pytorch; "
-            "give the artifact that it was made from"
-        )
     corpus = run.corpus()
     check_data(artifact, corpus, run)
     check_task(artifact, run)
@@ -77,8 +65,24 @@ def open_parent(run: Run, folder: str | None) -> Parent:
         console().print("note      the parent was trained on the val texts (stage.final=true): val metrics are biased")
     model = trainable(artifact.folder)
     if run.verify:
-        check_probe(PyTorchRuntime(model, bf16=False), artifact.folder)
+        check_probe(PyTorchRuntime(model), artifact.folder)
     return Parent(artifact, model, prepared(artifact, corpus, run.cache_dir), lineage_from(artifact))
+
+
+def artifact_blueprint(folder: str | None, key: str = "artifact") -> Blueprint:
+    """The blueprint of the artifact in `folder`, which `key` names.
+
+    Raises:
+        ArtifactError: no folder is given, or it is no artifact.
+        ModelError: it has no model, or its tokenizer or configuration is damaged.
+        DependencyError: its runtime is not installed.
+    """
+    artifact = open_artifact(folder)
+    runtime = check_runtime(artifact.folder, key)
+    try:
+        return replace(blueprint_of(settings_of(artifact), weights=False), runtime=runtime)
+    except ModelError as error:
+        raise error.renamed({NAME: key}) from error
 
 
 def trainable(folder: Path) -> "PreTrainedModel":

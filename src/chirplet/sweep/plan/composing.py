@@ -27,7 +27,7 @@ NULL = "=null"
 class Job:
     """What Hydra passes to the sweeper: enough to compose and run the application anywhere.
 
-    `check` raises ConfigError if a composed configuration is not valid.
+    `check` raises UserError if a composed configuration is not valid, or something that it needs is missing.
     """
 
     hydra_context: HydraContext

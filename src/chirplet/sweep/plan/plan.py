@@ -51,7 +51,7 @@ class Constraint:
 
 def natural_direction(metric: str) -> Direction:
     """The direction in which a metric gets better: losses, errors, and costs except the throughput are minimized."""
-    is_cost = metric.startswith("cost/") and metric != "cost/texts_per_s"
+    is_cost = metric.startswith("cost/") and not metric.endswith("texts_per_s")
     return "minimize" if is_cost or monitor_mode(metric) == "min" else "maximize"
 
 

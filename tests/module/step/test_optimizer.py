@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import embedding
 from torch.nn.utils import clip_grad_norm_
 
-from chirplet.module.optimizer import RowwiseAdamW, clip_gradients
+from chirplet.module.step.optimizer import RowwiseAdamW, clip_gradients
 
 SETTINGS = {"lr": 0.1, "weight_decay": 0.2, "betas": (0.8, 0.9), "eps": 1e-6}
 

@@ -1,0 +1,1 @@
+"""How a training step is carried out: by hooks of Lightning, or captured in CUDA graphs."""
