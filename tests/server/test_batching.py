@@ -104,6 +104,28 @@ def test_what_nobody_waits_for_is_not_computed():
     assert model.batches == [["first"], ["stays"]]
 
 
+def test_texts_that_are_computed_take_room_unless_no_others_wait():
+    model = Model()
+    model.queue.most = 3
+
+    async def scenario(ask):
+        asking, room = [await held_up(ask, model)], []
+        for text in "bcd":
+            room.append(model.queue.has_room)
+            asking.append(ask(model, text))
+        asking[-1].cancel()
+        model.queue.most = 1
+        room.append(model.queue.has_room)
+        for one in asking[1:]:
+            one.cancel()
+        room.append(model.queue.has_room)
+        model.go.set()
+        await asking[0]
+        return room
+
+    assert asked(scenario, model) == [True, True, False, False, True]
+
+
 def test_models_take_turns():
     one, two = Model(1), Model(1)
 
