@@ -64,8 +64,8 @@ def carry_out(experiment: Experiment, cfg: DictConfig, output_dir: Path, overrid
         if done is None:
             if experiment.stage.makes_artifact:
                 check_free(this_run.artifact_folder)
-            experiment.stage.check(this_run)
             if experiment.push is None:
+                experiment.stage.check(this_run)
                 return experiment.stage.run(this_run)
             return run_and_push(experiment.stage, this_run, experiment.push, experiment.push_private)
     console().print(f"done before: the artifact is {shown_path(done.folder)}", highlight=False)

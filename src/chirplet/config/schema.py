@@ -91,8 +91,9 @@ class Foreign(Settings):
         Raises:
             ConfigError: as `kind`, or the class refuses the arguments.
         """
-        self.check_needs()
-        return self.kind(base)(**self.arguments)
+        made = self.kind(base)
+        self._check_arguments(made)
+        return made(**self.arguments)
 
     def check_needs(self) -> None:
         """Check that the class is installed and takes the arguments; imports it.
@@ -100,7 +101,13 @@ class Foreign(Settings):
         Raises:
             ConfigError: it does not exist, or refuses them.
         """
-        signature = inspect.signature(self.kind())
+        self._check_arguments(self.kind())
+
+    def _check_arguments(self, kind: type) -> None:
+        try:
+            signature = inspect.signature(kind)
+        except ValueError:  # of some built-in classes, which `build` refuses
+            return
         try:
             signature.bind(**self.arguments)
         except TypeError as error:
