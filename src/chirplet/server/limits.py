@@ -20,7 +20,7 @@ class Limits:
     max_texts: int
     max_characters: int
     max_body_mb: float
-    queue: int
+    queue: float
 
     def check_texts(self, texts: Sequence[str]) -> None:
         """Check the number and lengths of texts.

@@ -43,7 +43,7 @@ class Serve(Stage):
     max_texts: Count
     max_characters: Count
     max_body_mb: Positive
-    queue: Count
+    queue: NonNegative
 
     def check_needs(self) -> None:
         super().check_needs()
