@@ -39,7 +39,7 @@ class Bench:
 
     def measured(self, way: str, overrides: Sequence[str], skipped: int, steps: int, **more: Any) -> dict[str, Any]:
         """The results of one way."""
-        skipped, steps = (3, 5) if self.quick else (skipped, steps)
+        skipped, steps = (2, 3) if self.quick else (skipped, steps)
         if self.quick and way == "trainer" and not on_gpu():
             skipped, steps = 1, 2
         order = {"way": way, "overrides": [*self.data, *overrides], "skipped": skipped, "steps": steps, **more}
@@ -69,7 +69,7 @@ def training(bench: Bench, model: list[str], name: str, trainers: Sequence[str])
     for settings in trainers:
         batch = ["stage.batch_size=32"]
         rows[f"Trainer, {settings}"] = bench.measured("trainer", [*model, *batch], 60, 120, settings=settings)
-    for size in BATCHES:
+    for size in BATCHES[: 1 if bench.quick else None]:
         batch = [f"stage.batch_size={size}"]
         rows[f"chirplet, batch {size}"] = bench.measured("chirplet", [*model, *batch, *bench.graphs], 300, 600)
         rows[f"bare loop, batch {size}"] = bench.measured("loop", [*model, *batch], 300, 600)
