@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader
 from chirplet.callback.checkpoint import CheckpointSettings
 from chirplet.callback.lightning.interruption import PROCESSES, Belonging, Interruption
 from chirplet.module.classifier import Classifier
-from chirplet.module.step.training_module import TrainingModule
 from chirplet.stage.fit.callbacks import training_callbacks, watches_validation
 from chirplet.stage.fit.capturing import captures
 from chirplet.stage.fit.ddp_processes import processes
@@ -54,7 +53,7 @@ def checkpoint_folder(run: Run, resume: str | None) -> Path:
 
 def fit(
     run: Run,
-    module: pl.LightningModule,
+    module: Classifier,
     train_loader: DataLoader[Any],
     val_loader: DataLoader[Any] | None,
     loggers: Sequence[Logger],
@@ -69,7 +68,8 @@ def fit(
 
     Returns:
         For the record: epochs, steps, seconds (of this session, validation included), whether it was resumed,
-        precision, device, processes, threads per process, and the best epoch with its monitor and score.
+        precision, device, processes, threads per process, captured lengths, and the best epoch with its monitor and
+        score.
 
     Raises:
         ConfigError: `resume` is no checkpoint of this run, early stopping is configured without a checkpoint callback,
@@ -81,20 +81,20 @@ def fit(
         keep_freed_memory()
     if val_loader is not None and any(watches_validation(entry) for entry in run.callbacks.values()):
         run.trainer.check_validated(len(train_loader))
-    _print_note(module)
+    if module.slow_forward is not None:
+        console().print(f"note      {module.slow_forward}", highlight=False)
     identity, folder = identity_of(run.inputs), checkpoint_folder(run, resume)
     start = _start(run, resume, folder, identity, module)
-    trial = current() if reported else None
     interruption = _interruption(run, folder)
     callbacks = [
         *training_callbacks(run, folder, val_loader is not None),
         Belonging(identity.plain(), run.trainer.devices),
         interruption,
     ]
+    trial = current() if reported else None
     if trial is not None and val_loader is not None:
         callbacks.append(TrialReport(trial, run.objective))
-    if isinstance(module, TrainingModule):
-        module.captures = captures(run.trainer, module, callbacks)
+    module.captures = captures(run.trainer, module, callbacks)
     # Takes effect only if `resume` is in another run's folder; this run's folder is locked already.
     with lock_output(folder.parent), interruption:  # noqa: SIM117 - workers end before signal handlers are restored
         with processes(run, module, train_loader, val_loader, start) as shard:
@@ -102,22 +102,24 @@ def fit(
             started, threads = time.perf_counter(), torch.get_num_threads()
             with _expected_ignored():
                 trainer.fit(module, train_loader, val_loader, ckpt_path=start, weights_only=True)
-    results: dict[str, Any] = {
+    seconds = time.perf_counter() - started
+    if interruption.asked:
+        interruption.save_and_leave(trainer)
+    session = {"seconds": seconds, "resumed": start is not None, "threads": threads}
+    return _circumstances(run, trainer, module) | session | _load_best(trainer, module)
+
+
+def _circumstances(run: Run, trainer: pl.Trainer, module: Classifier) -> dict[str, Any]:
+    """How long the training was, and how it was carried out."""
+    graphs = {} if module.captured is None else {"cuda_graphs": {"lengths": module.captured.lengths}}
+    return graphs | {
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
-        "seconds": time.perf_counter() - started,
-        "resumed": start is not None,
         "precision": run.trainer.resolved_precision(),
         "matmul_precision": run.trainer.matmul_precision,
         "device": run.trainer.device().type,
         "processes": run.trainer.devices,
-        "threads": threads,
     }
-    if isinstance(module, TrainingModule) and module.captured is not None:
-        results["cuda_graphs"] = {"lengths": module.captured.lengths}
-    if interruption.asked:
-        interruption.save_and_leave(trainer)
-    return results | _load_best(trainer, module)
 
 
 @contextmanager
@@ -127,11 +129,6 @@ def _expected_ignored() -> Iterator[None]:
         for message in EXPECTED:
             warnings.filterwarnings("ignore", message=message)
         yield
-
-
-def _print_note(module: pl.LightningModule) -> None:
-    if isinstance(module, Classifier) and module.slow_forward is not None:
-        console().print(f"note      {module.slow_forward}", highlight=False)
 
 
 def _interruption(run: Run, folder: Path) -> Interruption:
