@@ -19,7 +19,14 @@ from subprocess import CompletedProcess
 from places import ROOT
 
 FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(["warm"])
+# A process of tests has one such server, for commands and for what sweeps' tests start, whichever comes first.
+FORKED.set_forkserver_preload(
+    [
+        *("warm", "pytest", "cloudpickle", "chirplet.sweep.trial.worker"),
+        *("optuna.storages._rdb.models", "optuna.storages._rdb.storage", "alembic.command", "alembic.migration"),
+        *("sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql.psycopg"),
+    ]
+)
 os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
 
 

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import multiprocessing
 import os
 import shutil
 import socket
@@ -33,6 +32,7 @@ from chirplet.config.schema import Foreign, bind, validate
 from chirplet.sweep.plan.plan import Plan
 from chirplet.sweep.plan.planning import make_plan as plan_of
 from chirplet.sweep.plan.settings import SweepSettings
+from forked import FORKED
 from places import CONF
 
 STORAGES = ("journal", "sqlite", "postgresql")
@@ -44,11 +44,6 @@ SPACE = {
     "c": CategoricalDistribution(["a", "b", 3]),
 }
 NUMBERS = count()
-TAKES_LONG_TO_IMPORT = [
-    *("pytest", "cloudpickle", "chirplet.sweep.trial.worker"),
-    *("optuna.storages._rdb.models", "optuna.storages._rdb.storage", "alembic.command", "alembic.migration"),
-    *("sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql.psycopg"),
-]
 
 
 @pytest.fixture(scope="session")
@@ -255,14 +250,11 @@ class _Sent:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Any]]:
-    """Run a function in a new process, which is killed at the end of the test."""
-    context = multiprocessing.get_context("forkserver")
-    # Processes are forked from one without locks, threads or connections, with the slow imports done.
-    context.set_forkserver_preload(TAKES_LONG_TO_IMPORT)
+    """Run a function in a new process, forked from one without locks or connections; the test's end kills it."""
     started = []
 
     def run(function: Callable[..., Any], *arguments: Any) -> Any:
-        process = context.Process(target=_Sent(function), args=arguments)
+        process = FORKED.Process(target=_Sent(function), args=arguments)
         process.start()
         started.append(process)
         return process
