@@ -138,7 +138,8 @@ def test_it_trains_as_lightning_does(compose_config, tmp_path, build):
     reference = fitted(settings, expected, tmp_path, False)
     trainer = fitted(settings, actual, tmp_path, True)
     assert trainer.global_step == 12
-    assert actual.captured.lengths == [8, 16, 24]
+    assert actual.captured_lengths == [8, 16, 24]
+    assert actual.captured is None  # a GPU's memory is free for what comes after the training
     before = build().state_dict()
     assert any(not torch.equal(before[name], value) for name, value in actual.state_dict().items())
     assert_same(expected, actual)
@@ -171,6 +172,23 @@ def test_it_accumulates_clips_and_rounds_as_lightning_does(compose_config, tmp_p
     after = fitted(settings, actual, tmp_path, True)
     assert after.global_step == before.global_step
     assert_same(expected, actual)
+
+
+class Gradients(pl.Callback):
+    """Where the gradients are after each batch."""
+
+    def __init__(self) -> None:
+        self.places = set()
+
+    def on_train_batch_end(self, trainer, pl_module, *_) -> None:
+        self.places.add(tuple(None if p.grad is None else p.grad.data_ptr() for p in pl_module.parameters()))
+
+
+def test_accumulated_gradients_stay_where_the_graphs_add_to_them(compose_config, tmp_path):
+    gradients = Gradients()
+    settings = trainer_settings(compose_config, "accumulate_grad_batches=2", "val_check_interval=0.5")
+    fitted(settings, classifier(), tmp_path, True, [gradients])
+    assert len(gradients.places) == 1
 
 
 def test_averaged_weights_are_those_of_lightning(compose_config, tmp_path):
@@ -210,6 +228,11 @@ class Watching(pl.Callback):
         """Does nothing; that it is there counts."""
 
 
+class Looking(pl.Callback):
+    def on_after_backward(self, *_) -> None:
+        """Does nothing; that it is there counts."""
+
+
 def test_what_cannot_be_captured_is_said(compose_config, capsys):
     build = partial(trainer_settings, compose_config)
     slow = classifier()
@@ -217,6 +240,7 @@ def test_what_cannot_be_captured_is_said(compose_config, capsys):
     for module, callbacks, reason in (
         (slow, [], "transformers computes the encoder"),
         (classifier(), [Watching()], "Watching needs the gradients"),
+        (classifier(), [Looking()], "Looking needs the gradients"),
     ):
         with pytest.raises(ConfigError, match=f"trainer.cuda_graphs: got true, should be auto or false: {reason}"):
             captures(build(), module, callbacks)
