@@ -1,4 +1,4 @@
-"""How a CUDA graph is recorded, without a GPU: what is entered around the function is seen, what records is not there."""
+"""What surrounds a function whose CUDA graph is recorded, without a GPU that records it."""
 
 from contextlib import contextmanager
 
