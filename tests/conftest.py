@@ -66,6 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if "gpu" not in config.option.markexpr:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic runs need it before the first product
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

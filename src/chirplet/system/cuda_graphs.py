@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 WARM_UP = 2
 """Calls before a recording. Libraries prepare their work in the first, and optimizers make their state."""
@@ -70,20 +72,54 @@ class Captured:
             outputs: dict[str, Tensor] = {}
             return _Recording(inputs, outputs, lambda: outputs.update(self.function(inputs, *flags)))
         graph = torch.cuda.CUDAGraph()
-        # Other threads, for example one that pins batches, may use CUDA meanwhile.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        with _recording(graph, self._pool, _stream(self.device)):
             outputs = self.function(inputs, *flags)
         return _Recording(inputs, outputs, graph.replay)
 
 
 @contextmanager
+def _recording(graph: torch.cuda.CUDAGraph, pool: Any, stream: torch.cuda.Stream) -> Iterator[None]:
+    """Record what is computed, in inference mode or not as before."""
+    inference = torch.is_inference_mode_enabled()
+    with (
+        # The first recording makes the tensors from which all graphs read random numbers' seed and offset. Before torch
+        # 2.13 those of inference could not be changed for training.
+        torch.inference_mode(False),
+        # Other threads, for example one that pins batches, may use CUDA meanwhile.
+        torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"),
+        torch.inference_mode(inference),
+        _NumbersOnDevice(),
+    ):
+        yield
+
+
+class _NumbersOnDevice(TorchFunctionMode):
+    """Fills what `torch.tensor(NUMBER, device=...)` makes on the device: a graph cannot copy a number from the host.
+
+    transformers before 5.20 calls it for the mask of eager attention.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.tensor and isinstance(args[0], int | float) and "device" in kwargs:
+            return torch.full((), args[0], **kwargs)
+        return func(*args, **kwargs)
+
+
+@contextmanager
 def _side_stream(device: torch.device) -> Iterator[None]:
-    """Compute on another stream than the current one, as a recording does, between what is before and after."""
+    """Compute on the stream of recordings, between what is before and after on the current one."""
     if device.type != "cuda":
         yield
         return
-    current, side = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    current, side = torch.cuda.current_stream(device), _stream(device)
     side.wait_stream(current)
     with torch.cuda.stream(side):
         yield
     current.wait_stream(side)
+
+
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream of all recordings. cuBLAS keeps tens of megabytes for each stream that it was called on."""
+    return torch.cuda.Stream(device)

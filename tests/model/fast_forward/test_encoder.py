@@ -6,6 +6,7 @@ from transformers import AutoModelForSequenceClassification
 
 from checkpoints import tiny_bert, tiny_roberta
 from chirplet.model.family import family_of
+from chirplet.model.fast_forward import encoder, packing
 from chirplet.model.fast_forward.encoder import first_token_states
 from chirplet.model.structure.freezing import freeze
 
@@ -73,6 +74,14 @@ def assert_same(actual, expected, tolerance=1e-4):
 def test_logits_and_gradients_are_those_of_transformers(folder, attention, padded, packed):
     model = opened(folder, attention)
     assert_same(fast(model, *batch(padded), packed), reference(model, *batch(padded)))
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_they_are_the_same_as_a_gpu_computes_them(folder, monkeypatch, padded):
+    for module in (encoder, packing):
+        monkeypatch.setattr(module, "bound_by_launches", lambda device: True)
+    model = opened(folder)
+    assert_same(fast(model, *batch(padded), packed=False), reference(model, *batch(padded)))
 
 
 @pytest.mark.parametrize("method", ["eager", "sdpa"])

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 
 from chirplet.model.family import PostNormFamily, family_of
 from chirplet.model.family.base import Embeddings
-from chirplet.model.fast_forward.packing import Layout, Packed, Padded
+from chirplet.model.fast_forward.packing import Layout, Packed, Padded, bound_by_launches
 from chirplet.system.error import ModelError
 
 Encoder = Literal["packed", "padded", "transformers"]
@@ -61,6 +61,8 @@ def first_token_states(
             bias = of_positions.to(dtype)[None] if bias is None else bias + of_positions.to(dtype)
         states = _embed(family.embeddings(model), input_ids, layout, dtype)
         attend = _eager if model.config._attn_implementation == "eager" else _fused
+        if bias is not None and attend is _eager:
+            bias = bias.expand(len(attention_mask), heads, -1, -1).flatten(0, 1)
         for index, layer in enumerate(layers, start=1):
             states = _layer(family, layer, heads, states, layout, bias, attend, last=index == len(layers))
     return states
@@ -72,7 +74,7 @@ def _embed(embeddings: Embeddings, input_ids: Tensor, layout: Layout, dtype: tor
     states = embedding(layout.ids(input_ids), words.weight, words.padding_idx, sparse=words.sparse)
     if embeddings.token_type is not None:
         positions = positions + embeddings.token_type
-    states = embeddings.dropout(embeddings.norm(states + positions)).to(dtype)
+    states = embeddings.dropout(embeddings.norm(layout.add(states, positions))).to(dtype)
     return states if embeddings.projection is None else _linear(states, embeddings.projection)
 
 
@@ -92,7 +94,7 @@ def _layer(
     if last:
         (query,) = _heads(_linear(queried, matrices["query"])[:, None], 1, heads)
         key, value = _heads(layout.spread(_linear(states, matrices["key"], matrices["value"])), 2, heads)
-        bias = None if bias is None else bias[:, :, :1]
+        bias = None if bias is None else bias[..., :1, :]
     else:
         product = _linear(states, matrices["query"], matrices["key"], matrices["value"])
         query, key, value = _heads(layout.spread(product), 3, heads)
@@ -122,12 +124,15 @@ def _heads(projected: Tensor, count: int, heads: int) -> tuple[Tensor, ...]:
 
 
 def _eager(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, rate: float) -> Tensor:
-    """softmax(Q Kᵀ / √size + bias) V as separate products, which is faster on CPUs, forward and backward."""
+    """softmax(Q Kᵀ / √size + bias) V as separate products, which is faster on CPUs, forward and backward.
+
+    `bias` has the shape of the scores, (batch * heads, queries, keys), or one row for all queries.
+    """
     rows, heads, queries, size = query.shape
     query, key, value = query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1)
     scores = torch.baddbmm(query.new_empty(()), query, key.transpose(1, 2), beta=0, alpha=size**-0.5)
     if bias is not None:
-        scores = scores.view(rows, heads, queries, -1).add_(bias).flatten(0, 1)
+        scores.add_(bias)  # on a view of them autograd would copy the scores three times
     weights = scores.softmax(-1)
     if rate:
         weights = dropout(weights, rate)
@@ -161,8 +166,16 @@ class _Linear(Function):
 
 def _linear(states: Tensor, *projections: nn.Linear) -> Tensor:
     """All projections of the states as one product, (n, width) to (n, sum of widths), in the states' type."""
-    weights = [projection.weight.to(states.dtype) for projection in projections]
-    biases = [projection.bias.to(states.dtype) for projection in projections]
-    weight, bias = (torch.cat(parts) if len(parts) > 1 else parts[0] for parts in (weights, biases))
+    weight = _joined([projection.weight for projection in projections], states.dtype)
+    bias = _joined([projection.bias for projection in projections], states.dtype)
     product: Tensor = _Linear.apply(states, weight, bias)  # type: ignore[no-untyped-call]
     return product
+
+
+def _joined(parts: list[Tensor], dtype: torch.dtype) -> Tensor:
+    """The concatenation in another type: with few operations, or with few bytes moved."""
+    if len(parts) == 1:
+        return parts[0].to(dtype)
+    if bound_by_launches(parts[0].device):
+        return torch.cat(parts).to(dtype)
+    return torch.cat([part.to(dtype) for part in parts])

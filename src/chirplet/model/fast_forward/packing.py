@@ -12,6 +12,11 @@ ROWS = 128
 library prepares separately."""
 
 
+def bound_by_launches(device: torch.device) -> bool:
+    """Whether small operations take the time of their launch, whatever they compute: on all devices but CPUs."""
+    return device.type != "cpu"
+
+
 class Layout(ABC):
     """Maps states of shape (rows, width) to the tokens of a batch of shape (batch, tokens)."""
 
@@ -21,7 +26,11 @@ class Layout(ABC):
 
     @abstractmethod
     def positions(self) -> Tensor:
-        """The position of each token in its text, from 0, shape (rows,)."""
+        """The position of each token in its text, from 0, shape (rows,), or (tokens,) if each text has all."""
+
+    def add(self, states: Tensor, of_positions: Tensor) -> Tensor:
+        """The sum of states (rows, width) and what each of `positions` has."""
+        return states + of_positions
 
     @abstractmethod
     def firsts(self, states: Tensor) -> Tensor:
@@ -47,7 +56,13 @@ class Padded(Layout):
         return input_ids.flatten()
 
     def positions(self) -> Tensor:
-        return torch.arange(self.tokens, device=self.device).repeat(self.batch)
+        positions = torch.arange(self.tokens, device=self.device)
+        # On a GPU the gradients of an embedding's row are added one after the other, those of a sum at once.
+        return positions if bound_by_launches(self.device) else positions.repeat(self.batch)
+
+    def add(self, states: Tensor, of_positions: Tensor) -> Tensor:
+        shape = (-1, self.tokens, states.shape[-1])
+        return (states.view(shape) + of_positions.view(shape)).flatten(0, 1)
 
     def firsts(self, states: Tensor) -> Tensor:
         return states.view(self.batch, self.tokens, -1)[:, 0]

@@ -55,6 +55,7 @@ class TrainingModule(pl.LightningModule, ABC):
         super().__init__()
         self.optimization = optimization
         self.captured: CapturedStep | None = None
+        self.captured_lengths: list[int] | None = None
         self._captured_forward: Captured | None = None
 
     @abstractmethod
@@ -116,6 +117,17 @@ class TrainingModule(pl.LightningModule, ABC):
         """Remove the gradients, which a captured step does."""
         if self.captured is None:
             super().optimizer_zero_grad(epoch, batch_idx, optimizer)
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Free the gradients before a validation, unless graphs add to them: they write to that memory forever."""
+        if self.captured is None:
+            super().on_validation_model_zero_grad()
+
+    def teardown(self, stage: str) -> None:
+        """Free the graphs, whose memory an evaluation needs. The lengths stay."""
+        if self.captured is not None:
+            self.captured_lengths = self.captured.lengths
+        self.captured = self._captured_forward = None
 
     def optimizer_step(
         self,

@@ -44,7 +44,8 @@ def global_magnitude_mask(scores: Mapping[str, Tensor], sparsity: float) -> dict
     dropped = round(sparsity * len(flat))
     kept = torch.ones_like(flat, dtype=torch.bool)
     if dropped:
-        threshold = flat.kthvalue(dropped).values
+        # On a GPU `kthvalue`, whose indices may vary, is refused in a deterministic run.
+        threshold = flat.kthvalue(dropped).values if flat.is_cpu else flat.sort().values[dropped - 1]
         kept = flat > threshold
         level = (flat == threshold).nonzero().squeeze(1)
         kept[level[: len(flat) - dropped - int(kept.sum())]] = True

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from chirplet.module.step.training_module import TrainingModule
     from chirplet.trainer import TrainerSettings
 
-NOT_CALLED = ("on_before_zero_grad", "on_before_optimizer_step")
-"""Hooks of callbacks that a captured step does not call."""
+OF_GRADIENTS = ("on_before_zero_grad", "on_after_backward", "on_before_optimizer_step")
+"""Hooks of callbacks that a captured step does not call, or calls when the gradients are gone."""
 
 
 def captures(settings: "TrainerSettings", module: "TrainingModule", callbacks: Sequence[pl.Callback]) -> bool:
@@ -36,6 +36,6 @@ def captures(settings: "TrainerSettings", module: "TrainingModule", callbacks: S
 
 def _obstacle(settings: "TrainerSettings", module: "TrainingModule", callbacks: Sequence[pl.Callback]) -> str | None:
     for callback in callbacks:
-        if any(is_overridden(hook, callback, parent=pl.Callback) for hook in NOT_CALLED):
+        if any(is_overridden(hook, callback, parent=pl.Callback) for hook in OF_GRADIENTS):
             return f"{type(callback).__name__} needs the gradients"
     return settings.against_graphs() or module.uncapturable

@@ -111,7 +111,7 @@ def fit(
 
 def _circumstances(run: Run, trainer: pl.Trainer, module: Classifier) -> dict[str, Any]:
     """How long the training was, and how it was carried out."""
-    graphs = {} if module.captured is None else {"cuda_graphs": {"lengths": module.captured.lengths}}
+    graphs = {} if module.captured_lengths is None else {"cuda_graphs": {"lengths": module.captured_lengths}}
     return graphs | {
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
