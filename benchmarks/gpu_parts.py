@@ -9,7 +9,7 @@ from gpu_inference import inference_figures
 from gpu_ways import TRAINERS, on_gpu
 from measuring import figure
 
-STEPS = {32: (100, 360), 256: (30, 60)}
+STEPS = {32: (100, 300), 256: (50, 100)}
 """By batch size: steps before those that are timed, and timed steps."""
 COMPILED = "bf16, compiled"
 
@@ -26,12 +26,12 @@ def training(bench: Bench) -> None:
                 "chirplet", *model, batch, final, *bench.graphs, steps=steps
             )
             orders[f"bare loop, batch {size}"] = bench.order("loop", *model, batch, steps=steps)
-        slow = bench.order("chirplet", *model, "trainer.cuda_graphs=false", final, steps=(20, 60))
+        slow = bench.order("chirplet", *model, "trainer.cuda_graphs=false", final, steps=(50, 100))
         orders["chirplet without graphs, batch 32"] = slow
         rows = bench.measured({f"{name}, {way}": order for way, order in orders.items()})
         ours = rows[f"{name}, chirplet, batch 32"]
         trainers = [settings for settings in TRAINERS if settings != COMPILED][: None if name == "MiniLM" else 2]
-        asked = {f"{name}, Trainer, {each}": bench.order("trainer", *model, steps=(20, 60), settings=each)
+        asked = {f"{name}, Trainer, {each}": bench.order("trainer", *model, steps=(50, 100), settings=each)
                  for each in trainers[: 2 if bench.quick else None]}  # fmt: skip
         anchors = bench.measured(asked)
         for way, results in (rows | anchors).items():
@@ -48,7 +48,7 @@ def training(bench: Bench) -> None:
 def compiled(bench: Bench) -> None:
     """The rate of the Trainer with `torch.compile`, which takes a minute to start."""
     name = f"MiniLM, Trainer, {COMPILED}"
-    results = bench.measured({name: bench.order("trainer", steps=(20, 60), settings=COMPILED)})[name]
+    results = bench.measured({name: bench.order("trainer", steps=(50, 100), settings=COMPILED)})[name]
     bench.add(name, results)
     if ours := bench.rows.get("MiniLM, chirplet, batch 32"):
         bench.add_ratio("MiniLM, chirplet / compiled Trainer", ours, results, 4.0)
@@ -108,7 +108,7 @@ def compressed(bench: Bench) -> None:
         "teacher": bench.order("chirplet", *bench.graphs, folder=str(folder)),
         "student": bench.order("chirplet", *distil, *bench.graphs, folder=str(bench.folder / "student")),
         "pruned": bench.order("chirplet", *prune, folder=str(bench.folder / "pruned")),
-        "rounded": bench.order("chirplet", *qat, steps=(20, 40), folder=str(bench.folder / "rounded")),
+        "rounded": bench.order("chirplet", *qat, steps=(20, 50), folder=str(bench.folder / "rounded")),
     }
     rows = bench.measured(orders)
     for name, results in rows.items():

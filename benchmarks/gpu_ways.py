@@ -25,8 +25,8 @@ from gpu_inference import inference
 from training_ways import composed, prepared, rows_of, training_texts
 
 TUNED = {"optim": "adamw_torch_fused", "train_sampling_strategy": "group_by_length", "logging_nan_inf_filter": False}
-"""Of all Trainers but the defaults, with lengths padded to multiples of 16. The filter waits for the device in each
-step."""
+"""Of all Trainers but the defaults, with lengths padded to multiples of 16 and chirplet's dropout. The filter waits for
+the device in each step."""
 TRAINERS: dict[str, dict[str, Any]] = {
     "defaults": {},
     "bf16": {"bf16": True, **TUNED},
@@ -36,9 +36,9 @@ TRAINERS: dict[str, dict[str, Any]] = {
     "bf16, compiled": {"bf16": True, "attention": "eager", "torch_compile": True, **TUNED},
 }
 """Settings of `transformers.Trainer`."""
-PARTS = 6
-"""Parts in which the timed steps are divided. The median is of them, since a part may have a late capture, or compile
-for a new length."""
+PART = 50
+"""Steps of a part; the rate is the median of the parts, since one may have a late capture, or compile for a new length.
+The Trainer's batches get shorter for 50 steps, then begin anew."""
 
 
 def on_gpu() -> bool:
@@ -49,11 +49,11 @@ def on_gpu() -> bool:
 
 
 class Timer:
-    """Texts/s of the `steps` after `skipped` ones: the median of `PARTS`. Each ends when the device has computed it."""
+    """Texts/s of the `steps` after `skipped` ones: the median of parts. Each ends when the device has computed it."""
 
     def __init__(self, order: dict[str, Any]) -> None:
         self.skipped, self.end = order["skipped"], order["skipped"] + order["steps"]
-        self.each = max(1, order["steps"] // PARTS)
+        self.each = min(order["steps"], PART)
         self.done = self.texts = 0
         self.marks: list[tuple[float, int]] = []
 
@@ -211,6 +211,7 @@ def trainer(order: dict[str, Any]) -> dict[str, Any]:
     """Train with `transformers.Trainer` in one of `TRAINERS`' settings."""
     import torch
     from transformers import (
+        AutoConfig,
         AutoModelForSequenceClassification,
         DataCollatorWithPadding,
         Trainer,
@@ -218,10 +219,11 @@ def trainer(order: dict[str, Any]) -> dict[str, Any]:
         TrainingArguments,
     )
 
+    from chirplet.model.family import family_of
     from chirplet.model.loading.checkpoint import checkpoint_folder
 
     settings = dict(TRAINERS[order["settings"]])
-    attention, multiple = settings.pop("attention", "sdpa"), 16 if settings else None
+    attention, tuned = settings.pop("attention", "sdpa"), bool(settings)
     torch.backends.cuda.enable_cudnn_sdp(settings.pop("cudnn", True))
     experiment = composed(order["overrides"])
     data, stage = prepared(experiment), experiment.stage
@@ -232,11 +234,15 @@ def trainer(order: dict[str, Any]) -> dict[str, Any]:
             timer.tick(stage.batch_size)
 
     torch.manual_seed(0)
+    checkpoint, ours = checkpoint_folder(experiment.model), experiment.model
+    config = AutoConfig.from_pretrained(checkpoint)
+    rates = family_of(config).dropout_changes(config, ours.dropout, ours.classifier_dropout) if tuned else {}
     model = AutoModelForSequenceClassification.from_pretrained(
-        checkpoint_folder(experiment.model),
+        checkpoint,
         num_labels=len(data.corpus.labels),
         attn_implementation=attention,
         dtype=torch.float32,
+        **rates,
     )
     arguments = TrainingArguments(
         output_dir=order["scratch"],
@@ -253,7 +259,7 @@ def trainer(order: dict[str, Any]) -> dict[str, Any]:
         model,
         arguments,
         train_dataset=rows_of(data, training_texts(experiment, data, evaluated=False)),
-        data_collator=DataCollatorWithPadding(data.tokenizer, pad_to_multiple_of=multiple),
+        data_collator=DataCollatorWithPadding(data.tokenizer, pad_to_multiple_of=16 if tuned else None),
         callbacks=[Ticking()],
     ).train()
     return timer.results()
