@@ -46,7 +46,9 @@ def training(bench: Bench) -> None:
 
 
 def compiled(bench: Bench) -> None:
-    """The rate of the Trainer with `torch.compile`, which takes a minute to start."""
+    """The rate of the Trainer with `torch.compile`, which takes a minute to start; many on a CPU."""
+    if bench.quick:
+        return
     name = f"MiniLM, Trainer, {COMPILED}"
     results = bench.measured({name: bench.order("trainer", steps=(50, 100), settings=COMPILED)})[name]
     bench.add(name, results)
@@ -92,7 +94,7 @@ def inferred(bench: Bench) -> None:
     """The rates of inference on both models."""
     for name in MODELS:
         row = f"{name}, inference"
-        order = bench.order("inference", *bench.model(name), steps=(0, 64))
+        order = bench.order("inference", *bench.model(name)) | {"steps": 1 if bench.quick else 64}
         bench.figures += inference_figures(name, bench.measured({row: order})[row])
 
 
