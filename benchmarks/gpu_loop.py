@@ -1,10 +1,11 @@
 """A bare training loop whose steps are CUDA graphs: the rate that a GPU allows on the same texts.
 
-It has a small encoder of its own, random weights, one parameter group and no validation. `train` returns texts/s. On a
-CPU the step is called instead of captured.
+It has a small encoder of its own, random weights, one parameter group and no validation. On a CPU the step is called
+instead of captured.
 """
 
-import time
+from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -99,33 +100,26 @@ class Loop:
         return inputs, graph.replay
 
 
-def batches(tokens: Any, labels: np.ndarray, batch_size: int, padded_length: Any) -> Any:
-    """Whole batches of similar length without end, padded to a few lengths."""
-    random, lengths = np.random.default_rng(0), tokens.lengths
+def batches(tokens: Any, labels: np.ndarray, sampler: Any, padded_length: Any) -> Any:
+    """The sampler's whole batches, epoch after epoch without end, padded to a few lengths."""
+    lengths, batch_size = tokens.lengths, sampler.batch_size
     while True:
-        order = random.permutation(len(lengths))
-        pools = [part[np.argsort(lengths[part])] for part in np.array_split(order, max(1, len(order) // 1600))]
-        rows = [part[i : i + batch_size] for part in pools for i in range(0, len(part) - batch_size + 1, batch_size)]
-        random.shuffle(rows)
-        for positions in rows:
+        for positions in sampler:
+            if len(positions) < batch_size:  # the last ones of an epoch
+                continue
             width = padded_length(int(lengths[positions].max()))
             ids, mask = (np.zeros((batch_size, width), np.int64) for _ in range(2))
             for row, position in enumerate(positions):
                 ids[row, : lengths[position]], mask[row, : lengths[position]] = tokens[position], 1
             yield tuple(torch.from_numpy(part) for part in (ids, mask, labels[positions]))
+        sampler.epoch += 1
 
 
-def train(model: nn.Module, source: Any, batch_size: int, skipped: int, steps: int, device: torch.device) -> float:
-    """Texts/s of `steps` steps after the `skipped` ones, in which graphs are captured."""
+def train(
+    model: nn.Module, source: Any, batch_size: int, steps: int, device: torch.device, tick: Callable[[int], None]
+) -> None:
+    """Make `steps` steps; `tick` is called after each with its number of texts."""
     loop = Loop(model, batch_size, device)
-    wait: Any = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    started = 0.0
-    for number, batch in enumerate(source):
-        if number == skipped:
-            wait()
-            started = time.perf_counter()
-        if number == skipped + steps:
-            break
+    for batch in islice(source, steps):
         loop.run(batch)
-    wait()
-    return steps * batch_size / (time.perf_counter() - started)
+        tick(batch_size)

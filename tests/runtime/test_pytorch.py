@@ -1,6 +1,7 @@
 """Logits come back in the order the texts were given in, on a CPU and by what a GPU computes."""
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -115,11 +116,30 @@ def test_results_wait_only_for_what_is_before_them():
     assert len(sent) == device_queue.PENDING + 3
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_threads_share_what_is_captured(device):
+    """As requests of a server do, also while a shape is captured."""
+    model = tiny_encoder("bert")
+    batches = []
+    for texts, tokens in ((1, 4), (3, 9), (3, 17)) * 4:
+        ids, mask = (part.numpy() for part in rectangle(texts, tokens))
+        batches.append((np.roll(ids, len(batches), axis=1), mask))
+    expected = [PyTorchRuntime(model).logits(*batch) for batch in batches]
+    runtime = on_a_gpu(model.to(device))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda batch: runtime.logits(*batch), batches * 10))
+    for position, logits in enumerate(found):
+        np.testing.assert_allclose(logits, expected[position % len(batches)], atol=1e-3)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("half", [None, torch.float16])
-@pytest.mark.parametrize("kind", KINDS)
-def test_cuda_graphs_compute_what_a_cpu_does(kind, half):
+@pytest.mark.parametrize(
+    ("kind", "attention"), [*((kind, "eager") for kind in KINDS), *((kind, "sdpa") for kind in POST_NORM)]
+)
+def test_cuda_graphs_compute_what_a_cpu_does(kind, attention, half):
     tokens, model = tokens_of(LENGTHS), tiny_encoder(kind)
+    model.set_attn_implementation(attention)
     expected = predict_logits(PyTorchRuntime(model), tokens, 1, 2)
     runtime = PyTorchRuntime(model.to("cuda"), half)
     predict_logits(runtime, tokens, 1, 2)

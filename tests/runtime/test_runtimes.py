@@ -1,10 +1,12 @@
 """Which runtime a folder is for, what each refuses, and that large batches in parts are what small ones are."""
 
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
+from onnxruntime import InferenceSession
 
 from artifacts import tiny_artifact
 from checkpoints import TEXTS, tiny_bert
@@ -117,12 +119,16 @@ def test_autocast_around_it_changes_nothing(folder, tokens):
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
 def test_onnx_runtime_never_takes_the_cpu_for_a_gpu(parent, tokens, tmp_path, monkeypatch):
-    """A wheel with CUDA also opens a session without it where it finds no GPU."""
+    """A wheel with CUDA also opens a session without it where it finds no GPU. On one it would round fp32 products."""
     quantizer = Int4Weights(block_size=32, activations="fp32")
     quantizer.prepare(load_model(parent).eval(), Calibration(*tokens), tmp_path).write(tmp_path, ())
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: [CUDA, "CPUExecutionProvider"])
-    with pytest.raises(ConfigError, match=r"onnxruntime could not open CUDA here; use trainer=cpu"):
+    with (
+        patch("onnxruntime.InferenceSession", wraps=InferenceSession) as sessions,
+        pytest.raises(ConfigError, match=r"onnxruntime could not open CUDA here; use trainer=cpu"),
+    ):
         opened(tmp_path, accelerator="gpu")
+    assert sessions.call_args.kwargs["providers"][0] == (CUDA, {"use_tf32": "0"})
     assert opened(tmp_path, accelerator="auto").device == "cpu"
 
 

@@ -77,12 +77,12 @@ def _session(folder: Path, threads: int, device: str = "cpu") -> Any:
     with needs("onnxruntime", "pip install onnxruntime"):
         import onnxruntime
 
-    providers = ["CPUExecutionProvider"]
+    providers: list[Any] = ["CPUExecutionProvider"]
     if device == "cuda":
         if CUDA not in onnxruntime.get_available_providers():
             raise ConfigError(f"trainer.accelerator: got 'gpu', but this onnxruntime computes on the CPU; {REMEDY}")
         onnxruntime.preload_dlls()  # CUDA and cuDNN may be in wheels, where its own search does not find them
-        providers = [CUDA, *providers]
+        providers = [(CUDA, {"use_tf32": "0"}), *providers]  # by default it rounds fp32 products
     onnxruntime.set_default_logger_severity(3)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -93,7 +93,7 @@ def _session(folder: Path, threads: int, device: str = "cpu") -> Any:
     except Exception as error:  # onnxruntime raises many classes for damaged files
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"artifact: {str(folder / MODEL)!r} cannot be opened ({reason})") from error
-    if session.get_providers()[0] != providers[0]:  # it continues without a provider that it cannot open
+    if device == "cuda" and session.get_providers()[0] != CUDA:  # it continues without a provider that it cannot open
         raise ConfigError("trainer.accelerator: got 'gpu', but onnxruntime could not open CUDA here; use trainer=cpu")
     return session
 
