@@ -30,7 +30,8 @@ class Variants:
         """A temporary variant. Its probe accepts the error of quantizing all layers."""
         with self._written(excluded) as folder:
             write_probe(folder, self._near_fp32)
-            yield self._open(folder)
+            # One session instead of two, since opening one of a large model takes as long as its use.
+            yield self._open(folder, shared_cores=True)
 
     def save(self, folder: Path, excluded: Collection[str]) -> Runtime:
         """Write the variant with its probe, and open it."""
@@ -48,9 +49,14 @@ class Variants:
             reference(folder, accelerator_for(folder, self.trainer.accelerator), self.trainer.threads)
         )
 
-    def _open(self, folder: Path) -> Runtime:
-        accelerator = accelerator_for(folder, self.trainer.accelerator)
-        return open_runtime(folder, accelerator=accelerator, threads=self.trainer.threads, precision="stored")
+    def _open(self, folder: Path, shared_cores: bool = False) -> Runtime:
+        return open_runtime(
+            folder,
+            accelerator=accelerator_for(folder, self.trainer.accelerator),
+            threads=self.trainer.threads,
+            precision="stored",
+            shared_cores=shared_cores,
+        )
 
     @contextmanager
     def _written(self, excluded: Collection[str]) -> Iterator[Path]:
