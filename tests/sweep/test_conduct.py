@@ -227,7 +227,10 @@ def searches(tmp_path_factory) -> Searches:
     interrupted = started.end()
     # The rest runs without worker processes, which would each import torch.
     alone = "hydra.sweeper.isolate=false"
-    once = "from chirplet.evaluation import cost; cost.ROUNDS = 1; from isolated import here; here().__enter__()"
+    once = (
+        "import isolated; from chirplet.evaluation import cost; cost.ROUNDS = 1;"
+        "isolated.entered = isolated.here(); isolated.entered.__enter__()"  # it ends when nothing refers to it
+    )
     infeasible = command(*search(encoder, folder, "bounded", alone, *bounded), before=once)
     done, refused = command(*arguments, alone), command(*arguments, alone, "seed=43")
     return Searches(folder, (interrupted.returncode, interrupted.stderr), done, refused, infeasible)
