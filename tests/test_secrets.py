@@ -108,7 +108,7 @@ KINDS = {
         "-m",
         "hydra/sweeper=optuna",
         "seed=range(1,3)",
-        "hydra.sweeper.n_trials=2",
+        "hydra.sweeper.n_trials=1",
         "hydra.sweeper.refit=true",
     ],
     "a chain": ["stage=chain", TWO_STEPS, "stage.compare=false"],

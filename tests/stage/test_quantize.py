@@ -139,6 +139,7 @@ def test_the_recorded_predictions_are_those_of_the_folder(quantize, parent):
     assert 0 < np.abs(predictions.logits - before.logits).max() < 0.5 * np.abs(before.logits).max()
 
 
+@pytest.mark.usefixtures("costs_here")
 def test_quantization_aware_training_moves_the_weights(quantize, parent):
     evaluated = ("stage.sensitivity_texts=4", "stage.tolerance=0.5", "stage.evaluate_test=false")
     plain = quantize(*evaluated)
@@ -151,6 +152,7 @@ def test_quantization_aware_training_moves_the_weights(quantize, parent):
     assert artifact.record.settings["quantizer"]["learning_rate"] == 1e-3
 
 
+@pytest.mark.usefixtures("costs_here")
 def test_interrupted_quantization_aware_training_resumes(quantize, monkeypatch):
     options = ("quantizer=qat", "quantizer.epochs=2", *PLAIN, "stage.evaluate_test=false")
     whole = quantize(*options)
