@@ -36,7 +36,7 @@ def read(html: str) -> Reader:
 
 
 def test_it_says_what_to_take_and_why(html):
-    assert "use <b>int8</b>: 4.0 times the\nthroughput, 4.0 times smaller; its drop of accuracy on test is 2.50 (" in html
+    assert "<b>int8</b>: 4.0 times the\nthroughput, 4.0 times smaller; its drop of accuracy on test is 2.50 (" in html
 
 
 def test_an_artifact_of_an_unknown_stage_is_drawn_as_every_other(tmp_path):
