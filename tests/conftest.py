@@ -102,14 +102,17 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def audible(caplog: pytest.LogCaptureFixture) -> None:
     """Let no test be deaf to warnings because of one before it: several libraries set up logging for everybody."""
-    logging.disable(logging.NOTSET)
+    # A level that is set makes all loggers forget what they know of theirs, which takes long for every test.
+    if logging.root.manager.disable:
+        logging.disable(logging.NOTSET)
     # pytest lends its handler to NNCF's logger, which sets the level of all that it has.
     caplog.handler.setLevel(logging.NOTSET)
     logging.getLogger().setLevel(logging.WARNING)
     for name, logger in logging.root.manager.loggerDict.items():
         if name.partition(".")[0] == "chirplet" and isinstance(logger, logging.Logger):
             logger.disabled, logger.propagate = False, True
-            logger.setLevel(logging.NOTSET)
+            if logger.level:
+                logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from hydra._internal import config_loader_impl
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import IConfigRepository
+from hydra._internal.config_repository import ConfigRepository, IConfigRepository
 from hydra._internal.defaults_list import DefaultsList, Overrides
 from hydra.core.default_element import ResultDefault
 from hydra.core.override_parser.types import Override
@@ -31,6 +31,8 @@ def remember() -> None:
     """Let Hydra do so, for choices among the files of this repository, which no test changes."""
     config_loader_impl.create_defaults_list = _defaults_list
     ConfigLoaderImpl._compose_config_from_defaults_list = _compose
+    # Hydra copies a repository to replace its list of sources, and changes none of them.
+    ConfigRepository.__deepcopy__ = lambda repository, memo: copy.copy(repository)
 
 
 def _defaults_list(
