@@ -30,7 +30,6 @@ from chirplet.report.comparison_csv import as_csv
 from chirplet.report.comparison_table import comparison_table, markdown, notes
 from chirplet.stage.distillation.student import own_start
 from chirplet.stage.distillation.teachers import open_teachers
-from chirplet.stage.output.write_artifact import lineage_of
 from chirplet.stage.prune import _other_runs
 from chirplet.stage.run.parent import open_parent, settings_of
 from chirplet.system.error import ArtifactError
@@ -138,7 +137,7 @@ def openers(base, tmp_path_factory) -> dict[str, Callable[[Path], object]]:
         check_inputs(experiment, recorded, own)
 
     def started_from(folder: Path) -> None:
-        lineage_of(run, own_start(settings_of(Artifact.open(folder)), corpus, run, True).loaded)
+        assert own_start(settings_of(Artifact.open(folder)), None, corpus, run, True).lineage
 
     return {
         "compare": compared,

@@ -503,9 +503,32 @@ def test_a_student_trained_on_held_out_texts_is_refused(distill, compose_config,
     assert record.parent == Artifact.open(tmp_path / "other" / "artifact").record.id
 
 
-def test_a_named_student_cannot_be_cut(distill, school):
-    with pytest.raises(ConfigError, match=r"^stage\.cut: got layers='lower' .*, should be left out with model@student"):
-        distill(*roberta_student(school), "stage.cut.num_layers=1")
+def test_a_named_student_may_be_cut(distill, school, capsys):
+    untrained = ["stage.learning_rate=1e-12", "stage.label_only_baseline=false"]
+    cut = distill(*roberta_student(school), "stage.cut.layers=[1]", *untrained)
+    assert "1 of 2 layers of roberta" in capsys.readouterr().out
+    assert [ancestor.name for ancestor in cut.record.lineage] == ["roberta"]
+    assert cut.record.settings["cut"]["layers"] == [1]
+    student, whole = (
+        AutoModelForSequenceClassification.from_pretrained(folder) for folder in (cut.folder, school.roberta)
+    )
+    assert student.config.num_hidden_layers == 1
+    (layer,), expected = student.roberta.encoder.layer, whole.roberta.encoder.layer[1]
+    for ours, theirs in zip(layer.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("stage.cut.num_layers=3", "stage.cut.num_layers: got 3, should be at most 2, the layers that the model has"),
+        ("stage.cut.pretrained=false", "stage.cut.pretrained: got false, should be true with model@student"),
+    ],
+)
+def test_a_cut_that_a_named_student_cannot_have_is_refused(distill, school, override, line):
+    with pytest.raises(ConfigError) as caught:
+        distill(*roberta_student(school), override)
+    assert str(caught.value).startswith(line)
 
 
 def test_an_interrupted_student_resumes(two_epochs, distill, compose_config, overrides, tmp_path):

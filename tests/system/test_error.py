@@ -70,7 +70,7 @@ def test_a_student_s_folder_keeps_its_name(tmp_path):
     none = Examples([], [], np.empty(0, np.int64), [])
     corpus = Corpus("csv", ("a", "b"), none, none, none, "", DataReport())
     with pytest.raises(ModelError) as caught:
-        own_start(settings, corpus, SimpleNamespace(seed=1, task=SingleLabel()), other_data=True)
+        own_start(settings, None, corpus, SimpleNamespace(seed=1, task=SingleLabel()), other_data=True)
     assert str(caught.value) == f"student.name_or_path: {folder} has no config.json"
 
 

@@ -47,9 +47,9 @@ class Distill(DistillSettings):
         teacher = parents[0]
         if self.student is None:
             teacher.check_weights("teacher")
-            student = replace(teacher, config=cut_config(teacher.config, self.cut))
-        else:
-            student = student_blueprint(self.student)
+        student = teacher if self.student is None else student_blueprint(self.student)
+        if self.student_cut is not None:
+            student = replace(student, config=cut_config(student.config, self.student_cut))
         for name, distiller in self.distiller.items():
             distiller.check(student.config, teacher.config)
             if distiller.looks_inside:
@@ -80,7 +80,7 @@ class Distill(DistillSettings):
                 check_val_unseen(teachers.artifacts[0], corpus, run)
             start = cut_start(teachers.artifacts[0], self.cut, corpus, run)
         else:
-            start = own_start(self.student, corpus, run, self.other_data)
+            start = own_start(self.student, self.student_cut, corpus, run, self.other_data)
         print_start(start.data, start.loaded, run)
         distillation_data = make_distillation_data(self, as_list(self.unlabeled_files), corpus, teachers, run)
         untrained = copy.deepcopy(start.loaded.model) if self.label_only_baseline else None
@@ -117,7 +117,7 @@ class Distill(DistillSettings):
             baseline = train_baseline(self, untrained, start, distillation_data, run, training["steps"], resumed)
             summarize = baseline_results(run, untrained, baseline, start.data, splits, self.eval_batch_size)
             last = checkpoint_folder(baseline_run(run, resume, training["steps"]), baseline_resume) / LAST
-        settings = self.recorded_settings("student", *(["cut"] if self.student is not None else []))
+        settings = self.recorded_settings("student", *(["cut"] if self.student_cut is None else []))
         outcome = Outcome("distill", self.method, settings, start.lineage, training)
         save = save_trained(run, start.loaded.model, start.data)
         with resumable_from(last):

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Cut(Settings):
-    """What the student keeps of its teacher.
+    """What the student keeps of the model that it is cut from.
 
     `layers` lists the kept layers from 0, or says how to choose `num_layers` of them: the lowest, or evenly spaced.
-    `num_layers: null` is half of the layers, `intermediate_size: null` the teacher's. With `pretrained: false` the
+    `num_layers: null` is half of the layers, `intermediate_size: null` all neurons. With `pretrained: false` the
     student has random weights.
     """
 
@@ -51,12 +51,14 @@ class Cut(Settings):
         if isinstance(self.layers, list):
             if self.layers[-1] >= depth:
                 raise ConfigError(
-                    f"stage.cut.layers: got {self.layers}, should be less than {depth}, the teacher's layers"
+                    f"stage.cut.layers: got {self.layers}, should be less than {depth}, the layers that the model has"
                 )
             return list(self.layers)
         count = max(depth // 2, 1) if self.num_layers is None else self.num_layers
         if count > depth:
-            raise ConfigError(f"stage.cut.num_layers: got {count}, should be at most {depth}, the teacher's layers")
+            raise ConfigError(
+                f"stage.cut.num_layers: got {count}, should be at most {depth}, the layers that the model has"
+            )
         if self.layers == "lower":
             return list(range(count))
         # The first layer, and with two or more also the last.
@@ -64,10 +66,10 @@ class Cut(Settings):
 
 
 def cut_config(config: "PretrainedConfig", cut: Cut) -> "PretrainedConfig":
-    """The configuration of the student that is cut from a teacher with `config`.
+    """The configuration of the student that is cut from a model with `config`.
 
     Raises:
-        ConfigError: the teacher has fewer layers or neurons than `cut` keeps, or its family cannot lose them.
+        ConfigError: the model has fewer layers or neurons than `cut` keeps, or its family cannot lose them.
     """
     from chirplet.model.family import family_of
 
@@ -75,7 +77,7 @@ def cut_config(config: "PretrainedConfig", cut: Cut) -> "PretrainedConfig":
     sizes, wanted = family.sizes(config), cut.intermediate_size
     if wanted is not None and wanted > sizes.intermediate_size:
         raise ConfigError(
-            f"stage.cut.intermediate_size: got {wanted}, should be at most {sizes.intermediate_size}, the teacher's"
+            f"stage.cut.intermediate_size: got {wanted}, should be at most {sizes.intermediate_size}, which it has"
         )
     obstacle = family.obstacle("neurons", config)
     if wanted not in (None, sizes.intermediate_size) and obstacle is not None:

@@ -20,10 +20,10 @@ from chirplet.system.error import ArtifactError, DataError
 class DistillSettings(TrainingStage, ABC):
     """The teachers, the student, the losses and the data, in addition to the settings of `TrainingStage`.
 
-    `teacher` is the folder of one artifact or several. `student: null` cuts the student from the first teacher, as
-    `cut` says. `unlabeled` says how `unlabeled_files` are read. `distiller` has the distillation losses by name, and
-    `alpha` is the weight of the labels' loss. With `label_only_baseline` the same student is also trained from the same
-    initial weights for as many steps on labels alone.
+    `teacher` is the folder of one artifact or several. `cut` says how the student is cut from `student`, or from the
+    first teacher where that is null. `unlabeled` says how `unlabeled_files` are read. `distiller` has the distillation
+    losses by name, and `alpha` is the weight of the labels' loss. With `label_only_baseline` the same student is also
+    trained from the same initial weights for as many steps on labels alone.
     """
 
     teacher: str | Annotated[list[str], Field(min_length=1)] | None
@@ -90,8 +90,11 @@ class DistillSettings(TrainingStage, ABC):
                 f"augmentations_per_text and word_drop: got {self.augmentations_per_text} and {self.word_drop:g}, "
                 "should both be 0 or neither"
             )
-        if self.student is not None and not self.cut.is_default:
-            raise ValueError(f"cut: got {self.cut}, should be left out with model@student, which is not cut")
+        if self.student is not None and not self.cut.pretrained:
+            raise ValueError(
+                "cut.pretrained: got false, should be true with model@student; student.pretrained=false starts from "
+                "random weights"
+            )
         return self
 
     @model_validator(mode="after")
@@ -103,6 +106,11 @@ class DistillSettings(TrainingStage, ABC):
             names = {"data.format": "stage.unlabeled.format"}
             raise ValueError(f"unlabeled_files: {error.renamed(names)}") from None
         return self
+
+    @property
+    def student_cut(self) -> Cut | None:
+        """How the student is cut; None for a whole `student`, which the default `cut` leaves as it is."""
+        return None if self.student is not None and self.cut.is_default else self.cut
 
     @property
     def method(self) -> str:

@@ -1,8 +1,9 @@
-"""The untrained student: a model that the user names, or the teacher cut down."""
+"""The untrained student: a model that the user names, or the teacher; either may be cut down."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from chirplet.artifact.artifact import RECORD, Ancestor, Artifact
 from chirplet.data.base import Corpus
@@ -19,6 +20,9 @@ from chirplet.stage.run.parent import lineage_from, prepared, trainable
 from chirplet.stage.run.prepared import Prepared
 from chirplet.system.error import ModelError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 KEYS = {"model.": "student.", "model": "model@student"}
 """The model's keys in errors, and the student's keys that replace them."""
 
@@ -32,11 +36,12 @@ class Start:
     lineage: list[Ancestor]
 
 
-def own_start(settings: Pretrained, corpus: Corpus, run: Run, other_data: bool) -> Start:
-    """The student that `model@student` names, with its cleaning and tokenizer.
+def own_start(settings: Pretrained, cut: Cut | None, corpus: Corpus, run: Run, other_data: bool) -> Start:
+    """The student that `model@student` names, cut down if `cut` is given, with its cleaning and tokenizer.
 
     Raises:
         ArtifactError: it is an artifact that was made from other texts, and `other_data` is false.
+        ConfigError: it has fewer layers or neurons than `cut` keeps.
         ModelError: it cannot be loaded, is damaged or incomplete.
     """
     if settings.pretrained and settings.is_folder and (settings.folder / RECORD).is_file() and not other_data:
@@ -47,7 +52,12 @@ def own_start(settings: Pretrained, corpus: Corpus, run: Run, other_data: bool) 
         loaded = load_model(settings, corpus.labels, run.seed, run.task.problem_type)
         tokenizer = load_tokenizer(settings)
     data = Prepared.for_model(settings, tokenizer, corpus, run)
-    return Start(loaded, data, lineage_of(replace(run, model=settings), loaded))
+    lineage = lineage_of(replace(run, model=settings), loaded)
+    if cut is not None:
+        smaller = cut_down(loaded.model, cut, run.seed)
+        origin = replace(loaded.origin, name=_title(smaller, loaded.model, loaded.origin.name))
+        loaded = replace(loaded, model=smaller, origin=origin)
+    return Start(loaded, data, lineage)
 
 
 def student_blueprint(settings: Pretrained) -> Blueprint:
@@ -84,7 +94,11 @@ def cut_start(teacher: Artifact, cut: Cut, corpus: Corpus, run: Run) -> Start:
         name = teacher.record.lineage[0].name
         lineage = [Ancestor(name=name, revision=None, weights_sha256=None, pretrained=False, artifact=None, stage=None)]
     parent = lineage[-1]
-    layers, uncut_layers = (family_of(one).sizes(one.config).layers for one in (model, uncut))
-    title = f"{layers} of {uncut_layers} layers of {teacher.record.lineage[0].name}"
+    title = _title(model, uncut, teacher.record.lineage[0].name)
     origin = Origin(title, None, parent.weights_sha256, parent.pretrained, parent.artifact)
     return Start(LoadedModel(model, origin), prepared(teacher, corpus, run.cache_dir), lineage)
+
+
+def _title(model: "PreTrainedModel", uncut: "PreTrainedModel", name: str) -> str:
+    layers, uncut_layers = (family_of(one).sizes(one.config).layers for one in (model, uncut))
+    return f"{layers} of {uncut_layers} layers of {name}"
